@@ -1,0 +1,46 @@
+"""CLIP: pictures and words in one embedding space.
+
+Importing this package is light: torch is imported when a name that needs it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from twinlens.embedder import Embedder, Prediction, available_models, load
+    from twinlens.model import presets
+    from twinlens.model.clip import CLIP
+    from twinlens.tokenizer import tokenize
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "load": "twinlens.embedder",
+    "Embedder": "twinlens.embedder",
+    "Prediction": "twinlens.embedder",
+    "available_models": "twinlens.embedder",
+    "tokenize": "twinlens.tokenizer",
+    "CLIP": "twinlens.model.clip",
+}
+
+__all__ = [
+    "CLIP",
+    "Embedder",
+    "Prediction",
+    "available_models",
+    "load",
+    "presets",
+    "tokenize",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "presets":
+        return import_module("twinlens.model.presets")
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'twinlens' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,65 @@
+"""Every error twinlens raises on purpose.
+
+    TwinlensError
+    ├── ConfigError         a configuration value or key is wrong
+    ├── ShapeError          an array has the wrong shape or dtype (also ValueError)
+    ├── UnknownNameError    a model, preset, recipe or field has no such name
+    ├── DataError           a picture, text, table or shard cannot be used
+    ├── CheckpointError     weights or a training state cannot be read or written
+    └── MissingExtraError   an optional dependency is not installed
+
+Messages are one line: what, got, expected. The command line prints them and exits with 2.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class TwinlensError(Exception):
+    """The root: a mistake the caller can mend."""
+
+
+class ConfigError(TwinlensError):
+    """A configuration value or key is wrong."""
+
+
+class ShapeError(TwinlensError, ValueError):
+    """An array or tensor has the wrong shape or dtype."""
+
+
+class UnknownNameError(TwinlensError):
+    """A name that is not in a known set; suggests the close ones.
+
+    Example:
+        >>> raise UnknownNameError("model", "icon", ["icons"])
+        Traceback (most recent call last):
+        ...
+        twinlens.errors.UnknownNameError: unknown model 'icon': did you mean 'icons'?
+    """
+
+    def __init__(self, what: str, got: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        close = get_close_matches(got, names, n=3, cutoff=0.5)
+        hint = (
+            f"did you mean {' or '.join(repr(name) for name in close)}?"
+            if close
+            else f"known: {', '.join(names)}"
+        )
+        super().__init__(f"unknown {what} {got!r}: {hint}")
+
+
+class DataError(TwinlensError):
+    """A picture, text, table or shard cannot be used."""
+
+
+class CheckpointError(TwinlensError):
+    """Weights or a training state cannot be read or written."""
+
+
+class MissingExtraError(TwinlensError):
+    """An optional dependency is not installed; says which pip line brings it."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(
+            f"{package} is not installed: run  pip install 'twinlens[{extra}]'"
+        )

@@ -1,0 +1,1 @@
+"""Measures: prompts, metrics, zero-shot classification and reports."""

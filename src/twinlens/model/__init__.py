@@ -1,0 +1,1 @@
+"""The model: both towers, the loss, the presets and the weights on disk."""

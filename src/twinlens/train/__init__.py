@@ -1,0 +1,1 @@
+"""Training: the task, the optimiser, checkpoints, the loop and the recipes."""
