@@ -1,0 +1,78 @@
+"""Architectures by name: the nine of the paper's release, and small ones for drawings.
+
+Each is a function that returns a `CLIPConfig`; sizes are those of the paper's tables 19 and 20.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twinlens.config import CLIPConfig, PreprocessConfig, ResNetConfig, TextConfig, ViTConfig
+
+ICON_MEAN = (0.5, 0.5, 0.5)
+ICON_STD = (0.5, 0.5, 0.5)
+
+
+def _openai(
+    embed_dim: int, vision: ViTConfig | ResNetConfig, text_width: int, text_heads: int
+) -> CLIPConfig:
+    return CLIPConfig(
+        embed_dim=embed_dim,
+        vision=vision,
+        text=TextConfig(width=text_width, layers=12, heads=text_heads),
+        preprocess=PreprocessConfig(image_size=vision.image_size),
+    )
+
+
+def rn50() -> CLIPConfig:
+    """ResNet-50, 224 px, 102,007,137 parameters."""
+    vision = ResNetConfig(image_size=224, width=64, layers=(3, 4, 6, 3), heads=32)
+    return _openai(1024, vision, 512, 8)
+
+
+def rn101() -> CLIPConfig:
+    """ResNet-101, 224 px, 119,688,033 parameters."""
+    vision = ResNetConfig(image_size=224, width=64, layers=(3, 4, 23, 3), heads=32)
+    return _openai(512, vision, 512, 8)
+
+
+def rn50x4() -> CLIPConfig:
+    """Four times ResNet-50's compute, 288 px, 178,300,601 parameters."""
+    vision = ResNetConfig(image_size=288, width=80, layers=(4, 6, 10, 6), heads=40)
+    return _openai(640, vision, 640, 10)
+
+
+def rn50x16() -> CLIPConfig:
+    """Sixteen times ResNet-50's compute, 384 px, 290,979,217 parameters."""
+    vision = ResNetConfig(image_size=384, width=96, layers=(6, 8, 18, 8), heads=48)
+    return _openai(768, vision, 768, 12)
+
+
+def rn50x64() -> CLIPConfig:
+    """64 times ResNet-50's compute, 448 px, 623,258,305 parameters."""
+    vision = ResNetConfig(image_size=448, width=128, layers=(3, 15, 36, 10), heads=64)
+    return _openai(1024, vision, 1024, 16)
+
+
+def vit_b_32() -> CLIPConfig:
+    """ViT-B/32, 224 px, 151,277,313 parameters."""
+    vision = ViTConfig(image_size=224, patch_size=32, width=768, layers=12, heads=12)
+    return _openai(512, vision, 512, 8)
+
+
+def vit_b_16() -> CLIPConfig:
+    """ViT-B/16, 224 px, 149,620,737 parameters."""
+    vision = ViTConfig(image_size=224, patch_size=16, width=768, layers=12, heads=12)
+    return _openai(512, vision, 512, 8)
+
+
+def vit_l_14() -> CLIPConfig:
+    """ViT-L/14, 224 px, 427,616,513 parameters."""
+    vision = ViTConfig(image_size=224, patch_size=14, width=1024, layers=24, heads=16)
+    return _openai(768, vision, 768, 12)
+
+
+def vit_l_14_336() -> CLIPConfig:
+    """ViT-L/14 at 336 px, 427,944,193 parameters."""
+    vision = ViTConfig(image_size=336, patch_size=14, width=1024, layers=24, heads=16)
+    return _openai(768, vision, 768, 12)

@@ -1,0 +1,145 @@
+"""The paper's ResNet: a three-convolution stem, anti-aliased strides, attention pooling."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+    from twinlens.config import ResNetConfig
+
+
+def conv_norm(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
+    """A convolution without bias, followed by batch normalisation."""
+    convolution = nn.Conv2d(
+        inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False
+    )
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs))
+
+
+class Stem(nn.Module):
+    """Three 3x3 convolutions and an average pool: a quarter of the resolution."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1 = conv_norm(3, width // 2, 3, stride=2)
+        self.conv2 = conv_norm(width // 2, width // 2, 3)
+        self.conv3 = conv_norm(width // 2, width, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in (self.conv1, self.conv2, self.conv3):
+            x = F.relu(layer(x))
+        return F.avg_pool2d(x, 2)
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3, 1x1 with a residual.
+
+    Every stride is an average pool before a convolution of stride 1, which keeps the features
+    free of aliases.
+    """
+
+    EXPANSION = 4
+
+    def __init__(self, inputs: int, width: int, stride: int) -> None:
+        super().__init__()
+        outputs = width * self.EXPANSION
+        self.reduce = conv_norm(inputs, width, 1)
+        self.mix = conv_norm(width, width, 3)
+        self.expand = conv_norm(width, outputs, 1)
+        self.pool = nn.AvgPool2d(stride) if stride > 1 else nn.Identity()
+        self.shortcut = (
+            nn.Sequential(self.pool, conv_norm(inputs, outputs, 1))
+            if stride > 1 or inputs != outputs
+            else nn.Identity()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = F.relu(self.reduce(x))
+        h = self.pool(F.relu(self.mix(h)))
+        return F.relu(self.expand(h) + self.shortcut(x))
+
+
+class AttentionPool(nn.Module):
+    """The mean position asks all positions once: one round of attention instead of averaging."""
+
+    def __init__(self, positions: int, width: int, heads: int, embed_dim: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.positional_embedding = nn.Parameter(torch.empty(positions + 1, width))
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+        self.out = nn.Linear(width, embed_dim)
+
+    def init_weights(self) -> None:
+        """Normal, by the width."""
+        std = self.query.in_features**-0.5
+        nn.init.normal_(self.positional_embedding, std=std)
+        for linear in (self.query, self.key, self.value, self.out):
+            nn.init.normal_(linear.weight, std=std)
+            nn.init.zeros_(linear.bias)
+
+    def forward(
+        self, x: Float[Tensor, "batch channel height width"]
+    ) -> Float[Tensor, "batch embed"]:
+        x = x.flatten(2).transpose(1, 2)
+        x = torch.cat([x.mean(dim=1, keepdim=True), x], dim=1) + self.positional_embedding
+        query, key, value = (
+            self._split(projected)
+            for projected in (self.query(x[:, :1]), self.key(x), self.value(x))
+        )
+        pooled = F.scaled_dot_product_attention(query, key, value)
+        return self.out(pooled.transpose(1, 2).flatten(1))
+
+    def _split(self, x: Tensor) -> Tensor:
+        """[batch, length, width] -> [batch, heads, length, head width]."""
+        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+
+
+class ModifiedResNet(nn.Module):
+    """ResNet-D as the paper changes it (section 2.4)."""
+
+    def __init__(self, config: ResNetConfig, embed_dim: int) -> None:
+        super().__init__()
+        width = config.width
+        self.image_size = config.image_size
+        self.stem = Stem(width)
+        channels = width
+        stages: list[nn.Sequential] = []
+        for i, depth in enumerate(config.layers):
+            stage_width = width * 2**i
+            blocks = [Bottleneck(channels, stage_width, stride=1 if i == 0 else 2)]
+            channels = stage_width * Bottleneck.EXPANSION
+            blocks += [Bottleneck(channels, stage_width, stride=1) for _ in range(depth - 1)]
+            stages.append(nn.Sequential(*blocks))
+        self.stages = nn.ModuleList(stages)
+        positions = (config.image_size // 32) ** 2
+        self.attention_pool = AttentionPool(positions, channels, config.heads, embed_dim)
+
+    def init_weights(self) -> None:
+        """Each bottleneck starts as the identity: its last gain is zero."""
+        self.attention_pool.init_weights()
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                module.reset_parameters()
+            if isinstance(module, nn.BatchNorm2d):
+                module.reset_parameters()
+        for module in self.modules():
+            if isinstance(module, Bottleneck):
+                last_norm = module.expand[1]
+                assert isinstance(last_norm, nn.BatchNorm2d)
+                nn.init.zeros_(last_norm.weight)
+
+    def forward(
+        self, images: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch embed"]:
+        x = self.stem(images)
+        for stage in self.stages:
+            x = stage(x)
+        return self.attention_pool(x)
