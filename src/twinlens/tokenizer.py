@@ -1,9 +1,10 @@
 """Texts to tokens: CLIP's byte-level BPE, with its own vocabulary or one trained here.
 
-A text is cleaned (ftfy, HTML entities, white space, lower case), cut into words at white space,
-each word into pieces by a pattern, and each piece's UTF-8 bytes are merged by a BPE vocabulary in
-which a piece's last symbol ends in `</w>`. The vocabulary's last two ids are the start and the
-end token, so the text tower finds the end of a text as its largest id (paper section 2.4).
+A text is cleaned (mojibake, HTML entities, white space, case), split into words at white space,
+each word into pieces by a pattern, and the UTF-8 bytes of each piece are merged by a BPE
+vocabulary in which the last symbol of a piece ends in `</w>`. The last two ids of a vocabulary are
+the start and the end token, so the text tower finds the end of a text at its largest id (paper
+section 2.4).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from importlib.resources import files
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,34 +33,33 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 START, END = "<start_of_text>", "<end_of_text>"
-SUFFIX = "</w>"
+END_OF_PIECE = "</w>"
 
-# Printable bytes stand for themselves, the others for characters from U+0100 on (GPT-2's
-# alphabet). The order is that of the ids.
+# GPT-2's alphabet for bytes: printable ones stand for themselves, the others for the characters
+# from U+0100 on. The order is that of the ids.
 _PRINTABLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-_OTHERS = [byte for byte in range(256) if byte not in set(_PRINTABLE)]
+_UNPRINTABLE = sorted(set(range(256)) - set(_PRINTABLE))
 _BYTES = {byte: chr(byte) for byte in _PRINTABLE} | {
-    byte: chr(0x100 + n) for n, byte in enumerate(_OTHERS)
+    byte: chr(0x100 + n) for n, byte in enumerate(_UNPRINTABLE)
 }
-_BYTE_OF = {char: byte for byte, char in _BYTES.items()}
-_BASE = [*_BYTES.values(), *(char + SUFFIX for char in _BYTES.values())]
+_BASE = [*_BYTES.values(), *(symbol + END_OF_PIECE for symbol in _BYTES.values())]
 
-# CLIP's own pattern lets the special tokens be spelt in a text, and breaks a word at each
-# combining mark; in a vocabulary trained here a text cannot hold special tokens, and marks (the
-# vowels of Hindi and Thai) stay with their letters.
+# CLIP's own pattern lets a text spell the special tokens, and parts a letter from its combining
+# marks. In a vocabulary trained here no text can hold a special token, and marks (the vowels of
+# Hindi and Thai) stay with their letter.
 _CLIP_PATTERN = (
     rf"(?i){START}|{END}|'s|'t|'re|'ve|'m|'ll|'d|[\p{{L}}]+|[\p{{N}}]|[^\s\p{{L}}\p{{N}}]+"
 )
-_TRAINED_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}\p{M}]+|\p{N}|[^\s\p{L}\p{M}\p{N}]+"
+_TRAINED_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}[\p{L}\p{M}]*|\p{N}|[^\s\p{L}\p{N}]+"
 
-_CLIP_MERGES = 48_894
+_CLIP_MERGES = 48_894  # the file has more; CLIP reads as many as give 49,408 ids
 _ID = np.dtype("<i4")
 _CACHED_WORDS = 1 << 16
-_CACHED_LENGTH = 64
+_CACHED_LENGTH = 32
 
 
 def clean(text: str) -> str:
-    r"""The text as the vocabulary reads it: mended, unescaped, lower case, single spaces.
+    r"""The text as a vocabulary sees it: mended, unescaped, lower case, single spaces.
 
     Example:
         >>> clean("  Caf&eacute;\n AU lait ")
@@ -68,32 +69,34 @@ def clean(text: str) -> str:
 
 
 def _clean_words(text: str) -> list[str]:
-    # ftfy and HTML can change nothing in printable ASCII without `&`: most texts skip them.
-    if not text.isascii() or not text.isprintable() or "&" in text:
+    if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise DataError(f"text: got {type(text).__name__}, expected a string")
+    # In printable ASCII without `&` there is nothing to mend: most texts skip the slow part.
+    if not (text.isascii() and text.isprintable() and "&" not in text):
         text = html.unescape(html.unescape(ftfy.fix_text(text)))
     return text.lower().split()
 
 
 class _WordIds(dict[str, bytes]):
-    """The ids of every word met lately, as packed int32, so that a text is one `join`."""
+    """The ids of the words met lately, packed as int32, so that a text is one `join`."""
 
     def __init__(self, bpe: tokenizers.Tokenizer, pattern: str) -> None:
         super().__init__()
         self._model: Any = bpe.model
-        self._pieces = regex.compile(pattern).findall
-        vocabulary = bpe.get_vocab()
-        self._specials = {token: vocabulary[token] for token in (START, END)}
+        self._split = regex.compile(pattern)
+        size = bpe.get_vocab_size()
+        self._specials = {START: size - 2, END: size - 1}
 
     def __missing__(self, word: str) -> bytes:
-        ids = np.fromiter(self._merge(word), _ID).tobytes()
+        ids = np.fromiter(self._encode(word), _ID).tobytes()
         if len(word) <= _CACHED_LENGTH:
             if len(self) >= _CACHED_WORDS:
                 self.clear()
             self[word] = ids
         return ids
 
-    def _merge(self, word: str) -> Iterator[int]:
-        for piece in self._pieces(word):
+    def _encode(self, word: str) -> Iterator[int]:
+        for piece in self._split.findall(word):
             if piece in self._specials:
                 yield self._specials[piece]
             else:
@@ -102,7 +105,7 @@ class _WordIds(dict[str, bytes]):
 
 
 class Tokenizer:
-    """Texts to rows of token ids and back.
+    """Texts to rows of token ids and back: made by `clip`, `from_file` or `train_tokenizer`.
 
     Attributes:
         vocab_size: Number of ids, special tokens included.
@@ -119,7 +122,6 @@ class Tokenizer:
 
     def __init__(self, bpe: tokenizers.Tokenizer, pattern: str) -> None:
         self._bpe = bpe
-        self._symbols = {id_: symbol for symbol, id_ in bpe.get_vocab().items()}
         self._word_ids = _WordIds(bpe, pattern)
         self.vocab_size = bpe.get_vocab_size()
         self.start_id = self.vocab_size - 2
@@ -132,37 +134,55 @@ class Tokenizer:
 
     @classmethod
     def from_file(cls, path: str | Path) -> Tokenizer:
-        """A vocabulary of CLIP's kind from a `tokenizer.json`.
+        """A vocabulary from a `tokenizer.json` that `save` wrote.
 
         Raises:
             CheckpointError: The file is missing, damaged, or another kind of tokenizer.
         """
         try:
             text = Path(path).read_text(encoding="utf-8")
-            bpe = tokenizers.Tokenizer.from_str(text)
-            pattern = _pattern(json.loads(text))
+            pattern = _checked_pattern(json.loads(text))
+            return cls(tokenizers.Tokenizer.from_str(text), pattern)
         except Exception as error:  # the library raises plain `Exception`
-            raise CheckpointError(f"{path}: got {error}, expected a tokenizer.json") from error
-        return cls(bpe, pattern)
+            raise CheckpointError(
+                f"{path}: got {error!r}, expected a tokenizer.json of CLIP's kind"
+            ) from error
 
     def save(self, path: str | Path) -> None:
-        """Write a `tokenizer.json`, which the `tokenizers` library reads too."""
-        self._bpe.save(str(path))
+        """Write a `tokenizer.json`, which the `tokenizers` library reads too; all or nothing.
+
+        Raises:
+            CheckpointError: The file cannot be written.
+        """
+        path = Path(path)
+        partial = path.with_name(path.name + ".partial")
+        try:
+            partial.write_text(self._bpe.to_str(pretty=True), encoding="utf-8")
+            partial.replace(path)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise CheckpointError(f"{path}: got {error!r}, expected a writable file") from error
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text, any number of them, without start and end."""
         return np.frombuffer(self._pack(text), _ID).tolist()
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of some ids, up to the first end token; start tokens are dropped."""
-        symbols: list[str] = []
+        """The text of some ids, up to the first end token, without the start token.
+
+        Pieces come apart by one space: `decode(encode("it's"))` is `"it 's"`.
+
+        Raises:
+            DataError: An id is not in the vocabulary.
+        """
+        text_ids: list[int] = []
         for id_ in map(int, ids):
             if id_ == self.end_id:
                 break
-            if id_ != self.start_id:
-                symbols.append(self._symbols[id_])
-        spaced = "".join(symbols).replace(SUFFIX, " ")
-        return bytes(_BYTE_OF.get(c, 0x20) for c in spaced).decode(errors="replace").strip()
+            if not 0 <= id_ < self.vocab_size:
+                raise DataError(f"token id: got {id_}, expected 0 to {self.vocab_size - 1}")
+            text_ids.append(id_)
+        return self._bpe.decode(text_ids).strip()
 
     def __call__(
         self, texts: str | Sequence[str], context_length: int = 77, truncate: bool = False
@@ -170,13 +190,15 @@ class Tokenizer:
         """Rows of ids, int64 [n, context_length]: start, the text, end, zeros.
 
         Raises:
-            DataError: A text is too long and `truncate` is not set, or is not a string.
+            DataError: A text is not a string, or too long and `truncate` (which keeps the end
+                token) is not set.
             ConfigError: `context_length` leaves no room for start and end.
         """
         if context_length < 2:
             raise ConfigError(f"context_length: got {context_length}, expected at least 2")
-        start, end = (np.array([i], _ID).tobytes() for i in (self.start_id, self.end_id))
-        room = (context_length - 2) * _ID.itemsize
+        start, end = (id_.to_bytes(_ID.itemsize, "little") for id_ in (self.start_id, self.end_id))
+        width = context_length * _ID.itemsize
+        room = width - 2 * _ID.itemsize
         rows: list[bytes] = []
         for text in [texts] if isinstance(texts, str) else texts:
             ids = self._pack(text)
@@ -184,13 +206,11 @@ class Tokenizer:
                 if not truncate:
                     raise _too_long(text, len(ids) // _ID.itemsize + 2, context_length)
                 ids = ids[:room]
-            rows.append(b"".join((start, ids, end)).ljust(room + 2 * _ID.itemsize, b"\0"))
+            rows.append((start + ids + end).ljust(width, b"\0"))
         table = np.frombuffer(b"".join(rows), _ID).reshape(-1, context_length)
         return torch.as_tensor(table.astype(np.int64))
 
     def _pack(self, text: str) -> bytes:
-        if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise DataError(f"text: got {type(text).__name__} {text!r}, expected a string")
         return b"".join(map(self._word_ids.__getitem__, _clean_words(text)))
 
 
@@ -204,44 +224,54 @@ def tokenize(
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     """A vocabulary of exactly `vocab_size` ids for these texts, laid out as CLIP's is.
 
-    The same texts give the same vocabulary. Every byte has its own id, so no text is ever
-    unknown.
+    The same texts in any order give the same vocabulary. Every byte has its own id, so no text
+    is unknown to it.
 
     Raises:
         ConfigError: `vocab_size` does not even hold the bytes and the two special tokens.
-        DataError: The texts are too few to fill it.
+        DataError: The texts are too few to fill it; the message says how far they reach.
     """
     smallest = len(_BASE) + 2
     if vocab_size < smallest:
         raise ConfigError(f"vocab_size: got {vocab_size}, expected at least {smallest}")
-    pieces = regex.compile(_TRAINED_PATTERN).findall
-    learner = tokenizers.Tokenizer(models.BPE(end_of_word_suffix=SUFFIX))
+    if isinstance(texts, str):
+        raise DataError("texts: got one string, expected many")
+    vocabulary, merges = _learn_merges(texts, vocab_size - 2)
+    reached = len(vocabulary) + 2
+    if reached < vocab_size:
+        raise DataError(f"vocab_size: got {vocab_size}, expected at most {reached} for these texts")
+    return Tokenizer(_byte_level_bpe(vocabulary, merges, _TRAINED_PATTERN), _TRAINED_PATTERN)
+
+
+def _learn_merges(texts: Iterable[str], size: int) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    split = regex.compile(_TRAINED_PATTERN)
+    learner = tokenizers.Tokenizer(models.BPE(end_of_word_suffix=END_OF_PIECE))
     learner.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.ByteLevel(False, use_regex=False)]
+        [
+            pre_tokenizers.WhitespaceSplit(),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
     )
-    # Passing the base symbols as "special" fixes their ids, and with them how ties are broken.
+    # The base symbols go in as "special" because that fixes their ids, and with these the order
+    # in which equally frequent pairs merge: left alone, it differs from run to run.
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size - 2,
+        vocab_size=size,
         min_frequency=1,
         special_tokens=_BASE,
-        end_of_word_suffix=SUFFIX,
+        end_of_word_suffix=END_OF_PIECE,
         show_progress=False,
     )
-    learner.train_from_iterator((" ".join(pieces(clean(text))) for text in texts), trainer)
-    learned = json.loads(learner.to_str())["model"]
-    if len(learned["vocab"]) + 2 < vocab_size:
-        raise DataError(
-            f"vocab_size: got {vocab_size}, but these texts fill only {len(learned['vocab']) + 2}"
-        )
-    merges = [(left, right) for left, right in learned["merges"]]
-    return Tokenizer(_byte_level_bpe(learned["vocab"], merges, _TRAINED_PATTERN), _TRAINED_PATTERN)
+    learner.train_from_iterator((" ".join(split.findall(clean(text))) for text in texts), trainer)
+    model = json.loads(learner.to_str())["model"]
+    return model["vocab"], [(left, right) for left, right in model["merges"]]
 
 
 @cache
 def _clip() -> Tokenizer:
     packed = files("twinlens").joinpath("assets/vocabulary/bpe_simple_vocab_16e6.txt.gz")
-    lines = gzip.decompress(packed.read_bytes()).decode().split("\n")
-    merges = [(left, right) for left, right in map(str.split, lines[1 : 1 + _CLIP_MERGES])]
+    with packed.open("rb") as file, gzip.open(file, "rt", encoding="utf-8") as lines:
+        pairs = [line.split() for line in islice(lines, 1, 1 + _CLIP_MERGES)]
+    merges = [(left, right) for left, right in pairs]
     symbols = [*_BASE, *(left + right for left, right in merges)]
     vocabulary = {symbol: id_ for id_, symbol in enumerate(symbols)}
     return Tokenizer(_byte_level_bpe(vocabulary, merges, _CLIP_PATTERN), _CLIP_PATTERN)
@@ -250,10 +280,14 @@ def _clip() -> Tokenizer:
 def _byte_level_bpe(
     vocabulary: dict[str, int], merges: list[tuple[str, str]], pattern: str
 ) -> tokenizers.Tokenizer:
-    """The library's tokenizer with the two special tokens added behind the vocabulary."""
+    """The library's tokenizer of a vocabulary, with the special tokens behind it.
+
+    `Tokenizer` asks it for the merges of single pieces only; the rest makes the saved file one
+    that the library alone reads to the same ids, given cleaned texts.
+    """
     start, end = len(vocabulary), len(vocabulary) + 1
-    vocabulary = {**vocabulary, START: start, END: end}
-    bpe: Any = tokenizers.Tokenizer(models.BPE(vocabulary, merges, end_of_word_suffix=SUFFIX))
+    symbols = vocabulary | {START: start, END: end}
+    bpe: Any = tokenizers.Tokenizer(models.BPE(symbols, merges, end_of_word_suffix=END_OF_PIECE))
     bpe.add_special_tokens([START, END])
     bpe.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
@@ -265,14 +299,23 @@ def _byte_level_bpe(
     bpe.post_processor = processors.TemplateProcessing(
         single=f"{START} $A {END}", special_tokens=[(START, start), (END, end)]
     )
-    bpe.decoder = decoders.ByteLevel()
+    bpe.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Replace(END_OF_PIECE, " ")])
     return bpe
 
 
-def _pattern(file: dict[str, Any]) -> str:
-    """The pattern that cuts words into pieces, from a parsed `tokenizer.json`."""
-    first, _ = file["pre_tokenizer"]["pretokenizers"]
-    return first["pattern"]["Regex"]
+def _checked_pattern(file: dict[str, Any]) -> str:
+    """The pattern of a parsed `tokenizer.json`; `ValueError` if `Tokenizer` would misread it."""
+    model = file["model"]
+    vocabulary: dict[str, int] = model["vocab"]
+    pattern = file["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"]
+    ids = dict(zip([*_BASE, START, END], [*range(len(_BASE)), -2, -1], strict=True))
+    if model["type"] != "BPE" or model["end_of_word_suffix"] != END_OF_PIECE:
+        raise ValueError("not a BPE with </w>")
+    if pattern not in (_CLIP_PATTERN, _TRAINED_PATTERN):
+        raise ValueError(f"unknown pattern {pattern}")
+    if any(vocabulary[symbol] != id_ % len(vocabulary) for symbol, id_ in ids.items()):
+        raise ValueError("the ids are not bytes, merges, start, end")
+    return pattern
 
 
 def _too_long(text: str, got: int, limit: int) -> DataError:
