@@ -1,0 +1,366 @@
+"""The object most users meet: pictures and words in, unit vectors and answers out."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeVar, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from twinlens import hub
+from twinlens.config import CLIPConfig
+from twinlens.data.images import normalize, to_pixels
+from twinlens.errors import ConfigError, DataError, UnknownNameError
+from twinlens.model.clip import CLIP
+from twinlens.model.weights import load_model, load_tokenizer
+from twinlens.tokenizer import Tokenizer
+from twinlens.types import Embeddings, ImageInput
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, UInt8
+    from numpy.typing import NDArray
+
+Precision = Literal["auto", "fp32", "bf16"]
+Towers = Literal["both", "image", "text"]
+
+DEFAULT_TEMPLATES = ("a photo of a {}.",)
+BF16_FROM_PARAMETERS = 50_000_000
+"""Below this size a model is limited by everything but its matrix products."""
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A label and its probability among the labels asked about."""
+
+    label: str
+    probability: float
+
+
+def available_models() -> list[str]:
+    """The names that `load` takes without a download."""
+    return [model.name for model in hub.known_models()]
+
+
+def load(
+    name: str | Path = "icons",
+    *,
+    device: str = "auto",
+    precision: Precision = "auto",
+    towers: Towers = "both",
+) -> Embedder:
+    """Load a model by name.
+
+    Args:
+        name: "icons" (embedded in the package), a model's directory, or `hf://org/name[@revision]`.
+        device: A torch device, or "auto": CUDA, else Apple's, else the processor.
+        precision: "fp32", "bf16", or "auto": bf16 where the model has more than 50 million
+            parameters and the device multiplies bf16 natively, else fp32.
+        towers: Keep "both", or only the "image" or "text" tower in memory.
+
+    Raises:
+        UnknownNameError: There is no model of that name; close names are suggested.
+        CheckpointError: The directory cannot be read.
+    """
+    _check_one_of("towers", towers, ("both", "image", "text"))
+    directory = hub.resolve(name)
+    model = load_model(directory)
+    tokenizer = load_tokenizer(directory, model.config)
+    if towers != "both":
+        delattr(model, "text_tower" if towers == "image" else "image_tower")
+    target = _pick_device(device)
+    chosen = _pick_precision(precision, model, target)
+    _move(model, target, chosen)  # in place: a large model is not held twice
+    return Embedder(model, tokenizer, device=str(target), precision=chosen)
+
+
+class Embedder:
+    """A model with its tokenizer and its preprocessing, ready for pictures and words.
+
+    Embeddings are float32 of unit length and do not depend on what else is in the batch: in
+    fp32 they agree to 1e-5, in bf16 with those of fp32 to about 1e-2 of a component.
+
+    The model handed in stays as it is: another device or precision makes a copy.
+    """
+
+    def __init__(
+        self,
+        model: CLIP,
+        tokenizer: Tokenizer,
+        *,
+        device: str = "auto",
+        precision: Precision = "auto",
+        batch_size: int = 64,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.device = _pick_device(device)
+        self.precision = _pick_precision(precision, model, self.device)
+        self.batch_size = batch_size
+        if not _is_at(model, self.device, self.precision):
+            model = copy.deepcopy(model)
+            _move(model, self.device, self.precision)
+        self.model = model.eval()
+
+    @property
+    def config(self) -> CLIPConfig:
+        """Sizes, preprocessing, vocabulary and provenance."""
+        return self.model.config
+
+    def preprocess(self, image: ImageInput) -> Float[Tensor, "3 size size"]:
+        """One picture as the model reads it: float32, resized, cropped, normalised."""
+        pixels = torch.from_numpy(to_pixels(image, self.config.preprocess))
+        return normalize(pixels.permute(2, 0, 1)[None], self.config.preprocess)[0]
+
+    def embed_images(self, images: ImageInput | Iterable[ImageInput]) -> Embeddings:
+        """Embed pictures: float32 [n, embed_dim], unit length.
+
+        Args:
+            images: One picture or several: paths, encoded bytes, PIL images or uint8 arrays.
+
+        Raises:
+            DataError: A picture cannot be decoded.
+        """
+        return self._embed_images(images, failures=None)
+
+    def embed_readable_images(
+        self, images: Iterable[ImageInput]
+    ) -> tuple[Embeddings, dict[int, DataError]]:
+        """Embed those pictures that can be decoded.
+
+        Returns:
+            The readable pictures' embeddings, in order, and what is wrong with the others, by
+            their position.
+        """
+        failures: dict[int, DataError] = {}
+        return self._embed_images(images, failures=failures), failures
+
+    @torch.inference_mode()
+    def _embed_images(
+        self, images: ImageInput | Iterable[ImageInput], failures: dict[int, DataError] | None
+    ) -> Embeddings:
+        self._require_tower("image")
+        parts: list[Tensor] = []
+        for pixels in _pixel_batches(self, _as_images(images), failures):
+            batch = normalize(pixels.to(self.device), self.config.preprocess)
+            parts.append(self.model.encode_image(batch.to(_DTYPES[self.precision])))
+        return self._unit_vectors(parts)
+
+    @torch.inference_mode()
+    def embed_texts(self, texts: str | Sequence[str]) -> Embeddings:
+        """Embed texts: float32 [n, embed_dim], unit length.
+
+        Raises:
+            DataError: A text is longer than the model's context.
+        """
+        self._require_tower("text")
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        if not texts:
+            return self._unit_vectors([])
+        tokens = self.tokenizer(texts, context_length=self.config.text.context_length)
+        # Texts of like length share a batch, which costs its longest member.
+        order = tokens.argmax(dim=1).argsort(stable=True)  # where the end token is
+        batches = tokens[order].split(4 * self.batch_size)
+        parts = [self.model.encode_text(batch.to(self.device)) for batch in batches]
+        return self._unit_vectors(parts)[order.argsort().numpy()]
+
+    def score(
+        self, images: ImageInput | Iterable[ImageInput], texts: str | Sequence[str]
+    ) -> NDArray[np.float32]:
+        """Cosine similarities of all pictures with all texts: float32 [n, m] in [-1, 1]."""
+        return self.embed_images(images) @ self.embed_texts(texts).T
+
+    def classify(
+        self,
+        images: ImageInput | Iterable[ImageInput],
+        labels: Sequence[str],
+        templates: Sequence[str] = DEFAULT_TEMPLATES,
+    ) -> list[list[Prediction]]:
+        """Which label fits each picture (zero-shot, paper section 3.1).
+
+        Args:
+            images: One picture or several.
+            labels: What to choose from, each once.
+            templates: Sentences with `{}` where the label goes; several are averaged.
+
+        Returns:
+            For each picture all labels with their probabilities (they sum to 1), best first.
+
+        Raises:
+            DataError: A picture cannot be decoded, or a label is empty, doubled or too long.
+            ConfigError: A template has no `{}`.
+        """
+        names = checked_labels(labels)
+        classifier = self.zero_shot_classifier(names, templates)
+        return self.rank(self.embed_images(images) @ classifier, names)
+
+    def zero_shot_classifier(
+        self, classnames: Sequence[str], templates: Sequence[str] = DEFAULT_TEMPLATES
+    ) -> NDArray[np.float32]:
+        """A linear classifier written in words (paper section 3.1.4): float32 [embed, class].
+
+        Each class is the mean of its templates' embeddings, made unit length again.
+
+        Raises:
+            DataError: A text is longer than the model's context.
+            ConfigError: A template has no `{}`.
+        """
+        for template in templates:
+            if "{}" not in template:
+                raise ConfigError(f"template: got {template!r}, expected {{}} where the label goes")
+        if not templates:
+            raise ConfigError("templates: got none, expected at least one such as 'a photo of {}'")
+        texts = [template.replace("{}", name) for name in classnames for template in templates]
+        embeddings = self.embed_texts(texts).reshape(len(classnames), len(templates), -1)
+        means = embeddings.mean(axis=1)
+        return (means / np.linalg.norm(means, axis=1, keepdims=True)).T
+
+    def rank(
+        self, similarities: NDArray[np.float32], labels: Sequence[str]
+    ) -> list[list[Prediction]]:
+        """Cosine similarities [image, label] as probabilities, each picture's best first."""
+        logits = self.model.logit_scale.exp().item() * similarities.astype(np.float64)
+        odds = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
+        probabilities = odds / odds.sum(axis=1, keepdims=True)
+        return [
+            [Prediction(labels[i], float(row[i])) for i in np.argsort(-row, kind="stable")]
+            for row in probabilities
+        ]
+
+    def _require_tower(self, tower: str) -> None:
+        if not hasattr(self.model, f"{tower}_tower"):
+            raise ConfigError(
+                f"{tower}s: the model was loaded without its {tower} tower, "
+                f"expected towers='both' or towers={tower!r}"
+            )
+
+    def _unit_vectors(self, parts: list[Tensor]) -> Embeddings:
+        if not parts:
+            return np.zeros((0, self.config.embed_dim), np.float32)
+        return F.normalize(torch.cat(parts).float(), dim=-1).cpu().numpy()
+
+
+def checked_labels(labels: Sequence[str]) -> list[str]:
+    """The labels without blanks around them.
+
+    Raises:
+        DataError: There is none, one is empty, or one is there twice.
+    """
+    names = [label.strip() for label in labels]
+    if not names:
+        raise DataError("labels: got none, expected at least one")
+    if "" in names:
+        raise DataError(f"labels: number {names.index('') + 1} is empty, expected a word or more")
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise DataError(f"labels: got {', '.join(map(repr, doubled))} twice, expected each once")
+    return names
+
+
+def _as_images(images: ImageInput | Iterable[ImageInput]) -> Iterable[ImageInput]:
+    single = isinstance(images, str | Path | bytes | Image.Image)
+    if single or (isinstance(images, np.ndarray) and images.ndim <= 3):
+        return [cast(ImageInput, images)]
+    return cast("Iterable[ImageInput]", images)
+
+
+def _pixel_batches(
+    lens: Embedder, images: Iterable[ImageInput], failures: dict[int, DataError] | None
+) -> Iterator[UInt8[Tensor, "batch 3 size size"]]:
+    """Pixels in batches of bounded size; one batch is decoded while the last is embedded."""
+
+    def read(index: int, image: ImageInput) -> NDArray[np.uint8] | None:
+        try:
+            return to_pixels(image, lens.config.preprocess)
+        except DataError as error:
+            if failures is None:
+                raise
+            failures[index] = error
+            return None
+
+    def collect(batch: list[Future[NDArray[np.uint8] | None]]) -> Iterator[Tensor]:
+        arrays = [pixels for one in batch if (pixels := one.result()) is not None]
+        if arrays:
+            yield torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        ahead: list[Future[NDArray[np.uint8] | None]] = []
+        for batch in _batched(enumerate(images), lens.batch_size):
+            decoding = [pool.submit(read, index, image) for index, image in batch]
+            yield from collect(ahead)
+            ahead = decoding
+        yield from collect(ahead)
+
+
+def _batched(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def _towers(model: CLIP) -> list[nn.Module]:
+    return [part for name, part in model.named_children() if name.endswith("_tower")]
+
+
+def _is_at(model: CLIP, device: torch.device, precision: str) -> bool:
+    return model.logit_scale.device == device and all(
+        parameter.dtype == _DTYPES[precision]
+        for tower in _towers(model)
+        for parameter in tower.parameters()
+    )
+
+
+def _move(model: CLIP, device: torch.device, precision: str) -> None:
+    """Put a model in place; `logit_scale` stays float32: bf16 keeps three digits of it."""
+    model.to(device)
+    for tower in _towers(model):
+        tower.to(_DTYPES[precision])
+
+
+def _check_one_of(what: str, got: str, known: Sequence[str]) -> None:
+    if got not in known:
+        raise UnknownNameError(what, got, known)
+
+
+def _pick_device(device: str) -> torch.device:
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", torch.cuda.current_device())
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"device: got {device!r}, expected one this machine has: {reason}"
+        ) from error
+    return torch.device(device)
+
+
+def _pick_precision(precision: Precision, model: CLIP, device: torch.device) -> Precision:
+    _check_one_of("precision", precision, ("auto", *_DTYPES))
+    if precision != "auto":
+        return precision
+    size = sum(parameter.numel() for parameter in model.parameters())
+    return "bf16" if size > BF16_FROM_PARAMETERS and _has_fast_bf16(device) else "fp32"
+
+
+def _has_fast_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bf16 natively; emulation is slower than fp32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
+        return False
+    found = torch.cpu.get_capabilities()
+    return any(found.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))

@@ -1,0 +1,52 @@
+"""What a data set is asked: templates around class names, in any language it knows them in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from twinlens.embedder import DEFAULT_TEMPLATES
+from twinlens.errors import DataError
+
+if TYPE_CHECKING:
+    from twinlens.data.datasets import Dataset, Sample
+
+
+def choose_templates(given: Sequence[str], dataset: Dataset) -> tuple[str, ...]:
+    """The templates given, else the data set's own, else "a photo of a {}.".
+
+    CLIP_benchmark's files write `{c}` where the class goes; both spellings are read.
+    """
+    templates = tuple(given) or dataset.templates or DEFAULT_TEMPLATES
+    return tuple(template.replace("{c}", "{}") for template in templates)
+
+
+def names_of_classes(dataset: Dataset, language: str = "en") -> dict[str, str]:
+    """What each class is called in a language, by its label; classes without a name are left out.
+
+    English is the data set's own labels. Other languages come from the samples' `names`, a
+    table of language to name.
+
+    Raises:
+        DataError: The data set has no labels, or no names in this language.
+    """
+    if not dataset.classnames:
+        raise DataError(f"{dataset.name}: got no labels, expected pictures with a class each")
+    if language == "en":
+        return {label: label for label in dataset.classnames}
+    found = {
+        sample.label: names[language]
+        for sample in dataset.samples
+        if sample.label and language in (names := _names(sample))
+    }
+    if not found:
+        known = sorted({key for sample in dataset.samples for key in _names(sample)} | {"en"})
+        raise DataError(
+            f"language: got {language!r}, expected one that {dataset.name} has names in: "
+            f"{', '.join(known)}"
+        )
+    return {label: found[label] for label in dataset.classnames if label in found}
+
+
+def _names(sample: Sample) -> dict[str, str]:
+    return sample.metadata.get("names") or {}

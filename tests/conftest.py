@@ -1,0 +1,56 @@
+"""What tests of several parts share: a tiny model on disk, pictures, one thread."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from twinlens.config import CLIPConfig, PreprocessConfig, Provenance, TextConfig, ViTConfig
+from twinlens.model.clip import CLIP
+from twinlens.model.weights import save_model
+
+CLASSES = ("blue", "green", "red", "yellow")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Test processes run side by side; small tensors gain nothing from threads."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> CLIP:
+    """A seeded CLIP of 32-pixel pictures with CLIP's own vocabulary."""
+    config = CLIPConfig(
+        embed_dim=16,
+        vision=ViTConfig(image_size=32, patch_size=16, width=32, layers=2, heads=2),
+        text=TextConfig(context_length=24, width=16, layers=2, heads=2),
+        preprocess=PreprocessConfig(image_size=32),
+        provenance=Provenance(name="tiny", licence="CC0-1.0", recipe="by hand"),
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return CLIP(config).eval()
+
+
+@pytest.fixture(scope="session")
+def tiny_directory(tiny_model: CLIP, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`tiny_model` saved."""
+    directory = tmp_path_factory.mktemp("models") / "tiny"
+    save_model(tiny_model, directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def picture_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three noisy pictures a class, in class-per-folder directories."""
+    root = tmp_path_factory.mktemp("pictures") / "noise"
+    rng = np.random.default_rng(0)
+    for label in CLASSES:
+        (root / label).mkdir(parents=True)
+        for number in range(3):
+            pixels = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / label / f"{number}.png")
+    return root

@@ -1,0 +1,249 @@
+"""Embeddings, classification and scores of the object that most users meet."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import twinlens
+from twinlens import Embedder
+from twinlens.embedder import BF16_FROM_PARAMETERS, checked_labels
+from twinlens.errors import CheckpointError, ConfigError, DataError, UnknownNameError
+from twinlens.model.clip import CLIP
+from twinlens.tokenizer import Tokenizer
+
+
+@pytest.fixture(scope="module")
+def lens(tiny_directory: Path) -> Embedder:
+    return twinlens.load(tiny_directory, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def paths(picture_folders: Path) -> list[Path]:
+    return sorted(picture_folders.glob("*/*.png"))
+
+
+def test_embeddings_are_float32_unit_vectors(lens: Embedder, paths: list[Path]):
+    for embeddings, count in (
+        (lens.embed_images(paths), len(paths)),
+        (lens.embed_texts(["a cat", "a dog on a bicycle"]), 2),
+    ):
+        assert embeddings.dtype == np.float32
+        assert embeddings.shape == (count, lens.config.embed_dim)
+        np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-6)
+
+
+def test_embeddings_are_those_of_the_model(lens: Embedder, paths: list[Path]):
+    pixels = torch.stack([lens.preprocess(path) for path in paths])
+    with torch.inference_mode():
+        images = lens.model.encode_image(pixels, normalize=True).numpy()
+        tokens = twinlens.tokenize(["a cat"], context_length=24)
+        texts = lens.model.encode_text(tokens, normalize=True).numpy()
+    np.testing.assert_allclose(lens.embed_images(paths), images, atol=1e-6)
+    np.testing.assert_allclose(lens.embed_texts("a cat"), texts, atol=1e-6)
+
+
+def test_an_embedding_does_not_depend_on_its_batch(tiny_model: CLIP, paths: list[Path]):
+    texts = ["cat", "a very long sentence about a dog that rides a bicycle", "!", "", "a cat"]
+    whole = Embedder(tiny_model, Tokenizer.clip(), device="cpu")
+    small = Embedder(tiny_model, Tokenizer.clip(), device="cpu", batch_size=1)
+    for batched, single in (
+        (whole.embed_images(paths), np.concatenate([whole.embed_images(p) for p in paths])),
+        (whole.embed_images(paths), small.embed_images(paths)),
+        (whole.embed_texts(texts), np.concatenate([whole.embed_texts(t) for t in texts])),
+        (whole.embed_texts(texts * 3)[5:10], small.embed_texts(texts)),
+    ):
+        np.testing.assert_allclose(batched, single, atol=1e-5)
+
+
+def test_every_kind_of_picture_is_the_same_picture(lens: Embedder, paths: list[Path]):
+    image = Image.open(paths[0])
+    kinds = [paths[0], str(paths[0]), paths[0].read_bytes(), image, np.asarray(image)]
+    expected = lens.embed_images(paths[0])
+    assert expected.shape == (1, lens.config.embed_dim)
+    for kind in kinds:  # one by one, and together
+        np.testing.assert_allclose(lens.embed_images(kind), expected, atol=1e-6)
+    together = lens.embed_images(iter(kinds))
+    np.testing.assert_allclose(together, np.repeat(expected, 5, axis=0), atol=1e-5)
+
+
+def test_a_stack_of_arrays_is_several_pictures(lens: Embedder):
+    stack = np.zeros((3, 32, 32, 3), np.uint8)
+    assert lens.embed_images(stack).shape[0] == 3
+
+
+def test_nothing_in_gives_nothing_out(lens: Embedder):
+    for embeddings in (lens.embed_images([]), lens.embed_texts([])):
+        assert embeddings.shape == (0, lens.config.embed_dim)
+        assert embeddings.dtype == np.float32
+    assert lens.classify([], ["cat", "dog"]) == []
+    assert lens.score([], ["cat"]).shape == (0, 1)
+
+
+def test_preprocess_gives_the_model_s_input(lens: Embedder, paths: list[Path]):
+    pixels = lens.preprocess(paths[0])
+    assert pixels.shape == (3, 32, 32)
+    assert pixels.dtype == torch.float32
+
+
+def test_score_is_the_cosine(lens: Embedder, paths: list[Path]):
+    texts = ["a cat", "a dog"]
+    expected = lens.embed_images(paths) @ lens.embed_texts(texts).T
+    np.testing.assert_allclose(lens.score(paths, texts), expected, atol=1e-6)
+
+
+def test_classify_is_softmax_of_the_model_s_logits(lens: Embedder, paths: list[Path]):
+    labels = ["cat", "dog", "bicycle"]
+    [best] = lens.classify(paths[0], labels)
+    with torch.inference_mode():
+        tokens = twinlens.tokenize([f"a photo of a {label}." for label in labels], 24)
+        logits, _ = lens.model(lens.preprocess(paths[0])[None], tokens)
+    expected = dict(zip(labels, logits.softmax(dim=1)[0].tolist(), strict=True))
+    assert {one.label: one.probability for one in best} == pytest.approx(expected, abs=1e-5)
+    assert [one.probability for one in best] == sorted(expected.values(), reverse=True) or (
+        best == sorted(best, key=lambda one: -one.probability)
+    )
+
+
+def test_classify_does_not_depend_on_the_order_of_labels(lens: Embedder, paths: list[Path]):
+    labels = ["cat", "dog", "bicycle"]
+    forward, backward = lens.classify(paths, labels), lens.classify(paths, labels[::-1])
+    for one, other in zip(forward, backward, strict=True):
+        assert [p.label for p in one] == [p.label for p in other]
+
+
+def test_the_classifier_averages_templates(lens: Embedder):
+    templates = ["a photo of a {}.", "the {}"]
+    mean = lens.embed_texts("a photo of a cat.") + lens.embed_texts("the cat")
+    expected = mean[0] / np.linalg.norm(mean)
+    classifier = lens.zero_shot_classifier(["cat", "dog"], templates)
+    assert classifier.shape == (lens.config.embed_dim, 2)
+    np.testing.assert_allclose(classifier[:, 0], expected, atol=1e-6)
+
+
+def test_a_label_with_braces_is_only_text(lens: Embedder):
+    expected = lens.embed_texts("a {0} b")[0]
+    np.testing.assert_allclose(
+        lens.zero_shot_classifier(["{0}"], ["a {} b"])[:, 0], expected, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([], "labels: got none"),
+        (["cat", " "], "number 2 is empty"),
+        (["cat", "dog", "cat "], "got 'cat' twice"),
+        (
+            ["cat", " ".join(["word"] * 200)],
+            "got .* tokens with start and end, expected at most 24",
+        ),
+    ],
+)
+def test_bad_labels_are_one_clear_line(lens: Embedder, labels: list[str], message: str):
+    with pytest.raises(DataError, match=message) as caught:
+        lens.classify(np.zeros((32, 32, 3), np.uint8), labels)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("templates", [["a photo"], ["{}", "a photo"], []])
+def test_a_template_needs_its_place_for_the_label(lens: Embedder, templates: list[str]):
+    with pytest.raises(ConfigError, match="template"):
+        lens.classify(np.zeros((32, 32, 3), np.uint8), ["cat"], templates)
+
+
+def test_labels_lose_the_blanks_around_them():
+    assert checked_labels([" cat", "dog\n"]) == ["cat", "dog"]
+
+
+def test_an_unreadable_picture_is_an_error_that_names_it(lens: Embedder, tmp_path: Path):
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"bad\.png"):
+        lens.embed_images([bad])
+
+
+def test_readable_pictures_are_embedded_beside_unreadable_ones(tiny_model: CLIP, paths: list[Path]):
+    lens = Embedder(tiny_model, Tokenizer.clip(), device="cpu", batch_size=2)
+    mixed = [paths[0], b"no", b"picture", b"at all", paths[1], Path("/nowhere.png"), paths[2]]
+    embeddings, failures = lens.embed_readable_images(mixed)
+    assert sorted(failures) == [1, 2, 3, 5]
+    assert "/nowhere.png" in str(failures[5])
+    np.testing.assert_allclose(embeddings, lens.embed_images(paths[:3]), atol=1e-5)
+
+
+def test_one_tower_answers_and_the_other_says_it_is_missing(
+    lens: Embedder, tiny_directory: Path, paths: list[Path]
+):
+    eyes = twinlens.load(tiny_directory, towers="image", device="cpu")
+    np.testing.assert_array_equal(eyes.embed_images(paths), lens.embed_images(paths))
+    with pytest.raises(ConfigError, match="without its text tower"):
+        eyes.embed_texts("a cat")
+    reader = twinlens.load(tiny_directory, towers="text", device="cpu")
+    np.testing.assert_array_equal(reader.embed_texts("a cat"), lens.embed_texts("a cat"))
+    with pytest.raises(ConfigError, match="without its image tower"):
+        reader.embed_images(paths)
+
+
+def test_bf16_is_close_and_keeps_the_scale_exact(
+    lens: Embedder, tiny_directory: Path, paths: list[Path]
+):
+    half = twinlens.load(tiny_directory, precision="bf16", device="cpu")
+    assert next(half.model.image_tower.parameters()).dtype == torch.bfloat16
+    assert half.model.logit_scale.item() == lens.model.logit_scale.item()
+    for exact, rounded in (
+        (lens.embed_images(paths), half.embed_images(paths)),
+        (lens.embed_texts(["a cat", "dog"]), half.embed_texts(["a cat", "dog"])),
+    ):
+        assert rounded.dtype == np.float32
+        assert ((exact * rounded).sum(axis=1) > 0.999).all()
+
+
+def test_the_model_handed_in_stays_as_it_is(tiny_model: CLIP):
+    half = Embedder(tiny_model, Tokenizer.clip(), precision="bf16", device="cpu")
+    assert half.model is not tiny_model
+    assert {parameter.dtype for parameter in tiny_model.parameters()} == {torch.float32}
+    assert Embedder(tiny_model, Tokenizer.clip(), device="cpu").model is tiny_model
+
+
+def test_precision_auto_needs_size_and_hardware(monkeypatch: pytest.MonkeyPatch, tiny_model: CLIP):
+    def precision(bf16: bool, smallest: int) -> str:
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": bf16})
+        monkeypatch.setattr("twinlens.embedder.BF16_FROM_PARAMETERS", smallest)
+        return Embedder(tiny_model, Tokenizer.clip(), device="cpu").precision
+
+    assert precision(True, 0) == "bf16"
+    assert precision(False, 0) == "fp32"
+    assert precision(True, BF16_FROM_PARAMETERS) == "fp32"
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"device": "gpu"}, ConfigError, "device: got 'gpu'"),
+        ({"precision": "fp23"}, UnknownNameError, "did you mean 'fp32'"),
+        ({"towers": "texts"}, UnknownNameError, "did you mean 'text'"),
+    ],
+)
+def test_wrong_options_are_one_clear_line(
+    tiny_directory: Path, options: dict[str, str], error: type[Exception], message: str
+):
+    with pytest.raises(error, match=message) as caught:
+        twinlens.load(tiny_directory, **options)  # pyright: ignore[reportArgumentType]
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_models_suggest_and_missing_directories_say_so(tmp_path: Path):
+    with pytest.raises(UnknownNameError, match="did you mean 'icons'"):
+        twinlens.load("icon")
+    with pytest.raises(CheckpointError, match="no such directory"):
+        twinlens.load(tmp_path / "none")
+
+
+def test_bytes_of_an_encoded_picture_need_no_file(lens: Embedder):
+    out = io.BytesIO()
+    Image.new("RGB", (10, 20), "red").save(out, "png")
+    assert lens.embed_images(out.getvalue()).shape == (1, lens.config.embed_dim)
