@@ -5,8 +5,6 @@ Each is a function that returns a `CLIPConfig`; sizes are those of the paper's t
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from twinlens.config import CLIPConfig, PreprocessConfig, ResNetConfig, TextConfig, ViTConfig
 
 ICON_MEAN = (0.5, 0.5, 0.5)
@@ -76,3 +74,45 @@ def vit_l_14_336() -> CLIPConfig:
     """ViT-L/14 at 336 px, 427,944,193 parameters."""
     vision = ViTConfig(image_size=336, patch_size=14, width=1024, layers=24, heads=16)
     return _openai(768, vision, 768, 12)
+
+
+def _icons(vision: ViTConfig | ResNetConfig, text: TextConfig, embed_dim: int) -> CLIPConfig:
+    """Small models of drawings: a vocabulary of their own and pixels centred on grey."""
+    return CLIPConfig(
+        embed_dim=embed_dim,
+        vision=vision,
+        text=text,
+        activation="gelu",
+        tokenizer="tokenizer.json",
+        preprocess=PreprocessConfig(
+            image_size=vision.image_size, mean=ICON_MEAN, std=ICON_STD
+        ),
+    )
+
+
+def icons_demo() -> CLIPConfig:
+    """For three minutes of training on a laptop; English only."""
+    return _icons(
+        ResNetConfig(image_size=64, width=24, layers=(1, 1, 1, 1), heads=12),
+        TextConfig(context_length=32, vocab_size=2048, width=128, layers=2, heads=2),
+        embed_dim=192,
+    )
+
+
+def icons_tiny() -> CLIPConfig:
+    """For half an hour of training on a laptop."""
+    return _icons(
+        ResNetConfig(image_size=64, width=32, layers=(1, 1, 1, 1), heads=16),
+        TextConfig(context_length=32, vocab_size=8192, width=192, layers=3, heads=3),
+        embed_dim=256,
+    )
+
+
+def icons_small() -> CLIPConfig:
+    """The architecture of the embedded model."""
+    return _icons(
+        ResNetConfig(image_size=64, width=32, layers=(2, 2, 2, 2), heads=16),
+        TextConfig(context_length=32, vocab_size=8192, width=192, layers=3, heads=3),
+        embed_dim=256,
+    )
+

@@ -1,0 +1,118 @@
+"""Random changes to training pictures: a crop each, then turns and colours for a whole batch.
+
+The paper crops and nothing else (section 2.4). Drawings come in few pictures a concept, so small
+models of them also gain from turning and recolouring; a recipe says how much.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from twinlens.errors import ConfigError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, UInt8
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Augmentation:
+    """How much to change training pictures; all zeros leave only the paper's square crop.
+
+    Attributes:
+        crop_side: Least side of the random square crop, as a share of the shortest side.
+        rotate: Largest turn either way, in degrees.
+        stretch: Largest change of either side, as a share of it.
+        colour: Standard deviation of the random mixing of the channels.
+        brightness: Standard deviation of the random shift, in units of the full range.
+        grey: Share of pictures that lose their colours.
+        invert: Share of pictures that become their negative.
+    """
+
+    crop_side: float = 1.0
+    rotate: float = 0.0
+    stretch: float = 0.0
+    colour: float = 0.0
+    brightness: float = 0.0
+    grey: float = 0.0
+    invert: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.crop_side <= 1:
+            raise ConfigError(f"crop_side: got {self.crop_side}, expected a share in (0, 1]")
+        for name in ("rotate", "stretch", "colour", "brightness", "grey", "invert"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name}: got {getattr(self, name)}, expected 0 or more")
+
+
+def random_square_crop(
+    image: Image.Image, size: int, least_side: float, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """A random square of the picture, resized: uint8 [size, size, 3].
+
+    Args:
+        image: RGB.
+        size: Side of the answer in pixels.
+        least_side: Least side of the square, as a share of the picture's shortest side.
+        rng: Decides side and place.
+    """
+    width, height = image.size
+    side = min(width, height) * rng.uniform(least_side, 1.0)
+    left, top = rng.uniform(0, width - side), rng.uniform(0, height - side)
+    box = (left, top, left + side, top + side)
+    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=box))
+
+
+def augment(
+    pixels: UInt8[Tensor, "batch 3 height width"],
+    config: Augmentation,
+    generator: torch.Generator,
+) -> Tensor:
+    """Turn, stretch and recolour each picture of a batch by its own chance.
+
+    Returns:
+        uint8 of the same shape; the very same tensor where the configuration asks for nothing.
+    """
+    geometric = config.rotate > 0 or config.stretch > 0
+    chromatic = config.colour > 0 or config.brightness > 0 or config.grey > 0 or config.invert > 0
+    if not geometric and not chromatic:
+        return pixels
+    x = pixels.float() / 255
+    if geometric:
+        x = _turn_and_stretch(x, config, generator)
+    if chromatic:
+        x = _recolour(x, config, generator)
+    return (x.clamp_(0, 1) * 255).round_().to(torch.uint8)
+
+
+def _turn_and_stretch(x: Tensor, config: Augmentation, generator: torch.Generator) -> Tensor:
+    batch = len(x)
+    angle = (torch.rand(batch, generator=generator) * 2 - 1) * math.radians(config.rotate)
+    scale = 1 + (torch.rand(batch, 2, generator=generator) * 2 - 1) * config.stretch
+    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros(batch)
+    rows = [cos * scale[:, 0], -sin * scale[:, 0], zero, sin * scale[:, 1], cos * scale[:, 1], zero]
+    theta = torch.stack(rows, dim=1).view(batch, 2, 3)
+    grid = F.affine_grid(theta, list(x.shape), align_corners=False)
+    # Border pixels are repeated: a turned drawing keeps its background to the corners.
+    return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
+
+
+def _recolour(x: Tensor, config: Augmentation, generator: torch.Generator) -> Tensor:
+    """One random 3x3 matrix and shift a picture hold hue, saturation, contrast, grey, negative."""
+    batch = len(x)
+    mix = torch.eye(3) + config.colour * torch.randn(batch, 3, 3, generator=generator)
+    grey = (torch.rand(batch, generator=generator) < config.grey).view(batch, 1, 1)
+    mix = torch.where(grey, mix.mean(dim=1, keepdim=True).expand(batch, 3, 3), mix)
+    sign = torch.where(torch.rand(batch, generator=generator) < config.invert, -1.0, 1.0)
+    shift = config.brightness * torch.randn(batch, 3, 1, generator=generator)
+    # Around mid-grey, so that a change of contrast does not move the brightness.
+    mixed = torch.bmm(mix * sign.view(batch, 1, 1), x.flatten(2) - 0.5) + 0.5 + shift
+    return mixed.view_as(x)

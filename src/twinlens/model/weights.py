@@ -1,0 +1,148 @@
+"""Weights on disk: a directory of `config.json`, `model.safetensors` and the vocabulary."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from twinlens.config import CLIPConfig, read_json, write_json
+from twinlens.errors import CheckpointError
+from twinlens.model.clip import CLIP
+from twinlens.tokenizer import Tokenizer
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+TOKENIZER_FILE = "tokenizer.json"
+
+
+def save_model(
+    model: CLIP,
+    directory: Path,
+    tokenizer: Tokenizer | None = None,
+    *,
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Write a model's directory; an existing one is replaced file by file, weights first.
+
+    Args:
+        model: Its configuration travels with the weights.
+        directory: Made if it is missing.
+        tokenizer: The vocabulary, where it is not CLIP's own.
+        dtype: Type on disk of the floating-point weights; as they are if not given.
+
+    Raises:
+        CheckpointError: The files cannot be written, or the vocabulary is missing.
+    """
+    if tokenizer is None and model.config.tokenizer != "clip":
+        raise CheckpointError(f"{directory}: got no tokenizer, expected one for {TOKENIZER_FILE}")
+    tensors = {
+        name: value.to(dtype) if dtype and value.is_floating_point() else value
+        for name, value in model.state_dict().items()
+    }
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        write_tensors(tensors, directory / WEIGHTS_FILE)
+        if tokenizer is not None and model.config.tokenizer != "clip":
+            tokenizer.save(directory / TOKENIZER_FILE)
+        write_json(model.config, directory / CONFIG_FILE)
+    except OSError as error:
+        raise CheckpointError(f"{directory}: the model could not be saved: {error}") from error
+
+
+def write_tensors(
+    tensors: Mapping[str, Tensor], path: Path, header: dict[str, str] | None = None
+) -> None:
+    """Write a safetensors file whole or not at all, and have it on the disk before it counts.
+
+    Raises:
+        CheckpointError: It could not be written (a full disk, say); what was there stays.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        save_file({name: value.contiguous() for name, value in tensors.items()}, partial, header)
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        raise CheckpointError(f"{path}: could not be written: {error}") from error
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file.
+
+    Raises:
+        CheckpointError: It is missing or damaged.
+    """
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: cannot be read as safetensors: {error}") from error
+
+
+def load_model(directory: Path) -> CLIP:
+    """Read a model's directory; computation is in float32 whatever the type on disk.
+
+    Raises:
+        CheckpointError: Files are missing or damaged, or tensors do not fit the configuration;
+            all that are missing, unexpected or of another shape are listed at once.
+        ConfigError: The configuration is wrong.
+    """
+    directory = Path(directory)
+    if not (directory / CONFIG_FILE).is_file():
+        raise CheckpointError(f"{directory}: got no {CONFIG_FILE}, expected a model's directory")
+    config = read_json(CLIPConfig, directory / CONFIG_FILE)
+    # Built without memory or initialisation; the weights read are put in place of the empty ones.
+    with torch.device("meta"):
+        model = CLIP(config)
+    tensors = read_tensors(directory / WEIGHTS_FILE)
+    check_tensors(tensors, model.state_dict(), directory / WEIGHTS_FILE)
+    tensors = {
+        name: value.float() if value.is_floating_point() else value
+        for name, value in tensors.items()
+    }
+    model.load_state_dict(tensors, assign=True)
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+    return model.eval()
+
+
+def check_tensors(got: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> None:
+    """Compare names and shapes.
+
+    Raises:
+        CheckpointError: They differ; every difference is listed.
+    """
+    problems = [f"missing {name}" for name in expected if name not in got]
+    problems += [f"unexpected {name}" for name in got if name not in expected]
+    problems += [
+        f"{name} is {list(got[name].shape)} instead of {list(expected[name].shape)}"
+        for name in expected
+        if name in got and got[name].shape != expected[name].shape
+    ]
+    if problems:
+        raise CheckpointError(f"{path}: does not fit its configuration: {'; '.join(problems)}")
+
+
+def load_tokenizer(directory: Path, config: CLIPConfig) -> Tokenizer:
+    """The vocabulary that a model's configuration names.
+
+    Raises:
+        CheckpointError: The file is missing, damaged or of another size than the model's.
+    """
+    if config.tokenizer == "clip":
+        tokenizer = Tokenizer.clip()
+    else:
+        tokenizer = Tokenizer.from_file(Path(directory) / TOKENIZER_FILE)
+    if tokenizer.vocab_size != config.text.vocab_size:
+        raise CheckpointError(
+            f"{directory}: got a vocabulary of {tokenizer.vocab_size}, "
+            f"expected vocab_size={config.text.vocab_size}"
+        )
+    return tokenizer

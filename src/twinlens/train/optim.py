@@ -1,0 +1,146 @@
+"""The optimiser: AdamW on float32 master weights, its schedule, and a moving average.
+
+The model computes on working weights, which may be bf16; updates far smaller than bf16's step
+are kept because they are made to a float32 copy (as in the paper's mixed precision, section 2.5).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from twinlens.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimConfig:
+    """AdamW and its schedule.
+
+    Attributes:
+        lr: Largest learning rate, after the warm-up.
+        betas: Decay of the two moments; (0.9, 0.98) for ViT and (0.9, 0.999) for ResNet.
+        eps: Added to the root of the second moment; 1e-6 for ViT, 1e-8 for ResNet.
+        weight_decay: Decoupled; not applied to gains, biases and the logit scale.
+        warmup_steps: Steps of linear warm-up.
+        final_lr: Where the cosine ends, as a share of `lr`.
+        clip_norm: Largest norm of the gradient; 0 leaves it.
+        ema_decay: Of the moving average of the weights; 0 keeps none.
+    """
+
+    lr: float = 5e-4
+    betas: tuple[float, float] = (0.9, 0.98)
+    eps: float = 1e-6
+    weight_decay: float = 0.2
+    warmup_steps: int = 2000
+    final_lr: float = 0.0
+    clip_norm: float = 0.0
+    ema_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "eps"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"optim.{name}: got {getattr(self, name)}, expected above 0")
+        for name in ("weight_decay", "warmup_steps", "final_lr", "clip_norm"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"optim.{name}: got {getattr(self, name)}, expected 0 or more")
+        if not 0 <= self.ema_decay < 1:
+            raise ConfigError(f"optim.ema_decay: got {self.ema_decay}, expected within [0, 1)")
+
+
+def learning_rate(step: int, steps: int, config: OptimConfig) -> float:
+    """Linear warm-up, then half a cosine down to `final_lr` (paper section 2.5).
+
+    Example:
+        >>> config = OptimConfig(lr=1.0, warmup_steps=10)
+        >>> [round(learning_rate(step, 110, config), 2) for step in (0, 9, 10, 60, 110)]
+        [0.1, 1.0, 1.0, 0.5, 0.0]
+    """
+    if step < config.warmup_steps:
+        return config.lr * (step + 1) / config.warmup_steps
+    done = (step - config.warmup_steps) / max(1, steps - config.warmup_steps)
+    cosine = (1 + math.cos(math.pi * min(done, 1.0))) / 2
+    return config.lr * (config.final_lr + (1 - config.final_lr) * cosine)
+
+
+def decays(name: str, parameter: Tensor) -> bool:
+    """Whether weight decay applies: not to gains, biases and the scale (paper section 2.5)."""
+    return parameter.ndim >= 2 and not name.endswith("bias")
+
+
+class MasterAdamW:
+    """AdamW whose state and weights are float32, whatever the model computes in."""
+
+    def __init__(self, model: nn.Module, config: OptimConfig) -> None:
+        self.config = config
+        named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        self.names = [name for name, _ in named]
+        self.working = [parameter for _, parameter in named]
+        self.masters = [parameter.detach().float().clone() for parameter in self.working]
+        pairs = list(zip(named, self.masters, strict=True))
+        groups = [
+            {"params": [m for (n, p), m in pairs if decays(n, p)], "weight_decay": config.weight_decay},
+            {"params": [m for (n, p), m in pairs if not decays(n, p)], "weight_decay": 0.0},
+        ]
+        self.adamw = torch.optim.AdamW(
+            groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=True
+        )
+
+    @torch.no_grad()
+    def step(self, step: int, steps: int) -> None:
+        """Update masters and working weights from the working gradients."""
+        for master, working in zip(self.masters, self.working, strict=True):
+            master.grad = None if working.grad is None else working.grad.float()
+            working.grad = None
+        if self.config.clip_norm:
+            nn.utils.clip_grad_norm_(self.masters, self.config.clip_norm)
+        for group in self.adamw.param_groups:
+            group["lr"] = learning_rate(step, steps, self.config)
+        self.adamw.step()
+        self.adamw.zero_grad()
+        self.write_back()
+
+    @torch.no_grad()
+    def write_back(self) -> None:
+        """Copy the masters into the working weights, rounding to their type."""
+        torch._foreach_copy_(self.working, self.masters)
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The float32 masters by name."""
+        return dict(zip(self.names, self.masters, strict=True))
+
+    def state_tensors(self) -> dict[str, Tensor]:
+        """Masters and moments by name: everything that a resumed run needs."""
+        state = {f"master/{name}": master for name, master in self.weights.items()}
+        for name, master in self.weights.items():
+            state |= {f"{key}/{name}": value for key, value in self.adamw.state[master].items()}
+        return state
+
+    @torch.no_grad()
+    def load_state_tensors(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what `state_tensors` gave; the working weights follow."""
+        for name, master in self.weights.items():
+            master.copy_(state[f"master/{name}"])
+            self.adamw.state[master] = {
+                key: state[f"{key}/{name}"].clone() for key in ("step", "exp_avg", "exp_avg_sq")
+            }
+        self.write_back()
+
+
+class MovingAverage:
+    """An exponential moving average of named float32 tensors: better weights than the last ones."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], decay: float) -> None:
+        self.decay = decay
+        self.tensors = {name: value.detach().clone() for name, value in tensors.items()}
+
+    @torch.no_grad()
+    def update(self, tensors: Mapping[str, Tensor], step: int) -> None:
+        """Move towards `tensors`; faster in the first steps, to forget the initial weights."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        new = [tensors[name] for name in self.tensors]
+        torch._foreach_lerp_(list(self.tensors.values()), new, 1 - decay)

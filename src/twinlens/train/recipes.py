@@ -1,0 +1,114 @@
+"""Recipes: everything that decides a run, as functions that return a frozen configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from twinlens.config import CLIPConfig
+from twinlens.data.augment import Augmentation
+from twinlens.errors import ConfigError, UnknownNameError
+from twinlens.model import presets
+from twinlens.train.optim import OptimConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """One training run.
+
+    Attributes:
+        name: What the recipe is called.
+        model: Architecture and preprocessing. Where its tokenizer is "tokenizer.json", a
+            vocabulary of `model.text.vocab_size` is trained on the run's captions first.
+        batch_size: Pairs a step.
+        steps: Optimiser steps in all.
+        seed: Decides weights, order, crops and captions.
+        precision: "bf16" computes in bf16 with float32 master weights; "auto" chooses it where
+            the hardware multiplies bf16 natively, else "fp32". The loss is always in float32.
+        optim: Optimiser and schedule.
+        augment: Random changes of the pictures.
+        checkpoint_every: Steps between checkpoints.
+        eval_every: Steps between evaluations; the last step is always evaluated.
+        log_every: Steps between lines of the log.
+    """
+
+    name: str
+    model: CLIPConfig
+    batch_size: int
+    steps: int
+    seed: int = 0
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    augment: Augmentation = field(default_factory=Augmentation)
+    checkpoint_every: int = 500
+    eval_every: int = 500
+    log_every: int = 10
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "steps", "checkpoint_every", "eval_every", "log_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}: got {getattr(self, name)}, expected at least 1")
+
+
+DRAWINGS = Augmentation(
+    crop_side=0.8, rotate=12.0, stretch=0.12, colour=0.12, brightness=0.08, grey=0.1
+)
+
+
+def icons_demo() -> Recipe:
+    """Three minutes on two cores: a small ResNet learns the shipped emoji from nothing."""
+    return Recipe(
+        name="icons-demo",
+        model=presets.icons_demo(),
+        batch_size=256,
+        steps=500,
+        optim=OptimConfig(lr=2e-3, warmup_steps=50, weight_decay=0.1, ema_decay=0.98),
+        augment=DRAWINGS,
+        checkpoint_every=100,
+        eval_every=250,
+    )
+
+
+def icons_tiny() -> Recipe:
+    """Half an hour on two cores."""
+    return Recipe(
+        name="icons-tiny",
+        model=presets.icons_tiny(),
+        batch_size=512,
+        steps=1500,
+        optim=OptimConfig(lr=2e-3, warmup_steps=150, weight_decay=0.1, ema_decay=0.995),
+        augment=DRAWINGS,
+        checkpoint_every=100,
+    )
+
+
+def icons_small() -> Recipe:
+    """The recipe of the embedded model `icons`."""
+    return Recipe(
+        name="icons-small",
+        model=presets.icons_small(),
+        batch_size=512,
+        steps=4000,
+        optim=OptimConfig(lr=2e-3, warmup_steps=200, weight_decay=0.1, ema_decay=0.998),
+        augment=DRAWINGS,
+        checkpoint_every=200,
+    )
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "icons-demo": icons_demo,
+    "icons-tiny": icons_tiny,
+    "icons-small": icons_small,
+}
+
+
+def recipe_named(name: str) -> Recipe:
+    """The recipe of that name.
+
+    Raises:
+        UnknownNameError: There is none; close names are suggested.
+    """
+    if name not in RECIPES:
+        raise UnknownNameError("recipe", name, RECIPES)
+    return RECIPES[name]()

@@ -1,0 +1,298 @@
+"""The training loop: `fit` turns a recipe and a data set into a model's directory."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from twinlens.config import Provenance, to_dict, write_json
+from twinlens.data.datasets import Dataset
+from twinlens.data.loader import PairLoader
+from twinlens.errors import CheckpointError, ConfigError
+from twinlens.model.clip import CLIP
+from twinlens.model.weights import check_tensors, save_model
+from twinlens.tokenizer import Tokenizer, train_tokenizer
+from twinlens.train.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
+from twinlens.train.optim import MasterAdamW, MovingAverage, learning_rate
+from twinlens.train.recipes import Recipe
+from twinlens.train.task import pair_loss
+
+Evaluator = Callable[[CLIP, Tokenizer], Mapping[str, float]]
+Reporter = Callable[["Progress"], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """One line of a run's log, as it is written and as the command line shows it."""
+
+    step: int
+    steps: int
+    samples_seen: int
+    loss: float
+    lr: float
+    scale: float
+    pairs_per_second: float
+    seconds_left: float
+    truncated_captions: int
+    metrics: dict[str, float] | None = None
+
+
+def fit(
+    recipe: Recipe,
+    dataset: Dataset,
+    out: Path,
+    *,
+    resume: bool = False,
+    evaluate: Evaluator | None = None,
+    report: Reporter | None = None,
+    device: str = "auto",
+) -> Path:
+    """Train, and write the model to `out/model`.
+
+    The weights depend on the recipe, the data, the precision that "auto" picks, the number of
+    threads and the versions of torch and of the processor's kernels; on nothing else. A run that
+    was killed and resumed gives the same weights as one that was not.
+
+    Args:
+        recipe: Everything that decides the run.
+        dataset: Pictures with captions.
+        out: Gets `recipe.json`, `log.jsonl`, `checkpoints/` and `model/`.
+        resume: Go on from the newest checkpoint in `out`, or from the start if there is none.
+        evaluate: Called with the model to be shipped (the moving average) and its vocabulary.
+        report: Called with each line of the log.
+        device: A torch device; "auto" takes CUDA where there is one.
+
+    Returns:
+        The model's directory.
+
+    Raises:
+        CheckpointError: `out` holds another run, or cannot be written.
+        DataError: The data set is empty or a sample in it cannot be used.
+    """
+    _check_out(out, recipe, resume)
+    tokenizer = _vocabulary(recipe, dataset, out)
+    run = Run(recipe, device)
+    checkpoints = list_checkpoints(out / "checkpoints") if resume else []
+    first = run.load(checkpoints[-1]) if checkpoints else 0
+    config = recipe.model
+    loader = PairLoader(
+        dataset.samples,
+        tokenizer,
+        batch_size=recipe.batch_size,
+        image_size=config.vision.image_size,
+        context_length=config.text.context_length,
+        augmentation=recipe.augment,
+        seed=recipe.seed,
+        background=config.preprocess.background,
+    )
+    log = Log(out / "log.jsonl", recipe, first, report)
+    for step, batch in enumerate(loader.batches(first, recipe.steps), start=first):
+        loss = run.train_step(batch, step)
+        done = step + 1
+        log.count(loss, batch.truncated)
+        if _is_due(done, recipe.eval_every, recipe) and evaluate is not None:
+            log.metrics = dict(evaluate(run.shipped_model(), tokenizer))
+        if _is_due(done, recipe.log_every, recipe) or log.metrics is not None:
+            log.write(done, run)
+        if _is_due(done, recipe.checkpoint_every, recipe):
+            run.save(out / "checkpoints", done)
+    model = run.shipped_model(_provenance(recipe, dataset))
+    save_model(model, out / "model", tokenizer)
+    return out / "model"
+
+
+def _is_due(done: int, every: int, recipe: Recipe) -> bool:
+    return done % every == 0 or done == recipe.steps
+
+
+class Run:
+    """The model, its optimiser and its moving average: what a checkpoint holds."""
+
+    def __init__(self, recipe: Recipe, device: str) -> None:
+        self.recipe = recipe
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = torch.device(device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.seed)
+            model = CLIP(recipe.model)
+        dtype = working_dtype(recipe.precision, self.device)
+        self.model = to_working_precision(model.to(self.device), dtype).train()
+        self.optimizer = MasterAdamW(self.model, recipe.optim)
+        # Built from the working model: masters and average start from the same rounded weights.
+        self.average = MovingAverage(self._averaged(), recipe.optim.ema_decay)
+
+    def _averaged(self) -> dict[str, Tensor]:
+        """What the moving average follows: the masters and the running statistics."""
+        return self.optimizer.weights | {
+            name: value for name, value in self.model.named_buffers() if value.is_floating_point()
+        }
+
+    def train_step(self, batch: Any, step: int) -> Tensor:
+        """One update; returns the loss, still on the device."""
+        with attention_kernels(self.device):
+            loss = pair_loss(self.model, batch)
+            loss.backward()
+        self.optimizer.step(step, self.recipe.steps)
+        self.average.update(self._averaged(), step)
+        return loss.detach()
+
+    def shipped_model(self, provenance: Provenance | None = None) -> CLIP:
+        """A float32 copy with the averaged weights, in evaluation mode, on the processor."""
+        config = self.recipe.model
+        model = CLIP(replace(config, provenance=provenance) if provenance else config)
+        state = model.state_dict()
+        state |= {name: value for name, value in self.average.tensors.items()}
+        model.load_state_dict(state)
+        return model.eval()
+
+    def save(self, directory: Path, step: int) -> None:
+        """Write a checkpoint."""
+        save_checkpoint(directory, step, self._state(), to_dict(self.recipe))
+
+    def _state(self) -> dict[str, Tensor]:
+        state = self.optimizer.state_tensors()
+        state |= {f"buffer/{name}": value for name, value in self.model.named_buffers()}
+        return state | {f"average/{n}": value for n, value in self.average.tensors.items()}
+
+    @torch.no_grad()
+    def load(self, path: Path) -> int:
+        """Go on from a checkpoint; returns the step after it."""
+        step, tensors, _ = load_checkpoint(path)
+        expected = self.optimizer.weights
+        got = {n.removeprefix("master/"): t for n, t in tensors.items() if n.startswith("master/")}
+        check_tensors(got, expected, path)
+        self.optimizer.load_state_tensors(tensors)
+        for name, buffer in self.model.named_buffers():
+            buffer.copy_(tensors[f"buffer/{name}"])
+        for name, average in self.average.tensors.items():
+            average.copy_(tensors[f"average/{name}"])
+        return step
+
+
+class Log:
+    """`log.jsonl`, one line at a time, and the averages that go into it."""
+
+    def __init__(self, path: Path, recipe: Recipe, first: int, report: Reporter | None) -> None:
+        self.path = path
+        self.recipe = recipe
+        self.report = report
+        self.metrics: dict[str, float] | None = None
+        self.truncated = 0
+        self._losses: list[Tensor] = []
+        self._start = (first, time.perf_counter())
+        self._last = self._start
+        _keep_lines_until(path, first)
+
+    def count(self, loss: Tensor, truncated: int) -> None:
+        """Take in one step; the loss is only read when a line is written."""
+        self._losses.append(loss)
+        self.truncated += truncated
+
+    def write(self, done: int, run: Run) -> None:
+        """Append a line for the steps since the last."""
+        loss = float(torch.stack(self._losses).mean())
+        now, recipe = time.perf_counter(), self.recipe
+        pace = (now - self._start[1]) / max(1, done - self._start[0])
+        progress = Progress(
+            step=done,
+            steps=recipe.steps,
+            samples_seen=done * recipe.batch_size,
+            loss=loss,
+            lr=learning_rate(done - 1, recipe.steps, recipe.optim),
+            scale=float(run.optimizer.weights["logit_scale"].exp()),
+            pairs_per_second=(done - self._last[0]) * recipe.batch_size / (now - self._last[1]),
+            seconds_left=pace * (recipe.steps - done),
+            truncated_captions=self.truncated,
+            metrics=self.metrics,
+        )
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(to_dict(progress)) + "\n")
+        if self.report is not None:
+            self.report(progress)
+        self._losses, self.metrics, self._last = [], None, (done, now)
+
+
+def _keep_lines_until(path: Path, step: int) -> None:
+    """Drop what a killed run logged after its last checkpoint: it will be logged again."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    kept: list[str] = []
+    for line in lines:
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line)
+        except ValueError:
+            continue  # the line that was being written when the run was killed
+    path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+
+
+def _check_out(out: Path, recipe: Recipe, resume: bool) -> None:
+    """Make `out`, or make sure that what it holds is this very run."""
+    saved = out / "recipe.json"
+    if saved.exists():
+        if not resume:
+            raise CheckpointError(f"{out}: already holds a run, expected a new directory or --resume")
+        if json.loads(saved.read_text(encoding="utf-8")) != to_dict(recipe):
+            raise ConfigError(f"{saved}: is of another recipe or other settings than this run's")
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(recipe, saved)
+    except OSError as error:
+        raise CheckpointError(f"{out}: cannot hold a run: {error}") from error
+
+
+def _vocabulary(recipe: Recipe, dataset: Dataset, out: Path) -> Tokenizer:
+    """CLIP's vocabulary, or one learned from the captions, once a run."""
+    if recipe.model.tokenizer == "clip":
+        return Tokenizer.clip()
+    path = out / "tokenizer.json"
+    if not path.exists():
+        captions = (caption for sample in dataset.samples for caption in sample.captions)
+        train_tokenizer(captions, recipe.model.text.vocab_size).save(path)
+    return Tokenizer.from_file(path)
+
+
+def _provenance(recipe: Recipe, dataset: Dataset) -> Provenance:
+    return Provenance(
+        name=recipe.name,
+        source="trained from scratch",
+        recipe=recipe.name,
+        data=dataset.name,
+        samples_seen=recipe.steps * recipe.batch_size,
+    )
+
+
+def working_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """The type to compute in: bf16 where "auto" finds hardware that multiplies it natively."""
+    if precision == "auto":
+        native = (
+            torch.cuda.is_bf16_supported()
+            if device.type == "cuda"
+            else torch.cpu.get_capabilities().get("avx512_bf16", False)
+        )
+        precision = "bf16" if native else "fp32"
+    return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
+def to_working_precision(model: CLIP, dtype: torch.dtype) -> CLIP:
+    """Cast what is multiplied; batch norms keep float32, whose running sums bf16 would lose."""
+    model = model.to(dtype=dtype, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.float()
+    return model
+
+
+def attention_kernels(device: torch.device) -> AbstractContextManager[None]:
+    """On processors plain products train short sequences faster than the fused kernel."""
+    return sdpa_kernel([SDPBackend.MATH]) if device.type == "cpu" else nullcontext()
