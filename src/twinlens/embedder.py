@@ -314,18 +314,18 @@ def _towers(model: CLIP) -> list[nn.Module]:
 
 
 def _is_at(model: CLIP, device: torch.device, precision: str) -> bool:
-    return model.logit_scale.device == device and all(
-        parameter.dtype == _DTYPES[precision]
-        for tower in _towers(model)
-        for parameter in tower.parameters()
-    )
+    types = {next(tower.parameters()).dtype for tower in _towers(model)}
+    return model.logit_scale.device == device and types == {_DTYPES[precision]}
 
 
 def _move(model: CLIP, device: torch.device, precision: str) -> None:
-    """Put a model in place; `logit_scale` stays float32: bf16 keeps three digits of it."""
+    """Put a model in place; what bf16 would spoil stays float32: the scale and batch norms."""
     model.to(device)
     for tower in _towers(model):
         tower.to(_DTYPES[precision])
+        for module in tower.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.float()
 
 
 def _check_one_of(what: str, got: str, known: Sequence[str]) -> None:

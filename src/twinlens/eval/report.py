@@ -161,7 +161,7 @@ def ticks(low: float, high: float, about: int = 4) -> list[float]:
         >>> ticks(0, 7.3)
         [0, 2, 4, 6, 8]
     """
-    span = (high - low) or abs(high) or 1.0
+    span = high - low if high - low > 1e-12 else 1.0
     rough = span / about
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * m for m in (1, 2, 5, 10) if power * m >= rough * 0.999)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,17 @@ if TYPE_CHECKING:
 
     from twinlens.data.datasets import Dataset
     from twinlens.embedder import Embedder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NameRetrieval:
+    """Recall@k by CLIP_benchmark's keys, with 95% intervals and what guessing would reach."""
+
+    metrics: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    chance: dict[str, float]
+    samples: int
+    names: int
 
 
 def recall_at_k(
@@ -51,39 +63,34 @@ def name_retrieval(
     template: str = "{}",
     ks: tuple[int, ...] = (1, 5, 10),
     seed: int = 0,
-) -> dict[str, object]:
+) -> NameRetrieval:
     """Image-to-text recall@k: each picture's own name among `names` names of the data set.
 
-    Names are drawn by `seed` where the data set has more; all their pictures are queries.
-
-    Returns:
-        `metrics` (CLIP_benchmark's keys `text_retrieval_recall@k`), their 95% `intervals`, the
-        `chance` of each, and the counts.
+    Where the data set has more names, `seed` draws them; all pictures of those are the queries.
+    Classes that share a name are one candidate.
 
     Raises:
-        DataError: Fewer than `max(ks)` names, or more than 1% of the pictures are unreadable.
+        DataError: There are fewer than `max(ks)` names, no pictures, or more than 1% of the
+            pictures are unreadable.
     """
-    known = list(names_of_classes(dataset, language).items())
+    name_of = names_of_classes(dataset, language)
+    known = sorted(set(name_of.values()))
     picked = np.random.default_rng(seed).permutation(len(known))[:names]
-    chosen = dict(known[i] for i in sorted(picked))
-    if len(chosen) < max(ks):
-        raise DataError(f"{dataset.name}: got {len(chosen)} names, expected at least {max(ks)}")
-    samples = [sample for sample in dataset.samples if sample.label in chosen]
+    candidates = [known[i] for i in sorted(picked)]
+    if len(candidates) < max(ks):
+        raise DataError(f"{dataset.name}: got {len(candidates)} names, expected at least {max(ks)}")
+    wanted = {label for label, name in name_of.items() if name in set(candidates)}
+    samples = [sample for sample in dataset.samples if sample.label in wanted]
     read = embed_samples(lens, samples, dataset.name)
-    texts = lens.embed_texts([template.replace("{}", name) for name in chosen.values()])
+    texts = lens.embed_texts([template.replace("{}", name) for name in candidates])
     scores = torch.from_numpy(read.embeddings @ texts.T)
-    # By the name, not the class: two classes of one name are the same answer.
-    own = np.array([chosen[str(sample.label)] for sample in read.samples])
-    relevant = torch.from_numpy(own[:, None] == np.array(list(chosen.values())))
-    recalls = {k: recall_at_k(scores, relevant, k=k) for k in ks}
-    key = "text_retrieval_recall@{}".format
-    return {
-        "dataset": dataset.name,
-        "task": "name_retrieval",
-        "language": language,
-        "metrics": {key(k): recall for k, recall in recalls.items()},
-        "intervals": {key(k): wilson_interval(r, len(read.samples)) for k, r in recalls.items()},
-        "chance": {key(k): k / len(chosen) for k in ks},
-        "samples": len(read.samples),
-        "names": len(chosen),
-    }
+    own = np.array([name_of[str(sample.label)] for sample in read.samples])
+    relevant = torch.from_numpy(own[:, None] == np.array(candidates))
+    recalls = {f"text_retrieval_recall@{k}": recall_at_k(scores, relevant, k=k) for k in ks}
+    return NameRetrieval(
+        metrics=recalls,
+        intervals={key: wilson_interval(value, len(own)) for key, value in recalls.items()},
+        chance={f"text_retrieval_recall@{k}": k / len(candidates) for k in ks},
+        samples=len(own),
+        names=len(candidates),
+    )

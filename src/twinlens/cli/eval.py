@@ -1,0 +1,101 @@
+# ruff: noqa: PLC0415  imports wait until the verb runs: --help stays instant
+"""`twinlens eval`: measure a model on a data set."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from twinlens.cli.output import log, print_json, print_table, working, write_text
+
+if TYPE_CHECKING:
+    from twinlens.eval.zero_shot import ZeroShotResult
+
+SHOWN_CLASSES = 15
+
+
+class Task(StrEnum):
+    """What to measure."""
+
+    ZERO_SHOT = "zero-shot"
+
+
+def eval_(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A known name, a directory, hf://org/name.")
+    ],
+    *,
+    data: Annotated[
+        str, typer.Option(metavar="SPEC", help="A directory, a CSV/TSV/Parquet file or tars.")
+    ],
+    task: Annotated[Task, typer.Option(help="What to measure.")] = Task.ZERO_SHOT,
+    template: Annotated[
+        list[str] | None,
+        typer.Option(help="A sentence with {} where the class goes; several are averaged."),
+    ] = None,
+    language: Annotated[str, typer.Option(help="Which of the data set's names to use.")] = "en",
+    out: Annotated[
+        Path | None, typer.Option(help="Write the JSON here, and a page beside it.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure a model: accuracy with its 95% interval, chance, and every class."""
+    from twinlens.data.datasets import open_dataset
+    from twinlens.embedder import load
+    from twinlens.eval import zero_shot
+
+    del task  # one so far; the option is here so that scripts name what they mean
+    dataset = open_dataset(data)
+    lens = load(model, device=device)
+    with working(f"Reading {len(dataset.samples):,} pictures of {dataset.name}"):
+        result = zero_shot.measure(lens, dataset, templates=template or (), language=language)
+    provenance = lens.config.provenance
+    answer = result.to_dict(model=model, pretrained=provenance.recipe or provenance.source)
+    _log_oddities(result)
+    if out is not None:
+        _write(out, answer, result, model)
+    if as_json:
+        print_json(answer)
+    else:
+        _print(result, model)
+
+
+def _log_oddities(result: ZeroShotResult) -> None:
+    for key, reason in result.unreadable.items():
+        log(f"unreadable: {key}: {reason}")
+    if result.unnamed_classes:
+        log(f"left out: {result.unnamed_classes} classes without a name in {result.language!r}")
+    if result.shared_names:
+        log(f"note: {result.shared_names} classes have the name of another class")
+
+
+def _write(out: Path, answer: dict[str, object], result: ZeroShotResult, model: str) -> None:
+    from twinlens.eval.report import zero_shot_page
+
+    html = out.with_suffix(".html")
+    write_text(out, json.dumps(answer, indent=2, ensure_ascii=False) + "\n")
+    write_text(html, zero_shot_page(result, model=model))
+    log(f"wrote {out} and {html}")
+
+
+def _print(result: ZeroShotResult, model: str) -> None:
+    """The metrics, then the classes that went worst."""
+    rows: list[tuple[str, ...]] = []
+    for key, value in result.metrics.items():
+        low, high = result.intervals.get(key, (None, None))
+        interval = "" if low is None or high is None else f"{low:.1%} to {high:.1%}"
+        rows.append((key, f"{value:.1%}", interval, f"{result.chance[key]:.2%}"))
+    title = f"{model} on {result.dataset}: {result.samples:,} pictures, {result.classes:,} classes"
+    print_table(("Metric", "Value", "95% interval", "Chance"), rows, title=title)
+    typer.echo()
+    worst = [
+        (one.classname, f"{one.recall:.1%}", str(one.samples), one.mistaken_for or "")
+        for one in result.per_class[:SHOWN_CLASSES]
+    ]
+    title = f"Worst {len(worst)} of {len(result.per_class):,} classes that have pictures"
+    print_table(("Class", "Recall", "Pictures", "Most often mistaken for"), worst, title=title)

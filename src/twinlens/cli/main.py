@@ -1,0 +1,57 @@
+"""The command `twinlens`: its verbs, and how each ends.
+
+Exit status: 0 done, 1 a bug, 2 a mistake that the caller can mend, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+import twinlens
+from twinlens.cli import classify, data, eval, models, train  # noqa: A004  named as the verb
+from twinlens.cli.output import report_error
+
+TRACEBACK = "--traceback"
+
+app = typer.Typer(
+    help="CLIP: train it, classify with words, embed pictures and texts in one space.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("models")(models.models)
+app.command("classify")(classify.classify)
+app.command("train")(train.train)
+app.command("eval")(eval.eval_)
+app.add_typer(data.app, name="data")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(twinlens.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
+    ] = False,
+    with_traceback: Annotated[
+        bool, typer.Option(TRACEBACK, help="Show where an error came from (with any verb).")
+    ] = False,
+) -> None:
+    """CLIP: train it, classify with words, embed pictures and texts in one space."""
+
+
+def main() -> None:
+    """Run the command line and exit with its status."""
+    given = sys.argv[1:]
+    try:
+        # Taken out here so that it may stand behind a verb too, where one thinks of it.
+        app([word for word in given if word != TRACEBACK], prog_name="twinlens")
+    except Exception as error:
+        sys.exit(report_error(error, with_traceback=TRACEBACK in given))

@@ -1,0 +1,84 @@
+"""Results to stdout, everything else to stderr, and every ending with its exit status."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import typer
+
+from twinlens.errors import DataError, TwinlensError
+
+USER_MISTAKE = 2
+BUG = 1
+
+
+def print_json(answer: object) -> None:
+    """An answer for programs."""
+    typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
+    """An answer for people; columns whose cells are numbers are right-aligned."""
+    from rich.console import Console  # noqa: PLC0415  only tables need it
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(title=title or None, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for number, column in enumerate(columns):
+        numeric = all(row[number][:1].isdigit() for row in rows)
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    # A pipe has no width: lines there are as long as they need to be.
+    width = None if sys.stdout.isatty() else 200
+    Console(markup=False, highlight=False, width=width).print(table)
+
+
+def log(message: str) -> None:
+    """A line beside the answer."""
+    typer.echo(message, err=True)
+
+
+@contextmanager
+def working(message: str) -> Generator[None]:
+    """Say on a terminal what takes a while, until it is done."""
+    from rich.console import Console  # noqa: PLC0415
+
+    with Console(stderr=True).status(message):
+        yield
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file and the directories above it.
+
+    Raises:
+        DataError: It cannot be written: a full disk, say.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def report_error(error: Exception, *, with_traceback: bool) -> int:
+    """Print what went wrong as one line; returns the exit status."""
+    if with_traceback:
+        traceback.print_exception(error)
+    if isinstance(error, TwinlensError | OSError):
+        log(f"error: {_one_line(error)}")
+        return USER_MISTAKE
+    hint = "" if with_traceback else "; run again with --traceback and report it"
+    log(f"error: a bug in twinlens: {type(error).__name__}: {_one_line(error)}{hint}")
+    return BUG
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{error.strerror}"
+    return " ".join(str(error).split())

@@ -1,0 +1,136 @@
+"""`twinlens classify`."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import twinlens
+from twinlens.cli.classify import find_pictures, read_labels
+from twinlens.errors import ConfigError, DataError
+
+LABELS = "cat,dog,bicycle,pizza"
+
+
+@pytest.fixture
+def picture(picture_folders: Path) -> Path:
+    return picture_folders / "red" / "0.png"
+
+
+def test_json_is_the_embedder_s_answer(run, picture: Path, tiny_directory: Path):
+    ending = run("classify", picture, "--labels", LABELS, "--model", tiny_directory, "--json")
+    [best] = twinlens.load(tiny_directory).classify(picture, LABELS.split(","))
+    [answer] = json.loads(ending.out)
+    assert (ending.status, ending.err) == (0, "")
+    assert answer["image"] == str(picture)
+    assert [one["label"] for one in answer["predictions"]] == [one.label for one in best]
+    assert [one["probability"] for one in answer["predictions"]] == pytest.approx(
+        [one.probability for one in best], abs=1e-6
+    )
+
+
+def test_top_and_templates_and_a_file_of_labels(
+    run, picture: Path, tiny_directory: Path, tmp_path: Path
+):
+    file = tmp_path / "labels.txt"
+    file.write_text("a cat, sitting\n\n dog \n", encoding="utf-8")
+    options = ["--labels-file", file, "--template", "the {}", "--template", "{}"]
+    words = ["classify", picture, *options, "--model", tiny_directory, "--json"]
+    lens = twinlens.load(tiny_directory)
+    [best] = lens.classify(picture, ["a cat, sitting", "dog"], ["the {}", "{}"])
+    [answer] = json.loads(run(*words, "--top", 1).out)
+    assert [one["label"] for one in answer["predictions"]] == [best[0].label]
+    assert answer["predictions"][0]["probability"] == pytest.approx(best[0].probability, abs=1e-6)
+
+
+def test_text_has_a_line_a_label(run, picture: Path, tiny_directory: Path):
+    ending = run("classify", picture, "--labels", "cat,dog", "--model", tiny_directory)
+    name, *lines = ending.out.splitlines()
+    assert name == str(picture)
+    shown = [line.split()[:2] for line in lines]
+    assert {label for _, label in shown} == {"cat", "dog"}
+    percents = [float(percent.rstrip("%")) for percent, _ in shown]
+    assert percents == sorted(percents, reverse=True)
+    assert sum(percents) == pytest.approx(100, abs=0.2)
+
+
+def test_directories_and_globs_stand_for_their_pictures(picture_folders: Path, tmp_path: Path):
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "B.PNG").touch()
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "a.jpg").touch()
+    inside = [str(tmp_path / "B.PNG"), str(tmp_path / "deep" / "a.jpg")]
+    assert find_pictures([str(tmp_path)]) == inside
+    assert find_pictures([f"{tmp_path}/**/*"]) == inside
+    assert find_pictures(["z.png", str(tmp_path)]) == ["z.png", *inside]
+    (tmp_path / "[1].png").touch()
+    assert find_pictures([str(tmp_path / "[1].png")]) == [str(tmp_path / "[1].png")]
+
+
+def test_no_pictures_is_an_error(tmp_path: Path):
+    for name in (str(tmp_path), f"{tmp_path}/*.png"):
+        with pytest.raises(DataError, match="got no pictures"):
+            find_pictures([name])
+
+
+def test_labels_come_from_one_place(tmp_path: Path):
+    assert read_labels("a, b,,c,", None) == ["a", " b", "c"]
+    with pytest.raises(ConfigError, match="got neither"):
+        read_labels(None, None)
+    with pytest.raises(ConfigError, match="got both"):
+        read_labels("a", tmp_path)
+    (tmp_path / "latin").write_bytes(b"L\xf6we")
+    with pytest.raises(DataError, match="got no UTF-8 text"):
+        read_labels(None, tmp_path / "latin")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--labels", ""], "labels: got none, expected at least one"),
+        (["--labels", "cat,cat"], "labels: got 'cat' twice"),
+        (["--labels", "word " * 200], "tokens with start and end, expected at most 24"),
+        (["--labels", "cat", "--template", "a photo"], "template: got 'a photo'"),
+        (["--labels-file", "/nowhere/labels"], "/nowhere/labels: No such file or directory"),
+        ([], "labels: got neither"),
+    ],
+)
+def test_bad_labels_are_one_line(
+    run, picture: Path, tiny_directory: Path, words: list[str], message: str
+):
+    ending = run("classify", picture, *words, "--model", tiny_directory)
+    assert (ending.status, ending.out, ending.err.count("\n")) == (2, "", 1)
+    assert message in ending.err
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [("icon", "did you mean 'icons'?"), ("./nowhere", "./nowhere: no such directory")],
+)
+def test_bad_models_are_one_line(run, picture: Path, model: str, message: str):
+    ending = run("classify", picture, "--labels", "a", "--model", model)
+    assert (ending.status, ending.out, ending.err.count("\n")) == (2, "", 1)
+    assert message in ending.err
+
+
+def test_bad_pictures_do_not_cost_the_good_ones(
+    run, picture: Path, tiny_directory: Path, tmp_path: Path
+):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(picture.read_bytes()[:100])
+    text = tmp_path / "text.png"
+    text.write_text("not a picture")
+    given = [broken, tmp_path / "missing.png", picture, text]
+    ending = run("classify", *given, "--labels", "a,b", "--model", tiny_directory, "--json")
+    assert ending.status == 2
+    assert [one["image"] for one in json.loads(ending.out)] == [str(picture)]
+    errors = ending.err.splitlines()
+    assert len(errors) == 3
+    for line, path in zip(errors, [broken, tmp_path / "missing.png", text], strict=True):
+        assert line.startswith("error: ")
+        assert path.name in line
+
+
+def test_a_lone_bad_picture_answers_nothing(run, tiny_directory: Path):
+    ending = run("classify", "/no.png", "--labels", "a", "--model", tiny_directory, "--json")
+    assert (ending.status, ending.out, ending.err.count("\n")) == (2, "", 1)

@@ -1,0 +1,119 @@
+"""Zero-shot measurements against answers found picture by picture."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from twinlens import Embedder
+from twinlens.data.datasets import Dataset, Sample
+from twinlens.errors import DataError
+from twinlens.eval.metrics import wilson_interval
+from twinlens.eval.zero_shot import measure
+
+
+def relabelled(dataset: Dataset, labels: list[str | None]) -> Dataset:
+    samples = [
+        replace(sample, label=label) for sample, label in zip(dataset.samples, labels, strict=True)
+    ]
+    return replace(dataset, samples=samples)
+
+
+def answers(lens: Embedder, dataset: Dataset) -> list[str]:
+    pictures = [sample.image_bytes() for sample in dataset.samples]
+    return [best[0].label for best in lens.classify(pictures, dataset.classnames)]
+
+
+def test_accuracy_is_that_of_classify(lens: Embedder, dataset: Dataset):
+    answered = answers(lens, dataset)
+    right = sum(
+        answer == sample.label for answer, sample in zip(answered, dataset.samples, strict=True)
+    )
+    result = measure(lens, dataset)
+    assert result.metrics["acc1"] == right / len(answered)
+    assert result.intervals["acc1"] == wilson_interval(right / 12, 12)
+    assert result.chance == {"acc1": 0.25, "mean_per_class_recall": 0.25}
+    assert (result.samples, result.classes) == (12, 4)
+
+
+def test_pictures_that_are_what_the_model_says_give_full_marks(lens: Embedder, dataset: Dataset):
+    agreed = relabelled(dataset, list(answers(lens, dataset)))
+    result = measure(lens, agreed)
+    assert result.metrics == {"acc1": 1.0, "mean_per_class_recall": 1.0}
+    assert {one.mistaken_for for one in result.per_class} == {None}
+
+
+def test_classes_come_worst_first_with_what_they_were_taken_for(lens: Embedder, dataset: Dataset):
+    answered = answers(lens, dataset)
+    other = next(name for name in dataset.classnames if name != answered[0])
+    labels: list[str | None] = [other, *answered[1:]]
+    worst = measure(lens, relabelled(dataset, labels)).per_class[0]
+    assert worst.classname == other
+    assert worst.mistaken_for == answered[0]
+    assert worst.recall == 1 - 1 / labels.count(other)
+
+
+def test_top_five_needs_five_classes(lens: Embedder, dataset: Dataset):
+    wide = replace(dataset, classnames=(*dataset.classnames, "cat", "dog"))
+    result = measure(lens, wide)
+    assert result.metrics["acc5"] >= result.metrics["acc1"]
+    assert result.chance["acc5"] == 5 / 6
+    assert "acc5" not in measure(lens, dataset).metrics
+
+
+def test_pictures_without_a_label_are_left_out(lens: Embedder, dataset: Dataset):
+    labels = [None if i < 2 else sample.label for i, sample in enumerate(dataset.samples)]
+    assert measure(lens, relabelled(dataset, labels)).samples == 10
+
+
+def test_another_language_asks_by_its_names(lens: Embedder, dataset: Dataset):
+    result = measure(lens, dataset, language="de", templates=["{}"])
+    assert {one.classname for one in result.per_class} == {"blau", "grün", "rot"}
+    assert (result.samples, result.classes, result.unnamed_classes) == (9, 3, 1)
+
+
+def test_classes_of_one_name_are_counted(lens: Embedder, dataset: Dataset):
+    for sample in dataset.samples:
+        if sample.label == "blue":
+            sample.metadata["names"] = {"de": "rot"}
+    assert measure(lens, dataset, language="de").shared_names == 1
+
+
+def test_a_few_unreadable_pictures_are_listed(lens: Embedder, dataset: Dataset, tmp_path: Path):
+    broken = broken_sample(tmp_path)
+    many = replace(dataset, samples=[*dataset.samples * 10, broken])
+    result = measure(lens, many)
+    assert list(result.unreadable) == ["broken"]
+    assert "broken.png" in result.unreadable["broken"]
+    assert result.samples == 120
+
+
+def test_many_unreadable_pictures_are_an_error(lens: Embedder, dataset: Dataset, tmp_path: Path):
+    few = replace(dataset, samples=[*dataset.samples, broken_sample(tmp_path)])
+    with pytest.raises(DataError, match="1 of 13 pictures cannot be read, expected at most 1%"):
+        measure(lens, few)
+
+
+def broken_sample(folder: Path) -> Sample:
+    path = folder / "broken.png"
+    path.write_bytes(b"not a picture")
+    return Sample(key="broken", source=path, captions=(), label="red", concept=None, metadata={})
+
+
+def test_no_labelled_picture_is_an_error(lens: Embedder, dataset: Dataset):
+    with pytest.raises(DataError, match="noise: got no labelled pictures"):
+        measure(lens, relabelled(dataset, [None] * len(dataset.samples)))
+
+
+def test_json_has_the_shape_of_clip_benchmark(lens: Embedder, dataset: Dataset):
+    result = measure(lens, dataset, templates=["a {}", "the {}"])
+    answer = json.loads(json.dumps(result.to_dict(model="tiny", pretrained="by hand")))
+    assert list(answer)[:6] == ["dataset", "model", "pretrained", "task", "metrics", "language"]
+    assert answer["task"] == "zeroshot_classification"
+    assert (answer["model"], answer["pretrained"]) == ("tiny", "by hand")
+    assert answer["metrics"] == result.metrics
+    assert answer["templates"] == ["a {}", "the {}"]
+    assert len(answer["per_class"]) == 4
+    low, high = answer["intervals"]["acc1"]
+    assert low <= answer["metrics"]["acc1"] <= high
