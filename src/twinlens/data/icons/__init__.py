@@ -1,0 +1,14 @@
+"""The open icon corpus: image-text pairs from openly licensed icons, emoji and drawings.
+
+- `sources`: the pinned packages and their cache
+- `iconify`: icon sets in Iconify's format, and which may be used
+- `clipart`: Debian's openclipart drawings
+- `concepts`: what a picture shows; emoji names in many languages; what is held out
+- `aliases`: names of emoji that no standard lists
+- `names`: icon names made readable; brands and empty names
+- `captions`: what is said of a picture
+- `render`: a drawing on a background, as WebP
+- `plan`: which pictures go where
+- `build`: the shards, in parallel and resumable
+- `card`: the data set card and the attribution
+"""

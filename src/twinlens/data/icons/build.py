@@ -1,0 +1,243 @@
+"""The corpus on disk: shards drawn in parallel, resumable at any moment, the same bytes again."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from twinlens.data.icons.captions import captions, picture_record, templates
+from twinlens.data.icons.card import write_card
+from twinlens.data.icons.iconify import Drawing
+from twinlens.data.icons.plan import SPLITS, Picture, Plan, make_plan
+from twinlens.data.icons.render import PLAIN, encode, render, svg, vary
+from twinlens.data.icons.settings import IconsSettings
+from twinlens.data.icons.sources import PACKAGES
+from twinlens.data.shards import Members, make_directory, write_shard
+from twinlens.errors import DataError
+
+_DOT = Drawing('<path d="M0 0h9v9z"/>', 0, 0, 16, 16)
+
+BUILDER_VERSION = 1
+"""Raised when the same settings would give other bytes than before."""
+
+Progress = Callable[[int, int], None]
+"""Called with (pictures done, pictures in all)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Shard:
+    """One shard to draw."""
+
+    split: str
+    number: int
+    pictures: list[Picture]
+    settings: IconsSettings
+    directory: Path
+
+    @property
+    def tar(self) -> Path:
+        return self.directory / self.split / f"{self.number:05d}.tar"
+
+    @property
+    def stats(self) -> Path:
+        return self.tar.with_name(f"{self.number:05d}_stats.json")
+
+    def is_done(self) -> bool:
+        return self.tar.exists() and self.stats.exists()
+
+
+def build(
+    out: Path,
+    cache: Path,
+    settings: IconsSettings,
+    *,
+    workers: int | None = None,
+    progress: Progress = lambda done, total: None,
+) -> dict[str, Any]:
+    """Build the corpus, or go on where a killed build stopped.
+
+    Args:
+        out: Folder of the corpus.
+        cache: Folder of the packages.
+        settings: What to build.
+        workers: Processes; by default one a core.
+        progress: Told after every shard.
+
+    Returns:
+        The manifest, as in `manifest.json`.
+
+    Raises:
+        DataError: A source is missing or wrong, `out` cannot be written or holds a corpus of
+            other settings.
+        MissingExtraError: resvg-py is not installed.
+    """
+    render(svg(_DOT, PLAIN, 16))  # a missing extra shows now, not after the plan
+    make_directory(out)
+    _claim(out, settings)
+    plan = make_plan(settings, cache)
+    shards = list(_shards(plan, settings, out))
+    for split in SPLITS:
+        make_directory(out / split)
+    _draw_all(shards, workers or os.cpu_count() or 1, progress)
+    return _finish(out, plan, shards, settings)
+
+
+def fingerprint(settings: IconsSettings) -> str:
+    """What decides the corpus' bytes, as a short hash."""
+    facts = [BUILDER_VERSION, dataclasses.asdict(settings), [each.sha256 for each in PACKAGES]]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _claim(out: Path, settings: IconsSettings) -> None:
+    """Mark the folder with the fingerprint of what is built in it."""
+    mark = out / "fingerprint.txt"
+    expected = fingerprint(settings)
+    if mark.exists():
+        got = mark.read_text().strip()
+        if got != expected:
+            raise DataError(
+                f"{out}: holds a corpus of other settings: got {got}, expected {expected}"
+            )
+    elif any(out.glob("*/*.tar")):
+        raise DataError(f"{out}: holds shards of another data set, expected an empty folder")
+    else:
+        _write_text(mark, expected + "\n")
+
+
+def _shards(plan: Plan, settings: IconsSettings, out: Path) -> Iterator[_Shard]:
+    step = settings.samples_per_shard
+    for split, pictures in plan.splits.items():
+        for number, start in enumerate(range(0, len(pictures), step)):
+            yield _Shard(split, number, pictures[start : start + step], settings, out)
+
+
+def _draw_all(shards: list[_Shard], workers: int, progress: Progress) -> None:
+    total = sum(len(shard.pictures) for shard in shards)
+    todo = [shard for shard in shards if not shard.is_done()]
+    done = total - sum(len(shard.pictures) for shard in todo)
+    progress(done, total)
+    if workers == 1 or len(todo) == 1:
+        finished: Iterable[int] = map(_draw_shard, todo)
+    else:
+        finished = _in_processes(todo, min(workers, len(todo)))
+    for count in finished:
+        done += count
+        progress(done, total)
+
+
+def _in_processes(shards: list[_Shard], workers: int) -> Iterator[int]:
+    """Draw shards in processes; few wait at a time, so that little is copied ahead."""
+    if not shards:
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        waiting = iter(shards)
+        running: set[Future[int]] = set()
+        for shard in waiting:
+            running.add(pool.submit(_draw_shard, shard))
+            if len(running) > workers:
+                finished, running = wait(running, return_when=FIRST_COMPLETED)
+                yield from (future.result() for future in finished)
+        for future in running:
+            yield future.result()
+
+
+def _draw_shard(shard: _Shard) -> int:
+    """Draw one shard, then note what failed beside it: the note marks the shard as done."""
+    failed: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+
+    def samples() -> Iterator[tuple[str, Members]]:
+        for place, picture in enumerate(shard.pictures):
+            key = f"{shard.number:05d}{place:04d}"
+            try:
+                yield key, draw_sample(picture, shard.settings)
+                counts[picture.style] += 1
+            except DataError as error:
+                failed[f"{picture.icon}#{picture.number}"] = str(error)
+
+    write_shard(shard.tar, samples())
+    stats = {
+        "count": sum(counts.values()),
+        "styles": dict(sorted(counts.items())),
+        "failed": dict(sorted(failed.items())),
+    }
+    _write_text(shard.stats, json.dumps(stats, indent=1) + "\n")
+    return len(shard.pictures)
+
+
+def draw_sample(picture: Picture, settings: IconsSettings) -> dict[str, bytes]:
+    """The members of one sample: a pure function of the picture and the settings.
+
+    Raises:
+        DataError: The drawing cannot be rendered, or is empty.
+    """
+    rng = Random(f"{settings.seed}/{picture.concept}/{picture.icon}/{picture.number}")
+    coloured = picture.drawing.coloured
+    look = PLAIN if picture.plain else vary(rng, coloured=coloured)
+    image = render(svg(picture.drawing, look, settings.size))
+    texts = captions(
+        picture.words,
+        templates(emoji=picture.style in settings.styles, coloured=coloured),
+        rng,
+        category=picture.category,
+    )
+    about = {
+        "style": picture.style,
+        "set": picture.icon.partition(":")[0],
+        "icon": picture.icon,
+        "category": picture.category,
+        "licence": picture.licence,
+    }
+    record = picture_record(picture.words, concept=picture.concept, texts=texts, about=about)
+    return {
+        "webp": encode(image, settings.quality),
+        "json": json.dumps(record, ensure_ascii=False).encode(),
+        "txt": picture.words.label.encode(),
+    }
+
+
+def _finish(out: Path, plan: Plan, shards: list[_Shard], settings: IconsSettings) -> dict[str, Any]:
+    counts: dict[str, Counter[str]] = {split: Counter() for split in SPLITS}
+    failed: dict[str, str] = {}
+    for shard in shards:
+        stats = json.loads(shard.stats.read_text())
+        counts[shard.split].update(stats["styles"])
+        failed.update(stats["failed"])
+    manifest = {
+        "fingerprint": fingerprint(settings),
+        "settings": dataclasses.asdict(settings),
+        "packages": {f"{each.name}@{each.version}": each.sha256 for each in PACKAGES},
+        "splits": {
+            split: {
+                "pictures": sum(counts[split].values()),
+                "concepts": len({picture.concept for picture in plan.splits[split]}),
+                "styles": dict(sorted(counts[split].items())),
+            }
+            for split in SPLITS
+        },
+        "coverage": plan.coverage,
+        "skipped": dict(sorted(plan.skipped.items())),
+        "failed": dict(sorted(failed.items())),
+    }
+    _write_text(out / "manifest.json", json.dumps(manifest, indent=1) + "\n")
+    write_card(out, manifest, plan.sets)
+    return manifest
+
+
+def _write_text(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error.strerror}") from error

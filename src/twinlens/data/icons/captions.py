@@ -1,0 +1,101 @@
+"""What is said of a picture: names, keywords, categories and templates, in many languages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from random import Random
+
+from twinlens.data.icons.concepts import Words
+
+_EMOJI_TEMPLATES = (
+    "an emoji of {}",
+    "{} emoji",
+    "the {} emoji",
+    "a picture of {}",
+    "a picture of a {}",
+    "a drawing of {}",
+    "a drawing of a {}",
+    "a cartoon of a {}",
+    "an icon of a {}",
+)
+_COLOUR_TEMPLATES = (
+    "an icon of {}",
+    "an icon of a {}",
+    "{} icon",
+    "a picture of a {}",
+    "a drawing of a {}",
+    "a colourful icon of {}",
+    "a symbol for {}",
+)
+_PLAIN_TEMPLATES = (
+    "an icon of {}",
+    "an icon of a {}",
+    "{} icon",
+    "a picture of a {}",
+    "a drawing of a {}",
+    "a {} symbol",
+    "a simple icon of {}",
+    "a pictogram of {}",
+)
+
+
+def templates(*, emoji: bool, coloured: bool) -> tuple[str, ...]:
+    """Caption templates fit for a kind of picture."""
+    if emoji:
+        return _EMOJI_TEMPLATES
+    return _COLOUR_TEMPLATES if coloured else _PLAIN_TEMPLATES
+
+
+def captions(
+    words: Words,
+    phrases: Sequence[str],
+    rng: Random,
+    *,
+    category: str = "",
+    languages: int = 6,
+) -> list[str]:
+    """Strings that describe one picture; a reader draws one of them uniformly.
+
+    Six are English: the name twice, two templates, the name with keywords, keywords. Then one
+    each for up to `languages` other languages, mostly the name: names are what people ask for.
+    """
+    name, keywords = words.label, _without(words.keywords.get("en", ()), words.label)
+    first, second = rng.sample(list(phrases), 2)
+    some = ", ".join(_sample(keywords, 3, rng))
+    found = [
+        name,
+        first.format(name),
+        second.format(name),
+        f"{name}: {some}" if some else f"{name}, {category}" if category else name,
+        name,
+        ", ".join(_sample(keywords, 3, rng)) or name,
+    ]
+    others = [language for language in words.names if language != "en"]
+    for language in sorted(rng.sample(others, min(languages, len(others)))):
+        found.append(_foreign(words.names[language], words.keywords.get(language, ()), rng))
+    return found
+
+
+def _foreign(name: str, keywords: Sequence[str], rng: Random) -> str:
+    keywords = _without(keywords, name)
+    draw = rng.random()
+    if draw < 0.8 or not keywords:
+        return name
+    some = ", ".join(_sample(keywords, 3, rng))
+    return f"{name}: {some}" if draw < 0.93 else some
+
+
+def _without(keywords: Sequence[str], name: str) -> list[str]:
+    return [word for word in keywords if word.lower() != name.lower()]
+
+
+def _sample(items: Sequence[str], most: int, rng: Random) -> list[str]:
+    return rng.sample(list(items), min(most, len(items)))
+
+
+def picture_record(
+    words: Words, *, concept: str, texts: Sequence[str], about: Mapping[str, str]
+) -> dict[str, object]:
+    """The JSON member of a sample; `names` is there for concepts with more than one language."""
+    names = {"names": dict(words.names)} if len(words.names) > 1 else {}
+    return {"concept": concept, "label": words.label, **names, "captions": list(texts), **about}

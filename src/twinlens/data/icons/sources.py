@@ -1,0 +1,130 @@
+"""Where the pictures and words come from: pinned packages, fetched by npm, held in a cache.
+
+A package already in the cache is used without npm, once its SHA-256 agrees.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from twinlens.data.shards import make_directory
+from twinlens.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """One pinned package of the npm registry."""
+
+    name: str
+    version: str
+    sha256: str
+
+    @property
+    def filename(self) -> str:
+        """The name that `npm pack` gives the archive.
+
+        Example:
+            >>> Package("@iconify/json", "2.2.535", "").filename
+            'iconify-json-2.2.535.tgz'
+        """
+        return f"{self.name.removeprefix('@').replace('/', '-')}-{self.version}.tgz"
+
+
+ICONIFY = Package(
+    "@iconify/json", "2.2.535", "1a545f86fa224d6531d8fb101dcbe83aac2b28689a21cbed6fc68318a5af4d91"
+)
+CLDR = Package(
+    "cldr-annotations-full",
+    "48.2.0",
+    "28576e51225deb51e3ddd734b0f824a0079682cb5d8c27faa9f68149317a14d1",
+)
+CLDR_DERIVED = Package(
+    "cldr-annotations-derived-full",
+    "48.2.0",
+    "4be946ff5815f806ec78b50363d577a769f2fbfb90c6380a44e161a92436996e",
+)
+LUCIDE = Package(
+    "lucide-static", "1.62.0", "386f9080c440d6f5049cefe3456ae8357f7a0c7f76e59670cd1cb83bc7050a44"
+)
+TABLER = Package(
+    "@tabler/icons", "3.51.0", "b30108713d3fa60aee862c2a133225da8e0f309be0708fe2925763ff810c766c"
+)
+PHOSPHOR = Package(
+    "@phosphor-icons/core",
+    "2.1.1",
+    "313332be6190b724da24107addd781799b48bf76b13963f24501112ffe1baadd",
+)
+PACKAGES = (ICONIFY, CLDR, CLDR_DERIVED, LUCIDE, TABLER, PHOSPHOR)
+
+
+def fetch(package: Package, cache: Path) -> Path:
+    """The package's archive in the cache folder, fetched with `npm pack` if it is not there.
+
+    Raises:
+        DataError: npm is missing or fails, or the archive's SHA-256 is not the pinned one.
+    """
+    path = cache / package.filename
+    if not path.exists():
+        make_directory(cache)
+        _npm_pack(package, cache)
+    got = _sha256(path)
+    if got != package.sha256:
+        raise DataError(f"{path}: SHA-256: got {got}, expected {package.sha256}")
+    return path
+
+
+def _npm_pack(package: Package, cache: Path) -> None:
+    spec = f"{package.name}@{package.version}"
+    npm = shutil.which("npm")
+    if npm is None:
+        raise DataError(
+            f"{spec}: got neither npm nor {package.filename} in {cache}, expected one of them"
+        )
+    command = [npm, "pack", "--silent", "--pack-destination", str(cache), spec]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0 or not (cache / package.filename).exists():
+        lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no message"]
+        raise DataError(f"npm pack {spec}: exit status {done.returncode}: {lines[0].strip()}")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_members(archive: Path, prefix: str, suffix: str = "") -> Iterator[tuple[str, bytes]]:
+    """The files of a package archive whose path begins and ends as given, without `package/`.
+
+    Raises:
+        DataError: The archive is damaged.
+    """
+    try:
+        with tarfile.open(archive, "r:gz") as tar:
+            for member in tar:
+                name = member.name.partition("/")[2]
+                if name.startswith(prefix) and name.endswith(suffix) and member.isfile():
+                    file = tar.extractfile(member)
+                    assert file is not None
+                    yield name, file.read()
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise DataError(f"{archive}: not a whole package archive: {error}") from error
+
+
+def read_json(archive: Path, name: str) -> Any:
+    """One JSON file of a package archive.
+
+    Raises:
+        DataError: The archive has no such file.
+    """
+    for found, data in read_members(archive, name):
+        if found == name:
+            return json.loads(data)
+    raise DataError(f"{archive}: got no file {name}, expected one")
