@@ -98,7 +98,9 @@ def test_decoding_gives_back_the_cleaned_text_but_for_spaces(text: str) -> None:
     cleaned = clean(text)
     if any(marker in cleaned for marker in ("<start_of_text>", "<end_of_text>", "</w>")):
         return
-    assert CLIP.decode(CLIP.encode(text)).replace(" ", "") == cleaned.replace(" ", "")
+    # U+0345 is the one character that CLIP's pattern passes over, as the reference does.
+    kept = cleaned.replace(" ", "").replace("\u0345", "")
+    assert CLIP.decode(CLIP.encode(text)).replace(" ", "") == kept
 
 
 # Rows ----------------------------------------------------------------------------------------

@@ -71,8 +71,8 @@ def clean(text: str) -> str:
 def _clean_words(text: str) -> list[str]:
     if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise DataError(f"text: got {type(text).__name__}, expected a string")
-    # In printable ASCII without `&` there is nothing to mend: most texts skip the slow part.
-    if not (text.isascii() and text.isprintable() and "&" not in text):
+    # Printable ASCII without an entity needs no mending: most texts skip the slow part.
+    if not (text.isascii() and text.isprintable() and "&" not in text.replace("& ", "")):
         text = html.unescape(html.unescape(ftfy.fix_text(text)))
     return text.lower().split()
 
