@@ -11,9 +11,9 @@ from twinlens.eval.prompts import choose_templates, names_of_classes
 
 def test_given_templates_come_first_then_the_data_set_s(dataset: Dataset):
     own = replace(dataset, templates=("a drawing of {c}",))
-    assert choose_templates(["{}"], own) == ("{}",)
-    assert choose_templates([], own) == ("a drawing of {}",)
-    assert choose_templates([], dataset) == ("a photo of a {}.",)
+    assert choose_templates(["{}"], own, ["x {}"]) == ("{}",)
+    assert choose_templates([], own, ["x {}"]) == ("a drawing of {}",)
+    assert choose_templates([], dataset, ["x {}"]) == ("x {}",)
 
 
 def test_english_names_are_the_labels(dataset: Dataset):

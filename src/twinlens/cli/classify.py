@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import glob
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,8 +15,6 @@ from twinlens.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from twinlens.embedder import Prediction
-
-PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"}
 
 
 def classify(
@@ -39,11 +38,11 @@ def classify(
     """Say which label fits each picture, best first."""
     paths = find_pictures(images)
     words = read_labels(labels, labels_file)
-    from twinlens.embedder import DEFAULT_TEMPLATES, checked_labels, load
+    from twinlens.embedder import checked_labels, load
 
     names = checked_labels(words)
     lens = load(model, device=device)
-    classifier = lens.zero_shot_classifier(names, template or DEFAULT_TEMPLATES)
+    classifier = lens.zero_shot_classifier(names, template or None)
     embeddings, failures = lens.embed_readable_images(paths)
     ranked = [best[:top] for best in lens.rank(embeddings @ classifier, names)]
     readable = [path for index, path in enumerate(paths) if index not in failures]
@@ -61,24 +60,24 @@ def find_pictures(given: list[str]) -> list[str]:
     Raises:
         DataError: A directory or a glob has no picture.
     """
+    from twinlens.data.images import SUFFIXES
+
+    def pictures(paths: Iterable[str | Path]) -> list[str]:
+        return sorted(str(path) for path in paths if Path(path).suffix.lower() in SUFFIXES)
+
     found: list[str] = []
     for name in given:
         if Path(name).is_dir():
-            inside = sorted(str(path) for path in Path(name).rglob("*") if _is_picture(path))
+            inside = pictures(Path(name).rglob("*"))
         elif glob.has_magic(name) and not Path(name).exists():
-            matches = glob.glob(name, recursive=True)  # noqa: PTH207  Path has no absolute globs
-            inside = sorted(path for path in matches if _is_picture(path))
+            inside = pictures(glob.glob(name, recursive=True))  # noqa: PTH207  Path: no absolute
         else:
             inside = [name]
         if not inside:
-            kinds = ", ".join(sorted(suffix[1:] for suffix in PICTURE_SUFFIXES))
-            raise DataError(f"{name}: got no pictures, expected files of {kinds}")
+            kinds = ", ".join(sorted(SUFFIXES))
+            raise DataError(f"{name}: got no pictures, expected files that end in {kinds}")
         found += inside
     return found
-
-
-def _is_picture(path: str | Path) -> bool:
-    return Path(path).suffix.lower() in PICTURE_SUFFIXES
 
 
 def read_labels(labels: str | None, file: Path | None) -> list[str]:

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from twinlens.embedder import DEFAULT_TEMPLATES
 from twinlens.errors import DataError
 
 if TYPE_CHECKING:
     from twinlens.data.datasets import Dataset, Sample
 
 
-def choose_templates(given: Sequence[str], dataset: Dataset) -> tuple[str, ...]:
-    """The templates given, else the data set's own, else "a photo of a {}.".
+def choose_templates(
+    given: Sequence[str], dataset: Dataset, fallback: Sequence[str]
+) -> tuple[str, ...]:
+    """The templates given, else the data set's own, else the fallback.
 
     CLIP_benchmark's files write `{c}` where the class goes; both spellings are read.
     """
-    templates = tuple(given) or dataset.templates or DEFAULT_TEMPLATES
+    templates = given or dataset.templates or fallback
     return tuple(template.replace("{c}", "{}") for template in templates)
 
 

@@ -97,7 +97,7 @@ def measure(
     Args:
         lens: The model.
         dataset: Labelled pictures; those without a label are left out.
-        templates: Prompts with `{}`; none means the data set's own, else "a photo of a {}.".
+        templates: Prompts with `{}`; none means the data set's own, else the model's.
         language: Which of the data set's names to call the classes by.
 
     Raises:
@@ -105,7 +105,7 @@ def measure(
             pictures cannot be decoded.
     """
     names = names_of_classes(dataset, language)
-    prompts = choose_templates(templates, dataset)
+    prompts = choose_templates(templates, dataset, lens.templates)
     classifier = lens.zero_shot_classifier(list(names.values()), prompts)
     labelled = [sample for sample in dataset.samples if sample.label in names]
     read = embed_samples(lens, labelled, dataset.name)

@@ -1,0 +1,117 @@
+"""`twinlens train`."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import twinlens
+from twinlens.config import CLIPConfig, PreprocessConfig, TextConfig, ViTConfig
+from twinlens.train import recipes
+from twinlens.train.optim import OptimConfig
+from twinlens.train.recipes import Recipe
+
+
+def tiny_recipe() -> Recipe:
+    return Recipe(
+        name="tiny",
+        model=CLIPConfig(
+            embed_dim=8,
+            vision=ViTConfig(image_size=16, patch_size=8, width=16, layers=1, heads=1),
+            text=TextConfig(context_length=16, width=8, layers=1, heads=1),
+            preprocess=PreprocessConfig(image_size=16),
+        ),
+        batch_size=4,
+        steps=4,
+        precision="fp32",
+        optim=OptimConfig(lr=1e-3, warmup_steps=1),
+        checkpoint_every=2,
+        eval_every=2,
+        log_every=1,
+    )
+
+
+@pytest.fixture(autouse=True)
+def a_recipe_of_four_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(recipes.RECIPES, "tiny", tiny_recipe)
+
+
+@pytest.fixture
+def pairs(picture_folders: Path, tmp_path: Path) -> Path:
+    table = tmp_path / "pairs.csv"
+    rows = [f"{path},a {path.parent.name} one" for path in picture_folders.glob("*/*.png")]
+    table.write_text("\n".join(["image,text", *sorted(rows), ""]))
+    return table
+
+
+@pytest.fixture
+def words(pairs: Path, tmp_path: Path) -> list[object]:
+    return ["train", "--recipe", "tiny", "--data", pairs, "--out", tmp_path / "run"]
+
+
+def test_it_prints_where_the_model_is(run, words: list[object], tmp_path: Path):
+    ending = run(*words)
+    assert (ending.status, ending.out) == (0, f"{tmp_path / 'run' / 'model'}\n")
+    assert "tiny: 4 steps of 4 from 12 pairs" in ending.err
+    assert "step 4: loss " in ending.err
+    lens = twinlens.load(tmp_path / "run" / "model")
+    assert lens.config.provenance.recipe == "tiny"
+
+
+def test_settings_change_the_recipe(run, words: list[object], tmp_path: Path):
+    ending = run(*words, "--set", "steps=2", "--set", "optim.lr=0.5", "--json")
+    answer = json.loads(ending.out)
+    assert answer["model"] == str(tmp_path / "run" / "model")
+    assert answer["last"]["step"] == 2
+    saved = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    assert (saved["steps"], saved["optim"]["lr"]) == (2, 0.5)
+
+
+def test_validation_is_the_verb_eval_s_accuracy(
+    run, words: list[object], tmp_path: Path, picture_folders: Path
+):
+    ending = run(*words, "--val", picture_folders, "--template", "a {} one", "--json")
+    metrics = json.loads(ending.out)["last"]["metrics"]
+    assert ending.err.count("acc1") == 2  # at steps 2 and 4
+    model = tmp_path / "run" / "model"
+    words = ["eval", model, "--data", picture_folders, "--template", "a {} one", "--json"]
+    assert metrics == json.loads(run(*words).out)["metrics"]
+
+
+def test_resume_goes_on_and_a_second_run_is_refused(
+    run, words: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as stopped:
+        stopped.setattr("twinlens.train.trainer.save_model", interrupt)
+        ending = run(*words)
+    assert ending.status == 130
+    assert ending.err.splitlines()[-1].startswith("stopped: the same command with --resume")
+    refused = run(*words)
+    assert (refused.status, refused.out, refused.err.count("\n")) == (2, "", 2)
+    assert "already holds a run" in refused.err
+    assert run(*words, "--resume").status == 0
+    assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--recipe", "tinny"], "unknown recipe 'tinny': did you mean 'tiny'"),
+        (["--set", "optim.rl=1"], "unknown setting 'optim.rl': did you mean 'optim.lr'"),
+        (["--set", "steps"], "--set: got 'steps', expected KEY=VALUE"),
+        (["--set", "steps=many"], "steps: got 'many'"),
+        (["--set", "batch_size=0"], "batch_size: got 0"),
+        (["--data", "/nowhere.csv"], "/nowhere.csv"),
+        (["--val", "/nowhere"], "/nowhere"),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_no_run(
+    run, words: list[object], tmp_path: Path, extra: list[str], message: str
+):
+    ending = run(*words, *extra)
+    assert (ending.status, ending.out, ending.err.count("\n")) == (2, "", 1)
+    assert message in ending.err
+    assert not (tmp_path / "run").exists()
