@@ -1,0 +1,334 @@
+"""Pictures: files, bytes, PIL images or arrays, to the pixels that a model reads.
+
+The preprocessing is CLIP's: shortest side resized, centre cropped, normalised, to the last bit
+what Pillow does with the same file. No decoder sees a file before its header has been checked.
+"""
+
+from __future__ import annotations
+
+import io
+import stat
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    JpegImagePlugin,
+    PngImagePlugin,
+    WebPImagePlugin,
+)
+
+from twinlens.errors import DataError, ShapeError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, UInt8
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from twinlens.config import PreprocessConfig
+    from twinlens.types import ImageInput
+
+FORMATS = "JPEG, PNG, WebP, GIF or BMP"
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"})
+"""File name endings of the formats, lower case."""
+
+_WHITE = (255, 255, 255)
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_EXIF_KEYS = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")
+_RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+
+_MAX_RESIZED_PIXELS = 2**25
+"""Beyond this the resized picture is not made before the crop: see `_resize_and_crop`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodeLimits:
+    """What a file may ask for; read from its header, before a pixel is allocated.
+
+    Attributes:
+        max_bytes: Of the encoded file.
+        max_pixels: Width times height. 100 million take 300 MB while they are decoded.
+        max_side: The longer of width and height.
+    """
+
+    max_bytes: int = 128 * 2**20
+    max_pixels: int = 100_000_000
+    max_side: int = 32_768
+
+    def check_bytes(self, name: str, got: int) -> None:
+        """Refuse a file of `got` bytes if that is too many, or none."""
+        if got == 0:
+            raise DataError(f"{name}: got an empty file, expected {FORMATS}")
+        if got > self.max_bytes:
+            raise DataError(f"{name}: got {got:,} bytes, expected at most {self.max_bytes:,}")
+
+    def check_size(self, name: str, width: int, height: int) -> None:
+        """Refuse a picture of this size if it is too large, or has no pixels."""
+        got = f"{name}: got {width:,} x {height:,} pixels, expected"
+        if width < 1 or height < 1:
+            raise DataError(f"{got} at least 1 x 1")
+        if max(width, height) > self.max_side:
+            raise DataError(f"{got} sides of at most {self.max_side:,}")
+        if width * height > self.max_pixels:
+            raise DataError(f"{got} at most {self.max_pixels:,} in all")
+
+
+_DEFAULT_LIMITS = DecodeLimits()
+
+
+def decode_image(
+    source: ImageInput,
+    *,
+    limits: DecodeLimits = _DEFAULT_LIMITS,
+    background: tuple[int, int, int] = _WHITE,
+    name: str | None = None,
+) -> Image.Image:
+    """Decode a picture to an RGB image of its own, upright by its EXIF orientation.
+
+    Animations give their first frame, 16 bits their high byte, transparency the background.
+
+    Args:
+        source: JPEG, PNG, WebP, GIF or BMP as a path or bytes; a PIL image; or uint8
+            [height, width, 3], [height, width, 1] or [height, width].
+        limits: What the file may ask for.
+        background: RGB in 0..255.
+        name: What messages call the picture; by default its path.
+
+    Raises:
+        DataError: The file is missing, no picture, damaged or beyond the limits.
+        ShapeError: An array is not uint8 of one of these shapes.
+    """
+    name = name or _name_of(source)
+    if isinstance(source, np.ndarray):
+        return _from_array(source, name)
+    opened = source if isinstance(source, Image.Image) else _open(source, name, limits)
+    limits.check_size(name, *opened.size)
+    try:
+        rgb = _upright_rgb(opened, background)
+    # On broken files decoders raise almost anything: OSError, SyntaxError, struct.error, ...
+    except Exception as error:
+        raise _damaged(name, opened.format or "", error) from error
+    return rgb.copy() if rgb is source else rgb
+
+
+def to_pixels(image: ImageInput, config: PreprocessConfig) -> UInt8[np.ndarray, "size size 3"]:
+    """Decode, resize the shortest side to `config.image_size`, and crop the centre.
+
+    Bit for bit what Pillow and torchvision's `Resize` and `CenterCrop` give. Smaller pictures are
+    enlarged.
+
+    Raises:
+        DataError: The picture cannot be decoded.
+        ShapeError: An array is not uint8 [height, width, 3 or 1].
+    """
+    picture = decode_image(image, background=config.background)
+    resampling = _RESAMPLING[config.interpolation]
+    return np.array(_resize_and_crop(picture, config.image_size, resampling))
+
+
+def normalize(
+    pixels: UInt8[Tensor, "n 3 height width"], config: PreprocessConfig
+) -> Float[Tensor, "n 3 height width"]:
+    """Pixels in 0..255 to float32 with the model's mean and deviation taken out.
+
+    The same operations in the same order as torchvision's `ToTensor` and `Normalize`, on any
+    device.
+    """
+
+    def channels(values: tuple[float, ...]) -> Tensor:
+        return torch.tensor(values, dtype=torch.float32, device=pixels.device).view(1, -1, 1, 1)
+
+    # 255 is a tensor because GPUs divide by a plain number through its rounded reciprocal.
+    scaled = pixels.to(torch.float32).div_(channels((255.0,)))
+    return scaled.sub_(channels(config.mean)).div_(channels(config.std))
+
+
+def _resize_and_crop(
+    picture: Image.Image, size: int, resampling: Image.Resampling, most: int = _MAX_RESIZED_PIXELS
+) -> Image.Image:
+    """The central square of side `size` after the shortest side has become `size`."""
+    short = min(picture.size)
+    width, height = (size if side == short else int(size * side / short) for side in picture.size)
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    if width * height > most:
+        # A thin line of pixels would grow to gigabytes, of which one square is kept. Only that
+        # square is computed; Pillow rounds its corners to float32, so a level may differ by 1.
+        x, y = picture.width / width, picture.height / height
+        box = (left * x, top * y, (left + size) * x, (top + size) * y)
+        return picture.resize((size, size), resampling, box=box)
+    resized = picture.resize((width, height), resampling)
+    return resized.crop((left, top, left + size, top + size))
+
+
+def _name_of(source: object) -> str:
+    if isinstance(source, Image.Image):
+        return str(getattr(source, "filename", "")) or "<image>"
+    if isinstance(source, np.ndarray):
+        return "<array>"
+    return "<bytes>" if isinstance(source, bytes) else str(source)
+
+
+def _from_array(array: NDArray[Any], name: str) -> Image.Image:
+    channels = array.shape[2] if array.ndim == 3 else 1
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or channels not in (1, 3):
+        raise ShapeError(
+            f"{name}: got {array.dtype} {list(array.shape)}, expected uint8 [height, width, 3 or 1]"
+        )
+    if array.size == 0:
+        raise ShapeError(f"{name}: got {list(array.shape)}, expected at least one pixel")
+    if channels == 1:
+        return Image.fromarray(array.reshape(array.shape[:2])).convert("RGB")
+    return Image.fromarray(array)
+
+
+def _open(source: str | Path | bytes, name: str, limits: DecodeLimits) -> Image.Image:
+    """A file opened but not decoded; its size, if the header says it plainly, is within limits."""
+    if isinstance(source, bytes):
+        limits.check_bytes(name, len(source))
+        data = source
+    else:
+        data = _read(source, name, limits)
+    kind = _format_of(data)
+    if kind is None:
+        raise DataError(f"{name}: got a file that begins with {data[:8]!r}, expected {FORMATS}")
+    try:
+        if kind in _SIZES:
+            limits.check_size(name, *_SIZES[kind](data))
+        # Not Image.open: it warns of large pictures by a line of its own, ours is in `limits`.
+        return _OPENERS[kind](io.BytesIO(data))
+    except DataError:
+        raise
+    except Exception as error:  # as above
+        raise _damaged(name, kind, error) from error
+
+
+def _damaged(name: str, kind: str, error: Exception) -> DataError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return DataError(
+        f"{name}: got a damaged or cut-off {kind} picture ({reason}), expected a whole one"
+    )
+
+
+def _read(path: str | Path, name: str, limits: DecodeLimits) -> bytes:
+    if not isinstance(path, str | Path):  # pyright: ignore[reportUnnecessaryIsInstance]
+        got = type(path).__name__
+        raise DataError(f"image: got {got}, expected a path, bytes, a PIL image or an array")
+    try:
+        status = Path(path).stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise DataError(f"{name}: got a directory, expected {FORMATS}")
+        if not stat.S_ISREG(status.st_mode):  # a pipe would block
+            raise DataError(f"{name}: got no regular file, expected {FORMATS}")
+        limits.check_bytes(name, status.st_size)
+        return Path(path).read_bytes()
+    except FileNotFoundError as error:
+        raise DataError(f"{name}: no such file, expected {FORMATS}") from error
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DataError(f"{name}: cannot be read: {reason}") from error
+
+
+def _format_of(data: bytes) -> str | None:
+    """Which of the formats the first bytes are of."""
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return "WebP"
+    for kind, magic in _MAGIC.items():
+        if data.startswith(magic):
+            return kind
+    return None
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """Width and height of the canvas; Pillow allocates it on opening (RFC 9649, section 2)."""
+    kind = data[12:16]
+    if kind == b"VP8X":
+        return _int24(data, 24) + 1, _int24(data, 27) + 1
+    if kind == b"VP8L":
+        bits = struct.unpack_from("<I", data, 21)[0]
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    width, height = struct.unpack_from("<HH", data, 26)
+    return width & 0x3FFF, height & 0x3FFF
+
+
+def _int24(data: bytes, offset: int) -> int:
+    return int.from_bytes(data[offset : offset + 3], "little")
+
+
+def _gif_size(data: bytes) -> tuple[int, int]:
+    """Width and height of the screen, or of the first frame where that reaches beyond."""
+    width, height, flags = struct.unpack_from("<HHB", data, 6)
+    place = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
+    while data[place] == 0x21:  # extensions: a label, then blocks, the last one empty
+        place += 2
+        while length := data[place]:
+            place += 1 + length
+        place += 1
+    if data[place] == 0x2C:
+        left, top, right, bottom = struct.unpack_from("<4H", data, place + 1)
+        width, height = max(width, left + right), max(height, top + bottom)
+    return width, height
+
+
+_MAGIC = {
+    "JPEG": b"\xff\xd8\xff",
+    "PNG": b"\x89PNG\r\n\x1a\n",
+    "GIF": (b"GIF87a", b"GIF89a"),
+    "BMP": b"BM",
+}
+_SIZES: dict[str, Callable[[bytes], tuple[int, int]]] = {"WebP": _webp_size, "GIF": _gif_size}
+_OPENERS: dict[str, Callable[[io.BytesIO], Image.Image]] = {
+    "JPEG": JpegImagePlugin.jpeg_factory,
+    "PNG": PngImagePlugin.PngImageFile,
+    "WebP": WebPImagePlugin.WebPImageFile,
+    "GIF": GifImagePlugin.GifImageFile,
+    "BMP": BmpImagePlugin.BmpImageFile,
+}
+
+
+def _upright_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+    image.load()
+    transpose = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
+    rgb = _to_rgb(image, background)
+    if transpose is None:
+        return rgb
+    turned = rgb.transpose(transpose)
+    for key in _EXIF_KEYS:  # it is upright now: nobody shall turn it again
+        turned.info.pop(key, None)
+    return turned
+
+
+def _to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        image = _high_byte(image)
+    if image.mode in ("I", "F"):
+        raise ValueError(f"pixels of mode {image.mode} have no known range")
+    if image.has_transparency_data:
+        base = Image.new("RGBA", image.size, (*background, 255))
+        image = Image.alpha_composite(base, image.convert("RGBA"))
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _high_byte(image: Image.Image) -> Image.Image:
+    """16-bit grey to 8 bits, as Pillow does for 16-bit colour; for grey it would clip."""
+    values = cast("NDArray[np.uint16]", np.asarray(image))
+    grey = Image.fromarray((values >> 8).astype(np.uint8))
+    if "transparency" in image.info:
+        opaque = values != image.info["transparency"]
+        grey.putalpha(Image.fromarray(np.where(opaque, 255, 0).astype(np.uint8)))
+    return grey
