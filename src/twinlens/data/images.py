@@ -203,7 +203,7 @@ def _open(source: str | Path | bytes, name: str, limits: DecodeLimits) -> Image.
         limits.check_bytes(name, len(source))
         data = source
     else:
-        data = _read(source, name, limits)
+        data = read_picture(source, limits=limits, name=name)
     kind = _format_of(data)
     if kind is None:
         raise DataError(f"{name}: got a file that begins with {data[:8]!r}, expected {FORMATS}")
@@ -225,7 +225,15 @@ def _damaged(name: str, kind: str, error: Exception) -> DataError:
     )
 
 
-def _read(path: str | Path, name: str, limits: DecodeLimits) -> bytes:
+def read_picture(
+    path: str | Path, *, limits: DecodeLimits = _DEFAULT_LIMITS, name: str | None = None
+) -> bytes:
+    """The bytes of a picture's file, not decoded.
+
+    Raises:
+        DataError: It is missing, no file, unreadable, empty or larger than the limits.
+    """
+    name = name or str(path)
     if not isinstance(path, str | Path):  # pyright: ignore[reportUnnecessaryIsInstance]
         got = type(path).__name__
         raise DataError(f"image: got {got}, expected a path, bytes, a PIL image or an array")

@@ -1,0 +1,179 @@
+"""Data sets: what a SPEC names, as samples of a picture with its captions and its label.
+
+Opening lists; no picture is decoded. Captions in tars and beside pictures are read when a sample
+is asked for, so that opening a large data set stays quick.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from twinlens.data import tables
+from twinlens.data.folders import is_picture, open_captioned, open_class_folders
+from twinlens.data.samples import (
+    CLASSNAMES_FILE,
+    TEMPLATES_FILE,
+    Dataset,
+    LazySamples,
+    Sample,
+    union,
+)
+from twinlens.data.tables import TableImage
+from twinlens.data.tars import open_tars
+from twinlens.errors import DataError
+
+__all__ = ["Dataset", "Sample", "open_dataset"]
+
+_EXPECTED = (
+    "a directory, a CSV, TSV or Parquet file, tars such as x/{00000..00003}.tar, "
+    "or hf://datasets/org/name"
+)
+
+
+def open_dataset(spec: str) -> Dataset:
+    """Open what a SPEC names; several SPECs are joined with `::`.
+
+    - a directory with a folder of pictures per class, or of pictures with same-named `.txt` (a
+      caption a line), or of tars, or of Parquet files;
+    - a CSV, TSV or Parquet file with a column `image` and `text` or `label` or both; paths are
+      relative to the file, and rows of one picture are one sample;
+    - WebDataset tars: `x/00000.tar`, `x/{00000..00003}.tar`, in img2dataset's or CLIP_benchmark's
+      layout;
+    - `hf://datasets/org/name[@revision][/split, folder or file]` of Parquet files or tars.
+
+    Raises:
+        DataError: There is no such data set, it has no pictures, or something in it is wrong.
+        MissingExtraError: It is Parquet and pyarrow is not installed.
+    """
+    parts = [_open_part(part.strip()) for part in spec.split("::")]
+    if len(parts) == 1:
+        return parts[0]
+    makers = [
+        partial(part.samples.__getitem__, index)
+        for part in parts
+        for index in range(len(part.samples))
+    ]
+    return Dataset(
+        name="+".join(part.name for part in parts),
+        samples=LazySamples(makers),
+        classnames=union(part.classnames for part in parts),
+        templates=union(part.templates for part in parts),
+        ignored=sum(part.ignored for part in parts),
+    )
+
+
+def _open_part(spec: str) -> Dataset:
+    try:
+        if spec.startswith("hf://datasets/"):
+            from twinlens.data.hub_datasets import fetch  # noqa: PLC0415  only here
+
+            fetched = fetch(spec)
+            return replace(_open_files(fetched.files, spec), name=fetched.name)
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", spec):
+            raise DataError(f"{spec}: got a URL, expected {_EXPECTED}")
+        path = Path(spec).expanduser()
+        if spec and path.is_dir():
+            return _open_directory(path)
+        if "{" in spec and not path.exists():
+            return open_tars(list(_expand(path)), path.parent.name)
+        return _open_files([path], spec)
+    except OSError as error:
+        raise DataError(f"{spec}: cannot be read: {error.strerror or error}") from error
+
+
+def _open_files(paths: Sequence[Path], spec: str) -> Dataset:
+    """Files that are all tables, or all tars."""
+    first = paths[0]
+    if not spec or not first.exists():
+        raise DataError(f"{spec or 'data set'}: no such file or directory, expected {_EXPECTED}")
+    if first.suffix.lower() in tables.SUFFIXES:
+        return _open_tables(paths, first.stem)
+    if first.suffix.lower() == ".tar":
+        return open_tars(paths, first.stem)
+    raise DataError(f"{spec}: got a file of another kind, expected {_EXPECTED}")
+
+
+def _expand(pattern: Path) -> Iterator[Path]:
+    """The paths that `x/{00000..00003}.tar` stands for, zeros kept."""
+    pieces = re.split(r"\{(\d+)\.\.(\d+)\}", str(pattern))
+    texts, firsts, lasts = pieces[::3], pieces[1::3], pieces[2::3]
+    ranges = [
+        [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)]
+        for first, last in zip(firsts, lasts, strict=True)
+    ]
+    if not ranges or not all(ranges) or any("{" in text for text in texts):
+        raise DataError(f"{pattern}: not a range of tars, expected one like x/{{00000..00003}}.tar")
+    for numbers in itertools.product(*ranges):
+        yield Path("".join(itertools.chain(*zip(texts, numbers, strict=False), texts[-1:])))
+
+
+def _open_directory(root: Path) -> Dataset:
+    with os.scandir(root) as entries:
+        shown = sorted(
+            (entry for entry in entries if not entry.name.startswith(".")),
+            key=lambda entry: entry.name,
+        )
+    files = [Path(entry.path) for entry in shown if entry.is_file()]
+    folders = [Path(entry.path) for entry in shown if entry.is_dir()]
+    for suffix, opener in ((".tar", open_tars), (".parquet", _open_tables)):
+        if matching := [path for path in files if path.suffix.lower() == suffix]:
+            dataset = opener(matching, root.resolve().name)
+            own = [path for path in files if path.name in (CLASSNAMES_FILE, TEMPLATES_FILE)]
+            extra = len(files) - len(matching) - len(own)
+            return replace(dataset, ignored=dataset.ignored + extra)
+    if any(is_picture(path) for path in files):
+        return open_captioned(root, files, folders)
+    return open_class_folders(root, files, folders)
+
+
+def _open_tables(paths: Sequence[Path], name: str) -> Dataset:
+    samples: dict[str, Sample] = {}
+    classnames: tuple[str, ...] = ()
+    for path in paths:
+        table = tables.read_table(path)
+        classnames = union((classnames, table.classnames))
+        for row in table.rows:
+            _add_row(samples, row, path)
+    if not samples:
+        raise DataError(f"{paths[0]}: got no rows, expected at least one")
+    labels = {sample.label for sample in samples.values() if sample.label is not None}
+    return Dataset(
+        name=name,
+        samples=list(samples.values()),
+        classnames=classnames or tuple(sorted(labels)),
+    )
+
+
+def _add_row(samples: dict[str, Sample], row: tables.Row, table: Path) -> None:
+    """Add a row's picture, or the row's words to the picture that is there already."""
+    where = f"{table}: row {row.number}"
+    if isinstance(row.image, TableImage):
+        key, source = f"{table.stem}/{row.number}", row.image
+    else:
+        key, source = row.image, table.parent / row.image
+        if key not in samples and not source.is_file():
+            raise DataError(f"{where}: no such picture {row.image!r}, expected a path from there")
+    known = samples.get(key)
+    if known is None:
+        concept = row.others.pop("concept", None) or None
+        samples[key] = Sample(
+            key=key,
+            source=source,
+            captions=row.texts,
+            label=row.label,
+            concept=concept,
+            metadata=row.others,
+        )
+    elif known.label != row.label:
+        raise DataError(
+            f"{where}: got {row.image!r} as {row.label!r}, expected {known.label!r} as above"
+        )
+    else:
+        captions = tuple(dict.fromkeys((*known.captions, *row.texts)))
+        samples[key] = replace(known, captions=captions)

@@ -1,0 +1,100 @@
+"""Directories of pictures: a folder per class, or pictures with same-named `.txt` files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+from twinlens.data.images import SUFFIXES
+from twinlens.data.samples import (
+    CLASSNAMES_FILE,
+    TEMPLATES_FILE,
+    Dataset,
+    LazySamples,
+    Sample,
+    checked_classnames,
+    read_lines,
+)
+from twinlens.errors import DataError
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file is a picture by the ending of its name."""
+    return path.suffix.lower() in SUFFIXES
+
+
+def open_captioned(root: Path, files: list[Path], folders: list[Path]) -> Dataset:
+    """Pictures side by side, each with the captions of its same-named `.txt` if it has one."""
+    for folder in folders:
+        if any(is_picture(path) for path in _files_below(folder)):
+            raise DataError(
+                f"{root}: got pictures beside the folder {folder.name!r} of pictures, "
+                "expected either pictures or a folder per class"
+            )
+    pictures = [path for path in files if is_picture(path)]
+    texts = {path.with_suffix("") for path in files if path.suffix == ".txt"}
+    used = texts & {path.with_suffix("") for path in pictures}
+    makers = [
+        partial(_file_sample, path, path.name, None, path.with_suffix("") in texts)
+        for path in pictures
+    ]
+    ignored = len(files) - len(pictures) - len(used)
+    return Dataset(name=root.resolve().name, samples=LazySamples(makers), ignored=ignored)
+
+
+def open_class_folders(root: Path, files: list[Path], folders: list[Path]) -> Dataset:
+    """A folder per class; `classnames.txt`, if there, names the folders in sorted order."""
+    own = [path for path in files if path.name in (CLASSNAMES_FILE, TEMPLATES_FILE)]
+    ignored = len(files) - len(own)
+    found = {folder: list(_files_below(folder)) for folder in folders}
+    _check_class_folders(root, found)
+    names = read_lines(root / CLASSNAMES_FILE) or tuple(folder.name for folder in folders)
+    if len(names) != len(folders):
+        raise DataError(
+            f"{root / CLASSNAMES_FILE}: got {len(names)} names, expected {len(folders)}, "
+            "one for each folder"
+        )
+    makers: list[Callable[[], Sample]] = []
+    for folder, name in zip(folders, names, strict=True):
+        pictures = [path for path in found[folder] if is_picture(path)]
+        texts = {path.with_suffix("") for path in found[folder] if path.suffix == ".txt"}
+        used = texts & {path.with_suffix("") for path in pictures}
+        ignored += len(found[folder]) - len(pictures) - len(used)
+        for path in pictures:
+            key = path.relative_to(root).as_posix()
+            makers.append(partial(_file_sample, path, key, name, path.with_suffix("") in texts))
+    return Dataset(
+        name=root.resolve().name,
+        samples=LazySamples(makers),
+        classnames=checked_classnames(names, root),
+        templates=read_lines(root / TEMPLATES_FILE),
+        ignored=ignored,
+    )
+
+
+def _check_class_folders(root: Path, found: Mapping[Path, list[Path]]) -> None:
+    without = [folder for folder, files in found.items() if not any(map(is_picture, files))]
+    if len(without) == len(found):
+        tars = [folder for folder, files in found.items() if any(p.suffix == ".tar" for p in files)]
+        hint = f"; there are tars in {tars[0]}" if tars else ""
+        raise DataError(f"{root}: got no pictures, expected a folder of them per class{hint}")
+    if without:
+        raise DataError(f"{without[0]}: got no pictures, expected some in each class folder")
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Files of a folder and its folders, sorted, without hidden ones."""
+    for where, inner, names in os.walk(folder, followlinks=True, onerror=_raise):
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        yield from (Path(where, name) for name in sorted(names) if not name.startswith("."))
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _file_sample(path: Path, key: str, label: str | None, captioned: bool) -> Sample:
+    captions = read_lines(path.with_suffix(".txt")) if captioned else ()
+    return Sample(key=key, source=path, captions=captions, label=label)

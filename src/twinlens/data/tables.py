@@ -1,0 +1,233 @@
+"""Tables of pictures and words: CSV, TSV and Parquet files, row by row.
+
+A row names its picture by a path, or (Parquet) holds its bytes, as bytes or as the struct
+{bytes, path} of Hugging Face data sets.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib import import_module
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, cast
+
+from twinlens.data.images import read_picture
+from twinlens.errors import DataError, MissingExtraError
+
+SUFFIXES = (".csv", ".tsv", ".parquet")
+"""File name endings of the tables that `read_table` reads."""
+
+_COLUMNS = "a column 'image', and 'text' or 'label' or both"
+
+
+@dataclass(frozen=True, slots=True)
+class TableImage:
+    """A picture inside a Parquet file: nothing is read before `read`."""
+
+    table: Path
+    row: int
+
+    def read(self) -> bytes:
+        """The picture's encoded bytes.
+
+        Whole row groups are read, the last two of them kept: cheap in order, not at random.
+
+        Raises:
+            DataError: The cell is empty, or the file cannot be read.
+        """
+        starts = _group_starts(self.table)
+        group = bisect_right(starts, self.row) - 1
+        cell = _image_cells(self.table, group)[self.row - starts[group]].as_py()
+        data: bytes | None = cell["bytes"] if isinstance(cell, dict) else cell
+        path: str | None = cell.get("path") if isinstance(cell, dict) else None
+        if data is None and path:
+            return read_picture(self.table.parent / path)
+        if data is None:
+            raise DataError(f"{self}: got an empty 'image', expected a picture")
+        return data
+
+    def __str__(self) -> str:
+        return f"{self.table}: row {self.row + 1}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One row: its number (from 1), its picture, its words, and the other columns."""
+
+    number: int
+    image: str | TableImage
+    texts: tuple[str, ...]
+    label: str | None
+    others: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """All rows; `classnames` are the labels in the table's own order, if it has one."""
+
+    rows: list[Row] = field(default_factory=list[Row])
+    classnames: tuple[str, ...] = ()
+
+
+def read_table(path: Path) -> Table:
+    """Read a table with a column `image` and the columns `text` or `label` or both.
+
+    Raises:
+        DataError: The file is missing or broken, lacks these columns, or has a bad row.
+        MissingExtraError: It is Parquet and pyarrow is not installed.
+    """
+    try:
+        if path.suffix.lower() == ".parquet":
+            return _read_parquet(path)
+        return Table(list(_read_delimited(path, "\t" if path.suffix.lower() == ".tsv" else ",")))
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file, expected a table") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: got bytes that are not UTF-8 ({error}), expected text") from error
+    except csv.Error as error:
+        raise DataError(f"{path}: not a readable table: {error}") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _check_columns(path: Path, columns: Sequence[str]) -> None:
+    if "image" not in columns or not {"text", "label"} & set(columns):
+        found = ", ".join(map(repr, columns)) or "none"
+        raise DataError(f"{path}: got the columns {found}, expected {_COLUMNS}")
+    doubled = {name for name in columns if columns.count(name) > 1}
+    if doubled:
+        raise DataError(f"{path}: got the column {sorted(doubled)[0]!r} twice, expected it once")
+
+
+def _read_delimited(path: Path, delimiter: str) -> Iterator[Row]:
+    # -sig: spreadsheets put a mark before the first column's name.
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        lines = csv.reader(file, delimiter=delimiter, strict=True)
+        columns = [name.strip() for name in next(lines, list[str]())]
+        _check_columns(path, columns)
+        number = 0
+        for cells in lines:
+            if not cells:  # an empty line, which Python's own DictReader passes over as well
+                continue
+            number += 1
+            where = f"{path}: row {number} (line {lines.line_num})"
+            if len(cells) != len(columns):
+                raise DataError(f"{where}: got {len(cells)} cells, expected {len(columns)}")
+            values = dict(zip(columns, cells, strict=True))
+            image = values.pop("image").strip()
+            if not image:
+                raise DataError(f"{where}: got an empty 'image', expected a path")
+            text, label = values.pop("text", "").strip(), values.pop("label", "").strip()
+            yield Row(
+                number=number,
+                image=image,
+                texts=(text,) if text else (),
+                label=label or None,
+                others=values,
+            )
+
+
+def _read_parquet(path: Path) -> Table:
+    file = _parquet_file(path)
+    schema = file.schema_arrow
+    _check_columns(path, schema.names)
+    arrow = _pyarrow()
+    kind = schema.field("image").type
+    inside = arrow.types.is_struct(kind) or _is_binary(kind)
+    if not inside and not (arrow.types.is_string(kind) or arrow.types.is_large_string(kind)):
+        raise DataError(f"{path}: got 'image' of type {kind}, expected paths or encoded pictures")
+    wanted = [name for name in schema.names if not (name == "image" and inside)]
+    classnames = _class_labels(schema)
+    rows: list[Row] = []
+    for index, values in enumerate(_parquet_rows(path, wanted)):
+        where = f"{path}: row {index + 1}"
+        image = TableImage(path, index) if inside else values.pop("image")
+        if not image:
+            raise DataError(f"{where}: got an empty 'image', expected a path")
+        texts = _texts(values.pop("text", None), where)
+        label = _label(values.pop("label", None), classnames, where)
+        rows.append(Row(number=index + 1, image=image, texts=texts, label=label, others=values))
+    return Table(rows, classnames)
+
+
+def _parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    try:
+        for batch in _parquet_file(path).iter_batches(columns=list(columns)):
+            yield from batch.to_pylist() if columns else ({} for _ in range(batch.num_rows))
+    except _pyarrow().ArrowException as error:
+        raise _broken(path, error) from error
+
+
+def _texts(value: object, where: str) -> tuple[str, ...]:
+    given = cast("list[object]", value if isinstance(value, list) else [value])
+    texts = [text for text in given if text is not None]
+    if not all(isinstance(text, str) for text in texts):
+        raise DataError(f"{where}: got 'text' of {type(value).__name__}, expected text")
+    stripped = (text.strip() for text in cast("list[str]", texts))
+    return tuple(text for text in stripped if text)
+
+
+def _label(value: object, classnames: Sequence[str], where: str) -> str | None:
+    if value is None or isinstance(value, str):
+        return value.strip() or None if value else None
+    if not isinstance(value, int):
+        raise DataError(f"{where}: got 'label' {value!r}, expected text or a class number")
+    if not classnames:
+        return str(value)
+    if not -1 <= value < len(classnames):
+        raise DataError(f"{where}: got class {value}, expected 0 to {len(classnames) - 1}")
+    return classnames[value] if value >= 0 else None  # -1 marks hidden test labels
+
+
+def _class_labels(schema: Any) -> tuple[str, ...]:
+    """The names behind class numbers, as Hugging Face data sets keep them in the schema."""
+    metadata: dict[bytes, bytes] = schema.metadata or {}
+    described = json.loads(metadata.get(b"huggingface", b"{}"))
+    features = described.get("info", {}).get("features", {})
+    return tuple(features.get("label", {}).get("names") or ())
+
+
+def _pyarrow() -> Any:
+    try:
+        return import_module("pyarrow")  # only Parquet needs it
+    except ImportError as error:
+        raise MissingExtraError("pyarrow", "data") from error
+
+
+def _is_binary(kind: Any) -> bool:
+    types = _pyarrow().types
+    return types.is_binary(kind) or types.is_large_binary(kind)
+
+
+def _broken(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path}: not a whole Parquet file: {' '.join(str(error).split())}")
+
+
+def _parquet_file(path: Path) -> Any:
+    arrow = _pyarrow()
+    try:
+        return import_module("pyarrow.parquet").ParquetFile(path)
+    except arrow.ArrowException as error:
+        raise _broken(path, error) from error
+
+
+@lru_cache(maxsize=1024)
+def _group_starts(path: Path) -> list[int]:
+    """The first row of each row group."""
+    meta = _parquet_file(path).metadata
+    sizes = [meta.row_group(group).num_rows for group in range(meta.num_row_groups)]
+    return [0, *accumulate(sizes)][:-1]
+
+
+@lru_cache(maxsize=2)
+def _image_cells(path: Path, group: int) -> Any:
+    try:
+        return _parquet_file(path).read_row_group(group, columns=["image"]).column("image")
+    except _pyarrow().ArrowException as error:
+        raise _broken(path, error) from error
