@@ -9,13 +9,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from twinlens import hub
 from twinlens.config import CLIPConfig
@@ -76,7 +77,8 @@ def load(
     """
     _check_one_of("towers", towers, ("both", "image", "text"))
     directory = hub.resolve(name)
-    model = load_model(directory)
+    with _WithoutInitialisation():
+        model = load_model(directory)
     tokenizer = load_tokenizer(directory, model.config)
     if towers != "both":
         delattr(model, "text_tower" if towers == "image" else "image_tower")
@@ -84,6 +86,21 @@ def load(
     chosen = _pick_precision(precision, model, target)
     _move(model, target, chosen)  # in place: a large model is not held twice
     return Embedder(model, tokenizer, device=str(target), precision=chosen)
+
+
+class _WithoutInitialisation(TorchFunctionMode):
+    """Leaves new parameters as they are: weights from a file replace them at once.
+
+    Drawing numbers for a model without memory would import torch's compiler, for a second.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 class Embedder:
@@ -125,7 +142,7 @@ class Embedder:
 
     def preprocess(self, image: ImageInput) -> Float[Tensor, "3 size size"]:
         """One picture as the model reads it: float32, resized, cropped, normalised."""
-        pixels = torch.from_numpy(to_pixels(image, self.config.preprocess))
+        pixels = torch.as_tensor(to_pixels(image, self.config.preprocess))
         return normalize(pixels.permute(2, 0, 1)[None], self.config.preprocess)[0]
 
     def embed_images(self, images: ImageInput | Iterable[ImageInput]) -> Embeddings:
@@ -176,8 +193,9 @@ class Embedder:
         tokens = self.tokenizer(texts, context_length=self.config.text.context_length)
         # Texts of like length share a batch, which costs its longest member.
         order = tokens.argmax(dim=1).argsort(stable=True)  # where the end token is
-        batches = tokens[order].split(4 * self.batch_size)
-        parts = [self.model.encode_text(batch.to(self.device)) for batch in batches]
+        tokens, size = tokens[order].to(self.device), 4 * self.batch_size
+        starts = range(0, len(tokens), size)
+        parts = [self.model.encode_text(tokens[start : start + size]) for start in starts]
         return self._unit_vectors(parts)[order.argsort().numpy()]
 
     def score(
@@ -241,7 +259,7 @@ class Embedder:
         odds = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
         probabilities = odds / odds.sum(axis=1, keepdims=True)
         return [
-            [Prediction(labels[i], float(row[i])) for i in np.argsort(-row, kind="stable")]
+            [Prediction(labels[int(i)], float(row[i])) for i in np.argsort(-row, kind="stable")]
             for row in probabilities
         ]
 
@@ -299,7 +317,7 @@ def _pixel_batches(
     def collect(batch: list[Future[NDArray[np.uint8] | None]]) -> Iterator[Tensor]:
         arrays = [pixels for one in batch if (pixels := one.result()) is not None]
         if arrays:
-            yield torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
+            yield torch.as_tensor(np.stack(arrays)).permute(0, 3, 1, 2)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         ahead: list[Future[NDArray[np.uint8] | None]] = []

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import twinlens
 from twinlens.data.datasets import open_dataset
@@ -45,17 +46,19 @@ def test_out_gets_the_json_and_a_page(run, words: list[object], tmp_path: Path):
     assert str(out) in ending.err
 
 
-def test_unreadable_pictures_are_listed(
-    run, words: list[object], tmp_path: Path, picture_folders: Path
-):
-    table = tmp_path / "table.csv"
-    rows = [f"{path},{path.parent.name}" for path in sorted(picture_folders.glob("*/*.png"))] * 9
-    table.write_text("\n".join(["image,label", *rows, "missing.png,red", ""]))
-    ending = run("eval", words[1], "--data", table, "--json")
+def test_unreadable_and_ignored_files_are_said(run, words: list[object], tmp_path: Path):
+    for number in range(100):
+        (tmp_path / str(number % 2)).mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / str(number % 2) / f"{number}.png")
+    (tmp_path / "0" / "broken.png").write_bytes(b"not a picture")
+    (tmp_path / "0" / "notes.md").touch()
+    ending = run("eval", words[1], "--data", tmp_path, "--json")
     assert ending.status == 0
-    assert len(json.loads(ending.out)["unreadable"]) == 1
-    assert ending.err.startswith("unreadable: ")
-    assert "missing.png" in ending.err
+    [unreadable] = json.loads(ending.out)["unreadable"]
+    assert unreadable["image"] == "0/broken.png"
+    ignored, listed = ending.err.splitlines()
+    assert ignored.startswith("ignored: 1 files")
+    assert listed.startswith("unreadable: 0/broken.png: ")
 
 
 @pytest.mark.parametrize(

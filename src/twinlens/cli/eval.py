@@ -13,6 +13,7 @@ import typer
 from twinlens.cli.output import log, print_json, print_table, working, write_text
 
 if TYPE_CHECKING:
+    from twinlens.data.datasets import Dataset
     from twinlens.eval.zero_shot import ZeroShotResult
 
 SHOWN_CLASSES = 15
@@ -56,7 +57,7 @@ def eval_(
         result = zero_shot.measure(lens, dataset, templates=template or (), language=language)
     provenance = lens.config.provenance
     answer = result.to_dict(model=model, pretrained=provenance.recipe or provenance.source)
-    _log_oddities(result)
+    _log_oddities(dataset, result)
     if out is not None:
         _write(out, answer, result, model)
     if as_json:
@@ -65,7 +66,9 @@ def eval_(
         _print(result, model)
 
 
-def _log_oddities(result: ZeroShotResult) -> None:
+def _log_oddities(dataset: Dataset, result: ZeroShotResult) -> None:
+    if dataset.ignored:
+        log(f"ignored: {dataset.ignored} files of {dataset.name} that are no pictures")
     for key, reason in result.unreadable.items():
         log(f"unreadable: {key}: {reason}")
     if result.unnamed_classes:

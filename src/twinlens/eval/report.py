@@ -159,7 +159,7 @@ def ticks(low: float, high: float, about: int = 4) -> list[float]:
 
     Example:
         >>> ticks(0, 7.3)
-        [0, 2, 4, 6, 8]
+        [0.0, 2.0, 4.0, 6.0, 8.0]
     """
     span = high - low if high - low > 1e-12 else 1.0
     rough = span / about

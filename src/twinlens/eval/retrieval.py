@@ -75,7 +75,7 @@ def name_retrieval(
     """
     name_of = names_of_classes(dataset, language)
     known = sorted(set(name_of.values()))
-    picked = np.random.default_rng(seed).permutation(len(known))[:names]
+    picked: list[int] = np.random.default_rng(seed).permutation(len(known))[:names].tolist()
     candidates = [known[i] for i in sorted(picked)]
     if len(candidates) < max(ks):
         raise DataError(f"{dataset.name}: got {len(candidates)} names, expected at least {max(ks)}")
@@ -83,9 +83,9 @@ def name_retrieval(
     samples = [sample for sample in dataset.samples if sample.label in wanted]
     read = embed_samples(lens, samples, dataset.name)
     texts = lens.embed_texts([template.replace("{}", name) for name in candidates])
-    scores = torch.from_numpy(read.embeddings @ texts.T)
+    scores = torch.as_tensor(read.embeddings @ texts.T)
     own = np.array([name_of[str(sample.label)] for sample in read.samples])
-    relevant = torch.from_numpy(own[:, None] == np.array(candidates))
+    relevant = torch.as_tensor(own[:, None] == np.array(candidates))
     recalls = {f"text_retrieval_recall@{k}": recall_at_k(scores, relevant, k=k) for k in ks}
     return NameRetrieval(
         metrics=recalls,

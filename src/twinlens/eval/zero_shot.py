@@ -138,10 +138,17 @@ def embed_samples(lens: Embedder, samples: Sequence[Sample], dataset_name: str) 
     parts: list[Embeddings] = []
     unreadable: dict[int, str] = {}
     for start in range(0, len(samples), _CHUNK):
-        pictures = [_picture(sample) for sample in samples[start : start + _CHUNK]]
-        embeddings, failures = lens.embed_readable_images(pictures)
+        pictures: dict[int, ImageInput] = {}
+        for index in range(start, min(start + _CHUNK, len(samples))):
+            try:
+                pictures[index] = _picture(samples[index])
+            except DataError as error:
+                unreadable[index] = str(error)
+        embeddings, failures = lens.embed_readable_images(pictures.values())
         parts.append(embeddings)
-        unreadable |= {start + index: str(error) for index, error in failures.items()}
+        indices = list(pictures)
+        for place, error in failures.items():
+            unreadable[indices[place]] = str(error).removeprefix("<bytes>: ")
     named = {samples[index].key: why for index, why in sorted(unreadable.items())}
     _check_readable(dataset_name, len(samples), named)
     kept = [sample for index, sample in enumerate(samples) if index not in unreadable]
