@@ -124,7 +124,7 @@ def write_shard(path: Path, samples: Iterable[tuple[str, Members]]) -> int:
         with partial.open("wb") as file, tarfile.open(fileobj=file, mode="w") as tar:
             for count, (key, members) in enumerate(samples, start=1):  # noqa: B007
                 _add_sample(tar, key, members)
-        os.replace(partial, path)
+        partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
@@ -176,7 +176,8 @@ class ShardWriter:
         """
         if not key or "." in key or not members:
             raise DataError(
-                f"sample key: got {key!r} with {len(members)} members, expected a name without a dot"
+                f"sample key: got {key!r} with {len(members)} members, "
+                "expected a name without a dot"
             )
         self._pending.append((key, dict(members)))
         if len(self._pending) == self.samples_per_shard:
@@ -200,6 +201,20 @@ class ShardWriter:
         # After an error the last shard is left out: a resumed run writes it whole.
         if kind is None:
             self._flush()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file whole: under its name there is the old text or the new.
+
+    Raises:
+        DataError: It cannot be written.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def make_directory(directory: Path) -> None:

@@ -8,7 +8,12 @@
 - `names`: icon names made readable; brands and empty names
 - `captions`: what is said of a picture
 - `render`: a drawing on a background, as WebP
-- `plan`: which pictures go where
+- `settings`: what the builder can be asked for
+- `extras`: two more emoji styles, from pictures and from a font
+- `tags`: keywords that icon sets publish
+- `choice`, `choose_emoji`, `choose_icons`: what is in the corpus, and in which part
+- `plan`: every picture to draw, in order
+- `sample`: one sample: the picture, its words, where it comes from
 - `build`: the shards, in parallel and resumable
 - `card`: the data set card and the attribution
 """

@@ -86,16 +86,6 @@ EMOJI_ALIASES: dict[str, str] = {
     "crazy-face": "1f92a",  # 🤪
     "dash": "1f4a8",  # 💨
     "diamondshapewithdotinside": "1f4a0",  # 💠
-    "digit-eight": "38-20e3",  # 8⃣
-    "digit-five": "35-20e3",  # 5⃣
-    "digit-four": "34-20e3",  # 4⃣
-    "digit-nine": "39-20e3",  # 9⃣
-    "digit-one": "31-20e3",  # 1⃣
-    "digit-seven": "37-20e3",  # 7⃣
-    "digit-six": "36-20e3",  # 6⃣
-    "digit-three": "33-20e3",  # 3⃣
-    "digit-two": "32-20e3",  # 2⃣
-    "digit-zero": "30-20e3",  # 0⃣
     "dissapointedrelief": "1f625",  # 😥
     "document": "1f4c4",  # 📄
     "documentwithtext": "1f4c4",  # 📄
@@ -222,7 +212,6 @@ EMOJI_ALIASES: dict[str, str] = {
     "pinkwallet": "1f45b",  # 👛
     "poo": "1f4a9",  # 💩
     "potablewatersystem": "1f6b0",  # 🚰
-    "pound-symbol": "23-20e3",  # #⃣
     "pout": "1f621",  # 😡
     "pray": "1f64f",  # 🙏
     "present": "1f381",  # 🎁

@@ -12,17 +12,18 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from random import Random
 from typing import Any
 
-from twinlens.data.icons.captions import captions, picture_record, templates
+from twinlens.data.icons import clipart
 from twinlens.data.icons.card import write_card
+from twinlens.data.icons.concepts import LANGUAGES
 from twinlens.data.icons.iconify import Drawing
-from twinlens.data.icons.plan import SPLITS, Picture, Plan, make_plan
-from twinlens.data.icons.render import PLAIN, encode, render, svg, vary
+from twinlens.data.icons.plan import Picture, Plan, make_plan
+from twinlens.data.icons.render import PLAIN, render, svg
+from twinlens.data.icons.sample import draw_sample
 from twinlens.data.icons.settings import IconsSettings
 from twinlens.data.icons.sources import PACKAGES
-from twinlens.data.shards import Members, make_directory, write_shard
+from twinlens.data.shards import Members, make_directory, write_shard, write_text
 from twinlens.errors import DataError
 
 _DOT = Drawing('<path d="M0 0h9v9z"/>', 0, 0, 16, 16)
@@ -38,7 +39,7 @@ Progress = Callable[[int, int], None]
 class _Shard:
     """One shard to draw."""
 
-    split: str
+    part: str
     number: int
     pictures: list[Picture]
     settings: IconsSettings
@@ -46,7 +47,7 @@ class _Shard:
 
     @property
     def tar(self) -> Path:
-        return self.directory / self.split / f"{self.number:05d}.tar"
+        return self.directory / self.part / f"{self.number:05d}.tar"
 
     @property
     def stats(self) -> Path:
@@ -86,15 +87,17 @@ def build(
     _claim(out, settings)
     plan = make_plan(settings, cache)
     shards = list(_shards(plan, settings, out))
-    for split in SPLITS:
-        make_directory(out / split)
+    for part in settings.parts:
+        make_directory(out / part)
     _draw_all(shards, workers or os.cpu_count() or 1, progress)
     return _finish(out, plan, shards, settings)
 
 
 def fingerprint(settings: IconsSettings) -> str:
     """What decides the corpus' bytes, as a short hash."""
-    facts = [BUILDER_VERSION, dataclasses.asdict(settings), [each.sha256 for each in PACKAGES]]
+    packages = [each.sha256 for each in PACKAGES]
+    drawings = clipart.listing() if settings.clipart else []
+    facts = [BUILDER_VERSION, dataclasses.asdict(settings), packages, drawings]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -111,14 +114,14 @@ def _claim(out: Path, settings: IconsSettings) -> None:
     elif any(out.glob("*/*.tar")):
         raise DataError(f"{out}: holds shards of another data set, expected an empty folder")
     else:
-        _write_text(mark, expected + "\n")
+        write_text(mark, expected + "\n")
 
 
 def _shards(plan: Plan, settings: IconsSettings, out: Path) -> Iterator[_Shard]:
     step = settings.samples_per_shard
-    for split, pictures in plan.splits.items():
+    for part, pictures in plan.parts.items():
         for number, start in enumerate(range(0, len(pictures), step)):
-            yield _Shard(split, number, pictures[start : start + step], settings, out)
+            yield _Shard(part, number, pictures[start : start + step], settings, out)
 
 
 def _draw_all(shards: list[_Shard], workers: int, progress: Progress) -> None:
@@ -171,73 +174,35 @@ def _draw_shard(shard: _Shard) -> int:
         "styles": dict(sorted(counts.items())),
         "failed": dict(sorted(failed.items())),
     }
-    _write_text(shard.stats, json.dumps(stats, indent=1) + "\n")
+    write_text(shard.stats, json.dumps(stats, indent=1) + "\n")
     return len(shard.pictures)
 
 
-def draw_sample(picture: Picture, settings: IconsSettings) -> dict[str, bytes]:
-    """The members of one sample: a pure function of the picture and the settings.
-
-    Raises:
-        DataError: The drawing cannot be rendered, or is empty.
-    """
-    rng = Random(f"{settings.seed}/{picture.concept}/{picture.icon}/{picture.number}")
-    coloured = picture.drawing.coloured
-    look = PLAIN if picture.plain else vary(rng, coloured=coloured)
-    image = render(svg(picture.drawing, look, settings.size))
-    texts = captions(
-        picture.words,
-        templates(emoji=picture.style in settings.styles, coloured=coloured),
-        rng,
-        category=picture.category,
-    )
-    about = {
-        "style": picture.style,
-        "set": picture.icon.partition(":")[0],
-        "icon": picture.icon,
-        "category": picture.category,
-        "licence": picture.licence,
-    }
-    record = picture_record(picture.words, concept=picture.concept, texts=texts, about=about)
-    return {
-        "webp": encode(image, settings.quality),
-        "json": json.dumps(record, ensure_ascii=False).encode(),
-        "txt": picture.words.label.encode(),
-    }
-
-
 def _finish(out: Path, plan: Plan, shards: list[_Shard], settings: IconsSettings) -> dict[str, Any]:
-    counts: dict[str, Counter[str]] = {split: Counter() for split in SPLITS}
+    counts: dict[str, Counter[str]] = {part: Counter() for part in settings.parts}
     failed: dict[str, str] = {}
     for shard in shards:
         stats = json.loads(shard.stats.read_text())
-        counts[shard.split].update(stats["styles"])
+        counts[shard.part].update(stats["styles"])
         failed.update(stats["failed"])
     manifest = {
         "fingerprint": fingerprint(settings),
         "settings": dataclasses.asdict(settings),
         "packages": {f"{each.name}@{each.version}": each.sha256 for each in PACKAGES},
-        "splits": {
-            split: {
-                "pictures": sum(counts[split].values()),
-                "concepts": len({picture.concept for picture in plan.splits[split]}),
-                "styles": dict(sorted(counts[split].items())),
+        "parts": {
+            part: {
+                "pictures": sum(counts[part].values()),
+                "concepts": len({picture.concept for picture in plan.parts[part]}),
+                "styles": dict(sorted(counts[part].items())),
             }
-            for split in SPLITS
+            for part in settings.parts
         },
+        "languages": LANGUAGES,
         "coverage": plan.coverage,
         "skipped": dict(sorted(plan.skipped.items())),
+        "notes": plan.notes,
         "failed": dict(sorted(failed.items())),
     }
-    _write_text(out / "manifest.json", json.dumps(manifest, indent=1) + "\n")
+    write_text(out / "manifest.json", json.dumps(manifest, indent=1) + "\n")
     write_card(out, manifest, plan.sets)
     return manifest
-
-
-def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from random import Random
 
 from twinlens.data.icons.concepts import Words
@@ -91,11 +91,3 @@ def _without(keywords: Sequence[str], name: str) -> list[str]:
 
 def _sample(items: Sequence[str], most: int, rng: Random) -> list[str]:
     return rng.sample(list(items), min(most, len(items)))
-
-
-def picture_record(
-    words: Words, *, concept: str, texts: Sequence[str], about: Mapping[str, str]
-) -> dict[str, object]:
-    """The JSON member of a sample; `names` is there for concepts with more than one language."""
-    names = {"names": dict(words.names)} if len(words.names) > 1 else {}
-    return {"concept": concept, "label": words.label, **names, "captions": list(texts), **about}

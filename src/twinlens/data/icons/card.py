@@ -1,14 +1,179 @@
-"""The data set card and the attribution file."""
+"""The data set card and the attribution file: what a corpus is, and whose work is in it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from twinlens.data.icons.iconify import IconSet
+from twinlens.data.icons.settings import (
+    TRAIN,
+    UNSEEN_BOTH,
+    UNSEEN_CONCEPTS,
+    UNSEEN_STYLE,
+    UNSEEN_STYLES,
+)
+from twinlens.data.shards import write_text
+
+_PARTS = {
+    TRAIN: "concepts and styles to learn from",
+    UNSEEN_CONCEPTS: "concepts that no training picture shows, in the styles of training",
+    UNSEEN_STYLES: f"{UNSEEN_STYLE}, a style that no training picture has; its concepts are seen",
+    UNSEEN_BOTH: f"{UNSEEN_STYLE} and unseen concepts",
+}
+
+_CARD = """\
+# Open icon corpus
+
+Pictures of {size} x {size} pixels with captions, drawn from openly licensed icons, emoji and
+clip art. Built by `twinlens data icons`; fingerprint `{fingerprint}`. The same packages and
+settings give the same bytes. It knows drawings, not photographs.
+
+| part | pictures | concepts | what it is |
+| --- | ---: | ---: | --- |
+{table}
+
+## A sample
+
+Plain WebDataset tars of up to {samples_per_shard} samples: `webp` (the picture),{txt} and `json`:
+
+| field | holds |
+| --- | --- |
+| `concept` | what is shown: an emoji's code points, or an icon's cleaned name |
+| `label` | the English name |
+| `names` | emoji: the name in each of {languages} languages |
+| `captions` | strings that describe the picture; draw one uniformly |
+| `style`, `set`, `icon` | the icon set, and the icon in it |
+| `category`, `licence` | the set's category; the licence, as SPDX |
+
+About half of an emoji's captions are English, the others in up to six languages drawn anew for
+each picture. Icons that are no emoji are captioned in English. Captions are made of the name,
+the spoken name and keywords (Unicode CLDR, Lucide, Tabler, Phosphor), the set's category and
+templates.
+
+## How pictures look
+
+Training pictures lie on white (two in five), light, saturated, dark and two-coloured backgrounds,
+with varied margins; drawings of one colour take a colour that stands out. Each emoji drawing is
+shown {emoji_renders} times, every time differently. Held-out pictures are shown once, on white
+with a margin of 4%.
+
+## The split
+
+By concept, never by picture. The name decides alone, by a hash: emoji and icons of one name are
+one concept, and plurals and words for persons ("man running", "woman running") do not part them.
+Of emoji names 5% are held out, of other icon names 10%. Skin tones are capped at {tones} a drawing
+and flags at {flags} in all, and neither is in the parts of the unseen style.
+
+Pictures of each emoji set, and how many of the unseen style's {wanted} concepts it has:
+
+| style | train | unseen concepts | concepts in common |
+| --- | ---: | ---: | ---: |
+{styles}
+
+## Left out
+
+{skipped}
+
+{notes}Pictures that could not be drawn: {failed} (listed in `manifest.json`). Licences and authors:
+`ATTRIBUTION.md`.
+
+## Limits
+
+Names come from the sets' authors: some are odd, and one concept can have several ("trash",
+"bin"), which the split does not know. Emoji of persons show the choices of their makers.
+"""
+
+_ATTRIBUTION = """\
+# Attribution
+
+The corpus holds changed copies (rendered small, on other backgrounds, some recoloured) of drawings
+of these sets. Names and keywords: Unicode CLDR (Unicode License v3), Lucide (ISC), Tabler (MIT),
+Phosphor (MIT). Icon sets come from the Iconify collection.
+
+| set | author | licence | pictures |
+| --- | --- | --- | ---: |
+{used}
+
+## Left out
+
+| set | why |
+| --- | --- |
+{left_out}
+"""
 
 
 def write_card(out: Path, manifest: Mapping[str, Any], sets: Mapping[str, IconSet]) -> None:
-    """Write `README.md` and `ATTRIBUTION.md`."""
-    (out / "README.md").write_text("# Open icon corpus\n")
+    """Write `README.md` and `ATTRIBUTION.md`.
+
+    Raises:
+        DataError: They cannot be written.
+    """
+    write_text(out / "README.md", _card(manifest))
+    write_text(out / "ATTRIBUTION.md", _attribution(manifest, sets))
+
+
+def _card(manifest: Mapping[str, Any]) -> str:
+    settings, parts = manifest["settings"], manifest["parts"]
+    coverage: Mapping[str, int] = manifest["coverage"]
+    skipped = [f"- {why}: {count:,} icons" for why, count in manifest["skipped"].items()]
+    return _CARD.format(
+        **{name: value for name, value in settings.items() if name != "styles"},
+        fingerprint=manifest["fingerprint"],
+        txt="" if settings["compact"] else " `txt` (its English name)",
+        languages=len(manifest["languages"]),
+        wanted=f"{coverage.get(UNSEEN_STYLE, 0):,}",
+        table=_rows(
+            (part, f"{entry['pictures']:,}", f"{entry['concepts']:,}", _PARTS[part])
+            for part, entry in parts.items()
+        ),
+        styles=_rows(
+            (
+                style,
+                f"{_count(parts, TRAIN, style):,}",
+                f"{_count(parts, UNSEEN_CONCEPTS, style):,}",
+                f"{common:,}",
+            )
+            for style, common in coverage.items()
+            if style != UNSEEN_STYLE
+        ),
+        skipped="\n".join(skipped) or "Nothing.",
+        notes="".join(f"{note}\n\n" for note in manifest["notes"]),
+        failed=f"{len(manifest['failed']):,}",
+    )
+
+
+def _count(parts: Mapping[str, Any], part: str, style: str) -> int:
+    return parts[part]["styles"].get(style, 0) if part in parts else 0
+
+
+def _attribution(manifest: Mapping[str, Any], sets: Mapping[str, IconSet]) -> str:
+    used = {
+        style: sum(entry["styles"].get(style, 0) for entry in manifest["parts"].values())
+        for style in sorted({s for entry in manifest["parts"].values() for s in entry["styles"]})
+    }
+    return _ATTRIBUTION.format(
+        used=_rows(
+            (
+                f"{sets[style].name} (`{style}`)",
+                _link(sets[style].author, sets[style].author_url),
+                _link(sets[style].licence, sets[style].licence_url),
+                f"{count:,}",
+            )
+            for style, count in used.items()
+        ),
+        left_out=_rows(
+            (f"{each.name} (`{prefix}`)", each.reason)
+            for prefix, each in sorted(sets.items())
+            if each.reason
+        ),
+    )
+
+
+def _link(text: str, url: str) -> str:
+    return f"[{text}]({url})" if url else text
+
+
+def _rows(rows: Iterable[tuple[str, ...]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -16,9 +16,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from twinlens.data.icons.aliases import EMOJI_ALIASES
+from twinlens.data.icons.names import word_set
 from twinlens.data.icons.sources import read_members
 
-LANGUAGES = tuple("en de fr es it pt nl pl ru uk tr ar hi ja ko zh sv".split())
+LANGUAGES = (
+    *("en", "de", "fr", "es", "it", "pt", "nl", "pl", "ru", "uk"),
+    *("tr", "ar", "hi", "ja", "ko", "zh", "sv"),
+)
 """Languages of the emoji's names and keywords; English first."""
 
 EMOJI_HELD_OUT = 50
@@ -77,16 +81,18 @@ def slug(name: str) -> str:
     """A name as a key: lower case, no accents, words joined by hyphens.
 
     Example:
-        >>> slug("Piñata: O’Neil & co")
+        >>> slug("Piñata: O'Neil & co")
         'pinata-oneil-and-co'
     """
     plain = unicodedata.normalize("NFKD", name.lower())
-    plain = "".join(char for char in plain if not unicodedata.combining(char) and char not in "'’")
+    plain = "".join(
+        char for char in plain if not unicodedata.combining(char) and char not in "'\u2019"
+    )
     plain = plain.replace("&", " and ").replace("#", " hash ").replace("*", " asterisk ")
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
 
 
-_PERSONS = frozenset("man woman men women person people boy girl face male female".split())
+_PERSONS = word_set("man woman men women person people boy girl face male female")
 
 
 def family(name: str) -> str:
@@ -128,7 +134,9 @@ class EmojiTable:
             self._add(name, concept)
         for concept in words:
             if "-" not in concept:
-                self._add(unicodedata.name(characters(concept), ""), concept)
+                formal = unicodedata.name(characters(concept), "")
+                self._add(formal, concept)
+                self._official.setdefault(slug(formal), concept)
 
     def _add(self, name: str, concept: str) -> None:
         key = slug(name)
@@ -150,7 +158,7 @@ class EmojiTable:
         return lot(name) < share
 
     def find_official(self, name: str) -> str | None:
-        """The concept whose English CLDR name this is, or None."""
+        """The concept whose English name in CLDR or Unicode this is, or None."""
         return self._official.get(slug(name))
 
     def find(self, name: str) -> str | None:

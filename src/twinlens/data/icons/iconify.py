@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from twinlens.data.icons.names import word_set
 from twinlens.data.icons.sources import read_json, read_members
 
-LICENCES = frozenset(
+LICENCES = word_set(
     "MIT MIT-0 ISC Apache-2.0 BSD-2-Clause BSD-3-Clause CC0-1.0 CC-BY-3.0 CC-BY-4.0 OFL-1.1 "
-    "Unlicense 0BSD".split()
+    "Unlicense 0BSD"
 )
 """Permissive and attribution licences (SPDX); every other licence leaves its set out."""
 
-EMOJI_SETS = (
+ICONIFY_EMOJI = (
     "noto",
     "noto-v1",
     "fluent-emoji",
@@ -32,9 +33,7 @@ EMOJI_SETS = (
     "streamline-emojis",
     "twemoji",
 )
-"""Sets whose drawings are emoji. The last one is the unseen style."""
-
-UNSEEN_STYLE = "twemoji"
+"""Sets whose drawings are emoji."""
 
 _LEFT_OUT = {
     "ri": "left out by name",
@@ -42,8 +41,10 @@ _LEFT_OUT = {
     "line-md": "animations that begin empty",
     **dict.fromkeys(("cif", "circle-flags", "flag", "flagpack", "geo"), "flags and countries only"),
     **dict.fromkeys(
-        "academicons bitcoin-icons catppuccin devicon devicon-plain fa-brands fa6-brands "
-        "file-icons gcp k8s material-icon-theme skill-icons unjs vscode-icons".split(),
+        word_set(
+            "academicons bitcoin-icons catppuccin devicon devicon-plain fa-brands fa6-brands "
+            "file-icons gcp k8s material-icon-theme skill-icons unjs vscode-icons"
+        ),
         "mostly brands and product logos",
     ),
 }
@@ -67,7 +68,13 @@ class IconSet:
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """One SVG drawing: its body and the box it lies in."""
+    """One SVG drawing: its body and the box it lies in.
+
+    Attributes:
+        coloured: Whether it has colours of its own; else it takes the foreground's.
+        font: A font file that the body's text is set in.
+        trim: Whether the box is to be cut to what is drawn (pages with a small drawing on them).
+    """
 
     body: str
     left: float
@@ -78,6 +85,8 @@ class Drawing:
     h_flip: bool = False
     v_flip: bool = False
     coloured: bool = True
+    font: str = ""
+    trim: bool = False
 
     def transform(self) -> str:
         """The SVG transform of `rotate` (quarter turns) and the flips; empty for none."""
@@ -142,7 +151,7 @@ def icon_names(data: Mapping[str, Any]) -> Iterator[str]:
 
 def other_names(data: Mapping[str, Any]) -> dict[str, str]:
     """Aliases that only rename: alias to the icon it stands for."""
-    aliases = data.get("aliases", {})
+    aliases: dict[str, dict[str, Any]] = data.get("aliases", {})
     return {
         name: alias["parent"]
         for name, alias in aliases.items()
@@ -152,12 +161,9 @@ def other_names(data: Mapping[str, Any]) -> dict[str, str]:
 
 def drawing(data: Mapping[str, Any], name: str, *, coloured: bool) -> Drawing:
     """One icon's drawing; an alias takes its parent's body and adds its own turns and flips."""
-    icon = data["icons"].get(name)
-    if icon is None:
-        alias = data["aliases"][name]
-        icon = data["icons"][alias["parent"]]
-    else:
-        alias = {}
+    icons: Mapping[str, dict[str, Any]] = data["icons"]
+    alias: dict[str, Any] = {} if name in icons else data["aliases"][name]
+    icon = icons[alias.get("parent", name)]
 
     def value(key: str, default: Any) -> Any:
         return alias.get(key, icon.get(key, data.get(key, default)))
@@ -172,6 +178,8 @@ def drawing(data: Mapping[str, Any], name: str, *, coloured: bool) -> Drawing:
         h_flip=bool(icon.get("hFlip")) != bool(alias.get("hFlip")),
         v_flip=bool(icon.get("vFlip")) != bool(alias.get("vFlip")),
         coloured=coloured and not _MONOCHROME.search(icon["body"]),
+        font=data.get("font", ""),
+        trim=data.get("trim", False),
     )
 
 

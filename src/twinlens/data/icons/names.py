@@ -6,41 +6,53 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-_STYLE_WORDS = frozenset(
+
+def word_set(text: str) -> frozenset[str]:
+    """The words of a text, as a set."""
+    return frozenset(text.split())
+
+
+_STYLE_WORDS = word_set(
     "outline outlined filled fill solid duotone twotone thin alt variant rounded regular remix "
-    "duo broken linear o negative expressive stroke".split()
+    "duo broken linear o negative expressive stroke"
 )
 """Trailing words that name a drawing's manner, in any set."""
 
-_NUMBER_WORDS = frozenset("one two three four five".split())
-_KEEPS_NUMBER = frozenset(
-    "number numeric dice die clock hour level gate route roman letter replay rewind forward".split()
+_NUMBER_WORDS = word_set("one two three four five")
+_KEEPS_NUMBER = word_set(
+    "number numeric dice die clock hour level gate route roman letter replay rewind forward"
 )
 _SIZE = re.compile(r"\d+(px)?|\dx\d|x\d+|v\d")
-_SMALL = frozenset("a an and at by for from in of off on or the to up down with no out".split())
+_SMALL = word_set("a an and at by for from in of off on or the to up down with no out")
 
-_BRANDS = frozenset(
-    """adobe airbnb airtable alibaba alipay amazon android angular ansible apache apple arch asana
-    atlassian audible aws azure baidu bandcamp battlenet behance bilibili bing binance bitbucket
-    bitcoin blackberry blogger bluesky bootstrap brave btc centos chatgpt chromecast chrome claude
-    cloudflare codepen codesandbox coinbase css3 debian deezer dev deviantart digg dingtalk discord
-    disqus django docker douban dribbble dropbox drupal ebay elastic electron epic eslint ethereum
-    etsy evernote expressjs facebook fedora figma firebase firefox flickr flutter foursquare framer
-    freebsd gatsby gitee github gitkraken gitlab gitter gmail golang google goodreads gradle grafana
-    graphql gumroad hackernews helm heroku html5 huawei hulu ibm imdb instagram intel itunes java
-    javascript jenkins jira joomla jquery kaggle kakaotalk kickstarter kotlin kubernetes laravel
-    lastfm line-app linkedin linux litecoin lyft magento mailchimp mastercard mastodon mcdonalds
-    medium messenger meta microsoft mongodb mozilla mysql nasa neovim nestjs netflix netlify nextjs
-    nginx nike nintendo nodejs notion npm nuxt nvidia onedrive openai opera oracle outlook pandora
-    patreon paypal periscope php pinterest playstation pnpm postgresql postman prisma product-hunt
-    producthunt pytorch python qq quora raspberry reactjs reddit redis redux revolut roblox rollup
-    safari salesforce samsung sass shopify sketchapp skype slack slideshare snapchat sony
-    soundcloud spotify squarespace stackoverflow steam stripe stumbleupon svelte swift tailwind
-    taobao telegram tencent terraform tesla threads tiktok tinder toyota trello tripadvisor tumblr
-    twilio twitch twitter typescript uber ubuntu unsplash vercel viber vimeo vine visa vite vk
-    vkontakte vscode vuejs webpack wechat weibo whatsapp wikipedia windows wix woocommerce
-    wordpress xbox xiaomi xing yahoo yandex yarn yelp youtube zalo zapier zhihu zoom-app""".split()
+_BRANDS = word_set(
+    """adobe airbnb airtable alibaba alipay android angular ansible apache asana atlassian audible
+    aws azure baidu bandcamp battlenet behance bilibili bing binance bitbucket bitcoin
+    blackberry blogger bluesky bootstrap btc centos chatgpt chromecast cloudflare codepen
+    codesandbox coinbase css3 debian deezer deviantart digg dingtalk discord disqus django
+    docker douban dribbble dropbox drupal ebay electron eslint ethereum etsy evernote expressjs
+    facebook fedora figma firebase firefox flickr flutter foursquare framer freebsd gatsby gitee
+    github gitkraken gitlab gitter gmail golang google goodreads gradle grafana graphql gumroad
+    hackernews helm heroku html5 huawei hulu ibm imdb instagram itunes javascript jenkins jira
+    joomla jquery kaggle kakaotalk kickstarter kotlin kubernetes laravel lastfm line-app
+    linkedin linux litecoin lyft magento mailchimp mastercard mastodon mcdonalds microsoft
+    mongodb mozilla mysql nasa neovim nestjs netflix netlify nextjs nginx nintendo nodejs npm
+    nuxt nvidia onedrive openai outlook patreon paypal php pinterest playstation pnpm postgresql
+    postman product-hunt producthunt pytorch qq quora raspberry reactjs reddit redis redux
+    revolut roblox salesforce samsung shopify sketchapp skype slideshare snapchat soundcloud
+    spotify squarespace stackoverflow stumbleupon svelte tailwind taobao telegram tencent
+    terraform tiktok toyota trello tripadvisor tumblr twilio twitch twitter typescript ubuntu
+    unsplash vercel viber vimeo vite vk vkontakte vscode vuejs webpack wechat weibo whatsapp
+    wikipedia wix woocommerce wordpress xbox xiaomi xing yahoo yandex yelp youtube zalo zapier
+    zhihu zoom-app"""
 )
+_ALSO_BRANDS = word_set(
+    """arch brave medium dev meta opera oracle threads vine steam stripe swift yarn periscope epic
+    elastic windows safari notion messenger slack sass java python apple chrome amazon claude
+    pandora prisma rollup tinder uber nike visa express intel sony tesla zoom line signal wire
+    tidal origin drive"""
+)
+"""Marks of their own, but words with another meaning within a longer name."""
 
 _BRAND_CATEGORY = re.compile(r"brand|logo|social", re.I)
 
@@ -55,6 +67,7 @@ def is_brand(name: str, categories: tuple[str, ...] = ()) -> bool:
     words = name.split("-")
     return (
         any(word in _BRANDS for word in words)
+        or "-".join(_without_style(words)) in _ALSO_BRANDS
         or words[0] in ("brand", "logo", "social")
         or words[-1] in ("brand", "logo")
         or any(_BRAND_CATEGORY.search(category) for category in categories)
@@ -63,9 +76,11 @@ def is_brand(name: str, categories: tuple[str, ...] = ()) -> bool:
 
 def affixes(data: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The style prefixes and suffixes that a set declares, longest first."""
-    prefixes = tuple(sorted(filter(None, data.get("prefixes", {})), key=len, reverse=True))
-    suffixes = tuple(sorted(filter(None, data.get("suffixes", {})), key=len, reverse=True))
-    return prefixes, suffixes
+    prefixes, suffixes = (
+        sorted((str(affix) for affix in data.get(key, ()) if affix), key=len, reverse=True)
+        for key in ("prefixes", "suffixes")
+    )
+    return tuple(prefixes), tuple(suffixes)
 
 
 def clean_name(name: str, prefixes: tuple[str, ...] = (), suffixes: tuple[str, ...] = ()) -> str:

@@ -7,6 +7,7 @@ pure function of its seed.
 from __future__ import annotations
 
 import colorsys
+import dataclasses
 import io
 from dataclasses import dataclass
 from random import Random
@@ -17,6 +18,7 @@ from twinlens.data.icons.iconify import Drawing
 from twinlens.errors import DataError, MissingExtraError
 
 _NAMESPACES = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+_TRIM_SIZE = 200
 _MARGIN = 0.04
 """Margin of a plain picture, as a share of its side."""
 
@@ -141,8 +143,38 @@ def _hex(colour: Colour) -> str:
     return "#" + "".join(f"{round(255 * channel):02x}" for channel in colour)
 
 
-def render(text: str) -> Image.Image:
-    """Draw an SVG; RGB.
+def trimmed(drawing: Drawing) -> Drawing:
+    """The same drawing with its box cut to what is drawn.
+
+    Raises:
+        DataError: Nothing is drawn.
+    """
+    view = f"{drawing.left:g} {drawing.top:g} {drawing.width:g} {drawing.height:g}"
+    scale = _TRIM_SIZE / max(drawing.width, drawing.height)
+    text = (
+        f'<svg {_NAMESPACES} width="{drawing.width * scale:g}" height="{drawing.height * scale:g}" '
+        f'viewBox="{view}">{drawing.body}</svg>'
+    )
+    ink = render(text, drawing.font, mode="RGBA").getchannel("A").getbbox()
+    if ink is None:
+        raise DataError("drawing is empty: got a page without ink, expected a picture")
+    left, top, right, bottom = (edge / scale for edge in ink)
+    return dataclasses.replace(
+        drawing,
+        left=drawing.left + left,
+        top=drawing.top + top,
+        width=right - left,
+        height=bottom - top,
+    )
+
+
+def render(text: str, font: str = "", mode: str = "RGB") -> Image.Image:
+    """Draw an SVG.
+
+    Args:
+        text: The SVG.
+        font: A font file for its text; no font of the machine is used.
+        mode: "RGB" or "RGBA".
 
     Raises:
         MissingExtraError: resvg-py is not installed.
@@ -154,10 +186,12 @@ def render(text: str) -> Image.Image:
         raise MissingExtraError("resvg-py", "data") from error
     try:
         # System fonts would make the pictures depend on the machine.
-        png = resvg_py.svg_to_bytes(svg_string=text, skip_system_fonts=True)
+        png = resvg_py.svg_to_bytes(
+            svg_string=text, skip_system_fonts=True, font_files=[font] if font else None
+        )
     except ValueError as error:
         raise DataError(f"drawing cannot be rendered: {error}") from error
-    return Image.open(io.BytesIO(png)).convert("RGB")
+    return Image.open(io.BytesIO(png)).convert(mode)
 
 
 def encode(image: Image.Image, quality: int) -> bytes:
@@ -166,7 +200,7 @@ def encode(image: Image.Image, quality: int) -> bytes:
     Raises:
         DataError: The picture is of one colour: there is nothing to see.
     """
-    if all(low == high for low, high in image.getextrema()):  # pyright: ignore[reportGeneralTypeIssues]
+    if image.getcolors(1) is not None:  # pixels of at most one colour
         raise DataError("drawing is empty: got one colour, expected a picture")
     file = io.BytesIO()
     image.save(file, "WEBP", quality=quality, method=4)

@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from twinlens.data.icons.iconify import EMOJI_SETS
+from twinlens.data.icons.extras import EXTRA_EMOJI
+from twinlens.data.icons.iconify import ICONIFY_EMOJI
 from twinlens.errors import ConfigError, UnknownNameError
+
+EMOJI_STYLES = (*ICONIFY_EMOJI, *EXTRA_EMOJI)
+UNSEEN_STYLE = "twemoji"
+"""The style that no training picture has."""
+
+TRAIN, UNSEEN_CONCEPTS, UNSEEN_STYLES, UNSEEN_BOTH = PARTS = (
+    "train",
+    "unseen-concepts",
+    "unseen-style",
+    "unseen-both",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,15 +37,19 @@ class IconsSettings:
         flags: Most flags of countries and regions.
         unseen_pictures: Most pictures from icon sets of one held-out concept.
         clipart: Use Debian's openclipart drawings where they are installed.
+        clipart_renders: How often each of them is drawn for training.
         quality: Of the WebP pictures, 1 to 100.
         samples_per_shard: Pictures a tar.
+        categories: Emoji categories used; empty for all.
+        parts: Which parts of the corpus are drawn.
+        compact: Leave out what small demos do not need: names in other languages, the txt member.
     """
 
     size: int = 72
     seed: int = 0
     icons_limit: int = 100_000
     emoji_renders: int = 4
-    styles: tuple[str, ...] = EMOJI_SETS
+    styles: tuple[str, ...] = EMOJI_STYLES
     icons_per_concept: int = 12
     emoji_icons: int = 24
     variants: int = 3
@@ -41,8 +57,12 @@ class IconsSettings:
     flags: int = 60
     unseen_pictures: int = 4
     clipart: bool = True
+    clipart_renders: int = 2
     quality: int = 90
     samples_per_shard: int = 2048
+    categories: tuple[str, ...] = ()
+    parts: tuple[str, ...] = PARTS
+    compact: bool = False
 
     def __post_init__(self) -> None:
         _require_between("size", self.size, 16, 1024)
@@ -51,10 +71,46 @@ class IconsSettings:
         for name in ("icons_limit", "emoji_renders", "tones", "flags"):
             _require_between(name, getattr(self, name), 0, 10_000_000)
         for style in self.styles:
-            if style not in EMOJI_SETS:
-                raise UnknownNameError("emoji style", style, EMOJI_SETS)
+            if style not in EMOJI_STYLES:
+                raise UnknownNameError("emoji style", style, EMOJI_STYLES)
+        for part in self.parts:
+            if part not in PARTS:
+                raise UnknownNameError("part of the corpus", part, PARTS)
 
 
 def _require_between(name: str, value: int, low: int, high: int) -> None:
     if not low <= value <= high:
         raise ConfigError(f"{name}: got {value}, expected {low} to {high}")
+
+
+def full() -> IconsSettings:
+    """The whole corpus, which the embedded model learns from."""
+    return IconsSettings()
+
+
+def small() -> IconsSettings:
+    """The ready shards in the package: animals, food, things and places in four styles and one."""
+    return IconsSettings(
+        size=64,
+        icons_limit=0,
+        emoji_renders=1,
+        styles=("noto", "noto-v1", "fluent-emoji-flat", "emojione", UNSEEN_STYLE),
+        variants=1,
+        tones=0,
+        flags=0,
+        clipart=False,
+        quality=60,
+        samples_per_shard=4096,
+        categories=(
+            "activities",
+            "animals & nature",
+            "food & drink",
+            "objects",
+            "travel & places",
+        ),
+        parts=(TRAIN, UNSEEN_STYLES),
+        compact=True,
+    )
+
+
+PRESETS = {"full": full, "small": small}

@@ -62,7 +62,17 @@ PHOSPHOR = Package(
     "2.1.1",
     "313332be6190b724da24107addd781799b48bf76b13963f24501112ffe1baadd",
 )
-PACKAGES = (ICONIFY, CLDR, CLDR_DERIVED, LUCIDE, TABLER, PHOSPHOR)
+FLUENT_3D = Package(
+    "@lobehub/fluent-emoji-3d",
+    "1.1.0",
+    "c1bb7eee7de090205a232518a9ab4adb3df458bfbe8a1f78232991194c8b2e58",
+)
+NOTO_LINES = Package(
+    "@expo-google-fonts/noto-emoji",
+    "0.4.7",
+    "6a25fd5a4da5bb34bbc2d300531bbf32de86afd866e119314d7e358f61a6104d",
+)
+PACKAGES = (ICONIFY, CLDR, CLDR_DERIVED, LUCIDE, TABLER, PHOSPHOR, FLUENT_3D, NOTO_LINES)
 
 
 def fetch(package: Package, cache: Path) -> Path:
