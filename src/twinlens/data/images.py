@@ -130,8 +130,8 @@ def decode_image(
 def to_pixels(image: ImageInput, config: PreprocessConfig) -> UInt8[np.ndarray, "size size 3"]:
     """Decode, resize the shortest side to `config.image_size`, and crop the centre.
 
-    Bit for bit what Pillow and torchvision's `Resize` and `CenterCrop` give. Smaller pictures are
-    enlarged.
+    Bit for bit what Pillow and torchvision's `Resize` and `CenterCrop` give, except for pictures
+    hundreds of times as long as wide (rounding only). Smaller pictures are enlarged.
 
     Raises:
         DataError: The picture cannot be decoded.
@@ -168,7 +168,7 @@ def _resize_and_crop(
     left, top = round((width - size) / 2), round((height - size) / 2)
     if width * height > most:
         # A thin line of pixels would grow to gigabytes, of which one square is kept. Only that
-        # square is computed; Pillow rounds its corners to float32, so a level may differ by 1.
+        # square is computed: the same up to rounding (2 levels; more where contrasts overshoot).
         x, y = picture.width / width, picture.height / height
         box = (left * x, top * y, (left + size) * x, (top + size) * y)
         return picture.resize((size, size), resampling, box=box)
