@@ -259,7 +259,7 @@ def test_16_bit_images_of_either_byte_order(mode: str):
 
 @pytest.mark.parametrize("mode", ["I", "F"])
 def test_numbers_of_unknown_range_are_refused(mode: str):
-    with pytest.raises(DataError, match=r"<image>: got a damaged.*no known range"):
+    with pytest.raises(DataError, match=f"<image>: got numbers of unknown range .mode {mode}"):
         decode_image(Image.new(mode, (2, 2)))
 
 

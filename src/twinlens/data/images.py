@@ -119,11 +119,15 @@ def decode_image(
         return _from_array(source, name)
     opened = source if isinstance(source, Image.Image) else _open(source, name, limits)
     limits.check_size(name, *opened.size)
+    if opened.mode in ("I", "F"):
+        raise DataError(
+            f"{name}: got numbers of unknown range (mode {opened.mode}), expected 8 bits"
+        )
     try:
         rgb = _upright_rgb(opened, background)
     # On broken files decoders raise almost anything: OSError, SyntaxError, struct.error, ...
     except Exception as error:
-        raise _damaged(name, opened.format or "", error) from error
+        raise _damaged(name, opened.format or opened.mode, error) from error
     return rgb.copy() if rgb is source else rgb
 
 
@@ -324,8 +328,8 @@ def _upright_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.
 def _to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
     if image.mode.startswith("I;16"):
         image = _high_byte(image)
-    if image.mode in ("I", "F"):
-        raise ValueError(f"pixels of mode {image.mode} have no known range")
+    if image.mode == "La":  # which Pillow converts to nothing else
+        image = image.convert("LA")
     if image.has_transparency_data:
         base = Image.new("RGBA", image.size, (*background, 255))
         image = Image.alpha_composite(base, image.convert("RGBA"))
