@@ -9,9 +9,9 @@ from __future__ import annotations
 import itertools
 import os
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from twinlens.data import tables
@@ -36,7 +36,7 @@ _EXPECTED = (
 )
 
 
-def open_dataset(spec: str) -> Dataset:
+def open_dataset(spec: str | Path) -> Dataset:
     """Open what a SPEC names; several SPECs are joined with `::`.
 
     - a directory with a folder of pictures per class, or of pictures with same-named `.txt` (a
@@ -51,17 +51,18 @@ def open_dataset(spec: str) -> Dataset:
         DataError: There is no such data set, it has no pictures, or something in it is wrong.
         MissingExtraError: It is Parquet and pyarrow is not installed.
     """
-    parts = [_open_part(part.strip()) for part in spec.split("::")]
+    parts = [_open_part(part.strip()) for part in str(spec).split("::")]
     if len(parts) == 1:
         return parts[0]
-    makers = [
-        partial(part.samples.__getitem__, index)
-        for part in parts
-        for index in range(len(part.samples))
-    ]
+    ends = list(itertools.accumulate(len(part.samples) for part in parts))
+
+    def sample(index: int) -> Sample:
+        place = bisect_right(ends, index)
+        return parts[place].samples[index - ends[place]]
+
     return Dataset(
         name="+".join(part.name for part in parts),
-        samples=LazySamples(makers),
+        samples=LazySamples(range(ends[-1]), sample),
         classnames=union(part.classnames for part in parts),
         templates=union(part.templates for part in parts),
         ignored=sum(part.ignored for part in parts),

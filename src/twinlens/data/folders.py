@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from twinlens.data.images import SUFFIXES
 from twinlens.data.samples import (
@@ -18,6 +18,13 @@ from twinlens.data.samples import (
     read_lines,
 )
 from twinlens.errors import DataError
+
+
+class _Entry(NamedTuple):
+    path: Path
+    key: str
+    label: str | None
+    captioned: bool
 
 
 def is_picture(path: Path) -> bool:
@@ -36,12 +43,9 @@ def open_captioned(root: Path, files: list[Path], folders: list[Path]) -> Datase
     pictures = [path for path in files if is_picture(path)]
     texts = {path.with_suffix("") for path in files if path.suffix == ".txt"}
     used = texts & {path.with_suffix("") for path in pictures}
-    makers = [
-        partial(_file_sample, path, path.name, None, path.with_suffix("") in texts)
-        for path in pictures
-    ]
+    entries = [_Entry(path, path.name, None, path.with_suffix("") in texts) for path in pictures]
     ignored = len(files) - len(pictures) - len(used)
-    return Dataset(name=root.resolve().name, samples=LazySamples(makers), ignored=ignored)
+    return Dataset(name=root.resolve().name, samples=LazySamples(entries, _sample), ignored=ignored)
 
 
 def open_class_folders(root: Path, files: list[Path], folders: list[Path]) -> Dataset:
@@ -56,7 +60,7 @@ def open_class_folders(root: Path, files: list[Path], folders: list[Path]) -> Da
             f"{root / CLASSNAMES_FILE}: got {len(names)} names, expected {len(folders)}, "
             "one for each folder"
         )
-    makers: list[Callable[[], Sample]] = []
+    entries: list[_Entry] = []
     for folder, name in zip(folders, names, strict=True):
         pictures = [path for path in found[folder] if is_picture(path)]
         texts = {path.with_suffix("") for path in found[folder] if path.suffix == ".txt"}
@@ -64,10 +68,10 @@ def open_class_folders(root: Path, files: list[Path], folders: list[Path]) -> Da
         ignored += len(found[folder]) - len(pictures) - len(used)
         for path in pictures:
             key = path.relative_to(root).as_posix()
-            makers.append(partial(_file_sample, path, key, name, path.with_suffix("") in texts))
+            entries.append(_Entry(path, key, name, path.with_suffix("") in texts))
     return Dataset(
         name=root.resolve().name,
-        samples=LazySamples(makers),
+        samples=LazySamples(entries, _sample),
         classnames=checked_classnames(names, root),
         templates=read_lines(root / TEMPLATES_FILE),
         ignored=ignored,
@@ -95,6 +99,6 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _file_sample(path: Path, key: str, label: str | None, captioned: bool) -> Sample:
-    captions = read_lines(path.with_suffix(".txt")) if captioned else ()
-    return Sample(key=key, source=path, captions=captions, label=label)
+def _sample(entry: _Entry) -> Sample:
+    captions = read_lines(entry.path.with_suffix(".txt")) if entry.captioned else ()
+    return Sample(key=entry.key, source=entry.path, captions=captions, label=entry.label)

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 from twinlens.data.images import SUFFIXES, read_picture
 from twinlens.data.shards import ShardSample
@@ -18,6 +18,9 @@ CLASSNAMES_FILE = "classnames.txt"
 
 TEMPLATES_FILE = "zeroshot_classification_templates.txt"
 """Beside a data set: its prompts, one a line."""
+
+
+_Entry = TypeVar("_Entry")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,13 +83,15 @@ class Dataset:
 
 
 class LazySamples(Sequence[Sample]):
-    """Samples that are made anew each time they are asked for."""
+    """Samples that are made of their entries anew each time they are asked for."""
 
-    def __init__(self, makers: Sequence[Callable[[], Sample]]) -> None:
-        self._makers = makers
+    def __init__(self, entries: Sequence[_Entry], make: Callable[[_Entry], Sample]) -> None:
+        # One function for all entries: a million closures would be a million objects to keep.
+        self._entries = entries
+        self._make: Callable[[Any], Sample] = make
 
     def __len__(self) -> int:
-        return len(self._makers)
+        return len(self._entries)
 
     @overload
     def __getitem__(self, index: int) -> Sample: ...
@@ -94,8 +99,8 @@ class LazySamples(Sequence[Sample]):
     def __getitem__(self, index: slice) -> LazySamples: ...
     def __getitem__(self, index: int | slice) -> Sample | LazySamples:
         if isinstance(index, slice):
-            return LazySamples(self._makers[index])
-        return self._makers[index]()
+            return LazySamples(self._entries[index], self._make)
+        return self._make(self._entries[index])
 
 
 def picture_member(shard: ShardSample) -> str | None:

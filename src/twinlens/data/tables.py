@@ -43,9 +43,7 @@ class TableImage:
         """
         starts = _group_starts(self.table)
         group = bisect_right(starts, self.row) - 1
-        cell = _image_cells(self.table, group)[self.row - starts[group]].as_py()
-        data: bytes | None = cell["bytes"] if isinstance(cell, dict) else cell
-        path: str | None = cell.get("path") if isinstance(cell, dict) else None
+        data, path = _bytes_and_path(_image_cells(self.table, group)[self.row - starts[group]])
         if data is None and path:
             return read_picture(self.table.parent / path)
         if data is None:
@@ -165,12 +163,12 @@ def _parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]
 
 
 def _texts(value: object, where: str) -> tuple[str, ...]:
-    given = cast("list[object]", value if isinstance(value, list) else [value])
+    given = cast("list[object]", value) if isinstance(value, list) else [value]
     texts = [text for text in given if text is not None]
-    if not all(isinstance(text, str) for text in texts):
-        raise DataError(f"{where}: got 'text' of {type(value).__name__}, expected text")
-    stripped = (text.strip() for text in cast("list[str]", texts))
-    return tuple(text for text in stripped if text)
+    strings = [text.strip() for text in texts if isinstance(text, str)]
+    if len(strings) < len(texts):
+        raise DataError(f"{where}: got 'text' that is no text, expected text or a list of texts")
+    return tuple(text for text in strings if text)
 
 
 def _label(value: object, classnames: Sequence[str], where: str) -> str | None:
@@ -223,6 +221,15 @@ def _group_starts(path: Path) -> list[int]:
     meta = _parquet_file(path).metadata
     sizes = [meta.row_group(group).num_rows for group in range(meta.num_row_groups)]
     return [0, *accumulate(sizes)][:-1]
+
+
+def _bytes_and_path(cell: Any) -> tuple[bytes | None, str | None]:
+    """What a cell holds: the struct {bytes, path} of Hugging Face data sets, or plain bytes."""
+    value = cell.as_py()
+    if isinstance(value, dict):
+        fields = cast("dict[str, Any]", value)
+        return fields.get("bytes"), fields.get("path")
+    return value, None
 
 
 @lru_cache(maxsize=2)

@@ -47,8 +47,8 @@ def open_tars(paths: Sequence[Path], name: str) -> Dataset:
     labels = _labels(pictures, numbered)
     return Dataset(
         name=name,
-        samples=LazySamples([partial(_tar_sample, shard, numbered) for shard in pictures]),
-        classnames=numbered if labels <= set(numbered) else tuple(sorted(labels)),
+        samples=LazySamples(pictures, partial(_tar_sample, numbered=numbered)),
+        classnames=numbered if labels and labels <= set(numbered) else tuple(sorted(labels)),
         templates=_beside(folder, TEMPLATES_FILE),
         ignored=len(shards) - len(pictures),
     )
@@ -115,7 +115,7 @@ def _is_texts(value: object) -> bool:
 
 def _json(members: Mapping[str, bytes], where: str) -> dict[str, Any]:
     try:
-        data = json.loads(members.get("json", b"{}"))
+        data = json.loads(members.get("json", b"{}").decode())
     except ValueError as error:
         raise DataError(f"{where}: not readable as JSON: {error}") from error
     if not isinstance(data, dict):

@@ -1,0 +1,65 @@
+"""Where the files of a tar lie, read from its headers alone and quickly.
+
+Python's tarfile takes about 40 microseconds a file, which is minutes for a data set of millions.
+Here plain headers are read in bulk; a tar with anything else in it (long names, links, sparse
+files) is left to tarfile.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+import tarfile
+from pathlib import Path
+
+import numpy as np
+
+_BLOCK = 512
+_HEADER = struct.Struct("100s24x12s12x8sc100x5s83x155s12x")
+"""name, size, checksum, kind, "ustar", prefix (POSIX.1-1988)."""
+
+
+def tar_members(path: Path) -> list[tuple[str, int, int]]:
+    """Name, offset and size in bytes of each regular file of an uncompressed tar, in order.
+
+    Raises:
+        tarfile.TarError: It is not a tar, or a header is damaged.
+        OSError: It cannot be read.
+    """
+    if path.stat().st_size < _BLOCK:
+        raise tarfile.ReadError("got less than a block")
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        members = _plain_members(data)
+    if members is not None:
+        return members
+    with tarfile.open(path, "r:") as tar:
+        return [(one.name, one.offset_data, one.size) for one in tar if one.isfile()]
+
+
+def _plain_members(data: mmap.mmap) -> list[tuple[str, int, int]] | None:
+    """The files, or nothing if some header is not that of a plain file or is damaged."""
+    members: list[tuple[str, int, int]] = []
+    checksums: list[int] = []
+    place = 0
+    while place + _BLOCK <= len(data) and data[place]:
+        name, size, checksum, kind, magic, prefix = _HEADER.unpack_from(data, place)
+        if kind not in b"0\0" or magic != b"ustar":
+            return None
+        try:
+            length = int(size.rstrip(b"\0 "), 8)
+            checksums.append(int(checksum.rstrip(b"\0 "), 8))
+            name = name.rstrip(b"\0").decode()
+            if prefix[0]:
+                name = f"{prefix.rstrip(bytes(1)).decode()}/{name}"
+        except ValueError:
+            return None
+        members.append((name, place + _BLOCK, length))
+        place += _BLOCK + -(-length // _BLOCK) * _BLOCK
+    return members if _checksums(data, members) == checksums else None
+
+
+def _checksums(data: mmap.mmap, members: list[tuple[str, int, int]]) -> list[int]:
+    """The sum of each header's bytes, those of the checksum itself taken as blanks."""
+    blocks = np.frombuffer(data, np.uint8, count=len(data) // _BLOCK * _BLOCK).reshape(-1, _BLOCK)
+    headers = blocks[[offset // _BLOCK - 1 for _, offset, _ in members]].astype(np.uint32)
+    return (headers.sum(axis=1) - headers[:, 148:156].sum(axis=1) + 8 * ord(" ")).tolist()
