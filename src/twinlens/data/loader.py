@@ -10,7 +10,7 @@ import hashlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -82,22 +82,29 @@ class PairLoader:
         self.threads = threads
 
     def batches(self, first_step: int, last_step: int) -> Iterator[Batch]:
-        """Batches `first_step` to `last_step` (not included), prepared ahead in threads."""
-        steps = iter(range(first_step, last_step))
+        """Batches `first_step` to `last_step` (not included), read ahead in threads."""
         pending: deque[Future[Batch]] = deque()
         with ThreadPoolExecutor(self.threads, thread_name_prefix="loader") as pool:
             try:
-                for step in steps:
-                    pending.append(pool.submit(self.batch, step))
-                    if len(pending) > _AHEAD:
-                        yield pending.popleft().result()
-                while pending:
-                    yield pending.popleft().result()
+                for step in range(first_step, last_step + _AHEAD):
+                    if step < last_step:
+                        pending.append(pool.submit(self._read, step))
+                    if step >= first_step + _AHEAD:
+                        yield self._augmented(pending.popleft().result(), step - _AHEAD)
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 
     def batch(self, step: int) -> Batch:
         """Batch number `step`: a pure function of the data, the seed and the number."""
+        return self._augmented(self._read(step), step)
+
+    def _augmented(self, batch: Batch, step: int) -> Batch:
+        # Not in the reading threads: torch's own threads would fight with those of the model.
+        generator = torch.Generator().manual_seed(_mix(self.seed, step))
+        return replace(batch, pixels=augment(batch.pixels, self.augmentation, generator))
+
+    def _read(self, step: int) -> Batch:
+        """Decoded and cropped pictures with their captions."""
         pictures: list[NDArray[np.uint8]] = []
         captions: list[str] = []
         concepts: list[int] = []
@@ -109,10 +116,9 @@ class PairLoader:
             captions.append(self._caption(sample, rng))
             concepts.append(_concept_number(sample.concept or captions[-1]))
         pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
-        generator = torch.Generator().manual_seed(_mix(self.seed, step))
         tokens, truncated = self._tokens(captions)
         return Batch(
-            pixels=augment(pixels, self.augmentation, generator),
+            pixels=pixels,
             tokens=tokens,
             concepts=torch.tensor(concepts),
             truncated=truncated,

@@ -99,8 +99,3 @@ class CLIP(nn.Module):
         if self.logit_bias is not None:
             logits = logits + self.logit_bias
         return logits, logits.T
-
-    @torch.no_grad()
-    def clamp_logit_scale(self) -> None:
-        """Keep exp(logit_scale) at most 100; called after each optimiser step."""
-        self.logit_scale.clamp_(max=MAX_LOGIT_SCALE)

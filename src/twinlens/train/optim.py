@@ -91,7 +91,7 @@ class MasterAdamW:
 
     @torch.no_grad()
     def step(self, step: int, steps: int) -> None:
-        """Update masters and working weights from the working gradients."""
+        """Update the masters from the working gradients; `write_back` makes them count."""
         for master, working in zip(self.masters, self.working, strict=True):
             master.grad = None if working.grad is None else working.grad.float()
             working.grad = None
@@ -101,7 +101,6 @@ class MasterAdamW:
             group["lr"] = learning_rate(step, steps, self.config)
         self.adamw.step()
         self.adamw.zero_grad()
-        self.write_back()
 
     @torch.no_grad()
     def write_back(self) -> None:

@@ -52,7 +52,7 @@ class Recipe:
 
 
 DRAWINGS = Augmentation(
-    crop_side=0.8, rotate=12.0, stretch=0.12, colour=0.12, brightness=0.08, grey=0.1
+    crop_side=0.85, rotate=12.0, stretch=0.12, colour=0.12, brightness=0.08, grey=0.1
 )
 
 
@@ -84,15 +84,18 @@ def icons_tiny() -> Recipe:
 
 
 def icons_small() -> Recipe:
-    """The recipe of the embedded model `icons`."""
+    """The recipe of the embedded model `icons`: an hour and a quarter on two cores."""
     return Recipe(
         name="icons-small",
         model=presets.icons_small(),
         batch_size=512,
-        steps=4000,
-        optim=OptimConfig(lr=2e-3, warmup_steps=200, weight_decay=0.1, ema_decay=0.998),
+        steps=2000,
+        optim=OptimConfig(
+            lr=1.5e-3, warmup_steps=100, weight_decay=0.1, clip_norm=1.0, ema_decay=0.995
+        ),
         augment=DRAWINGS,
-        checkpoint_every=200,
+        checkpoint_every=50,
+        eval_every=200,
     )
 
 

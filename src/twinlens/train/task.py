@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def pair_loss(model: CLIP, batch: Batch) -> Float[Tensor, ""]:
     """The contrastive loss of a batch; features in the model's precision, the loss in float32."""
-    reference = model.logit_scale
+    reference = model.text_tower.projection
     pixels = batch.pixels.to(reference.device, non_blocking=True)
     tokens = batch.tokens.to(reference.device, non_blocking=True)
     images = normalize(pixels, model.config.preprocess).to(reference.dtype)

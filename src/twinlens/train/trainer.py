@@ -18,7 +18,7 @@ from twinlens.config import Provenance, to_dict, write_json
 from twinlens.data.datasets import Dataset
 from twinlens.data.loader import PairLoader
 from twinlens.errors import CheckpointError, ConfigError
-from twinlens.model.clip import CLIP
+from twinlens.model.clip import CLIP, MAX_LOGIT_SCALE
 from twinlens.model.weights import check_tensors, save_model
 from twinlens.tokenizer import Tokenizer, train_tokenizer
 from twinlens.train.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
@@ -143,6 +143,8 @@ class Run:
             loss = pair_loss(self.model, batch)
             loss.backward()
         self.optimizer.step(step, self.recipe.steps)
+        self.optimizer.weights["logit_scale"].clamp_(max=MAX_LOGIT_SCALE)
+        self.optimizer.write_back()
         self.average.update(self._averaged(), step)
         return loss.detach()
 
@@ -285,11 +287,12 @@ def working_dtype(precision: str, device: torch.device) -> torch.dtype:
 
 
 def to_working_precision(model: CLIP, dtype: torch.dtype) -> CLIP:
-    """Cast what is multiplied; batch norms keep float32, whose running sums bf16 would lose."""
+    """Cast what is multiplied; running sums and the temperature are lost on bf16's coarse steps."""
     model = model.to(dtype=dtype, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.float()
+    model.logit_scale.data = model.logit_scale.data.float()
     return model
 
 
