@@ -118,7 +118,7 @@ def write_shard(path: Path, samples: Iterable[tuple[str, Members]]) -> int:
     Raises:
         DataError: The folder cannot be written, or the disk is full.
     """
-    partial = path.with_name(path.name + ".partial")
+    partial = _partial(path)
     count = 0
     try:
         with partial.open("wb") as file, tarfile.open(fileobj=file, mode="w") as tar:
@@ -129,6 +129,17 @@ def write_shard(path: Path, samples: Iterable[tuple[str, Members]]) -> int:
         partial.unlink(missing_ok=True)
         raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
     return count
+
+
+def _partial(path: Path) -> Path:
+    """Where a file is written before it is whole: one place a process, so that two never mix."""
+    return path.with_name(f"{path.name}.{os.getpid()}.partial")
+
+
+def remove_partials(directory: Path) -> None:
+    """Remove what killed processes left half written."""
+    for path in directory.glob("*.partial"):
+        path.unlink(missing_ok=True)
 
 
 def _add_sample(tar: tarfile.TarFile, key: str, members: Members) -> None:
@@ -161,6 +172,7 @@ class ShardWriter:
         self.samples_per_shard = samples_per_shard
         self._pending: list[tuple[str, Members]] = []
         make_directory(self.directory)
+        remove_partials(self.directory)
         self._next = sum(1 for path in self.directory.iterdir() if _SHARD_NAME.fullmatch(path.name))
 
     @property
@@ -209,7 +221,7 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         DataError: It cannot be written.
     """
-    partial = path.with_name(path.name + ".partial")
+    partial = _partial(path)
     try:
         partial.write_text(text, encoding="utf-8")
         partial.replace(path)

@@ -6,11 +6,14 @@ import dataclasses
 import hashlib
 import json
 import os
+import signal
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,7 @@ from twinlens.data.icons.render import PLAIN, render, svg
 from twinlens.data.icons.sample import draw_sample
 from twinlens.data.icons.settings import IconsSettings
 from twinlens.data.icons.sources import PACKAGES
-from twinlens.data.shards import Members, make_directory, write_shard, write_text
+from twinlens.data.shards import Members, make_directory, remove_partials, write_shard, write_text
 from twinlens.errors import DataError
 
 _DOT = Drawing('<path d="M0 0h9v9z"/>', 0, 0, 16, 16)
@@ -89,6 +92,7 @@ def build(
     shards = list(_shards(plan, settings, out))
     for part in settings.parts:
         make_directory(out / part)
+        remove_partials(out / part)
     _draw_all(shards, workers or os.cpu_count() or 1, progress)
     return _finish(out, plan, shards, settings)
 
@@ -142,16 +146,32 @@ def _in_processes(shards: list[_Shard], workers: int) -> Iterator[int]:
     """Draw shards in processes; few wait at a time, so that little is copied ahead."""
     if not shards:
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        waiting = iter(shards)
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker)
+    try:
         running: set[Future[int]] = set()
-        for shard in waiting:
+        for shard in shards:
             running.add(pool.submit(_draw_shard, shard))
             if len(running) > workers:
                 finished, running = wait(running, return_when=FIRST_COMPLETED)
                 yield from (future.result() for future in finished)
-        for future in running:
-            yield future.result()
+        yield from (future.result() for future in running)
+    except BrokenProcessPool as error:
+        raise DataError("a drawing process was killed: the same command goes on") from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """A worker ends without a word when the user interrupts, and when its parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _draw_shard(shard: _Shard) -> int:

@@ -36,28 +36,19 @@ settings give the same bytes. It knows drawings, not photographs.
 
 ## A sample
 
-Plain WebDataset tars of up to {samples_per_shard} samples: `webp` (the picture),{txt} and `json`:
+Plain WebDataset tars of up to {samples_per_shard} samples: {members}:
 
-| field | holds |
-| --- | --- |
-| `concept` | what is shown: an emoji's code points, or an icon's cleaned name |
-| `label` | the English name |
-| `names` | emoji: the name in each of {languages} languages |
-| `captions` | strings that describe the picture; draw one uniformly |
-| `style`, `set`, `icon` | the icon set, and the icon in it |
-| `category`, `licence` | the set's category; the licence, as SPDX |
+{fields}
 
-About half of an emoji's captions are English, the others in up to six languages drawn anew for
-each picture. Icons that are no emoji are captioned in English. Captions are made of the name,
-the spoken name and keywords (Unicode CLDR, Lucide, Tabler, Phosphor), the set's category and
-templates.
+{languages_note} Captions are made of the name, the spoken name and
+keywords (Unicode CLDR, Lucide, Tabler, Phosphor), the set's category and templates.
 
 ## How pictures look
 
 Training pictures lie on white (two in five), light, saturated, dark and two-coloured backgrounds,
-with varied margins; drawings of one colour take a colour that stands out. Each emoji drawing is
-shown {emoji_renders} times, every time differently. Held-out pictures are shown once, on white
-with a margin of 4%.
+with varied margins; drawings of one colour take a colour that stands out. Renders of
+each emoji drawing: {emoji_renders}, each different. Held-out pictures are shown once, on white with
+a margin of 4%.
 
 ## The split
 
@@ -121,8 +112,7 @@ def _card(manifest: Mapping[str, Any]) -> str:
     return _CARD.format(
         **{name: value for name, value in settings.items() if name != "styles"},
         fingerprint=manifest["fingerprint"],
-        txt="" if settings["compact"] else " `txt` (its English name)",
-        languages=len(manifest["languages"]),
+        **_sample_notes(manifest),
         wanted=f"{coverage.get(UNSEEN_STYLE, 0):,}",
         table=_rows(
             (part, f"{entry['pictures']:,}", f"{entry['concepts']:,}", _PARTS[part])
@@ -142,6 +132,28 @@ def _card(manifest: Mapping[str, Any]) -> str:
         notes="".join(f"{note}\n\n" for note in manifest["notes"]),
         failed=f"{len(manifest['failed']):,}",
     )
+
+
+def _sample_notes(manifest: Mapping[str, Any]) -> dict[str, str]:
+    fields = [
+        ("`concept`", "what is shown: an emoji's code points, or an icon's cleaned name"),
+        ("`label`", "the English name"),
+        ("`captions`", "strings that describe the picture; draw one uniformly"),
+        ("`style`, `category`", "the icon set; its category"),
+    ]
+    members = "`webp` (the picture) and `json`"
+    note = "All captions are English."
+    if not manifest["settings"]["compact"]:
+        languages = len(manifest["languages"])
+        fields.insert(2, ("`names`", f"emoji: the name in each of {languages} languages"))
+        fields.append(("`set`, `icon`, `licence`", "where the drawing comes from; SPDX"))
+        members = "`webp` (the picture), `txt` (its English name) and `json`"
+        note = (
+            "About half of an emoji's captions are English, the others in up to six languages\n"
+            "drawn anew for each picture; other icons are captioned in English."
+        )
+    table = _rows([("field", "holds"), ("---", "---"), *fields])
+    return {"fields": table, "members": members, "languages_note": note}
 
 
 def _count(parts: Mapping[str, Any], part: str, style: str) -> int:

@@ -1,0 +1,54 @@
+"""The shards and pictures that come with the package."""
+
+import io
+import json
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from twinlens.data.shards import ShardSample, read_index
+
+SHARDS = Path(str(files("twinlens"))) / "assets" / "shards"
+PICTURES = SHARDS.parent / "pictures"
+
+
+def samples(part: str) -> list[tuple[ShardSample, dict[str, str]]]:
+    index = read_index(sorted((SHARDS / part).glob("*.tar")))
+    return [(sample, json.loads(sample.read("json"))) for sample in index]
+
+
+def test_the_ready_shards_are_small_and_counted() -> None:
+    manifest = json.loads((SHARDS / "manifest.json").read_text())
+    for part in ("train", "unseen-style"):
+        assert len(samples(part)) == manifest["parts"][part]["pictures"] > 800
+    assert manifest["failed"] == {}
+    assert sum(path.stat().st_size for path in SHARDS.rglob("*.tar")) < 9_000_000
+
+
+def test_the_unseen_style_is_unseen_and_every_label_means_one_concept() -> None:
+    train = [record for _, record in samples("train")]
+    unseen = [record for _, record in samples("unseen-style")]
+    assert {record["style"] for record in unseen} == {"twemoji"}
+    assert "twemoji" not in {record["style"] for record in train}
+    assert len({record["label"] for record in unseen}) == len(unseen)
+    assert {record["label"] for record in unseen} == {record["label"] for record in train}
+
+
+def test_pictures_of_the_shards_can_be_decoded() -> None:
+    for sample, _ in samples("train")[::200]:
+        assert Image.open(io.BytesIO(sample.read("webp"))).convert("RGB").size == (64, 64)
+
+
+@pytest.mark.parametrize("name", ["cat", "dog", "bicycle", "pizza", "guitar", "sailboat"])
+def test_sample_pictures(name: str) -> None:
+    with Image.open(PICTURES / f"{name}.png") as picture:
+        assert (picture.mode, picture.size) == ("RGB", (192, 192))
+    assert name in {record["label"] for _, record in samples("unseen-style")}
+
+
+def test_their_makers_are_named() -> None:
+    attribution = (SHARDS / "ATTRIBUTION.md").read_text()
+    for style in {record["style"] for _, record in samples("train")} | {"twemoji"}:
+        assert f"(`{style}`)" in attribution
