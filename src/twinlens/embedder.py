@@ -345,7 +345,7 @@ def _is_at(model: CLIP, device: torch.device, precision: str) -> bool:
 
 def _move(model: CLIP, device: torch.device, precision: str) -> None:
     """Put a model in place; what bf16 would spoil stays float32: the scale and batch norms."""
-    model.to(device)
+    model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     for tower in _towers(model):
         tower.to(_DTYPES[precision])
         for module in tower.modules():

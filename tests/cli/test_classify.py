@@ -1,9 +1,12 @@
 """`twinlens classify`."""
 
 import json
+import struct
+import zlib
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import twinlens
 from twinlens.cli.classify import find_pictures, read_labels
@@ -134,3 +137,24 @@ def test_bad_pictures_do_not_cost_the_good_ones(
 def test_a_lone_bad_picture_answers_nothing(run, tiny_directory: Path):
     ending = run("classify", "/no.png", "--labels", "a", "--model", tiny_directory, "--json")
     assert (ending.status, ending.out, ending.err.count("\n")) == (2, "", 1)
+
+
+def png_of_no_pixels(width: int, height: int) -> bytes:
+    """A file whose header promises pixels: enough to be refused by."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        checksum = zlib.crc32(kind + data)
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"")
+
+
+def test_sizes_from_one_pixel_to_far_too_many(run, tiny_directory: Path, tmp_path: Path):
+    Image.new("RGB", (1, 1)).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(png_of_no_pixels(20_000, 20_000))
+    words = ["classify", tmp_path, "--labels", "a,b", "--model", tiny_directory, "--json"]
+    ending = run(*words)
+    assert [one["image"] for one in json.loads(ending.out)] == [str(tmp_path / "a.png")]
+    assert (ending.status, ending.err.count("\n")) == (2, 1)
+    assert "b.png: got 20,000 x 20,000 pixels" in ending.err

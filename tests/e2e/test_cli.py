@@ -89,3 +89,35 @@ def test_a_closed_pipe_is_no_bug(tiny_directory: Path, picture_folders: Path):
     )
     assert ended.stdout.count("\n") == 1
     assert "bug" not in ended.stderr
+
+
+def test_a_disk_that_fills_while_training_is_one_line(picture_folders: Path, tmp_path: Path):
+    table = tmp_path / "pairs.csv"
+    rows = [f"{path},a {path.parent.name} one" for path in picture_folders.glob("*/*.png")]
+    table.write_text("\n".join(["image,text", *rows, ""]))
+    settings = {
+        "steps": 1,
+        "batch_size": 4,
+        "model.vision.width": 8,
+        "model.vision.heads": 4,
+        "model.tokenizer": "clip",
+        "model.text.vocab_size": 49408,
+        "model.text.width": 8,
+    }
+    words = ["train", "--recipe", "icons-demo", "--data", str(table), "--out", f"{tmp_path}/run"]
+    for key, value in settings.items():
+        words += ["--set", f"{key}={value}"]
+    # No file may grow beyond 64 KiB: writing more fails as it does on a full disk.
+    ended = subprocess.run(
+        ["bash", "-c", 'ulimit -f 64; exec "$@"', "-", str(COMMAND), *words],
+        capture_output=True,
+        text=True,
+        timeout=TIME_LIMIT,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (2, "")
+    *_, line = ended.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert "could not be written" in line
+    assert "Traceback" not in ended.stderr
+    assert not list(tmp_path.glob("run/**/*.safetensors*"))
