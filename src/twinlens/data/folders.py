@@ -89,9 +89,12 @@ def _check_class_folders(root: Path, found: Mapping[Path, list[Path]]) -> None:
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
-    """Files of a folder and its folders, sorted, without hidden ones."""
+    """Files of a folder and its folders, sorted, without hidden ones; each folder once."""
+    seen = {os.path.realpath(folder)}  # links are followed, but may lead back
     for where, inner, names in os.walk(folder, followlinks=True, onerror=_raise):
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        real = {name: os.path.realpath(os.path.join(where, name)) for name in inner}  # noqa: PTH118
+        inner[:] = sorted(name for name in inner if name[0] != "." and real[name] not in seen)
+        seen |= {real[name] for name in inner}
         yield from (Path(where, name) for name in sorted(names) if not name.startswith("."))
 
 

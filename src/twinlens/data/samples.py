@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -153,7 +154,7 @@ def checked_classnames(names: tuple[str, ...], where: Path) -> tuple[str, ...]:
     Raises:
         DataError: One is there twice.
     """
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    if doubled:
-        raise DataError(f"{where}: got the class {doubled[0]!r} twice, expected each name once")
+    name, times = Counter(names).most_common(1)[0] if names else ("", 0)
+    if times > 1:
+        raise DataError(f"{where}: got the class {name!r} {times} times, expected each name once")
     return names

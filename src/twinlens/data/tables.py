@@ -17,7 +17,6 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, cast
 
-from twinlens.data.images import read_picture
 from twinlens.errors import DataError, MissingExtraError
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
@@ -43,9 +42,8 @@ class TableImage:
         """
         starts = _group_starts(self.table)
         group = bisect_right(starts, self.row) - 1
-        data, path = _bytes_and_path(_image_cells(self.table, group)[self.row - starts[group]])
-        if data is None and path:
-            return read_picture(self.table.parent / path)
+        cell = _image_cells(self.table, group)[self.row - starts[group]].as_py()
+        data: bytes | None = cast(Any, cell).get("bytes") if isinstance(cell, dict) else cell
         if data is None:
             raise DataError(f"{self}: got an empty 'image', expected a picture")
         return data
@@ -213,6 +211,8 @@ def _parquet_file(path: Path) -> Any:
         return import_module("pyarrow.parquet").ParquetFile(path)
     except arrow.ArrowException as error:
         raise _broken(path, error) from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
 
 
 @lru_cache(maxsize=1024)
@@ -221,15 +221,6 @@ def _group_starts(path: Path) -> list[int]:
     meta = _parquet_file(path).metadata
     sizes = [meta.row_group(group).num_rows for group in range(meta.num_row_groups)]
     return [0, *accumulate(sizes)][:-1]
-
-
-def _bytes_and_path(cell: Any) -> tuple[bytes | None, str | None]:
-    """What a cell holds: the struct {bytes, path} of Hugging Face data sets, or plain bytes."""
-    value = cell.as_py()
-    if isinstance(value, dict):
-        fields = cast("dict[str, Any]", value)
-        return fields.get("bytes"), fields.get("path")
-    return value, None
 
 
 @lru_cache(maxsize=2)

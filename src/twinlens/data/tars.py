@@ -128,12 +128,12 @@ def _tar_label(
 ) -> str | None:
     """The label of the json or cls member; numbers are places in `classnames.txt`."""
     label = _json(members, _where(shard)).get("label")
-    if label is None and "cls" in members:
-        text = members["cls"].decode(errors="replace").strip()
-        label = int(text) if text.isdecimal() else text
-    if label is None or isinstance(label, str):
+    if isinstance(label, str):
         return label
-    if not isinstance(label, int) or not 0 <= label < (len(numbered) or label + 1):
-        expected = f"0 to {len(numbered) - 1}" if numbered else "text or a number"
-        raise DataError(f"{_where(shard)}: got the class {label!r}, expected {expected}")
-    return numbered[label] if numbered else str(label)
+    if label is None and "cls" not in members:
+        return None
+    text = members["cls"].decode(errors="replace").strip() if label is None else str(label)
+    if not text.isdecimal() or (numbered and int(text) >= len(numbered)):
+        expected = f"a number from 0 to {len(numbered) - 1}" if numbered else "a name or a number"
+        raise DataError(f"{_where(shard)}: got the class {text!r}, expected {expected}")
+    return numbered[int(text)] if numbered else text

@@ -1,0 +1,513 @@
+"""Every form of SPEC opened, and every way in which one can be wrong."""
+
+import io
+import json
+import os
+import sys
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from twinlens.data import datasets, shards
+from twinlens.data.datasets import Dataset, open_dataset
+from twinlens.data.images import decode_image
+from twinlens.data.shards import ShardWriter
+from twinlens.errors import DataError, MissingExtraError
+
+pyarrow = pytest.importorskip("pyarrow")
+parquet = pytest.importorskip("pyarrow.parquet")
+
+
+def picture(value: int = 0, kind: str = "PNG") -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (5, 4), (value, value, value)).save(file, kind)
+    return file.getvalue()
+
+
+def write(root: Path, files: Mapping[str, bytes | str]) -> Path:
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return root
+
+
+def values(dataset: Dataset) -> list[int]:
+    """The grey level of each picture: which picture it is."""
+    return [
+        int(np.asarray(decode_image(sample.image_bytes()))[0, 0, 0]) for sample in dataset.samples
+    ]
+
+
+def refused(spec: str | Path, message: str) -> None:
+    with pytest.raises(DataError, match=message) as told:
+        open_dataset(str(spec))
+    assert "\n" not in str(told.value)
+
+
+# A folder per class
+
+
+def test_a_folder_per_class(tmp_path: Path):
+    root = write(
+        tmp_path / "animals",
+        {
+            "dog/b.png": picture(2),
+            "dog/a.PNG": picture(1),
+            "dog/deep/er.png": picture(3),
+            "cat/x.png": picture(4),
+            "cat/notes.md": "ignored",
+            "cat/.hidden.png": b"",
+            ".git/y.png": b"",
+            "README.md": "ignored",
+        },
+    )
+    dataset = open_dataset(str(root))
+    assert dataset.name == "animals"
+    assert dataset.classnames == ("cat", "dog")
+    assert [sample.label for sample in dataset.samples] == ["cat", "dog", "dog", "dog"]
+    assert [sample.key for sample in dataset.samples] == [
+        "cat/x.png",
+        "dog/a.PNG",
+        "dog/b.png",
+        "dog/deep/er.png",
+    ]
+    assert values(dataset) == [4, 1, 2, 3]
+    assert dataset.samples[0].source == root / "cat/x.png"
+    assert dataset.samples[0].where == str(root / "cat/x.png")
+    assert dataset.ignored == 2
+
+
+def test_names_and_prompts_beside_the_folders(tmp_path: Path):
+    root = write(
+        tmp_path,
+        {
+            "n01/a.png": picture(),
+            "n01/a.txt": "a tench\nin a pond\n",
+            "n02/b.png": picture(),
+            "classnames.txt": "tench\ngoldfish\n",
+            "zeroshot_classification_templates.txt": "a photo of {c}\n\nart of {c}",
+        },
+    )
+    dataset = open_dataset(root)
+    assert dataset.classnames == ("tench", "goldfish")
+    assert dataset.templates == ("a photo of {c}", "art of {c}")
+    assert dataset.samples[0].label == "tench"
+    assert dataset.samples[0].captions == ("a tench", "in a pond")
+    assert dataset.ignored == 0
+    write(root, {"classnames.txt": "tench"})
+    refused(root, r"classnames.txt: got 1 names, expected 2, one for each folder")
+    write(root, {"classnames.txt": "tench\ntench"})
+    refused(root, "got the class 'tench' 2 times, expected each name once")
+
+
+def test_folders_that_lead_back_are_read_once(tmp_path: Path):
+    root = write(tmp_path, {"cat/a.png": picture()})
+    (root / "cat/again").symlink_to(root / "cat", target_is_directory=True)
+    (root / "dog").symlink_to(write(tmp_path.parent / "far", {"b.png": picture()}))
+    assert [sample.key for sample in open_dataset(root).samples] == ["cat/a.png", "dog/b.png"]
+
+
+def test_folders_without_pictures(tmp_path: Path):
+    refused(tmp_path, "got no pictures, expected a folder of them per class")
+    write(tmp_path, {"cat/a.png": picture(), "dog/b.txt": ""})
+    refused(tmp_path, r"dog: got no pictures, expected some in each class folder")
+
+
+def test_a_folder_of_folders_of_tars_says_where_they_are(tmp_path: Path):
+    write_tars(tmp_path / "train", [{"png": picture()}])
+    refused(tmp_path, "got no pictures.*there are tars in .*train")
+
+
+# Pictures with same-named texts
+
+
+def test_pictures_with_same_named_texts(tmp_path: Path):
+    root = write(
+        tmp_path / "mine",
+        {
+            "a.png": picture(1),
+            "a.txt": "one\n  two  \n\n",
+            "b.jpg": picture(200, "JPEG"),
+            "lonely.txt": "without a picture",
+            "x.pdf": "",
+        },
+    )
+    dataset = open_dataset(str(root))
+    assert dataset.classnames == ()
+    assert [sample.captions for sample in dataset.samples] == [("one", "two"), ()]
+    assert [sample.label for sample in dataset.samples] == [None, None]
+    assert [sample.key for sample in dataset.samples] == ["a.png", "b.jpg"]
+    assert dataset.ignored == 2
+
+
+def test_captions_must_be_utf8(tmp_path: Path):
+    write(tmp_path, {"a.png": picture(), "a.txt": b"\xff\xfe\xfd"})
+    dataset = open_dataset(tmp_path)
+    with pytest.raises(DataError, match=r"a.txt: got bytes that are not UTF-8"):
+        _ = dataset.samples[0]
+
+
+def test_pictures_beside_folders_of_pictures(tmp_path: Path):
+    write(tmp_path, {"a.png": picture(), "cat/b.png": picture()})
+    refused(tmp_path, "got pictures beside the folder 'cat' of pictures, expected either")
+
+
+# Tables
+
+
+def test_csv(tmp_path: Path):
+    write(
+        tmp_path,
+        {
+            "pictures/1.png": picture(1),
+            "2.png": picture(2),
+            "birds.csv": "\ufeffimage, text ,label,concept,where\r\n"
+            'pictures/1.png,"a robin, red",robin,erithacus,Kent\r\n'
+            f"\r\n{tmp_path}/2.png,,,,\r\n"
+            "pictures/1.png,the same robin,robin,erithacus,Kent\r\n",
+        },
+    )
+    dataset = open_dataset(str(tmp_path / "birds.csv"))
+    first, second = dataset.samples
+    assert dataset.name == "birds"
+    assert dataset.classnames == ("robin",)
+    assert first.captions == ("a robin, red", "the same robin")
+    assert (first.label, first.concept, first.key) == ("robin", "erithacus", "pictures/1.png")
+    assert first.metadata == {"where": "Kent"}
+    assert (second.captions, second.label, second.concept) == ((), None, None)
+    assert values(dataset) == [1, 2]
+
+
+def test_tsv(tmp_path: Path):
+    write(tmp_path, {"1.png": picture(7), "t.tsv": "text\timage\na, b\t1.png\n"})
+    dataset = open_dataset(tmp_path / "t.tsv")
+    assert dataset.samples[0].captions == ("a, b",)
+    assert values(dataset) == [7]
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("", "got the columns none, expected a column 'image', and 'text' or 'label'"),
+        ("file,caption\n", "got the columns 'file', 'caption', expected a column 'image'"),
+        ("image\n1.png\n", "got the columns 'image', expected"),
+        ("image,text,text\n", "got the column 'text' twice"),
+        ("image,text\n", "got no rows, expected at least one"),
+        ("image,text\n1.png\n", r"row 1 \(line 2\): got 1 cells, expected 2"),
+        ("image,text\n1.png,a,b\n", "got 3 cells, expected 2"),
+        ("image,text\n1.png,a\n ,b\n", r"row 2 \(line 3\): got an empty 'image'"),
+        ("image,text\n1.png,a\nnone.png,b\n", r"row 2: no such picture 'none.png'"),
+        ("image,text\nhttps://x.org/1.png,a\n", "row 1: no such picture 'https:"),
+        ("image,label\n1.png,a\n1.png,b\n", "row 2: got '1.png' as 'b', expected 'a' as above"),
+        ('image,text\n1.png,"open\n', "not a readable table"),
+        (b"image,text\n1.png,\xff\n", "got bytes that are not UTF-8"),
+        (b"image,text\n" + b"x" * 200_000, "not a readable table: field larger"),
+    ],
+)
+def test_csv_that_is_wrong(table: str | bytes, message: str, tmp_path: Path):
+    write(tmp_path, {"1.png": picture(), "t.csv": table})
+    refused(tmp_path / "t.csv", f"t.csv.*{message}")
+
+
+def write_parquet(path: Path, columns: Mapping[str, Any], features: Any = None, **options: Any):
+    table = pyarrow.table(dict(columns))
+    if features is not None:
+        described = json.dumps({"info": {"features": features}})
+        table = table.replace_schema_metadata({"huggingface": described})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    parquet.write_table(table, path, **options)
+
+
+def structs(count: int) -> list[dict[str, Any]]:
+    return [{"bytes": picture(number), "path": None} for number in range(count)]
+
+
+def test_parquet_as_hugging_face_writes_it(tmp_path: Path):
+    path = tmp_path / "t.parquet"
+    features = {"label": {"names": ["zebra", "ant"], "_type": "ClassLabel"}}
+    columns = {"image": structs(7), "label": [0, 1, 1, 0, 0, -1, None], "id": list(range(7))}
+    write_parquet(path, columns, features, row_group_size=3)
+    dataset = open_dataset(path)
+    assert dataset.classnames == ("zebra", "ant")
+    labels = ["zebra", "ant", "ant", "zebra", "zebra", None, None]
+    assert [sample.label for sample in dataset.samples] == labels
+    assert values(dataset) == list(range(7))
+    assert values(Dataset(name="", samples=dataset.samples[::-1])) == list(range(7))[::-1]
+    assert dataset.samples[4].metadata == {"id": 4}
+    assert dataset.samples[4].where == f"{path}: row 5"
+
+
+def test_parquet_of_bytes_paths_and_several_texts(tmp_path: Path):
+    write_parquet(
+        tmp_path / "a/0.parquet",
+        {"image": [picture(5)], "text": [["one", None, " two "]], "label": ["x"]},
+    )
+    write_parquet(tmp_path / "a/1.parquet", {"image": ["p.png"], "text": ["three"]})
+    write(tmp_path, {"a/p.png": picture(6)})
+    dataset = open_dataset(tmp_path / "a")
+    assert [sample.captions for sample in dataset.samples] == [("one", "two"), ("three",)]
+    assert dataset.classnames == ("x",)
+    assert values(dataset) == [5, 6]
+    assert dataset.ignored == 1  # the picture, which is not taken for a sample of its own
+    assert dataset.name == "a"
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"picture": ["a"], "text": ["b"]}, "got the columns 'picture', 'text', expected"),
+        ({"image": [3], "text": ["b"]}, "got 'image' of type int64, expected paths or encoded"),
+        ({"image": [b"x"], "text": [3]}, "row 1: got 'text' that is no text"),
+        ({"image": [b"x"], "label": [0.5]}, "row 1: got 'label' 0.5, expected text or a class"),
+        ({"image": [None, "p"], "label": ["a", "b"]}, "row 1: got an empty 'image'"),
+    ],
+)
+def test_parquet_that_is_wrong(columns: Any, message: str, tmp_path: Path):
+    write_parquet(tmp_path / "t.parquet", columns)
+    refused(tmp_path / "t.parquet", f"t.parquet.*{message}")
+
+
+def test_parquet_with_a_class_number_beyond_its_names(tmp_path: Path):
+    features = {"label": {"names": ["a", "b"]}}
+    write_parquet(tmp_path / "t.parquet", {"image": [b"x"], "label": [2]}, features)
+    refused(tmp_path / "t.parquet", "row 1: got class 2, expected 0 to 1")
+
+
+def test_parquet_with_an_empty_picture(tmp_path: Path):
+    path = tmp_path / "t.parquet"
+    write_parquet(path, {"image": [{"bytes": None, "path": "/etc/passwd"}], "text": ["a"]})
+    sample = open_dataset(path).samples[0]
+    with pytest.raises(DataError, match=r"t.parquet: row 1: got an empty 'image'"):
+        sample.image_bytes()
+
+
+def test_parquet_cut_short(tmp_path: Path):
+    path = tmp_path / "t.parquet"
+    write_parquet(path, {"image": structs(2), "text": ["a", "b"]})
+    path.write_bytes(path.read_bytes()[:-20])
+    refused(path, r"t.parquet: not a whole Parquet file")
+
+
+def test_parquet_needs_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    write(tmp_path, {"t.parquet": b""})
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'twinlens\[data\]'"):
+        open_dataset(tmp_path / "t.parquet")
+
+
+# Tars
+
+
+def write_tars(
+    folder: Path, samples: list[dict[str, bytes]], samples_per_shard: int = 100, first: int = 0
+) -> Path:
+    with ShardWriter(folder, samples_per_shard) as writer:
+        for number, members in enumerate(samples, start=first):
+            writer.write(f"{number:05d}", members)
+    return folder
+
+
+def told(**content: Any) -> bytes:
+    return json.dumps(content).encode()
+
+
+def test_tars_of_our_own(tmp_path: Path):
+    described = told(
+        captions=["a red cat", "une chat rouge"], label="cat", concept="c1", names={"fr": "chat"}
+    )
+    folder = write_tars(
+        tmp_path / "set",
+        [
+            {"webp": picture(0, "WEBP"), "json": described, "txt": b"cat"},
+            {"png": picture(9), "txt": b"one\ntwo\n", "json": told(label="ant", style="x")},
+            {"jpg": picture(99, "JPEG")},
+            {"txt": b"no picture"},
+        ],
+        samples_per_shard=2,
+    )
+    dataset = open_dataset(str(folder))
+    one, two, three = dataset.samples
+    assert dataset.name == "set"
+    assert dataset.classnames == ("ant", "cat")
+    assert (one.captions, one.label, one.concept) == (
+        ("a red cat", "une chat rouge"),
+        "cat",
+        "c1",
+    )
+    assert one.metadata == {"names": {"fr": "chat"}}
+    assert (two.captions, two.label, two.concept) == (("one", "two"), "ant", None)
+    assert two.metadata == {"style": "x"}
+    assert (three.captions, three.label) == ((), None)
+    assert [sample.key for sample in dataset.samples] == ["00000", "00001", "00002"]
+    assert three.where.endswith("00001.tar: sample 00002")
+    assert values(dataset)[:2] == [0, 9]
+    assert dataset.ignored == 1
+
+
+def test_tars_of_clip_benchmark(tmp_path: Path):
+    labels = [b"1", b"0\n", b"2"]
+    write_tars(tmp_path / "test", [{"webp": picture(), "cls": cls} for cls in labels])
+    write(
+        tmp_path,
+        {
+            "classnames.txt": "zebra\nyak\nant\n",
+            "zeroshot_classification_templates.txt": "a photo of {c}.\n",
+            "test/nshards.txt": "1",
+        },
+    )
+    dataset = open_dataset(tmp_path / "test")
+    assert dataset.classnames == ("zebra", "yak", "ant")
+    assert [sample.label for sample in dataset.samples] == ["yak", "zebra", "ant"]
+    assert dataset.templates == ("a photo of {c}.",)
+    assert dataset.ignored == 1
+    write(tmp_path, {"classnames.txt": "zebra\nyak\n"})
+    refused(tmp_path / "test", "sample 00002: got the class '2', expected a number from 0 to 1")
+
+
+def test_class_numbers_without_names_are_the_labels(tmp_path: Path):
+    write_tars(tmp_path, [{"webp": picture(), "cls": b"7"}])
+    assert open_dataset(tmp_path).classnames == ("7",)
+
+
+def test_ranges_single_tars_and_joined_ones(tmp_path: Path):
+    a = write_tars(tmp_path / "a", [{"png": picture(n)} for n in range(5)], samples_per_shard=1)
+    b = write_tars(tmp_path / "b", [{"png": picture(50), "json": told(label="z")}])
+    assert values(open_dataset(f"{a}/{{00001..00003}}.tar")) == [1, 2, 3]
+    assert values(open_dataset(f"{a}/00004.tar")) == [4]
+    assert open_dataset(f"{a}/{{00001..00003}}.tar").name == "a"
+    joined = open_dataset(f"{b} :: {a}/{{00000..00001}}.tar::{a}/00004.tar")
+    assert values(joined) == [50, 0, 1, 4]
+    assert joined.samples[-1].key == "00004"
+    assert joined.classnames == ("z",)
+    assert joined.name == "b+a+00004"
+    with pytest.raises(IndexError):
+        _ = joined.samples[4]
+
+
+@pytest.mark.parametrize(
+    "pattern", ["{a..b}.tar", "{3..1}.tar", "{00..01.tar", "x{y}.tar", "{0..1}{z.tar"]
+)
+def test_ranges_that_are_none(pattern: str, tmp_path: Path):
+    refused(tmp_path / pattern, "not a range of tars, expected one like")
+
+
+@given(first=st.integers(0, 200), count=st.integers(1, 30), width=st.integers(1, 6))
+def test_ranges_keep_their_zeros(first: int, count: int, width: int):
+    last = first + count - 1
+    spec = Path(f"d/x-{str(first).zfill(width)}.tar".replace(str(first).zfill(width), "{}"))
+    pattern = str(spec).replace("{}", f"{{{str(first).zfill(width)}..{str(last).zfill(width)}}}")
+    got = [path.name for path in datasets._expand(Path(pattern))]
+    assert got == [f"x-{str(n).zfill(width)}.tar" for n in range(first, last + 1)]
+
+
+def test_a_range_with_a_tar_missing(tmp_path: Path):
+    write_tars(tmp_path, [{"png": picture()}])
+    refused(tmp_path / "{00000..00001}.tar", r"00001.tar: no such shard")
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ({"png": b"", "json": b"{"}, "sample 00000: not readable as JSON"),
+        ({"png": b"", "json": b"\xff"}, "sample 00000: not readable as JSON"),
+        ({"png": b"", "json": b"[]"}, "got a JSON list, expected an object"),
+        ({"png": b"", "json": b'{"label": [1]}'}, r"got the class '\[1\]', expected a name"),
+        ({"png": b"", "cls": b"-1"}, "sample 00000: got the class '-1', expected"),
+        ({"png": b"", "jpg": b""}, "sample 00000: got 2 pictures, expected one"),
+        ({"txt": b"a"}, "got no pictures, expected samples with jpg, png or webp"),
+    ],
+)
+def test_tars_that_are_wrong(members: dict[str, bytes], message: str, tmp_path: Path):
+    write_tars(tmp_path, [members])
+    refused(tmp_path, message)
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ({"png": b"", "json": b'{"captions": "one"}'}, "got captions or a concept of another kind"),
+        ({"png": b"", "json": b'{"captions": [1]}'}, "got captions or a concept of another kind"),
+        ({"png": b"", "json": b'{"concept": 1}'}, "got captions or a concept of another kind"),
+        ({"png": b"", "txt": b"\xff"}, "sample 00000: got bytes that are not UTF-8"),
+    ],
+)
+def test_samples_that_are_wrong(members: dict[str, bytes], message: str, tmp_path: Path):
+    dataset = open_dataset(write_tars(tmp_path, [members]))
+    with pytest.raises(DataError, match=message):
+        _ = dataset.samples[0]
+
+
+def test_a_key_in_two_tars(tmp_path: Path):
+    write_tars(tmp_path / "a", [{"png": picture()}])
+    write_tars(tmp_path / "b", [{"png": picture()}])
+    os.replace(tmp_path / "b/00000.tar", tmp_path / "a/00001.tar")  # noqa: PTH105
+    refused(tmp_path / "a", r"00001.tar: sample 00000: is in .*00000.tar too, expected each key")
+
+
+def test_a_half_written_tar(tmp_path: Path):
+    path = write_tars(tmp_path, [{"png": picture()} for _ in range(9)]) / "00000.tar"
+    path.write_bytes(path.read_bytes()[:4000])
+    refused(path, r"00000.tar: not a whole tar")
+
+
+def test_a_compressed_tar_is_another_kind(tmp_path: Path):
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz"):
+        pass
+    refused(tmp_path / "a.tar.gz", "a.tar.gz: got a file of another kind")
+
+
+def test_opening_tars_reads_no_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    write_tars(tmp_path, [{"png": picture(3), "json": told(label="a", captions=["b"])}])
+    read: list[str] = []
+    plain = shards.ShardSample.read
+    monkeypatch.setattr(
+        shards.ShardSample, "read", lambda self, ext: read.append(ext) or plain(self, ext)
+    )
+    dataset = open_dataset(tmp_path)
+    assert (dataset.classnames, len(dataset.samples), read) == (("a",), 1, [])
+    assert dataset.samples[0].captions == ("b",)
+    assert read == ["json"]
+
+
+# What is no data set
+
+
+def test_what_is_not_there(tmp_path: Path):
+    refused(tmp_path / "none", r"none: no such file or directory, expected a directory, a CSV")
+    refused(tmp_path / "none.csv", "none.csv: no such file or directory")
+    refused("", "data set: no such file or directory")
+    refused("a::", "a: no such file or directory")
+
+
+@pytest.mark.parametrize("spec", ["s3://bucket/x.tar", "https://x.org/{0..1}.tar", "hf://org/name"])
+def test_other_urls(spec: str):
+    refused(spec, f"{spec.split(':', maxsplit=1)[0]}.*: got a URL, expected a directory, a CSV")
+
+
+def test_a_picture_is_no_data_set(tmp_path: Path):
+    write(tmp_path, {"a.png": picture()})
+    refused(tmp_path / "a.png", "a.png: got a file of another kind, expected a directory, a CSV")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_that_cannot_be_read(tmp_path: Path):
+    root = write(tmp_path / "r", {"cat/a.png": picture()})
+    (root / "cat").chmod(0)
+    refused(root, "cannot be read: Permission denied")
+    (root / "cat").chmod(0o700)
+
+
+def test_a_picture_that_went_away(tmp_path: Path):
+    root = write(tmp_path, {"cat/a.png": picture()})
+    sample = open_dataset(root).samples[0]
+    (root / "cat/a.png").unlink()
+    with pytest.raises(DataError, match=r"cat/a.png: no such file"):
+        sample.image_bytes()
