@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
+from twinlens.data.tar_index import tar_members
 from twinlens.errors import DataError
 
 Members = Mapping[str, bytes]
@@ -75,12 +76,11 @@ def read_index(paths: Sequence[Path]) -> list[ShardSample]:
 def _index_one(path: Path) -> list[ShardSample]:
     samples: dict[str, ShardSample] = {}
     try:
-        with tarfile.open(path, "r:") as tar:
-            for member in tar:
-                if member.isfile():
-                    key, _, ext = _split_name(member.name)
-                    sample = samples.setdefault(key, ShardSample(path, key))
-                    sample.members[ext] = (member.offset_data, member.size)
+        for name, offset, size in tar_members(path):
+            key, _, ext = _split_name(name)
+            if key not in samples:
+                samples[key] = ShardSample(path, key)
+            samples[key].members[ext] = (offset, size)
         _require_whole(path, samples.values())
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such shard") from error
