@@ -45,8 +45,9 @@ class PatchEmbedding(nn.Module):
         """Cut pictures into flattened patches, row by row."""
         size = self.patch_size
         batch, channels, height, width = images.shape
-        grid = images.view(batch, channels, height // size, size, width // size, size)
-        return grid.permute(0, 2, 4, 1, 3, 5).reshape(batch, -1, channels * size * size)
+        rows, columns = height // size, width // size
+        grid = images.reshape(batch, channels, rows, size, columns, size)
+        return grid.permute(0, 2, 4, 1, 3, 5).reshape(batch, rows * columns, channels * size**2)
 
 
 class VisionTransformer(nn.Module):

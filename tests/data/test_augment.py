@@ -1,0 +1,73 @@
+"""Random changes of training pictures: reproducible, bounded, and none where none is asked."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from twinlens.data.augment import Augmentation, augment, random_square_crop
+from twinlens.errors import ConfigError
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def pixels() -> torch.Tensor:
+    return torch.randint(0, 256, (6, 3, 16, 16), generator=seeded(), dtype=torch.uint8)
+
+
+def test_nothing_asked_nothing_changed(pixels: torch.Tensor):
+    assert augment(pixels, Augmentation(), seeded()) is pixels
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        Augmentation(rotate=30),
+        Augmentation(stretch=0.3),
+        Augmentation(colour=0.3),
+        Augmentation(brightness=0.3),
+    ],
+)
+def test_the_generator_decides(pixels: torch.Tensor, config: Augmentation):
+    once, again = augment(pixels, config, seeded(1)), augment(pixels, config, seeded(1))
+    assert once.dtype == torch.uint8
+    assert torch.equal(once, again)
+    assert not torch.equal(once, augment(pixels, config, seeded(2)))
+    assert not torch.equal(once, pixels)
+
+
+def test_grey_pictures_have_equal_channels(pixels: torch.Tensor):
+    grey = augment(pixels, Augmentation(grey=1.0), seeded())
+    assert torch.equal(grey[:, 0], grey[:, 1])
+    assert torch.equal(grey[:, 0], grey[:, 2])
+
+
+def test_the_negative_is_the_negative(pixels: torch.Tensor):
+    assert torch.equal(augment(pixels, Augmentation(invert=1.0), seeded()), 255 - pixels)
+
+
+def test_turning_keeps_a_plain_picture_plain():
+    plain = torch.full((2, 3, 16, 16), 77, dtype=torch.uint8)
+    assert torch.equal(augment(plain, Augmentation(rotate=45, stretch=0.2), seeded()), plain)
+
+
+def test_a_crop_is_a_square_from_inside():
+    ramp = np.tile(np.arange(200, dtype=np.uint8)[None, :, None], (100, 1, 3))
+    image, rng = Image.fromarray(ramp), np.random.default_rng(0)
+    whole = random_square_crop(image, 50, 1.0, rng)
+    assert whole.shape == (50, 50, 3)
+    # The full height, so 100 of the 200 columns: the ramp rises by 2 a pixel, wherever it starts.
+    assert np.diff(whole[10, 5:45, 0].astype(int)).mean() == pytest.approx(2.0, abs=0.05)
+    zoomed = random_square_crop(image, 50, 0.25, np.random.default_rng(1))
+    assert np.ptp(zoomed[10, :, 0]) < np.ptp(whole[10, :, 0])
+
+
+@pytest.mark.parametrize(
+    "settings", [{"crop_side": 0.0}, {"crop_side": 1.1}, {"rotate": -1.0}, {"grey": -0.1}]
+)
+def test_impossible_settings_are_refused(settings: dict[str, float]):
+    with pytest.raises(ConfigError, match=f"{next(iter(settings))}: got"):
+        Augmentation(**settings)

@@ -1,0 +1,115 @@
+"""The order of the data: a function of seed and step, whoever asks."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from twinlens.data.augment import Augmentation
+from twinlens.data.datasets import Sample
+from twinlens.data.loader import PairLoader, epoch_order
+from twinlens.errors import DataError
+from twinlens.tokenizer import Tokenizer
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
+    """Ten plain pictures whose grey value is their number."""
+    root = tmp_path_factory.mktemp("plain")
+    found: list[Sample] = []
+    for number in range(10):
+        path = root / f"{number}.png"
+        Image.new("RGB", (20, 30), (number, number, number)).save(path)
+        captions = (f"picture {number}", f"number {number}")
+        found.append(Sample(key=path.name, source=path, captions=captions, concept=str(number % 4)))
+    return found
+
+
+def loader(samples: list[Sample], **changes: object) -> PairLoader:
+    settings = {
+        "batch_size": 4,
+        "image_size": 16,
+        "context_length": 8,
+        "augmentation": Augmentation(),
+        "seed": 3,
+    }
+    return PairLoader(samples, Tokenizer.clip(), **(settings | changes))  # pyright: ignore
+
+
+def numbers(pixels: torch.Tensor) -> list[int]:
+    return pixels[:, 0, 0, 0].tolist()
+
+
+def test_an_epoch_shows_every_sample_once(samples: list[Sample]):
+    seen = [n for step in range(5) for n in numbers(loader(samples).batch(step).pixels)]
+    assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10))
+    assert seen[:10] != seen[10:]
+
+
+def test_a_batch_is_the_same_however_it_is_reached(samples: list[Sample]):
+    augmentation = Augmentation(crop_side=0.5, rotate=20, colour=0.2)
+    ours = loader(samples, augmentation=augmentation)
+    streamed = list(ours.batches(0, 7))
+    resumed = list(loader(samples, augmentation=augmentation, threads=1).batches(4, 7))
+    alone = [loader(samples, augmentation=augmentation).batch(step) for step in range(7)]
+    assert len(streamed) == 7
+    for batches, expected in ((streamed, alone), (resumed, alone[4:])):
+        for batch, other in zip(batches, expected, strict=True):
+            assert torch.equal(batch.pixels, other.pixels)
+            assert torch.equal(batch.tokens, other.tokens)
+            assert torch.equal(batch.concepts, other.concepts)
+
+
+def test_seeds_differ(samples: list[Sample]):
+    assert numbers(loader(samples).batch(0).pixels) != numbers(
+        loader(samples, seed=4).batch(0).pixels
+    )
+
+
+def test_captions_and_concepts_belong_to_their_picture(samples: list[Sample]):
+    batch = loader(samples, batch_size=40).batch(0)
+    tokenizer, heads = Tokenizer.clip(), set()
+    for number, tokens, concept in zip(
+        numbers(batch.pixels), batch.tokens, batch.concepts.tolist(), strict=True
+    ):
+        head, tail = tokenizer.decode(tokens.tolist()).split()
+        heads.add(head)
+        assert tail == str(number)
+        others = [n % 4 == number % 4 for n in numbers(batch.pixels)]
+        assert (batch.concepts == concept).tolist() == others
+    assert heads == {"picture", "number"}
+
+
+def test_long_captions_are_cut_and_counted(samples: list[Sample]):
+    batch = loader(samples, context_length=3).batch(0)
+    assert batch.truncated == 4
+    assert batch.tokens.shape == (4, 3)
+    assert (batch.tokens[:, -1] == Tokenizer.clip().end_id).all()
+    exact = loader(samples, context_length=4).batch(0)  # start, two words, end: it fits
+    assert exact.truncated == 0
+
+
+def test_no_samples_and_no_captions_are_errors(samples: list[Sample], tmp_path: Path):
+    with pytest.raises(DataError, match="got no samples"):
+        loader([])
+    silent = Sample(key="silent", source=samples[0].source)
+    with pytest.raises(DataError, match="sample 'silent': got no caption"):
+        loader([silent]).batch(0)
+
+
+def test_a_broken_picture_ends_the_stream_by_name(samples: list[Sample], tmp_path: Path):
+    encoded = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(encoded, "PNG")
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(encoded.getvalue()[:60])
+    bad = Sample(key="broken.png", source=broken, captions=("x",))
+    with pytest.raises(DataError, match=r"broken\.png"):
+        list(loader([*samples, bad]).batches(0, 4))
+
+
+def test_epoch_order_is_a_permutation():
+    assert sorted(epoch_order(50, 0, 1)) == list(range(50))
+    assert not np.array_equal(epoch_order(50, 0, 1), epoch_order(50, 0, 2))

@@ -1,0 +1,139 @@
+"""The whole model: sizes, shapes, and what must not change an answer."""
+
+import math
+
+import pytest
+import torch
+
+from twinlens.config import CLIPConfig, PreprocessConfig, ResNetConfig, TextConfig, ViTConfig
+from twinlens.errors import ShapeError
+from twinlens.model import presets
+from twinlens.model.clip import CLIP
+
+PARAMETERS = {
+    "rn50": 102_007_137,
+    "rn101": 119_688_033,
+    "rn50x4": 178_300_601,
+    "rn50x16": 290_979_217,
+    "rn50x64": 623_258_305,
+    "vit_b_32": 151_277_313,
+    "vit_b_16": 149_620_737,
+    "vit_l_14": 427_616_513,
+    "vit_l_14_336": 427_944_193,
+}
+
+
+def tiny_config(kind: str = "vit", **changes: object) -> CLIPConfig:
+    vision = (
+        ViTConfig(image_size=32, patch_size=16, width=32, layers=2, heads=2)
+        if kind == "vit"
+        else ResNetConfig(image_size=32, width=4, layers=(1, 1, 1, 1), heads=4)
+    )
+    text = TextConfig(context_length=12, vocab_size=64, width=16, layers=2, heads=2)
+    return CLIPConfig(
+        embed_dim=8,
+        vision=vision,
+        text=text,
+        preprocess=PreprocessConfig(image_size=32),
+        **changes,  # pyright: ignore[reportArgumentType]
+    )
+
+
+def tiny_clip(kind: str = "vit", **changes: object) -> CLIP:
+    torch.manual_seed(0)
+    return CLIP(tiny_config(kind, **changes)).eval()
+
+
+@pytest.mark.parametrize(("preset", "expected"), PARAMETERS.items())
+def test_presets_have_the_paper_s_number_of_parameters(preset: str, expected: int):
+    with torch.device("meta"):
+        model = CLIP(getattr(presets, preset)())
+    assert sum(parameter.numel() for parameter in model.parameters()) == expected
+
+
+def test_the_embedded_architecture_fits_its_24_megabytes_in_half_precision():
+    with torch.device("meta"):
+        model = CLIP(presets.icons_small())
+    assert sum(value.numel() for value in model.state_dict().values()) * 2 <= 24_000_000
+
+
+@pytest.mark.parametrize("kind", ["vit", "resnet"])
+def test_logits_are_scaled_cosines(kind: str):
+    model = tiny_clip(kind)
+    images = torch.randn(3, 3, 32, 32)
+    tokens = torch.tensor([[62, 5, 63, 0], [62, 6, 7, 63]])
+    per_image, per_text = model(images, tokens)
+    image_features, text_features = model.encode_image(images), model.encode_text(tokens)
+    expected = torch.cosine_similarity(image_features[:, None], text_features[None], dim=-1) / 0.07
+    torch.testing.assert_close(per_image, expected)
+    assert torch.equal(per_text, per_image.T)
+    norms = model.encode_image(images, normalize=True).norm(dim=-1)
+    torch.testing.assert_close(norms, torch.ones(3))
+
+
+def test_scale_and_bias_start_as_the_papers_say():
+    model = tiny_clip(logit_bias=True)
+    assert model.logit_scale.item() == pytest.approx(math.log(1 / 0.07))
+    assert model.logit_bias is not None
+    images, tokens = torch.randn(1, 3, 32, 32), torch.tensor([[62, 63]])
+    with_bias, _ = model(images, tokens)
+    model.logit_bias = None
+    torch.testing.assert_close(with_bias, model(images, tokens)[0] - 10)
+
+
+def test_what_follows_the_end_token_changes_nothing():
+    model = tiny_clip()
+    short = torch.tensor([[62, 5, 6, 63]])
+    padded = torch.tensor([[62, 5, 6, 63, 0, 0, 0, 0]])
+    garbage = torch.tensor([[62, 5, 6, 63, 9, 63, 11, 2]])
+    beside_long = torch.tensor([[62, 5, 6, 63, 0, 0], [62, 1, 2, 3, 4, 63]])
+    expected = model.encode_text(short)
+    for tokens in (padded, garbage, beside_long):
+        torch.testing.assert_close(model.encode_text(tokens)[:1], expected)
+
+
+def test_every_token_before_the_end_counts():
+    model = tiny_clip()
+    first = model.encode_text(torch.tensor([[62, 5, 6, 63]]))
+    other = model.encode_text(torch.tensor([[62, 8, 6, 63]]))
+    swapped = model.encode_text(torch.tensor([[62, 6, 5, 63]]))
+    assert (first - other).abs().max() > 1e-3
+    assert (first - swapped).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["vit", "resnet"])
+def test_a_batch_mate_changes_nothing(kind: str):
+    model = tiny_clip(kind)
+    images = torch.randn(4, 3, 32, 32)
+    torch.testing.assert_close(model.encode_image(images)[1:2], model.encode_image(images[1:2]))
+
+
+def test_wrong_shapes_are_named():
+    model = tiny_clip()
+    with pytest.raises(ShapeError, match=r"images: got shape \[1, 3, 64, 64\], expected .* 32, 32"):
+        model.encode_image(torch.zeros(1, 3, 64, 64))
+    with pytest.raises(ShapeError, match=r"tokens: got shape \[1, 13\], expected .* at most 12"):
+        model.encode_text(torch.zeros(1, 13, dtype=torch.int64))
+
+
+def test_nothing_in_gives_nothing_out():
+    model = tiny_clip()
+    assert model.encode_text(torch.zeros(0, 4, dtype=torch.int64)).shape == (0, 8)
+    assert model.encode_image(torch.zeros(0, 3, 32, 32)).shape == (0, 8)
+
+
+@pytest.mark.parametrize("kind", ["vit", "resnet"])
+def test_every_parameter_learns(kind: str):
+    model = tiny_clip(kind).train()
+    if kind == "resnet":
+        for module in model.modules():  # a gain of zero keeps its branch from learning at first
+            if isinstance(module, torch.nn.BatchNorm2d):
+                torch.nn.init.ones_(module.weight)
+    logits, _ = model(torch.randn(4, 3, 32, 32), torch.randint(1, 62, (4, 6)).clamp_(max=61))
+    torch.nn.functional.cross_entropy(logits, torch.arange(4)).backward()
+    idle = [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.grad is None or not parameter.grad.abs().sum() > 0
+    ]
+    assert idle == []

@@ -1,0 +1,55 @@
+"""A run small enough for tests: coloured squares named by their colour."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tests.model.test_clip import tiny_config
+from twinlens.config import TextConfig
+from twinlens.data.augment import Augmentation
+from twinlens.data.datasets import Dataset, open_dataset
+from twinlens.train.optim import OptimConfig
+from twinlens.train.recipes import Recipe
+
+COLOURS = {"red": (220, 30, 30), "green": (30, 180, 30), "blue": (40, 40, 220), "black": (0, 0, 0)}
+
+
+def write_squares(root: Path, count: int = 24) -> Path:
+    """Pictures with same-named captions."""
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        name = list(COLOURS)[number % len(COLOURS)]
+        noise = rng.integers(-30, 30, (36, 36, 3))
+        pixels = np.clip(np.array(COLOURS[name]) + noise, 0, 255).astype(np.uint8)
+        root.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(root / f"{number:02d}.png")
+        (root / f"{number:02d}.txt").write_text(f"a {name} square\n{name}\n")
+    return root
+
+
+def squares(root: Path) -> Dataset:
+    """`write_squares` opened."""
+    return open_dataset(str(write_squares(root)))
+
+
+def tiny_recipe(kind: str = "resnet", **changes: object) -> Recipe:
+    """Twelve steps of eight pairs with everything on."""
+    model = replace(
+        tiny_config(kind),
+        tokenizer="tokenizer.json",
+        text=TextConfig(context_length=12, vocab_size=520, width=16, layers=1, heads=2),
+    )
+    recipe = Recipe(
+        name="tiny",
+        model=model,
+        batch_size=8,
+        steps=12,
+        optim=OptimConfig(lr=1e-2, warmup_steps=2, clip_norm=1.0, ema_decay=0.9),
+        augment=Augmentation(crop_side=0.8, rotate=10, colour=0.1, grey=0.1),
+        checkpoint_every=4,
+        eval_every=6,
+        log_every=2,
+    )
+    return replace(recipe, **changes)  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,163 @@
+"""Whole runs: the same twice, the same when interrupted, and nothing lost."""
+
+import json
+import resource
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.train.runs import squares, tiny_recipe
+from twinlens.data.datasets import Dataset
+from twinlens.errors import CheckpointError, ConfigError
+from twinlens.model.weights import load_model, load_tokenizer
+from twinlens.train.checkpoint import list_checkpoints, load_checkpoint
+from twinlens.train.trainer import Progress, Run, fit
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return squares(tmp_path_factory.mktemp("squares"))
+
+
+def weights(run: Path) -> bytes:
+    return (run / "model" / "model.safetensors").read_bytes()
+
+
+def log_lines(run: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("kind", ["vit", "resnet"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_two_runs_are_byte_identical(dataset: Dataset, tmp_path: Path, kind: str, precision: str):
+    recipe = tiny_recipe(kind, precision=precision)
+    for name in ("one", "two"):
+        fit(recipe, dataset, tmp_path / name)
+    assert weights(tmp_path / "one") == weights(tmp_path / "two")
+    fit(tiny_recipe(kind, precision=precision, seed=1), dataset, tmp_path / "other")
+    assert weights(tmp_path / "one") != weights(tmp_path / "other")
+
+
+@pytest.mark.parametrize("killed_at", [2, 4, 10])
+def test_a_killed_run_resumes_to_the_same_bytes(dataset: Dataset, tmp_path: Path, killed_at: int):
+    recipe = tiny_recipe()
+    fit(recipe, dataset, tmp_path / "whole")
+
+    def kill(progress: Progress) -> None:
+        if progress.step == killed_at:
+            raise Killed
+
+    with pytest.raises(Killed):
+        fit(recipe, dataset, tmp_path / "killed", report=kill)
+    with (tmp_path / "killed" / "log.jsonl").open("a") as file:
+        file.write('{"step": 11, "lo')  # the line it was writing
+    fit(recipe, dataset, tmp_path / "killed", resume=True)
+    assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
+    steps = [line["step"] for line in log_lines(tmp_path / "killed")]
+    assert steps == [2, 4, 6, 8, 10, 12]
+
+
+def test_a_half_written_checkpoint_does_not_count(dataset: Dataset, tmp_path: Path):
+    fit(tiny_recipe(steps=12), dataset, tmp_path)
+    checkpoints = list_checkpoints(tmp_path / "checkpoints")
+    assert [path.stem for path in checkpoints] == ["step-00000008", "step-00000012"]
+    (tmp_path / "checkpoints" / "step-00000016.safetensors.partial").write_bytes(b"half")
+    assert list_checkpoints(tmp_path / "checkpoints") == checkpoints
+
+
+def test_it_learns_the_colours(dataset: Dataset, tmp_path: Path):
+    recipe = tiny_recipe("vit", steps=60, precision="fp32", log_every=10)
+    fit(recipe, dataset, tmp_path)
+    lines = log_lines(tmp_path)
+    assert lines[-1]["loss"] < 0.4 * lines[0]["loss"]
+    assert lines[-1]["samples_seen"] == 480
+    assert lines[0]["lr"] > lines[-1]["lr"]
+
+
+def test_the_model_shipped_is_the_average_that_was_evaluated(dataset: Dataset, tmp_path: Path):
+    seen: list[torch.Tensor] = []
+
+    def evaluate(model: torch.nn.Module, _: object) -> dict[str, float]:
+        assert not model.training
+        seen.append(model.state_dict()["text_tower.projection"].clone())
+        return {"acc1": 0.5}
+
+    directory = fit(tiny_recipe(), dataset, tmp_path, evaluate=evaluate)
+    model = load_model(directory)
+    assert len(seen) == 2
+    assert torch.equal(model.text_tower.projection, seen[-1])
+    assert load_tokenizer(directory, model.config).vocab_size == 520
+    assert model.config.provenance.samples_seen == 96
+    assert [line["metrics"] for line in log_lines(tmp_path)][2::3] == [{"acc1": 0.5}] * 2
+
+
+def test_the_scale_never_passes_100(dataset: Dataset, tmp_path: Path):
+    run = Run(tiny_recipe(), "cpu")
+    run.optimizer.weights["logit_scale"].fill_(9.0)
+    run.optimizer.write_back()
+    _, batch = None, _first_batch(dataset)
+    run.train_step(batch, 0)
+    assert run.optimizer.weights["logit_scale"].exp().item() == pytest.approx(100.0)
+    assert run.model.logit_scale.exp().item() == pytest.approx(100.0)
+
+
+def _first_batch(dataset: Dataset):
+    from twinlens.data.loader import PairLoader
+    from twinlens.tokenizer import train_tokenizer
+
+    recipe = tiny_recipe()
+    captions = [caption for sample in dataset.samples for caption in sample.captions]
+    return PairLoader(
+        dataset.samples,
+        train_tokenizer(captions, 520),
+        batch_size=8,
+        image_size=32,
+        context_length=12,
+        augmentation=recipe.augment,
+        seed=0,
+    ).batch(0)
+
+
+def test_another_recipe_cannot_resume(dataset: Dataset, tmp_path: Path):
+    fit(tiny_recipe(steps=2), dataset, tmp_path)
+    with pytest.raises(CheckpointError, match="already holds a run"):
+        fit(tiny_recipe(steps=2), dataset, tmp_path)
+    with pytest.raises(ConfigError, match="is of another recipe"):
+        fit(tiny_recipe(steps=4), dataset, tmp_path, resume=True)
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(dataset: Dataset, tmp_path: Path):
+    run = Run(tiny_recipe("vit"), "cpu")
+    run.train_step(_first_batch(dataset), 0)
+    run.save(tmp_path, 1)
+    (path,) = list_checkpoints(tmp_path)
+    with pytest.raises(CheckpointError, match=r"unexpected image_tower\.class_embedding"):
+        Run(tiny_recipe("resnet"), "cpu").load(path)
+    tensors = load_file(path)
+    save_file(tensors, path)  # without the header
+    with pytest.raises(CheckpointError, match="cannot be read as a checkpoint"):
+        load_checkpoint(path)
+
+
+def test_a_full_disk_keeps_the_earlier_checkpoints(dataset: Dataset, tmp_path: Path):
+    run = Run(tiny_recipe(), "cpu")
+    run.train_step(_first_batch(dataset), 0)
+    run.save(tmp_path, 1)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+        with pytest.raises(CheckpointError, match=r"step-00000002.*could not be written"):
+            run.save(tmp_path, 2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001.safetensors"]
+    assert Run(tiny_recipe(), "cpu").load(tmp_path / "step-00000001.safetensors") == 1
