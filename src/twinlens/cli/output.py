@@ -27,7 +27,9 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title:
     from rich.console import Console  # noqa: PLC0415  only tables need it
     from rich.table import Table  # noqa: PLC0415
 
-    table = Table(title=title or None, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    if title:  # not the table's own, which is cut into lines of the table's width
+        typer.echo(title)
+    table = Table(box=None, padding=(0, 2, 0, 0))
     for number, column in enumerate(columns):
         numeric = all(row[number][:1].isdigit() for row in rows)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
