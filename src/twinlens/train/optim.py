@@ -93,7 +93,9 @@ class MasterAdamW:
     def step(self, step: int, steps: int) -> None:
         """Update the masters from the working gradients; `write_back` makes them count."""
         for master, working in zip(self.masters, self.working, strict=True):
-            master.grad = None if working.grad is None else working.grad.float()
+            # The fused kernel walks raw memory: gradient and moments need the master's layout.
+            if working.grad is not None:
+                master.grad = torch.empty_like(master).copy_(working.grad)
             working.grad = None
         if self.config.clip_norm:
             nn.utils.clip_grad_norm_(self.masters, self.config.clip_norm)
@@ -124,8 +126,9 @@ class MasterAdamW:
         """Take over what `state_tensors` gave; the working weights follow."""
         for name, master in self.weights.items():
             master.copy_(state[f"master/{name}"])
-            self.adamw.state[master] = {
-                key: state[f"{key}/{name}"].clone() for key in ("step", "exp_avg", "exp_avg_sq")
+            self.adamw.state[master] = {"step": state[f"step/{name}"].clone()} | {
+                moment: torch.empty_like(master).copy_(state[f"{moment}/{name}"])
+                for moment in ("exp_avg", "exp_avg_sq")
             }
         self.write_back()
 

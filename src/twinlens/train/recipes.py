@@ -52,7 +52,7 @@ class Recipe:
 
 
 DRAWINGS = Augmentation(
-    crop_side=0.85, rotate=12.0, stretch=0.12, colour=0.12, brightness=0.08, grey=0.1
+    crop_side=0.88, rotate=10.0, stretch=0.1, colour=0.08, brightness=0.05, grey=0.05
 )
 
 
@@ -89,9 +89,9 @@ def icons_small() -> Recipe:
         name="icons-small",
         model=presets.icons_small(),
         batch_size=512,
-        steps=2000,
+        steps=1800,
         optim=OptimConfig(
-            lr=1.5e-3, warmup_steps=100, weight_decay=0.1, clip_norm=1.0, ema_decay=0.995
+            lr=2e-3, warmup_steps=100, weight_decay=0.1, clip_norm=1.0, ema_decay=0.995
         ),
         augment=DRAWINGS,
         checkpoint_every=50,
