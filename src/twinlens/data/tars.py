@@ -10,10 +10,10 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 from twinlens.data.samples import (
     CLASSNAMES_FILE,
@@ -73,66 +73,71 @@ def _labels(shards: Sequence[ShardSample], numbered: tuple[str, ...]) -> set[str
     for path, group in itertools.groupby(shards, key=lambda shard: shard.shard):
         with path.open("rb") as file:
             for shard in group:
-                members = {
-                    ext: os.pread(file.fileno(), size, offset)
-                    for ext, (offset, size) in shard.members.items()
-                    if ext in ("json", "cls")
-                }
-                labels.add(_tar_label(shard, members, numbered))
+                json_, cls = (
+                    os.pread(file.fileno(), span[1], span[0]) if span else None
+                    for span in (shard.members.get("json"), shard.members.get("cls"))
+                )
+                given = _parse(json_, shard).get("label")
+                labels.add(_label(shard, given, cls, numbered))
     return {label for label in labels if label is not None}
 
 
 def _tar_sample(shard: ShardSample, numbered: tuple[str, ...]) -> Sample:
-    members = {ext: shard.read(ext) for ext in ("json", "txt", "cls") if ext in shard.members}
-    where = _where(shard)
-    data = _json(members, where)
-    label = _tar_label(shard, members, numbered)
-    captions, concept = data.pop("captions", None), data.pop("concept", None)
-    data.pop("label", None)
-    if not (captions is None or _is_texts(captions)) or not isinstance(concept, str | None):
-        raise DataError(f"{where}: got captions or a concept of another kind, expected text")
-    if not captions:
-        captions = split_lines(members.get("txt", b""), where)
+    data = _parse(_read(shard, "json"), shard)
+    label, concept = data.pop("label", None), data.pop("concept", None)
+    captions: object = data.pop("captions", None) or split_lines(
+        # Not read where the json has captions: each read opens the tar.
+        _read(shard, "txt") or b"",
+        _where(shard),
+    )
+    if not _are_texts(captions) or not isinstance(concept, str | None):
+        raise DataError(
+            f"{_where(shard)}: got captions or a concept of another kind, expected text"
+        )
     return Sample(
         key=shard.key,
         source=shard,
         captions=tuple(captions),
-        label=label,
+        label=_label(shard, label, _read(shard, "cls"), numbered),
         concept=concept,
         metadata=data,
     )
+
+
+def _read(shard: ShardSample, ext: str) -> bytes | None:
+    return shard.read(ext) if ext in shard.members else None
 
 
 def _where(shard: ShardSample) -> str:
     return f"{shard.shard}: sample {shard.key}"
 
 
-def _is_texts(value: object) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(text, str) for text in cast("list[object]", value)
-    )
+def _are_texts(value: object) -> TypeGuard[Sequence[str]]:
+    items = cast("Sequence[object]", value) if isinstance(value, list | tuple) else [None]
+    return all(isinstance(item, str) for item in items)
 
 
-def _json(members: Mapping[str, bytes], where: str) -> dict[str, Any]:
+def _parse(data: bytes | None, shard: ShardSample) -> dict[str, Any]:
+    """The json member, or nothing where there is none."""
     try:
-        data = json.loads(members.get("json", b"{}").decode())
+        content: object = json.loads("{}" if data is None else data.decode())
     except ValueError as error:
-        raise DataError(f"{where}: not readable as JSON: {error}") from error
-    if not isinstance(data, dict):
-        raise DataError(f"{where}: got a JSON {type(data).__name__}, expected an object")
-    return cast("dict[str, Any]", data)
+        raise DataError(f"{_where(shard)}: not readable as JSON: {error}") from error
+    if not isinstance(content, dict):
+        got = type(content).__name__
+        raise DataError(f"{_where(shard)}: got a JSON {got}, expected an object")
+    return cast("dict[str, Any]", content)
 
 
-def _tar_label(
-    shard: ShardSample, members: Mapping[str, bytes], numbered: tuple[str, ...]
+def _label(
+    shard: ShardSample, given: object, cls: bytes | None, numbered: tuple[str, ...]
 ) -> str | None:
-    """The label of the json or cls member; numbers are places in `classnames.txt`."""
-    label = _json(members, _where(shard)).get("label")
-    if isinstance(label, str):
-        return label
-    if label is None and "cls" not in members:
+    """The label that the json gives, else the cls; numbers are places in `classnames.txt`."""
+    if isinstance(given, str):
+        return given
+    if given is None and cls is None:
         return None
-    text = members["cls"].decode(errors="replace").strip() if label is None else str(label)
+    text = cls.decode(errors="replace").strip() if cls is not None and given is None else str(given)
     if not text.isdecimal() or (numbered and int(text) >= len(numbered)):
         expected = f"a number from 0 to {len(numbered) - 1}" if numbered else "a name or a number"
         raise DataError(f"{_where(shard)}: got the class {text!r}, expected {expected}")
