@@ -73,11 +73,12 @@ class ResNetConfig:
     def __post_init__(self) -> None:
         _require_positive(self, "image_size", "width", "heads")
         _require(
-            self.image_size % 32 == 0, "ResNetConfig.image_size", self.image_size, "a multiple of 32"
+            self.image_size % 32 == 0,
+            "ResNetConfig.image_size",
+            self.image_size,
+            "a multiple of 32",
         )
-        _require(
-            min(self.layers) > 0, "ResNetConfig.layers", self.layers, "four positive numbers"
-        )
+        _require(min(self.layers) > 0, "ResNetConfig.layers", self.layers, "four positive numbers")
         _require(
             self.width * 32 % self.heads == 0,
             "ResNetConfig.heads",
@@ -148,7 +149,8 @@ class CLIPConfig:
     """One CLIP: both towers, their shared space, pixels, vocabulary and provenance.
 
     `tokenizer` is "clip" for CLIP's own 49,408 entries, or "tokenizer.json" for the file of
-    that name beside the weights.
+    that name beside the weights. `templates` are the sentences, with `{}` for a label, that
+    the model was trained to read labels in.
     """
 
     embed_dim: int
@@ -158,10 +160,17 @@ class CLIPConfig:
     logit_bias: bool = False
     tokenizer: Literal["clip", "tokenizer.json"] = "clip"
     preprocess: PreprocessConfig
+    templates: tuple[str, ...] = ("a photo of a {}.",)
     provenance: Provenance = field(default_factory=Provenance)
 
     def __post_init__(self) -> None:
         _require_positive(self, "embed_dim")
+        _require(
+            bool(self.templates) and all("{}" in template for template in self.templates),
+            "CLIPConfig.templates",
+            self.templates,
+            "at least one sentence, each with {}",
+        )
         _require(
             self.preprocess.image_size == self.vision.image_size,
             "CLIPConfig.preprocess.image_size",
@@ -240,9 +249,10 @@ def _convert_union(args: tuple[Any, ...], value: Any, where: str) -> Any:
         return _convert(options[0], value, where)
     _require(isinstance(value, Mapping) and "kind" in value, where, value, "a table with a kind")
     kinds = {get_args(get_type_hints(option)["kind"])[0]: option for option in options}
-    if value["kind"] not in kinds:
-        raise UnknownNameError(f"kind in {where}", str(value["kind"]), kinds)
-    return _convert(kinds[value["kind"]], value, where)
+    kind = cast("Mapping[str, Any]", value)["kind"]
+    if kind not in kinds:
+        raise UnknownNameError(f"kind in {where}", str(kind), kinds)
+    return _convert(kinds[kind], value, where)
 
 
 def override(config: ConfigT, settings: Sequence[str]) -> ConfigT:

@@ -9,20 +9,20 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch import Tensor
 
 from twinlens import hub
 from twinlens.config import CLIPConfig
 from twinlens.data.images import normalize, to_pixels
 from twinlens.errors import ConfigError, DataError, UnknownNameError
 from twinlens.model.clip import CLIP
+from twinlens.model.precision import has_fast_bf16, pick_device, place, towers
 from twinlens.model.weights import load_model, load_tokenizer
 from twinlens.tokenizer import Tokenizer
 from twinlens.types import Embeddings, ImageInput
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 Precision = Literal["auto", "fp32", "bf16"]
 Towers = Literal["both", "image", "text"]
 
-DEFAULT_TEMPLATES = ("a photo of a {}.",)
 BF16_FROM_PARAMETERS = 50_000_000
 """Below this size a model is limited by everything but its matrix products."""
 
@@ -77,30 +76,14 @@ def load(
     """
     _check_one_of("towers", towers, ("both", "image", "text"))
     directory = hub.resolve(name)
-    with _WithoutInitialisation():
-        model = load_model(directory)
+    model = load_model(directory)
     tokenizer = load_tokenizer(directory, model.config)
     if towers != "both":
         delattr(model, "text_tower" if towers == "image" else "image_tower")
-    target = _pick_device(device)
+    target = pick_device(device)
     chosen = _pick_precision(precision, model, target)
-    _move(model, target, chosen)  # in place: a large model is not held twice
+    place(model, target, _DTYPES[chosen])  # in place: a large model is not held twice
     return Embedder(model, tokenizer, device=str(target), precision=chosen)
-
-
-class _WithoutInitialisation(TorchFunctionMode):
-    """Leaves new parameters as they are: weights from a file replace them at once.
-
-    Drawing numbers for a model without memory would import torch's compiler, for a second.
-    """
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if getattr(func, "__module__", None) == "torch.nn.init":
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **kwargs)
 
 
 class Embedder:
@@ -122,12 +105,12 @@ class Embedder:
         batch_size: int = 64,
     ) -> None:
         self.tokenizer = tokenizer
-        self.device = _pick_device(device)
+        self.device = pick_device(device)
         self.precision = _pick_precision(precision, model, self.device)
         self.batch_size = batch_size
         if not _is_at(model, self.device, self.precision):
             model = copy.deepcopy(model)
-            _move(model, self.device, self.precision)
+            place(model, self.device, _DTYPES[self.precision])
         self.model = model.eval()
 
     @property
@@ -138,7 +121,7 @@ class Embedder:
     @property
     def templates(self) -> tuple[str, ...]:
         """The sentences that labels are put in when none are given."""
-        return DEFAULT_TEMPLATES
+        return self.config.templates
 
     def preprocess(self, image: ImageInput) -> Float[Tensor, "3 size size"]:
         """One picture as the model reads it: float32, resized, cropped, normalised."""
@@ -334,23 +317,9 @@ def _batched(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
         yield batch
 
 
-def _towers(model: CLIP) -> list[nn.Module]:
-    return [part for name, part in model.named_children() if name.endswith("_tower")]
-
-
 def _is_at(model: CLIP, device: torch.device, precision: str) -> bool:
-    types = {next(tower.parameters()).dtype for tower in _towers(model)}
+    types = {next(tower.parameters()).dtype for tower in towers(model)}
     return model.logit_scale.device == device and types == {_DTYPES[precision]}
-
-
-def _move(model: CLIP, device: torch.device, precision: str) -> None:
-    """Put a model in place; what bf16 would spoil stays float32: the scale and batch norms."""
-    model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    for tower in _towers(model):
-        tower.to(_DTYPES[precision])
-        for module in tower.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.float()
 
 
 def _check_one_of(what: str, got: str, known: Sequence[str]) -> None:
@@ -358,34 +327,9 @@ def _check_one_of(what: str, got: str, known: Sequence[str]) -> None:
         raise UnknownNameError(what, got, known)
 
 
-def _pick_device(device: str) -> torch.device:
-    if device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda", torch.cuda.current_device())
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(
-            f"device: got {device!r}, expected one this machine has: {reason}"
-        ) from error
-    return torch.device(device)
-
-
 def _pick_precision(precision: Precision, model: CLIP, device: torch.device) -> Precision:
     _check_one_of("precision", precision, ("auto", *_DTYPES))
     if precision != "auto":
         return precision
     size = sum(parameter.numel() for parameter in model.parameters())
-    return "bf16" if size > BF16_FROM_PARAMETERS and _has_fast_bf16(device) else "fp32"
-
-
-def _has_fast_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bf16 natively; emulation is slower than fp32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
-        return False
-    found = torch.cpu.get_capabilities()
-    return any(found.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+    return "bf16" if size > BF16_FROM_PARAMETERS and has_fast_bf16(device) else "fp32"

@@ -60,6 +60,4 @@ class MissingExtraError(TwinlensError):
     """An optional dependency is not installed; says which pip line brings it."""
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(
-            f"{package} is not installed: run  pip install 'twinlens[{extra}]'"
-        )
+        super().__init__(f"{package} is not installed: run  pip install 'twinlens[{extra}]'")

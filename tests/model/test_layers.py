@@ -12,7 +12,10 @@ from twinlens.model.vision import PatchEmbedding
 @pytest.mark.parametrize("causal", [False, True])
 def test_attention_equals_torch_multihead_attention(causal: bool):
     torch.manual_seed(0)
-    ours, reference = Attention(16, 4, causal=causal), nn.MultiheadAttention(16, 4, batch_first=True)
+    ours, reference = (
+        Attention(16, 4, causal=causal),
+        nn.MultiheadAttention(16, 4, batch_first=True),
+    )
     reference.in_proj_weight.data = ours.qkv.weight.data
     reference.in_proj_bias.data = ours.qkv.bias.data
     reference.out_proj.load_state_dict(ours.out.state_dict())

@@ -35,9 +35,9 @@ def test_pairs_of_one_concept_are_no_negatives():
     scale = torch.tensor(1.0)
     # Pairs 0 and 1 show the same thing: pair 0 is as if pair 1 were not in its batch.
     concepts = torch.tensor([7, 7, 1, 2])
-    cosines = torch.nn.functional.normalize(images, dim=1) @ torch.nn.functional.normalize(
-        texts, dim=1
-    ).T
+    cosines = (
+        torch.nn.functional.normalize(images, dim=1) @ torch.nn.functional.normalize(texts, dim=1).T
+    )
     logits = cosines * scale.exp()
     logits[0, 1] = logits[1, 0] = -torch.inf
     rows = torch.logsumexp(logits, 1) - logits.diagonal()

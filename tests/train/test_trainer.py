@@ -11,13 +11,15 @@ from safetensors.torch import load_file, save_file
 
 from tests.train.runs import squares, tiny_recipe
 from twinlens.data.datasets import Dataset
+from twinlens.data.loader import PairLoader
 from twinlens.errors import CheckpointError, ConfigError
 from twinlens.model.weights import load_model, load_tokenizer
+from twinlens.tokenizer import train_tokenizer
 from twinlens.train.checkpoint import list_checkpoints, load_checkpoint
 from twinlens.train.trainer import Progress, Run, fit
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """Stands for the end of the process."""
 
 
@@ -52,9 +54,9 @@ def test_a_killed_run_resumes_to_the_same_bytes(dataset: Dataset, tmp_path: Path
 
     def kill(progress: Progress) -> None:
         if progress.step == killed_at:
-            raise Killed
+            raise KilledError
 
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         fit(recipe, dataset, tmp_path / "killed", report=kill)
     with (tmp_path / "killed" / "log.jsonl").open("a") as file:
         file.write('{"step": 11, "lo')  # the line it was writing
@@ -102,16 +104,12 @@ def test_the_scale_never_passes_100(dataset: Dataset, tmp_path: Path):
     run = Run(tiny_recipe(), "cpu")
     run.optimizer.weights["logit_scale"].fill_(9.0)
     run.optimizer.write_back()
-    _, batch = None, _first_batch(dataset)
-    run.train_step(batch, 0)
+    run.train_step(_first_batch(dataset), 0)
     assert run.optimizer.weights["logit_scale"].exp().item() == pytest.approx(100.0)
     assert run.model.logit_scale.exp().item() == pytest.approx(100.0)
 
 
 def _first_batch(dataset: Dataset):
-    from twinlens.data.loader import PairLoader
-    from twinlens.tokenizer import train_tokenizer
-
     recipe = tiny_recipe()
     captions = [caption for sample in dataset.samples for caption in sample.captions]
     return PairLoader(

@@ -19,7 +19,7 @@ from torch import Tensor
 from twinlens.errors import ConfigError
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, UInt8
+    from jaxtyping import UInt8
     from numpy.typing import NDArray
 
 

@@ -9,6 +9,7 @@ from twinlens.config import CLIPConfig, PreprocessConfig, ResNetConfig, TextConf
 
 ICON_MEAN = (0.5, 0.5, 0.5)
 ICON_STD = (0.5, 0.5, 0.5)
+ICON_TEMPLATES = ("{}", "an emoji of {}", "a picture of {}")
 
 
 def _openai(
@@ -84,9 +85,8 @@ def _icons(vision: ViTConfig | ResNetConfig, text: TextConfig, embed_dim: int) -
         text=text,
         activation="gelu",
         tokenizer="tokenizer.json",
-        preprocess=PreprocessConfig(
-            image_size=vision.image_size, mean=ICON_MEAN, std=ICON_STD
-        ),
+        templates=ICON_TEMPLATES,
+        preprocess=PreprocessConfig(image_size=vision.image_size, mean=ICON_MEAN, std=ICON_STD),
     )
 
 
@@ -115,4 +115,3 @@ def icons_small() -> CLIPConfig:
         TextConfig(context_length=32, vocab_size=8192, width=192, layers=3, heads=3),
         embed_dim=256,
     )
-

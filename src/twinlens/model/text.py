@@ -30,9 +30,7 @@ class TextTransformer(nn.Module):
         self.context_length = config.context_length
         self.token_embedding = nn.Embedding(config.vocab_size, width)
         self.positional_embedding = nn.Parameter(torch.empty(config.context_length, width))
-        self.transformer = Transformer(
-            width, config.layers, config.heads, activation, causal=True
-        )
+        self.transformer = Transformer(width, config.layers, config.heads, activation, causal=True)
         self.final_norm = nn.LayerNorm(width)
         self.projection = nn.Parameter(torch.empty(width, embed_dim))
 

@@ -62,9 +62,7 @@ class VisionTransformer(nn.Module):
         self.class_embedding = nn.Parameter(torch.empty(width))
         self.positional_embedding = nn.Parameter(torch.empty(tokens, width))
         self.pre_norm = nn.LayerNorm(width)
-        self.transformer = Transformer(
-            width, config.layers, config.heads, activation, causal=False
-        )
+        self.transformer = Transformer(width, config.layers, config.heads, activation, causal=False)
         self.post_norm = nn.LayerNorm(width)
         self.projection = nn.Parameter(torch.empty(width, embed_dim))
 

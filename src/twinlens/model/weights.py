@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from twinlens.config import CLIPConfig, read_json, write_json
 from twinlens.errors import CheckpointError
@@ -65,9 +67,12 @@ def write_tensors(
     """
     partial = path.with_name(path.name + ".partial")
     try:
+        partial.touch()
+        mode = partial.stat().st_mode  # the user's default, which the library does not keep
         save_file({name: value.contiguous() for name, value in tensors.items()}, partial, header)
         with partial.open("rb") as file:
             os.fsync(file.fileno())
+        partial.chmod(mode)
         partial.replace(path)
     except (OSError, SafetensorError) as error:
         partial.unlink(missing_ok=True)
@@ -99,7 +104,7 @@ def load_model(directory: Path) -> CLIP:
         raise CheckpointError(f"{directory}: got no {CONFIG_FILE}, expected a model's directory")
     config = read_json(CLIPConfig, directory / CONFIG_FILE)
     # Built without memory or initialisation; the weights read are put in place of the empty ones.
-    with torch.device("meta"):
+    with torch.device("meta"), _WithoutInitialisation():
         model = CLIP(config)
     tensors = read_tensors(directory / WEIGHTS_FILE)
     check_tensors(tensors, model.state_dict(), directory / WEIGHTS_FILE)
@@ -111,6 +116,21 @@ def load_model(directory: Path) -> CLIP:
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     return model.eval()
+
+
+class _WithoutInitialisation(TorchFunctionMode):
+    """Leaves new parameters as they are.
+
+    Drawing numbers for a model without memory would import torch's compiler, for a second.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def check_tensors(got: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> None:

@@ -82,7 +82,10 @@ class MasterAdamW:
         self.masters = [parameter.detach().float().clone() for parameter in self.working]
         pairs = list(zip(named, self.masters, strict=True))
         groups = [
-            {"params": [m for (n, p), m in pairs if decays(n, p)], "weight_decay": config.weight_decay},
+            {
+                "params": [m for (n, p), m in pairs if decays(n, p)],
+                "weight_decay": config.weight_decay,
+            },
             {"params": [m for (n, p), m in pairs if not decays(n, p)], "weight_decay": 0.0},
         ]
         self.adamw = torch.optim.AdamW(
@@ -107,7 +110,8 @@ class MasterAdamW:
     @torch.no_grad()
     def write_back(self) -> None:
         """Copy the masters into the working weights, rounding to their type."""
-        torch._foreach_copy_(self.working, self.masters)
+        for working, master in zip(self.working, self.masters, strict=True):
+            working.copy_(master)
 
     @property
     def weights(self) -> dict[str, Tensor]:
@@ -144,5 +148,5 @@ class MovingAverage:
     def update(self, tensors: Mapping[str, Tensor], step: int) -> None:
         """Move towards `tensors`; faster in the first steps, to forget the initial weights."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        new = [tensors[name] for name in self.tensors]
-        torch._foreach_lerp_(list(self.tensors.values()), new, 1 - decay)
+        for name, average in self.tensors.items():
+            average.lerp_(tensors[name], 1 - decay)

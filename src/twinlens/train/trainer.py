@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from twinlens.config import Provenance, to_dict, write_json
@@ -19,6 +19,7 @@ from twinlens.data.datasets import Dataset
 from twinlens.data.loader import PairLoader
 from twinlens.errors import CheckpointError, ConfigError
 from twinlens.model.clip import CLIP, MAX_LOGIT_SCALE
+from twinlens.model.precision import has_fast_bf16, pick_device, place
 from twinlens.model.weights import check_tensors, save_model
 from twinlens.tokenizer import Tokenizer, train_tokenizer
 from twinlens.train.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
@@ -119,14 +120,12 @@ class Run:
 
     def __init__(self, recipe: Recipe, device: str) -> None:
         self.recipe = recipe
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.device = torch.device(device)
+        self.device = pick_device(device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
             model = CLIP(recipe.model)
         dtype = working_dtype(recipe.precision, self.device)
-        self.model = to_working_precision(model.to(self.device), dtype).train()
+        self.model = place(model, self.device, dtype).train()
         self.optimizer = MasterAdamW(self.model, recipe.optim)
         # Built from the working model: masters and average start from the same rounded weights.
         self.average = MovingAverage(self._averaged(), recipe.optim.ema_decay)
@@ -153,7 +152,7 @@ class Run:
         config = self.recipe.model
         model = CLIP(replace(config, provenance=provenance) if provenance else config)
         state = model.state_dict()
-        state |= {name: value for name, value in self.average.tensors.items()}
+        state |= self.average.tensors
         model.load_state_dict(state)
         return model.eval()
 
@@ -242,7 +241,9 @@ def _check_out(out: Path, recipe: Recipe, resume: bool) -> None:
     saved = out / "recipe.json"
     if saved.exists():
         if not resume:
-            raise CheckpointError(f"{out}: already holds a run, expected a new directory or --resume")
+            raise CheckpointError(
+                f"{out}: already holds a run, expected a new directory or --resume"
+            )
         if json.loads(saved.read_text(encoding="utf-8")) != to_dict(recipe):
             raise ConfigError(f"{saved}: is of another recipe or other settings than this run's")
         return
@@ -275,27 +276,12 @@ def _provenance(recipe: Recipe, dataset: Dataset) -> Provenance:
 
 
 def working_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """The type to compute in: bf16 where "auto" finds hardware that multiplies it natively."""
+    """The type to compute in; "auto" takes bf16 where the hardware multiplies it natively."""
     if precision == "auto":
-        native = (
-            torch.cuda.is_bf16_supported()
-            if device.type == "cuda"
-            else torch.cpu.get_capabilities().get("avx512_bf16", False)
-        )
-        precision = "bf16" if native else "fp32"
+        precision = "bf16" if has_fast_bf16(device) else "fp32"
     return torch.bfloat16 if precision == "bf16" else torch.float32
 
 
-def to_working_precision(model: CLIP, dtype: torch.dtype) -> CLIP:
-    """Cast what is multiplied; running sums and the temperature are lost on bf16's coarse steps."""
-    model = model.to(dtype=dtype, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.float()
-    model.logit_scale.data = model.logit_scale.data.float()
-    return model
-
-
-def attention_kernels(device: torch.device) -> AbstractContextManager[None]:
+def attention_kernels(device: torch.device) -> AbstractContextManager[object]:
     """On processors plain products train short sequences faster than the fused kernel."""
     return sdpa_kernel([SDPBackend.MATH]) if device.type == "cpu" else nullcontext()
