@@ -10,7 +10,7 @@ from twinlens import Embedder
 from twinlens.data.datasets import Dataset, Sample
 from twinlens.errors import DataError
 from twinlens.eval.metrics import wilson_interval
-from twinlens.eval.zero_shot import measure
+from twinlens.eval.zero_shot import embed_samples, measure
 
 
 def relabelled(dataset: Dataset, labels: list[str | None]) -> Dataset:
@@ -71,6 +71,16 @@ def test_another_language_asks_by_its_names(lens: Embedder, dataset: Dataset):
     result = measure(lens, dataset, language="de", templates=["{}"])
     assert {one.classname for one in result.per_class} == {"blau", "grün", "rot"}
     assert (result.samples, result.classes, result.unnamed_classes) == (9, 3, 1)
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_pictures_embedded_once_serve_every_language(
+    lens: Embedder, dataset: Dataset, monkeypatch: pytest.MonkeyPatch, language: str
+):
+    alone = measure(lens, dataset, language=language)
+    embedded = embed_samples(lens, dataset.samples, dataset.name)
+    monkeypatch.setattr(lens, "embed_readable_images", None)  # not called again
+    assert measure(lens, dataset, language=language, embedded=embedded) == alone
 
 
 def test_classes_of_one_name_are_counted(lens: Embedder, dataset: Dataset):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,15 @@ class Readable:
     samples: list[Sample]
     embeddings: Embeddings
     unreadable: dict[str, str]
+
+    def of(self, labels: Container[str | None]) -> Readable:
+        """The part whose labels are among these."""
+        kept = [i for i, sample in enumerate(self.samples) if sample.label in labels]
+        return Readable(
+            samples=[self.samples[i] for i in kept],
+            embeddings=self.embeddings[kept],
+            unreadable=self.unreadable,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +99,12 @@ class ZeroShotResult:
 
 
 def measure(
-    lens: Embedder, dataset: Dataset, *, templates: Sequence[str] = (), language: str = "en"
+    lens: Embedder,
+    dataset: Dataset,
+    *,
+    templates: Sequence[str] = (),
+    language: str = "en",
+    embedded: Readable | None = None,
 ) -> ZeroShotResult:
     """Classify every labelled picture among all of the data set's classes (paper section 3.1).
 
@@ -99,6 +113,8 @@ def measure(
         dataset: Labelled pictures; those without a label are left out.
         templates: Prompts with `{}`; none means the data set's own, else the model's.
         language: Which of the data set's names to call the classes by.
+        embedded: What `embed_samples` gave for this model and data set, to be measured in several
+            languages or with several prompts; without it the pictures are embedded now.
 
     Raises:
         DataError: There are no labels or no names in the language, or more than 1% of the
@@ -107,8 +123,11 @@ def measure(
     names = names_of_classes(dataset, language)
     prompts = choose_templates(templates, dataset, lens.templates)
     classifier = lens.zero_shot_classifier(list(names.values()), prompts)
-    labelled = [sample for sample in dataset.samples if sample.label in names]
-    read = embed_samples(lens, labelled, dataset.name)
+    if embedded is None:
+        labelled = [sample for sample in dataset.samples if sample.label in names]
+        read = embed_samples(lens, labelled, dataset.name)
+    else:
+        read = embedded.of(names)
     numbers = {label: number for number, label in enumerate(names)}
     targets = np.array([numbers[str(sample.label)] for sample in read.samples])
     ranked = _ranked(read.embeddings, classifier)

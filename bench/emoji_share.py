@@ -1,0 +1,51 @@
+"""Copy the colour emoji out of a corpus, so that a training run can count them more than once.
+
+Run: python bench/emoji_share.py CORPUS OUT
+
+Writes tars with those pictures of CORPUS/train that show an emoji in one of eight colour styles.
+The embedded model was trained on `CORPUS/train::OUT::OUT`: these pictures three times an epoch,
+the other icons once.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from twinlens.data.shards import ShardWriter, read_index
+
+STYLES = {
+    "emojione",
+    "fluent-emoji",
+    "fluent-emoji-3d",
+    "fluent-emoji-flat",
+    "fxemoji",
+    "noto",
+    "noto-v1",
+    "streamline-emojis",
+}
+
+
+def copy(corpus: Path, out: Path) -> int:
+    """Copy the samples as they are; returns how many."""
+    copied = 0
+    with ShardWriter(out) as writer:
+        for sample in read_index(sorted((corpus / "train").glob("*.tar"))):
+            about = json.loads(sample.read("json"))
+            # An icon that only shares an emoji's name is of another style.
+            if about["style"] in STYLES and "names" in about:
+                writer.write(sample.key, {ext: sample.read(ext) for ext in sample.members})
+                copied += 1
+    return copied
+
+
+def main() -> None:
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    corpus, out = map(Path, sys.argv[1:])
+    if out.exists() and any(out.iterdir()):
+        sys.exit(f"{out}: is not empty, expected a new folder")
+    print(f"{out}: {copy(corpus, out):,} pictures")
+
+
+if __name__ == "__main__":
+    main()
