@@ -269,7 +269,7 @@ def test_any_other_image_of_pillow(mode: str):
     assert (got.mode, got.size) == ("RGB", (3, 2))
 
 
-@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "MPO"])
 def test_animations_give_their_first_frame(kind: str):
     frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue", "lime")]
     data = encoded(frames[0], kind, save_all=True, append_images=frames[1:])
