@@ -111,6 +111,9 @@ def test_normalize_of_every_value_in_every_channel():
     mean, std = torch.tensor(CONFIG.mean), torch.tensor(CONFIG.std)
     assert torch.equal(got, plain.sub(mean.view(3, 1, 1)).div(std.view(3, 1, 1)))
     assert got.dtype == torch.float32
+    last = values.contiguous(memory_format=torch.channels_last)
+    assert normalize(last, CONFIG).is_contiguous()
+    assert torch.equal(normalize(last, CONFIG), got)
     assert values[0, 0, 0, 1] == 1  # the argument is left alone
 
 

@@ -159,7 +159,9 @@ def normalize(
         return torch.tensor(values, dtype=torch.float32, device=pixels.device).view(1, -1, 1, 1)
 
     # 255 is a tensor because GPUs divide by a plain number through its rounded reciprocal.
-    scaled = pixels.to(torch.float32).div_(channels((255.0,)))
+    # Contiguous: arrays come channels last, and a channel at a time is twice as fast.
+    planes = pixels.to(torch.float32, memory_format=torch.contiguous_format)
+    scaled = planes.div_(channels((255.0,)))
     return scaled.sub_(channels(config.mean)).div_(channels(config.std))
 
 
