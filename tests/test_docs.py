@@ -1,0 +1,140 @@
+"""The documentation is true: links lead somewhere, examples run, commands and recipes exist."""
+
+import doctest
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+
+from twinlens.cli.main import app
+from twinlens.train.recipes import RECIPES
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = ("docs", "bench", "src", "examples")
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))]
+)
+WITH_EXAMPLES = [ROOT / "README.md", ROOT / "docs" / "python.md", ROOT / "docs" / "data.md"]
+
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def ids(pages: list[Path]) -> list[str]:
+    return [page.relative_to(ROOT).as_posix() for page in pages]
+
+
+def blocks(page: Path, language: str | None = None) -> list[str]:
+    """Fenced blocks, in order."""
+    found = FENCED.findall(page.read_text(encoding="utf-8"))
+    return [text for kind, text in found if language is None or kind == language]
+
+
+def anchors(page: Path) -> set[str]:
+    """The names that links to the page's headings use."""
+    text = FENCED.sub("", page.read_text(encoding="utf-8"))
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in headings}
+
+
+def broken_links(page: Path) -> list[str]:
+    broken: list[str] = []
+    for link in LINK.findall(FENCED.sub("", page.read_text(encoding="utf-8"))):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(link)
+    return broken
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ids(PAGES))
+def test_relative_links_lead_somewhere(page: Path):
+    assert broken_links(page) == []
+
+
+def test_a_broken_link_is_found(tmp_path: Path):
+    page = tmp_path / "page.md"
+    page.write_text("# A `b`, c\n[x](#a-b-c) [y](#nowhere) [z](gone.md) [w](https://a.b/c)\n")
+    assert broken_links(page) == ["#nowhere", "gone.md"]
+
+
+@pytest.fixture
+def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory that has the package's files as a clone has them."""
+    (tmp_path / "src").symlink_to(ROOT / "src")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", WITH_EXAMPLES, ids=ids(WITH_EXAMPLES))
+@pytest.mark.usefixtures("clone")
+def test_python_examples_run(page: Path, capsys: pytest.CaptureFixture[str]):
+    names: dict[str, object] = {"__name__": "example"}
+    found = blocks(page, "python")
+    assert found
+    runner = doctest.DocTestRunner()
+    for number, text in enumerate(found):
+        where = f"{page.name}, example {number + 1}"
+        if text.startswith(">>> "):
+            test = doctest.DocTestParser().get_doctest(text, names, where, str(page), 0)
+            runner.run(test, clear_globs=False)
+            names = test.globs  # the parser copies them
+        else:
+            exec(compile(text, where, "exec"), names)
+    assert runner.summarize(verbose=False).failed == 0, capsys.readouterr().out
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The words of every `twinlens` command in the page's blocks, without the first."""
+    lines = "\n".join(blocks(page)).replace("\\\n", " ").splitlines()
+    found = [line.removeprefix("$ ") for line in lines]
+    return [shlex.split(line, comments=True)[1:] for line in found if line.startswith("twinlens ")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ids(PAGES))
+def test_commands_are_ones_that_exist(page: Path):
+    for words in commands(page):
+        verb, options = typer.main.get_command(app), words
+        while inner := getattr(verb, "commands", None):
+            verb, options = inner[options[0]], options[1:]
+        verb.make_context("twinlens", list(options))  # reads the words; an unknown option raises
+
+
+def test_the_pages_have_commands():
+    assert commands(ROOT / "README.md")
+    assert commands(ROOT / "docs" / "training.md")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_table_of_recipes_is_that_of_the_code(name: str):
+    recipe = RECIPES[name]()
+    text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    [row] = re.findall(rf"^\| `{name}` \|.*$", text, re.MULTILINE)
+    cells = [cell.strip() for cell in row.split("|")]
+    assert f"ResNet {recipe.model.vision.width}, {recipe.model.vision.layers}" in cells
+    text_tower = recipe.model.text
+    assert f"{text_tower.layers} x {text_tower.width}, {text_tower.vocab_size:,} ids" in cells
+    counts = (recipe.batch_size, recipe.steps, recipe.batch_size * recipe.steps)
+    assert cells[5:8] == [f"{count:,}" for count in counts]
+
+
+def test_every_decision_says_context_decision_and_consequence():
+    pages = sorted((ROOT / "docs" / "adr").glob("*.md"))
+    assert [int(page.name[:4]) for page in pages] == list(range(1, len(pages) + 1))
+    for page in pages:
+        headings = re.findall(r"^## (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+        assert headings == ["Context", "Decision", "Consequence"]
+
+
+def test_the_notice_names_what_comes_with_the_package():
+    notice = (ROOT / "NOTICE").read_text(encoding="utf-8")
+    assets = ROOT / "src" / "twinlens" / "assets"
+    for folder in ("vocabulary", "shards", "pictures"):
+        assert f"src/twinlens/assets/{folder}" in notice
+    for path in (assets / "vocabulary").iterdir():
+        assert path.name == "README.md" or path.name in notice
+    assert "Copyright (c) 2021 OpenAI" in notice
