@@ -9,6 +9,7 @@ import pytest
 import typer
 
 from twinlens.cli.main import app
+from twinlens.config import override, setting_names, to_dict
 from twinlens.train.recipes import RECIPES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -101,7 +102,10 @@ def test_commands_are_ones_that_exist(page: Path):
         verb, options = typer.main.get_command(app), words
         while inner := getattr(verb, "commands", None):
             verb, options = inner[options[0]], options[1:]
-        verb.make_context("twinlens", list(options))  # reads the words; an unknown option raises
+        # Reads the words; an unknown option raises.
+        given = verb.make_context("twinlens", list(options)).params
+        if words[0] == "train":
+            assert override(RECIPES[given["recipe"]](), given["settings"]).name == given["recipe"]
 
 
 def test_the_pages_have_commands():
@@ -120,6 +124,18 @@ def test_the_table_of_recipes_is_that_of_the_code(name: str):
     assert f"{text_tower.layers} x {text_tower.width}, {text_tower.vocab_size:,} ids" in cells
     counts = (recipe.batch_size, recipe.steps, recipe.batch_size * recipe.steps)
     assert cells[5:8] == [f"{count:,}" for count in counts]
+
+
+def test_the_settings_named_are_those_of_a_recipe():
+    text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    [table] = re.findall(r"^\| key \| is \|\n((?:\|.*\n)+)", text, re.MULTILINE)
+    keys = {
+        key for row in table.splitlines() for key in re.findall(r"`([^`]+)`", row.split("|")[1])
+    }
+    known = setting_names(to_dict(RECIPES["icons-demo"]()))
+    assert len(keys) > 20
+    assert keys <= set(known)
+    assert {key for key in known if not key.startswith("model.")} - keys == {"name"}
 
 
 def test_every_decision_says_context_decision_and_consequence():
