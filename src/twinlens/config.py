@@ -309,5 +309,16 @@ def read_json(cls: type[ConfigT], path: Path) -> ConfigT:
 
 
 def write_json(config: object, path: Path) -> None:
-    """Write a configuration as JSON, keys in the order of its fields."""
-    path.write_text(json.dumps(to_dict(config), indent=2) + "\n", encoding="utf-8")
+    """Write a configuration as JSON, keys in the order of its fields; all or nothing."""
+    write_whole(json.dumps(to_dict(config), indent=2) + "\n", path)
+
+
+def write_whole(text: str, path: Path) -> None:
+    """Write a text file whole or not at all; what was there stays until then."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise

@@ -24,6 +24,7 @@ from twinlens.train.recipes import recipe_named
 
 BENCH = Path(__file__).parents[2] / "bench"
 NAMES = ("ant", "bee", "cat", "dog", "eel", "fox", "gnu", "hen", "imp", "jay", "koi", "lion")
+NOTE = ("--note", "It rained.")
 PARTS = ("train", "unseen-style", "unseen-concepts", "unseen-both")
 
 
@@ -79,7 +80,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def released(run: Path, corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("released") / "icons"
-    assert f"wrote {out}" in script("release_icons.py", run, corpus, "--out", out)
+    assert f"wrote {out}" in script("release_icons.py", run, corpus, "--out", out, *NOTE)
     return out
 
 
@@ -101,6 +102,8 @@ def test_its_card_tells_what_was_measured(released: Path):
     assert "16 in all, 0 minutes" in card
     assert "12 pictures of\n  12 concepts" in card
     assert "| de |" in card
+    assert "no negatives of each other.\n  It rained.\n" in card
+    assert "--out run \\\n    --set batch_size=8 \\\n    --set steps=2\n" in card
     assert (released / "ATTRIBUTION.md").read_text() == "# Attribution\n"
 
 

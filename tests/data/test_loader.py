@@ -1,6 +1,7 @@
 """The order of the data: a function of seed and step, whoever asks."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -73,21 +74,38 @@ def test_captions_and_concepts_belong_to_their_picture(samples: list[Sample]):
     batch = loader(samples, batch_size=40).batch(0)
     tokenizer, heads = Tokenizer.clip(), set()
     for number, tokens, concept in zip(
-        numbers(batch.pixels), batch.tokens, batch.concepts.tolist(), strict=True
+        numbers(batch.pixels), batch.tokens[0], batch.concepts[0].tolist(), strict=True
     ):
         head, tail = tokenizer.decode(tokens.tolist()).split()
         heads.add(head)
         assert tail == str(number)
         others = [n % 4 == number % 4 for n in numbers(batch.pixels)]
-        assert (batch.concepts == concept).tolist() == others
+        assert (batch.concepts[0] == concept).tolist() == others
     assert heads == {"picture", "number"}
+
+
+def test_several_captions_a_picture(samples: list[Sample]):
+    nameless = [replace(sample, concept=None) for sample in samples]
+    batch = loader(nameless, batch_size=40, captions=3).batch(0)
+    assert batch.tokens.shape == (3, 40, 8)
+    tokenizer = Tokenizer.clip()
+    for tokens, concepts in zip(batch.tokens, batch.concepts, strict=True):
+        texts = [tokenizer.decode(row.tolist()) for row in tokens]
+        assert [text.split()[1] for text in texts] == [str(n) for n in numbers(batch.pixels)]
+        # Nobody said what the pictures depict: equal captions count as the same thing.
+        assert (
+            len(set(texts))
+            == len(set(concepts.tolist()))
+            == len(set(zip(texts, concepts.tolist(), strict=True)))
+        )
+    assert not torch.equal(batch.tokens[0], batch.tokens[1])
 
 
 def test_long_captions_are_cut_and_counted(samples: list[Sample]):
     batch = loader(samples, context_length=3).batch(0)
     assert batch.truncated == 4
-    assert batch.tokens.shape == (4, 3)
-    assert (batch.tokens[:, -1] == Tokenizer.clip().end_id).all()
+    assert batch.tokens.shape == (1, 4, 3)
+    assert (batch.tokens[0, :, -1] == Tokenizer.clip().end_id).all()
     exact = loader(samples, context_length=4).batch(0)  # start, two words, end: it fits
     assert exact.truncated == 0
 
@@ -96,7 +114,7 @@ def test_no_samples_and_no_captions_are_errors(samples: list[Sample], tmp_path: 
     with pytest.raises(DataError, match="got no samples"):
         loader([])
     silent = Sample(key="silent", source=samples[0].source)
-    with pytest.raises(DataError, match="sample 'silent': got no caption"):
+    with pytest.raises(DataError, match=r"0\.png: got no caption"):
         loader([silent]).batch(0)
 
 

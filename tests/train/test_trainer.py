@@ -3,6 +3,7 @@
 import json
 import resource
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,13 @@ from safetensors.torch import load_file, save_file
 
 from tests.train.runs import squares, tiny_recipe
 from twinlens.data.datasets import Dataset
-from twinlens.data.loader import PairLoader
-from twinlens.errors import CheckpointError, ConfigError
+from twinlens.data.loader import Batch, PairLoader
+from twinlens.errors import CheckpointError, ConfigError, DataError
 from twinlens.model.weights import load_model, load_tokenizer
 from twinlens.tokenizer import train_tokenizer
 from twinlens.train.checkpoint import list_checkpoints, load_checkpoint
-from twinlens.train.trainer import Progress, Run, fit
+from twinlens.train.log import Progress
+from twinlens.train.trainer import Run, fit
 
 
 class KilledError(Exception):
@@ -101,7 +103,7 @@ def test_the_model_shipped_is_the_average_that_was_evaluated(dataset: Dataset, t
 
 
 def test_the_scale_never_passes_100(dataset: Dataset, tmp_path: Path):
-    run = Run(tiny_recipe(), "cpu")
+    run = Run(tiny_recipe(), "squares", "cpu")
     run.optimizer.weights["logit_scale"].fill_(9.0)
     run.optimizer.write_back()
     run.train_step(_first_batch(dataset), 0)
@@ -109,7 +111,7 @@ def test_the_scale_never_passes_100(dataset: Dataset, tmp_path: Path):
     assert run.model.logit_scale.exp().item() == pytest.approx(100.0)
 
 
-def _first_batch(dataset: Dataset):
+def _first_batch(dataset: Dataset) -> Batch:
     recipe = tiny_recipe()
     captions = [caption for sample in dataset.samples for caption in sample.captions]
     return PairLoader(
@@ -131,13 +133,42 @@ def test_another_recipe_cannot_resume(dataset: Dataset, tmp_path: Path):
         fit(tiny_recipe(steps=4), dataset, tmp_path, resume=True)
 
 
+def test_other_data_cannot_resume(dataset: Dataset, tmp_path: Path):
+    recipe = tiny_recipe()
+    fit(recipe, dataset, tmp_path / "run")
+    fewer = replace(dataset, samples=dataset.samples[:-1])
+    with pytest.raises(CheckpointError, match=r"was trained on 24 samples of .*, got 23 samples"):
+        fit(recipe, fewer, tmp_path / "run", resume=True)
+
+
+def test_a_run_that_cannot_start_leaves_no_run(dataset: Dataset, tmp_path: Path):
+    text = replace(tiny_recipe().model.text, vocab_size=8000)
+    greedy = tiny_recipe(model=replace(tiny_recipe().model, text=text))
+    with pytest.raises(DataError, match="vocab_size: got 8000, expected at most"):
+        fit(greedy, dataset, tmp_path / "run")
+    silent = replace(dataset, samples=[replace(s, captions=()) for s in dataset.samples])
+    with pytest.raises(DataError, match="got no captions"):
+        fit(tiny_recipe(), silent, tmp_path / "run")
+    clip = tiny_recipe(model=replace(tiny_recipe().model, tokenizer="clip"))
+    with pytest.raises(ConfigError, match="vocab_size: got 520, expected CLIP's 49408"):
+        fit(clip, dataset, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_damaged_recipe_is_one_clear_error(dataset: Dataset, tmp_path: Path):
+    fit(tiny_recipe(steps=2), dataset, tmp_path)
+    (tmp_path / "recipe.json").write_text('{"name": "ti')
+    with pytest.raises(ConfigError, match=r"recipe\.json: cannot be read"):
+        fit(tiny_recipe(steps=2), dataset, tmp_path, resume=True)
+
+
 def test_a_checkpoint_of_another_architecture_is_refused(dataset: Dataset, tmp_path: Path):
-    run = Run(tiny_recipe("vit"), "cpu")
+    run = Run(tiny_recipe("vit"), "squares", "cpu")
     run.train_step(_first_batch(dataset), 0)
     run.save(tmp_path, 1)
     (path,) = list_checkpoints(tmp_path)
     with pytest.raises(CheckpointError, match=r"unexpected image_tower\.class_embedding"):
-        Run(tiny_recipe("resnet"), "cpu").load(path)
+        Run(tiny_recipe("resnet"), "squares", "cpu").load(path)
     tensors = load_file(path)
     save_file(tensors, path)  # without the header
     with pytest.raises(CheckpointError, match="cannot be read as a checkpoint"):
@@ -145,7 +176,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(dataset: Dataset, tmp_p
 
 
 def test_a_full_disk_keeps_the_earlier_checkpoints(dataset: Dataset, tmp_path: Path):
-    run = Run(tiny_recipe(), "cpu")
+    run = Run(tiny_recipe(), "squares", "cpu")
     run.train_step(_first_batch(dataset), 0)
     run.save(tmp_path, 1)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -158,4 +189,4 @@ def test_a_full_disk_keeps_the_earlier_checkpoints(dataset: Dataset, tmp_path: P
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001.safetensors"]
-    assert Run(tiny_recipe(), "cpu").load(tmp_path / "step-00000001.safetensors") == 1
+    assert Run(tiny_recipe(), "squares", "cpu").load(tmp_path / "step-00000001.safetensors") == 1

@@ -14,7 +14,8 @@ import typer
 from twinlens.cli.output import log, print_json
 
 if TYPE_CHECKING:
-    from twinlens.train.trainer import Evaluator, Progress, Reporter
+    from twinlens.train.log import Progress, Reporter
+    from twinlens.train.trainer import Evaluator
 
 
 def train(

@@ -38,14 +38,15 @@ class Batch:
 
     Attributes:
         pixels: uint8, not normalised.
-        tokens: Zero padded, `context_length` wide.
-        concepts: Equal numbers depict the same thing (see `contrastive_loss`).
+        tokens: Zero padded, `context_length` wide; one set of captions after the other.
+        concepts: Equal numbers depict the same thing (see `contrastive_loss`); where the data
+            does not say what a picture depicts, its caption counts.
         truncated: How many captions were longer than the context and cut.
     """
 
     pixels: UInt8[Tensor, "pair 3 size size"]
-    tokens: Int64[Tensor, "pair length"]
-    concepts: Int64[Tensor, " pair"]
+    tokens: Int64[Tensor, "set pair length"]
+    concepts: Int64[Tensor, "set pair"]
     truncated: int
 
 
@@ -66,6 +67,7 @@ class PairLoader:
         context_length: int,
         augmentation: Augmentation,
         seed: int,
+        captions: int = 1,
         background: tuple[int, int, int] = (255, 255, 255),
         threads: int = 2,
     ) -> None:
@@ -78,6 +80,7 @@ class PairLoader:
         self.context_length = context_length
         self.augmentation = augmentation
         self.seed = seed
+        self.captions = captions
         self.background = background
         self.threads = threads
 
@@ -106,42 +109,43 @@ class PairLoader:
     def _read(self, step: int) -> Batch:
         """Decoded and cropped pictures with their captions."""
         pictures: list[NDArray[np.uint8]] = []
-        captions: list[str] = []
-        concepts: list[int] = []
+        captions: list[list[str]] = []
+        concepts: list[list[int]] = []
         for position in range(step * self.batch_size, (step + 1) * self.batch_size):
             epoch, place = divmod(position, len(self.samples))
             sample = self.samples[epoch_order(len(self.samples), self.seed, epoch)[place]]
             rng = np.random.default_rng([self.seed, position])
             pictures.append(self._picture(sample, rng))
-            captions.append(self._caption(sample, rng))
-            concepts.append(_concept_number(sample.concept or captions[-1]))
+            captions.append(self._captions(sample, rng))
+            concepts.append([_concept_number(sample.concept or text) for text in captions[-1]])
         pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
         tokens, truncated = self._tokens(captions)
         return Batch(
             pixels=pixels,
             tokens=tokens,
-            concepts=torch.tensor(concepts),
+            concepts=torch.tensor(concepts).T,
             truncated=truncated,
         )
 
     def _picture(self, sample: Sample, rng: np.random.Generator) -> NDArray[np.uint8]:
-        image = decode_image(sample.image_bytes(), background=self.background, name=sample.key)
+        image = decode_image(sample.image_bytes(), background=self.background, name=sample.where)
         return random_square_crop(image, self.image_size, self.augmentation.crop_side, rng)
 
-    def _caption(self, sample: Sample, rng: np.random.Generator) -> str:
+    def _captions(self, sample: Sample, rng: np.random.Generator) -> list[str]:
         captions = sample.captions
         if not captions:
-            raise DataError(f"sample {sample.key!r}: got no caption, expected at least one")
-        return captions[int(rng.integers(len(captions)))]
+            raise DataError(f"{sample.where}: got no caption, expected at least one")
+        return [captions[i] for i in rng.integers(len(captions), size=self.captions)]
 
-    def _tokens(self, captions: list[str]) -> tuple[Tensor, int]:
-        """Token rows and how many of them were cut."""
+    def _tokens(self, captions: list[list[str]]) -> tuple[Tensor, int]:
+        """Tokens [set, pair, length], and how many captions were cut."""
+        texts = [caption for one_set in zip(*captions, strict=True) for caption in one_set]
         # One place more than the context shows which captions did not fit.
-        wide = self.tokenizer(captions, self.context_length + 1, truncate=True)
+        wide = self.tokenizer(texts, self.context_length + 1, truncate=True)
         cut = wide[:, -1] == self.tokenizer.end_id
         tokens = wide[:, :-1].contiguous()
         tokens[cut, -1] = self.tokenizer.end_id
-        return tokens, int(cut.sum())
+        return tokens.view(self.captions, len(captions), -1), int(cut.sum())
 
 
 @lru_cache(maxsize=4)

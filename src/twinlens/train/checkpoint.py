@@ -1,16 +1,14 @@
 """Checkpoints of a run: one safetensors file each, whole or not there at all.
 
 A run's directory holds `checkpoints/step-00000500.safetensors` and so on. The file carries every
-tensor that the run needs to go on; its header says the step and the recipe. The order of the
+tensor that the run needs to go on; its header says the step and the data. The order of the
 data needs no state: it is a function of seed and step.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -22,9 +20,7 @@ KEEP = 2
 """Checkpoints kept: should the newest be damaged by what ended the run, one is left."""
 
 
-def save_checkpoint(
-    directory: Path, step: int, tensors: Mapping[str, Tensor], recipe: Mapping[str, Any]
-) -> None:
+def save_checkpoint(directory: Path, step: int, tensors: Mapping[str, Tensor], data: str) -> None:
     """Write the checkpoint of `step`, then remove all but the newest `KEEP`.
 
     Raises:
@@ -34,7 +30,7 @@ def save_checkpoint(
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CheckpointError(f"{directory}: cannot hold checkpoints: {error}") from error
-    header = {"step": str(step), "recipe": json.dumps(recipe)}
+    header = {"step": str(step), "data": data}
     write_tensors(tensors, directory / f"step-{step:08d}.safetensors", header)
     for old in list_checkpoints(directory)[:-KEEP]:
         old.unlink()
@@ -45,8 +41,8 @@ def list_checkpoints(directory: Path) -> list[Path]:
     return sorted(directory.glob("step-*.safetensors"))
 
 
-def load_checkpoint(path: Path) -> tuple[int, dict[str, Tensor], dict[str, Any]]:
-    """The step, the tensors and the recipe of a checkpoint.
+def load_checkpoint(path: Path) -> tuple[int, dict[str, Tensor], str]:
+    """The step, the tensors and the description of the data of a checkpoint.
 
     Raises:
         CheckpointError: It is damaged, or no checkpoint of a run.
@@ -55,6 +51,6 @@ def load_checkpoint(path: Path) -> tuple[int, dict[str, Tensor], dict[str, Any]]
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return int(header["step"]), tensors, json.loads(header["recipe"])
+        return int(header["step"]), tensors, header["data"]
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read as a checkpoint: {error!r}") from error

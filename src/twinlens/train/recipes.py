@@ -24,6 +24,7 @@ class Recipe:
         batch_size: Pairs a step.
         steps: Optimiser steps in all.
         seed: Decides weights, order, crops and captions.
+        captions: Captions drawn for a picture in a step, each contrasted with the whole batch.
         precision: "bf16" computes in bf16 with float32 master weights; "auto" chooses it where
             the hardware multiplies bf16 natively, else "fp32". The loss is always in float32.
         optim: Optimiser and schedule.
@@ -38,6 +39,7 @@ class Recipe:
     batch_size: int
     steps: int
     seed: int = 0
+    captions: int = 1
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     optim: OptimConfig = field(default_factory=OptimConfig)
     augment: Augmentation = field(default_factory=Augmentation)
@@ -46,9 +48,18 @@ class Recipe:
     log_every: int = 10
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "steps", "checkpoint_every", "eval_every", "log_every"):
+        for name in (
+            "batch_size",
+            "steps",
+            "captions",
+            "checkpoint_every",
+            "eval_every",
+            "log_every",
+        ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: got {getattr(self, name)}, expected at least 1")
+        if self.model.logit_bias:
+            raise ConfigError("model.logit_bias: got True, expected False: this loss has no bias")
 
 
 DRAWINGS = Augmentation(

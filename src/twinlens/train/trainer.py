@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,37 +12,23 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from twinlens.config import Provenance, to_dict, write_json
+from twinlens.config import Provenance, read_json, write_json
 from twinlens.data.datasets import Dataset
 from twinlens.data.loader import PairLoader
-from twinlens.errors import CheckpointError, ConfigError
+from twinlens.errors import CheckpointError, ConfigError, DataError
 from twinlens.model.clip import CLIP, MAX_LOGIT_SCALE
 from twinlens.model.precision import has_fast_bf16, pick_device, place
-from twinlens.model.weights import check_tensors, save_model
+from twinlens.model.weights import TOKENIZER_FILE, check_tensors, save_model
 from twinlens.tokenizer import Tokenizer, train_tokenizer
 from twinlens.train.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
-from twinlens.train.optim import MasterAdamW, MovingAverage, learning_rate
+from twinlens.train.log import Log, Reporter
+from twinlens.train.optim import MasterAdamW, MovingAverage
 from twinlens.train.recipes import Recipe
 from twinlens.train.task import pair_loss
 
+RECIPE_FILE = "recipe.json"
+
 Evaluator = Callable[[CLIP, Tokenizer], Mapping[str, float]]
-Reporter = Callable[["Progress"], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """One line of a run's log, as it is written and as the command line shows it."""
-
-    step: int
-    steps: int
-    samples_seen: int
-    loss: float
-    lr: float
-    scale: float
-    pairs_per_second: float
-    seconds_left: float
-    truncated_captions: int
-    metrics: dict[str, float] | None = None
 
 
 def fit(
@@ -77,24 +61,16 @@ def fit(
 
     Raises:
         CheckpointError: `out` holds another run, or cannot be written.
+        ConfigError: `out` holds a run of another recipe.
         DataError: The data set is empty or a sample in it cannot be used.
     """
     _check_out(out, recipe, resume)
     tokenizer = _vocabulary(recipe, dataset, out)
-    run = Run(recipe, device)
+    loader = _loader(recipe, dataset, tokenizer)
+    run = Run(recipe, describe(dataset), device)
     checkpoints = list_checkpoints(out / "checkpoints") if resume else []
     first = run.load(checkpoints[-1]) if checkpoints else 0
-    config = recipe.model
-    loader = PairLoader(
-        dataset.samples,
-        tokenizer,
-        batch_size=recipe.batch_size,
-        image_size=config.vision.image_size,
-        context_length=config.text.context_length,
-        augmentation=recipe.augment,
-        seed=recipe.seed,
-        background=config.preprocess.background,
-    )
+    _begin(out, recipe, tokenizer)
     log = Log(out / "log.jsonl", recipe, first, report)
     for step, batch in enumerate(loader.batches(first, recipe.steps), start=first):
         loss = run.train_step(batch, step)
@@ -103,7 +79,7 @@ def fit(
         if _is_due(done, recipe.eval_every, recipe) and evaluate is not None:
             log.metrics = dict(evaluate(run.shipped_model(), tokenizer))
         if _is_due(done, recipe.log_every, recipe) or log.metrics is not None:
-            log.write(done, run)
+            log.write(done, scale=run.scale)
         if _is_due(done, recipe.checkpoint_every, recipe):
             run.save(out / "checkpoints", done)
     model = run.shipped_model(_provenance(recipe, dataset))
@@ -118,8 +94,9 @@ def _is_due(done: int, every: int, recipe: Recipe) -> bool:
 class Run:
     """The model, its optimiser and its moving average: what a checkpoint holds."""
 
-    def __init__(self, recipe: Recipe, device: str) -> None:
+    def __init__(self, recipe: Recipe, data: str, device: str = "auto") -> None:
         self.recipe = recipe
+        self.data = data
         self.device = pick_device(device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
@@ -135,6 +112,11 @@ class Run:
         return self.optimizer.weights | {
             name: value for name, value in self.model.named_buffers() if value.is_floating_point()
         }
+
+    @property
+    def scale(self) -> float:
+        """The inverse temperature."""
+        return float(self.optimizer.weights["logit_scale"].exp())
 
     def train_step(self, batch: Any, step: int) -> Tensor:
         """One update; returns the loss, still on the device."""
@@ -158,7 +140,7 @@ class Run:
 
     def save(self, directory: Path, step: int) -> None:
         """Write a checkpoint."""
-        save_checkpoint(directory, step, self._state(), to_dict(self.recipe))
+        save_checkpoint(directory, step, self._state(), self.data)
 
     def _state(self) -> dict[str, Tensor]:
         state = self.optimizer.state_tensors()
@@ -168,7 +150,9 @@ class Run:
     @torch.no_grad()
     def load(self, path: Path) -> int:
         """Go on from a checkpoint; returns the step after it."""
-        step, tensors, _ = load_checkpoint(path)
+        step, tensors, data = load_checkpoint(path)
+        if data != self.data:
+            raise CheckpointError(f"{path}: was trained on {data}, got {self.data}")
         expected = self.optimizer.weights
         got = {n.removeprefix("master/"): t for n, t in tensors.items() if n.startswith("master/")}
         check_tensors(got, expected, path)
@@ -180,89 +164,64 @@ class Run:
         return step
 
 
-class Log:
-    """`log.jsonl`, one line at a time, and the averages that go into it."""
-
-    def __init__(self, path: Path, recipe: Recipe, first: int, report: Reporter | None) -> None:
-        self.path = path
-        self.recipe = recipe
-        self.report = report
-        self.metrics: dict[str, float] | None = None
-        self.truncated = 0
-        self._losses: list[Tensor] = []
-        self._start = (first, time.perf_counter())
-        self._last = self._start
-        _keep_lines_until(path, first)
-
-    def count(self, loss: Tensor, truncated: int) -> None:
-        """Take in one step; the loss is only read when a line is written."""
-        self._losses.append(loss)
-        self.truncated += truncated
-
-    def write(self, done: int, run: Run) -> None:
-        """Append a line for the steps since the last."""
-        loss = float(torch.stack(self._losses).mean())
-        now, recipe = time.perf_counter(), self.recipe
-        pace = (now - self._start[1]) / max(1, done - self._start[0])
-        progress = Progress(
-            step=done,
-            steps=recipe.steps,
-            samples_seen=done * recipe.batch_size,
-            loss=loss,
-            lr=learning_rate(done - 1, recipe.steps, recipe.optim),
-            scale=float(run.optimizer.weights["logit_scale"].exp()),
-            pairs_per_second=(done - self._last[0]) * recipe.batch_size / (now - self._last[1]),
-            seconds_left=pace * (recipe.steps - done),
-            truncated_captions=self.truncated,
-            metrics=self.metrics,
-        )
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(to_dict(progress)) + "\n")
-        if self.report is not None:
-            self.report(progress)
-        self._losses, self.metrics, self._last = [], None, (done, now)
-
-
-def _keep_lines_until(path: Path, step: int) -> None:
-    """Drop what a killed run logged after its last checkpoint: it will be logged again."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    kept: list[str] = []
-    for line in lines:
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line)
-        except ValueError:
-            continue  # the line that was being written when the run was killed
-    path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-
-
 def _check_out(out: Path, recipe: Recipe, resume: bool) -> None:
-    """Make `out`, or make sure that what it holds is this very run."""
-    saved = out / "recipe.json"
-    if saved.exists():
-        if not resume:
-            raise CheckpointError(
-                f"{out}: already holds a run, expected a new directory or --resume"
-            )
-        if json.loads(saved.read_text(encoding="utf-8")) != to_dict(recipe):
-            raise ConfigError(f"{saved}: is of another recipe or other settings than this run's")
+    """Make sure that `out` holds no other run than this."""
+    saved = out / RECIPE_FILE
+    if not saved.exists():
         return
+    if not resume:
+        raise CheckpointError(f"{out}: already holds a run, expected a new directory or --resume")
+    if read_json(Recipe, saved) != recipe:
+        raise ConfigError(f"{saved}: is of another recipe or other settings than this run's")
+
+
+def _begin(out: Path, recipe: Recipe, tokenizer: Tokenizer) -> None:
+    """Make the run's directory: the recipe comes last, it says that a run is there."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        write_json(recipe, saved)
+        if recipe.model.tokenizer != "clip":
+            tokenizer.save(out / TOKENIZER_FILE)
+        write_json(recipe, out / RECIPE_FILE)
     except OSError as error:
         raise CheckpointError(f"{out}: cannot hold a run: {error}") from error
 
 
 def _vocabulary(recipe: Recipe, dataset: Dataset, out: Path) -> Tokenizer:
     """CLIP's vocabulary, or one learned from the captions, once a run."""
+    size = recipe.model.text.vocab_size
     if recipe.model.tokenizer == "clip":
-        return Tokenizer.clip()
-    path = out / "tokenizer.json"
-    if not path.exists():
-        captions = (caption for sample in dataset.samples for caption in sample.captions)
-        train_tokenizer(captions, recipe.model.text.vocab_size).save(path)
-    return Tokenizer.from_file(path)
+        tokenizer = Tokenizer.clip()
+        if tokenizer.vocab_size != size:
+            raise ConfigError(
+                f"model.text.vocab_size: got {size}, expected CLIP's {tokenizer.vocab_size}"
+            )
+        return tokenizer
+    if (out / RECIPE_FILE).exists():
+        return Tokenizer.from_file(out / TOKENIZER_FILE)
+    captions = [caption for sample in dataset.samples for caption in sample.captions]
+    if not captions:
+        raise DataError(f"{dataset.name}: got no captions, expected a text for each picture")
+    return train_tokenizer(captions, size)
+
+
+def _loader(recipe: Recipe, dataset: Dataset, tokenizer: Tokenizer) -> PairLoader:
+    config = recipe.model
+    return PairLoader(
+        dataset.samples,
+        tokenizer,
+        batch_size=recipe.batch_size,
+        image_size=config.vision.image_size,
+        context_length=config.text.context_length,
+        augmentation=recipe.augment,
+        seed=recipe.seed,
+        captions=recipe.captions,
+        background=config.preprocess.background,
+    )
+
+
+def describe(dataset: Dataset) -> str:
+    """What a checkpoint says of its data, so that a resumed run notices other data."""
+    return f"{len(dataset.samples)} samples of {dataset.name}"
 
 
 def _provenance(recipe: Recipe, dataset: Dataset) -> Provenance:

@@ -1,0 +1,99 @@
+"""Configurations: there and back, and every mistake named."""
+
+from pathlib import Path
+
+import pytest
+
+from twinlens.config import (
+    CLIPConfig,
+    PreprocessConfig,
+    ResNetConfig,
+    TextConfig,
+    ViTConfig,
+    from_dict,
+    override,
+    read_json,
+    to_dict,
+    write_json,
+)
+from twinlens.errors import ConfigError, UnknownNameError
+from twinlens.model import presets
+
+PRESETS = ["rn50", "vit_b_32", "vit_l_14_336", "icons_demo", "icons_small"]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_there_and_back(name: str, tmp_path: Path):
+    config = getattr(presets, name)()
+    write_json(config, tmp_path / "config.json")
+    assert read_json(CLIPConfig, tmp_path / "config.json") == config
+
+
+def test_settings_reach_any_depth():
+    config = override(
+        presets.vit_b_32(), ["text.layers=3", "activation=gelu", "preprocess.background=[0, 1, 2]"]
+    )
+    assert (config.text.layers, config.activation) == (3, "gelu")
+    assert config.preprocess.background == (0, 1, 2)
+    assert config.vision == presets.vit_b_32().vision
+
+
+@pytest.mark.parametrize(
+    ("setting", "error", "message"),
+    [
+        ("text.layer=3", UnknownNameError, "unknown setting 'text.layer': did you mean"),
+        ("txt.layers=3", UnknownNameError, "did you mean 'text.layers'"),
+        ("embed_dim.x=3", UnknownNameError, "unknown setting 'embed_dim.x'"),
+        ("embed_dim", ConfigError, "--set: got 'embed_dim', expected KEY=VALUE"),
+        ("embed_dim=wide", ConfigError, "embed_dim: got 'wide', expected a value of type int"),
+        ("embed_dim=true", ConfigError, "embed_dim: got True, expected a value of type int"),
+        ("embed_dim=0", ConfigError, "embed_dim: got 0, expected a positive number"),
+        ("logit_bias=1", ConfigError, "logit_bias: got 1, expected a value of type bool"),
+        ("activation=relu", ConfigError, "activation: got 'relu', expected one of"),
+        ("vision.kind=vision", UnknownNameError, "unknown kind in CLIPConfig.vision"),
+        ("vision.patch_size=33", ConfigError, "patch_size: got 33, expected a divisor"),
+        ("preprocess.std=[1, 2]", ConfigError, "expected a list of 3 values"),
+        ("preprocess.image_size=64", ConfigError, "expected vision.image_size=224"),
+        ("text=5", ConfigError, "CLIPConfig.text: got 5, expected a table"),
+        ('templates=["no slot"]', ConfigError, "each with {}"),
+    ],
+)
+def test_mistakes_say_what_got_and_expected(setting: str, error: type[Exception], message: str):
+    with pytest.raises(error) as raised:
+        override(presets.vit_b_32(), [setting])
+    assert message in str(raised.value)
+
+
+def test_missing_and_unknown_keys_are_named():
+    data = to_dict(presets.vit_b_32())
+    del data["text"]
+    with pytest.raises(ConfigError, match=r"missing keys: got \['text'\]"):
+        from_dict(CLIPConfig, data)
+    with pytest.raises(UnknownNameError, match="'textt': did you mean 'text'"):
+        from_dict(CLIPConfig, data | {"textt": {}})
+
+
+def test_files_that_are_no_configuration(tmp_path: Path):
+    path = tmp_path / "config.json"
+    with pytest.raises(ConfigError, match=r"config\.json: cannot be read"):
+        read_json(CLIPConfig, path)
+    path.write_text("[1]")
+    with pytest.raises(ConfigError, match="got 'list', expected a JSON object"):
+        read_json(CLIPConfig, path)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ViTConfig(image_size=32, patch_size=16, width=30, layers=1, heads=4),
+        lambda: ResNetConfig(image_size=50, width=8, layers=(1, 1, 1, 1), heads=4),
+        lambda: ResNetConfig(image_size=64, width=8, layers=(1, 0, 1, 1), heads=4),
+        lambda: ResNetConfig(image_size=64, width=8, layers=(1, 1, 1, 1), heads=3),
+        lambda: TextConfig(width=8, layers=1, heads=3),
+        lambda: PreprocessConfig(image_size=8, std=(1.0, 0.0, 1.0)),
+        lambda: PreprocessConfig(image_size=8, background=(0, 0, 256)),
+    ],
+)
+def test_impossible_sizes_are_refused(make):
+    with pytest.raises(ConfigError, match="expected"):
+        make()
