@@ -1,11 +1,12 @@
 """Make the embedded model `icons` of a training run: weights, measures, model card.
 
-Run: python bench/release_icons.py RUN CORPUS [--out DIR]
+Run: python bench/release_icons.py RUN CORPUS [--out DIR] [--note TEXT]
 
 RUN is what `twinlens train --out RUN` wrote, CORPUS what `twinlens data icons --out CORPUS` built.
 DIR (by default the package's own) gets the weights as float16, the vocabulary, config.json with
 where it all came from, metrics.json, ATTRIBUTION.md of the corpus, and README.md, the card, with
-the figures of `bench/icons.py` measured on these very files.
+the figures of `bench/icons.py` measured on these very files. TEXT tells in the card what was
+particular about the run.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ import torch
 from icons import Figure, languages, measure, pick, show
 
 import twinlens
-from twinlens.config import Provenance, read_json
+from twinlens.config import Provenance, read_json, setting_names, to_dict
 from twinlens.errors import CheckpointError, TwinlensError
 from twinlens.model.clip import CLIP
 from twinlens.model.weights import load_model, load_tokenizer, save_model
@@ -66,7 +68,8 @@ guessing among all the names.
 {table}
 
 - **A style never seen**: twemoji's base emoji, one picture a concept, among the names of all of
-  them, asked as {templates}. Their concepts were trained on, in other styles.
+  them, asked as {templates}.
+  Their concepts were trained on, in other styles.
 - **Concepts never seen**: drawings in styles of the training, up to four a concept, among names
   drawn with seed 0. A concept's pictures are alike, so the interval is somewhat too narrow.
 - **Both**: twemoji's emoji of concepts never seen; few, so the interval is wide.
@@ -83,11 +86,11 @@ A style never seen, with class names in other languages, bare:
 
 ## How it was made
 
-- **Architecture**: {architecture}. CLIP's contrastive loss, a vocabulary of {vocabulary:,}
-  learned from the captions.
+- **Architecture**: {architecture}.
+  CLIP's contrastive loss; a vocabulary of {vocabulary:,} learned from the captions.
 - **Recipe**: `{recipe}`, from random weights: {steps:,} steps of {batch:,} pairs,
   {samples:,} in all, {minutes:.0f} minutes on 2 processor cores. Pictures of equal concept in a
-  batch are no negatives of each other.
+  batch are no negatives of each other.{note}
 - **Data**: the open icon corpus, fingerprint `{fingerprint}`: {pictures:,} pictures of
   {concepts:,} concepts. Colour emoji of eight sets were counted three times an epoch.
 - **Held out**, by concept and by style, never by picture: {held_out}.
@@ -102,8 +105,9 @@ A style never seen, with class names in other languages, bare:
   its answers mean nothing, and they look as certain as any.
 - It always chooses among the labels given; where none fits it still does. Probabilities are
   relative to those labels and are not calibrated.
-- It knows the words of some 20,000 names, not sentences: order, number and negation are lost on
-  it. Texts longer than {words} tokens are refused.
+- It knows names, and few others than those of the corpus; it does not know sentences: order,
+  number and negation are lost on it. Texts of more than {words} tokens (pieces of words) are
+  refused.
 - Other languages were learned from emoji alone: icons that are no emoji have English names only.
 - It sees as the makers of emoji draw: their choices of what exists, of food, dress, places and
   symbols, of gender and skin. Persons are mostly the yellow default; skin tones and flags were
@@ -115,7 +119,7 @@ A style never seen, with class names in other languages, bare:
 pip install 'twinlens[data]'
 twinlens data icons --out corpus
 python bench/emoji_share.py corpus emoji
-twinlens train --recipe {recipe} --data "corpus/train::emoji::emoji" --out run
+twinlens train --recipe {recipe} --data "corpus/train::emoji::emoji" --out run{settings}
 python bench/release_icons.py run corpus
 python bench/icons.py icons corpus
 ```
@@ -185,6 +189,20 @@ def training_minutes(run: Path) -> float:
     return seconds / 60
 
 
+def settings(recipe: Recipe) -> list[str]:
+    """In what the run differs from the recipe of its name, for `--set`; the model is the same."""
+    usual, own = to_dict(recipe_named(recipe.name)), to_dict(recipe)
+    return [
+        f"{name}={json.dumps(_at(own, name))}"
+        for name in setting_names(own)
+        if not name.startswith("model.") and _at(own, name) != _at(usual, name)
+    ]
+
+
+def _at(data: Any, name: str) -> Any:
+    return reduce(lambda table, key: table[key], name.split("."), data)
+
+
 def main_rows(figures: Sequence[Figure]) -> str:
     """The card's first table, without its head."""
     rows: list[str] = []
@@ -209,7 +227,13 @@ def language_rows(figures: Sequence[Figure]) -> str:
 
 
 def card(
-    model: CLIP, run: Path, out: Path, manifest: Mapping[str, Any], figures: Sequence[Figure]
+    model: CLIP,
+    run: Path,
+    out: Path,
+    manifest: Mapping[str, Any],
+    figures: Sequence[Figure],
+    *,
+    note: str,
 ) -> str:
     """The model card."""
     config, recipe = model.config, read_json(Recipe, run / "recipe.json")
@@ -242,11 +266,13 @@ def card(
             for name, part in parts.items()
         ),
         words=text.context_length - 2,
+        settings="".join(f" \\\n    --set {one}" for one in settings(recipe)),
+        note=f"\n  {note}" if note else "",
         licence=LICENCE,
     )
 
 
-def release(run: Path, corpus: Path, out: Path) -> None:
+def release(run: Path, corpus: Path, out: Path, note: str = "") -> None:
     """Everything, in order: the card is written of what was measured on the files saved."""
     manifest = json.loads((corpus / "manifest.json").read_text(encoding="utf-8"))
     model = save(run, corpus, out, manifest)
@@ -254,7 +280,8 @@ def release(run: Path, corpus: Path, out: Path) -> None:
     show(figures)
     found = json.dumps(metrics(figures), indent=2)
     (out / "metrics.json").write_text(found + "\n", encoding="utf-8")
-    (out / "README.md").write_text(card(model, run, out, manifest, figures), encoding="utf-8")
+    text = card(model, run, out, manifest, figures, note=note)
+    (out / "README.md").write_text(text, encoding="utf-8")
 
 
 def main() -> None:
@@ -264,9 +291,10 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--out", type=Path, default=EMBEDDED)
+    parser.add_argument("--note", default="", help="a sentence for the card")
     options = parser.parse_args()
     try:
-        release(options.run, options.corpus, options.out)
+        release(options.run, options.corpus, options.out, options.note)
     except (TwinlensError, OSError) as error:
         sys.exit(f"error: {error}")
     print(f"wrote {options.out}")
