@@ -84,10 +84,11 @@ def test_interrupted_is_130(run, monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize("words", [["modles"], ["classify"], ["eval", "icons"], ["models", "--x"]])
-def test_wrong_usage_is_status_2(run, words: list[str]):
+def test_wrong_usage_is_one_line_and_status_2(run, words: list[str]):
     ending = run(*words)
     assert (ending.status, ending.out) == (2, "")
-    assert "Usage" in ending.err
+    assert ending.err.startswith("error: ")
+    assert ending.err.count("\n") == 1
 
 
 def test_no_verb_shows_help(run):

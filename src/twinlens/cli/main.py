@@ -12,7 +12,7 @@ import typer
 
 import twinlens
 from twinlens.cli import classify, data, eval, models, train  # noqa: A004  named as the verb
-from twinlens.cli.output import report_error
+from twinlens.cli.output import INTERRUPTED, report_error
 
 TRACEBACK = "--traceback"
 
@@ -52,6 +52,10 @@ def main() -> None:
     given = sys.argv[1:]
     try:
         # Taken out here so that it may stand behind a verb too, where one thinks of it.
-        app([word for word in given if word != TRACEBACK], prog_name="twinlens")
+        words = [word for word in given if word != TRACEBACK]
+        status = app(words, prog_name="twinlens", standalone_mode=False)
+    except typer.Abort:
+        status = INTERRUPTED
     except Exception as error:
-        sys.exit(report_error(error, with_traceback=TRACEBACK in given))
+        status = report_error(error, with_traceback=TRACEBACK in given)
+    sys.exit(status or 0)

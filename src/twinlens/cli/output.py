@@ -13,8 +13,9 @@ import typer
 
 from twinlens.errors import DataError, TwinlensError
 
-USER_MISTAKE = 2
 BUG = 1
+USER_MISTAKE = 2
+INTERRUPTED = 130
 
 
 def print_json(answer: object) -> None:
@@ -71,6 +72,12 @@ def report_error(error: Exception, *, with_traceback: bool) -> int:
     """Print what went wrong as one line; returns the exit status."""
     if with_traceback:
         traceback.print_exception(error)
+    usage = getattr(error, "format_message", None)  # an option or argument that Typer refused
+    if usage is not None:
+        message = usage()
+        if message:
+            log(f"error: {message.rstrip('.')}; see --help")
+        return USER_MISTAKE
     if isinstance(error, TwinlensError | OSError):
         log(f"error: {_one_line(error)}")
         return USER_MISTAKE
