@@ -74,6 +74,7 @@ def icons_demo() -> Recipe:
         model=presets.icons_demo(),
         batch_size=256,
         steps=500,
+        captions=3,
         optim=OptimConfig(lr=2e-3, warmup_steps=50, weight_decay=0.1, ema_decay=0.98),
         augment=DRAWINGS,
         checkpoint_every=100,
@@ -88,6 +89,7 @@ def icons_tiny() -> Recipe:
         model=presets.icons_tiny(),
         batch_size=512,
         steps=1500,
+        captions=3,
         optim=OptimConfig(lr=2e-3, warmup_steps=150, weight_decay=0.1, ema_decay=0.995),
         augment=DRAWINGS,
         checkpoint_every=100,
@@ -101,6 +103,7 @@ def icons_small() -> Recipe:
         model=presets.icons_small(),
         batch_size=512,
         steps=1800,
+        captions=3,
         optim=OptimConfig(
             lr=2e-3, warmup_steps=100, weight_decay=0.1, clip_norm=1.0, ema_decay=0.995
         ),
