@@ -22,7 +22,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strange_texts import strange_text
+from tests.strange_texts import strange_text
 from twinlens.errors import CheckpointError, ConfigError, DataError
 from twinlens.tokenizer import Tokenizer, clean, tokenize, train_tokenizer
 
