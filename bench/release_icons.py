@@ -115,6 +115,8 @@ A style never seen, with class names in other languages, bare:
 
 ## Again
 
+A run of this recipe, in one go:
+
 ```console
 pip install 'twinlens[data]'
 twinlens data icons --out corpus

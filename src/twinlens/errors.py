@@ -6,6 +6,7 @@
     ├── UnknownNameError    a model, preset, recipe or field has no such name
     ├── DataError           a picture, text, table or shard cannot be used
     ├── CheckpointError     weights or a training state cannot be read or written
+    ├── DivergedError       training went to infinity and was stopped
     └── MissingExtraError   an optional dependency is not installed
 
 Messages are one line: what, got, expected. The command line prints them and exits with 2.
@@ -54,6 +55,10 @@ class DataError(TwinlensError):
 
 class CheckpointError(TwinlensError):
     """Weights or a training state cannot be read or written."""
+
+
+class DivergedError(TwinlensError):
+    """Training went to infinity and was stopped before it was saved."""
 
 
 class MissingExtraError(TwinlensError):

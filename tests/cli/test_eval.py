@@ -68,7 +68,7 @@ def test_unreadable_and_ignored_files_are_said(run, words: list[object], tmp_pat
         ({1: "icon"}, "did you mean 'icons'"),
         ({6: ["--language", "de"]}, "language: got 'de'"),
         ({6: ["--template", "x"]}, "template: got 'x'"),
-        ({6: ["--out", "/dev/full"]}, "No space left on device"),
+        ({6: ["--out", "page.html"]}, "--out: got page.html"),
     ],
 )
 def test_mistakes_are_one_line(run, words: list[object], changes: dict[int, object], message: str):

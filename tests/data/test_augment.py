@@ -66,7 +66,8 @@ def test_a_crop_is_a_square_from_inside():
 
 
 @pytest.mark.parametrize(
-    "settings", [{"crop_side": 0.0}, {"crop_side": 1.1}, {"rotate": -1.0}, {"grey": -0.1}]
+    "settings",
+    [{"crop_side": 0.0}, {"crop_side": 1.1}, {"rotate": -1.0}, {"grey": -0.1}, {"grey": 7.0}],
 )
 def test_impossible_settings_are_refused(settings: dict[str, float]):
     with pytest.raises(ConfigError, match=f"{next(iter(settings))}: got"):

@@ -92,7 +92,17 @@ def test_the_average_follows_and_forgets_its_start():
     assert slow.tensors["w"].item() == pytest.approx(0.9)
 
 
-@pytest.mark.parametrize("settings", [{"lr": 0.0}, {"ema_decay": 1.0}, {"warmup_steps": -1}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"lr": 0.0},
+        {"lr": float("nan")},
+        {"ema_decay": 1.0},
+        {"warmup_steps": -1},
+        {"betas": (0.9, 1.0)},
+        {"final_lr": 2.0},
+    ],
+)
 def test_impossible_settings_are_refused(settings: dict[str, float]):
     with pytest.raises(ConfigError, match=f"optim.{next(iter(settings))}: got"):
         OptimConfig(**settings)  # pyright: ignore[reportArgumentType]

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from tests.train.runs import squares, tiny_recipe
 from twinlens.data.datasets import Dataset
 from twinlens.data.loader import Batch, PairLoader
-from twinlens.errors import CheckpointError, ConfigError, DataError
+from twinlens.errors import CheckpointError, ConfigError, DataError, DivergedError
 from twinlens.model.weights import load_model, load_tokenizer
 from twinlens.tokenizer import train_tokenizer
 from twinlens.train.checkpoint import list_checkpoints, load_checkpoint
@@ -74,6 +74,35 @@ def test_a_half_written_checkpoint_does_not_count(dataset: Dataset, tmp_path: Pa
     assert [path.stem for path in checkpoints] == ["step-00000008", "step-00000012"]
     (tmp_path / "checkpoints" / "step-00000016.safetensors.partial").write_bytes(b"half")
     assert list_checkpoints(tmp_path / "checkpoints") == checkpoints
+
+
+def test_a_damaged_newest_checkpoint_says_which_one_is_left(dataset: Dataset, tmp_path: Path):
+    fit(tiny_recipe(), dataset, tmp_path)
+    whole = weights(tmp_path)
+    newest = list_checkpoints(tmp_path / "checkpoints")[-1]
+    newest.write_bytes(newest.read_bytes()[:500])
+    with pytest.raises(CheckpointError, match=r"remove it to go on from step-00000008"):
+        fit(tiny_recipe(), dataset, tmp_path, resume=True)
+    newest.unlink()
+    fit(tiny_recipe(), dataset, tmp_path, resume=True)
+    assert weights(tmp_path) == whole
+
+
+def test_a_diverging_run_stops_before_it_saves(dataset: Dataset, tmp_path: Path):
+    optim = replace(tiny_recipe().optim, lr=1e30, clip_norm=0.0)
+    with pytest.raises(DivergedError, match="the loss is nan at step"):
+        fit(tiny_recipe(optim=optim, precision="fp32"), dataset, tmp_path)
+    assert not (tmp_path / "model").exists()
+    for path in list_checkpoints(tmp_path / "checkpoints"):
+        assert all(tensor.isfinite().all() for tensor in load_checkpoint(path)[1].values())
+
+
+def test_checkpoints_without_their_recipe_are_left_alone(dataset: Dataset, tmp_path: Path):
+    fit(tiny_recipe(), dataset, tmp_path)
+    (tmp_path / "recipe.json").unlink()
+    with pytest.raises(CheckpointError, match=r"got checkpoints without recipe\.json"):
+        fit(tiny_recipe(), dataset, tmp_path)
+    assert len(list_checkpoints(tmp_path / "checkpoints")) == 2
 
 
 def test_it_learns_the_colours(dataset: Dataset, tmp_path: Path):

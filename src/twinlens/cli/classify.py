@@ -95,7 +95,7 @@ def read_labels(labels: str | None, file: Path | None) -> list[str]:
         found = (labels or "").split(",")
     else:
         try:
-            found = file.read_text(encoding="utf-8").splitlines()
+            found = file.read_text(encoding="utf-8-sig").splitlines()
         except UnicodeDecodeError as error:
             raise DataError(f"{file}: got no UTF-8 text, expected labels, one to a line") from error
     return [label for label in found if label.strip()]

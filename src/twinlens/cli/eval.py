@@ -48,8 +48,11 @@ def eval_(
     """Measure a model: accuracy with its 95% interval, chance, and every class."""
     from twinlens.data.datasets import open_dataset
     from twinlens.embedder import load
+    from twinlens.errors import ConfigError
     from twinlens.eval import zero_shot
 
+    if out is not None and out.suffix == ".html":
+        raise ConfigError(f"--out: got {out}, expected a name for the JSON; the page stands beside")
     del task  # one so far; the option is here so that scripts name what they mean
     dataset = open_dataset(data)
     lens = load(model, device=device)
@@ -58,12 +61,12 @@ def eval_(
     provenance = lens.config.provenance
     answer = result.to_dict(model=model, pretrained=provenance.recipe or provenance.source)
     _log_oddities(dataset, result)
-    if out is not None:
-        _write(out, answer, result, model)
     if as_json:
         print_json(answer)
     else:
         _print(result, model)
+    if out is not None:  # last: should it fail, the answer is printed already
+        _write(out, answer, result, model)
 
 
 def _log_oddities(dataset: Dataset, result: ZeroShotResult) -> None:

@@ -48,9 +48,12 @@ class Augmentation:
     def __post_init__(self) -> None:
         if not 0 < self.crop_side <= 1:
             raise ConfigError(f"crop_side: got {self.crop_side}, expected a share in (0, 1]")
-        for name in ("rotate", "stretch", "colour", "brightness", "grey", "invert"):
-            if getattr(self, name) < 0:
+        for name in ("rotate", "stretch", "colour", "brightness"):
+            if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"{name}: got {getattr(self, name)}, expected 0 or more")
+        for name in ("grey", "invert"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name}: got {getattr(self, name)}, expected within [0, 1]")
 
 
 def random_square_crop(

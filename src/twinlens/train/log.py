@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from twinlens.config import to_dict, write_whole
+from twinlens.errors import CheckpointError, DivergedError
 from twinlens.train.optim import learning_rate
 from twinlens.train.recipes import Recipe
 
@@ -56,6 +58,11 @@ class Log:
     def write(self, done: int, scale: float) -> None:
         """Append a line for the steps since the last."""
         loss = float(torch.stack(self._losses).mean())
+        if not math.isfinite(loss):
+            raise DivergedError(
+                f"{self.path.parent}: the loss is {loss} at step {done}, expected a number: "
+                "a lower optim.lr or optim.clip_norm=1 may hold it"
+            )
         now, recipe = time.perf_counter(), self.recipe
         pace = (now - self._start[1]) / max(1, done - self._start[0])
         progress = Progress(
@@ -70,11 +77,17 @@ class Log:
             truncated_captions=self.truncated,
             metrics=self.metrics,
         )
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(to_dict(progress)) + "\n")
+        self._append(progress)
         if self.report is not None:
             self.report(progress)
         self._losses, self.metrics, self._last = [], None, (done, now)
+
+    def _append(self, progress: Progress) -> None:
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(to_dict(progress)) + "\n")
+        except OSError as error:
+            raise CheckpointError(f"{self.path}: cannot be written: {error.strerror}") from error
 
 
 def _keep_lines_until(path: Path, step: int) -> None:
@@ -87,4 +100,7 @@ def _keep_lines_until(path: Path, step: int) -> None:
                 kept.append(line)
         except ValueError:
             continue  # the line that was being written when the run was killed
-    write_whole("".join(f"{line}\n" for line in kept), path)
+    try:
+        write_whole("".join(f"{line}\n" for line in kept), path)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be written: {error.strerror}") from error

@@ -41,14 +41,19 @@ class OptimConfig:
     ema_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("lr", "eps"):
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"optim.{name}: got {getattr(self, name)}, expected above 0")
-        for name in ("weight_decay", "warmup_steps", "final_lr", "clip_norm"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"optim.{name}: got {getattr(self, name)}, expected 0 or more")
-        if not 0 <= self.ema_decay < 1:
-            raise ConfigError(f"optim.ema_decay: got {self.ema_decay}, expected within [0, 1)")
+        ranges: dict[str, tuple[bool, str]] = {
+            "lr": (0 < self.lr < math.inf, "above 0"),
+            "eps": (0 < self.eps < math.inf, "above 0"),
+            "weight_decay": (0 <= self.weight_decay < math.inf, "0 or more"),
+            "warmup_steps": (self.warmup_steps >= 0, "0 or more"),
+            "clip_norm": (0 <= self.clip_norm < math.inf, "0 or more"),
+            "final_lr": (0 <= self.final_lr <= 1, "within [0, 1]"),
+            "ema_decay": (0 <= self.ema_decay < 1, "within [0, 1)"),
+            "betas": (all(0 <= beta < 1 for beta in self.betas), "two numbers within [0, 1)"),
+        }
+        for name, (holds, expected) in ranges.items():
+            if not holds:
+                raise ConfigError(f"optim.{name}: got {getattr(self, name)}, expected {expected}")
 
 
 def learning_rate(step: int, steps: int, config: OptimConfig) -> float:

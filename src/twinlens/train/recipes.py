@@ -58,6 +58,8 @@ class Recipe:
         ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: got {getattr(self, name)}, expected at least 1")
+        if self.seed < 0:
+            raise ConfigError(f"seed: got {self.seed}, expected 0 or more")
         if self.model.logit_bias:
             raise ConfigError("model.logit_bias: got True, expected False: this loss has no bias")
 
@@ -97,7 +99,7 @@ def icons_tiny() -> Recipe:
 
 
 def icons_small() -> Recipe:
-    """The recipe of the embedded model `icons`: an hour and a quarter on two cores."""
+    """For the embedded model `icons`: an hour and a quarter on two cores."""
     return Recipe(
         name="icons-small",
         model=presets.icons_small(),

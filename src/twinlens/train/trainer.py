@@ -68,8 +68,7 @@ def fit(
     tokenizer = _vocabulary(recipe, dataset, out)
     loader = _loader(recipe, dataset, tokenizer)
     run = Run(recipe, describe(dataset), device)
-    checkpoints = list_checkpoints(out / "checkpoints") if resume else []
-    first = run.load(checkpoints[-1]) if checkpoints else 0
+    first = run.load_newest(out / "checkpoints") if resume else 0
     _begin(out, recipe, tokenizer)
     log = Log(out / "log.jsonl", recipe, first, report)
     for step, batch in enumerate(loader.batches(first, recipe.steps), start=first):
@@ -78,9 +77,10 @@ def fit(
         log.count(loss, batch.truncated)
         if _is_due(done, recipe.eval_every, recipe) and evaluate is not None:
             log.metrics = dict(evaluate(run.shipped_model(), tokenizer))
-        if _is_due(done, recipe.log_every, recipe) or log.metrics is not None:
+        saves = _is_due(done, recipe.checkpoint_every, recipe)
+        if saves or _is_due(done, recipe.log_every, recipe) or log.metrics is not None:
             log.write(done, scale=run.scale)
-        if _is_due(done, recipe.checkpoint_every, recipe):
+        if saves:  # after the log, which stops a run that diverged
             run.save(out / "checkpoints", done)
     model = run.shipped_model(_provenance(recipe, dataset))
     save_model(model, out / "model", tokenizer)
@@ -147,6 +147,18 @@ class Run:
         state |= {f"buffer/{name}": value for name, value in self.model.named_buffers()}
         return state | {f"average/{n}": value for n, value in self.average.tensors.items()}
 
+    def load_newest(self, directory: Path) -> int:
+        """Go on from the newest checkpoint; returns the step after it, 0 where there is none."""
+        checkpoints = list_checkpoints(directory)
+        try:
+            return self.load(checkpoints[-1]) if checkpoints else 0
+        except CheckpointError as error:
+            if len(checkpoints) < 2:
+                raise
+            raise CheckpointError(
+                f"{error}; remove it to go on from {checkpoints[-2].name}"
+            ) from error
+
     @torch.no_grad()
     def load(self, path: Path) -> int:
         """Go on from a checkpoint; returns the step after it."""
@@ -168,6 +180,8 @@ def _check_out(out: Path, recipe: Recipe, resume: bool) -> None:
     """Make sure that `out` holds no other run than this."""
     saved = out / RECIPE_FILE
     if not saved.exists():
+        if list_checkpoints(out / "checkpoints"):
+            raise CheckpointError(f"{out}: got checkpoints without {RECIPE_FILE}, expected neither")
         return
     if not resume:
         raise CheckpointError(f"{out}: already holds a run, expected a new directory or --resume")
