@@ -75,12 +75,12 @@ def icons_demo() -> Recipe:
         name="icons-demo",
         model=presets.icons_demo(),
         batch_size=256,
-        steps=500,
+        steps=250,
         captions=3,
-        optim=OptimConfig(lr=2e-3, warmup_steps=50, weight_decay=0.1, ema_decay=0.98),
+        optim=OptimConfig(lr=2e-3, warmup_steps=30, weight_decay=0.1, ema_decay=0.97),
         augment=DRAWINGS,
         checkpoint_every=100,
-        eval_every=250,
+        eval_every=125,
     )
 
 
