@@ -170,7 +170,7 @@ def test_readable_pictures_are_embedded_beside_unreadable_ones(tiny_model: CLIP,
     lens = Embedder(tiny_model, Tokenizer.clip(), device="cpu", batch_size=2)
     mixed = [paths[0], b"no", b"picture", b"at all", paths[1], Path("/nowhere.png"), paths[2]]
     embeddings, failures = lens.embed_readable_images(mixed)
-    assert sorted(failures) == [1, 2, 3, 5]
+    assert list(failures) == [1, 2, 3, 5]
     assert "/nowhere.png" in str(failures[5])
     np.testing.assert_allclose(embeddings, lens.embed_images(paths[:3]), atol=1e-5)
 

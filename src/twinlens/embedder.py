@@ -145,11 +145,12 @@ class Embedder:
         """Embed those pictures that can be decoded.
 
         Returns:
-            The readable pictures' embeddings, in order, and what is wrong with the others, by
-            their position.
+            The readable pictures' embeddings, and what is wrong with the others by their
+            position; both in the order of the pictures.
         """
         failures: dict[int, DataError] = {}
-        return self._embed_images(images, failures=failures), failures
+        embeddings = self._embed_images(images, failures=failures)
+        return embeddings, dict(sorted(failures.items()))  # threads find them in any order
 
     @torch.inference_mode()
     def _embed_images(
