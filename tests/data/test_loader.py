@@ -1,6 +1,7 @@
 """The order of the data: a function of seed and step, whoever asks."""
 
 import io
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,10 +53,10 @@ def test_an_epoch_shows_every_sample_once(samples: list[Sample]):
 
 def test_a_batch_is_the_same_however_it_is_reached(samples: list[Sample]):
     augmentation = Augmentation(crop_side=0.5, rotate=20, colour=0.2)
-    ours = loader(samples, augmentation=augmentation)
-    streamed = list(ours.batches(0, 7))
-    resumed = list(loader(samples, augmentation=augmentation, threads=1).batches(4, 7))
-    alone = [loader(samples, augmentation=augmentation).batch(step) for step in range(7)]
+    settings = {"augmentation": augmentation, "captions": 2}
+    streamed = list(loader(samples, **settings).batches(0, 7))
+    resumed = list(loader(samples, **settings, threads=1).batches(4, 7))
+    alone = [loader(samples, **settings).batch(step) for step in range(7)]
     assert len(streamed) == 7
     for batches, expected in ((streamed, alone), (resumed, alone[4:])):
         for batch, other in zip(batches, expected, strict=True):
@@ -99,6 +100,40 @@ def test_several_captions_a_picture(samples: list[Sample]):
             == len(set(zip(texts, concepts.tolist(), strict=True)))
         )
     assert not torch.equal(batch.tokens[0], batch.tokens[1])
+
+
+def drawn(sample: Sample, captions: int, times: int) -> list[Counter[str]]:
+    """What each set drew from one picture's captions."""
+    batch = loader([sample], batch_size=times, captions=captions).batch(0)
+    decode = Tokenizer.clip().decode
+    return [Counter(decode(row.tolist()).strip() for row in tokens) for tokens in batch.tokens]
+
+
+def test_each_set_draws_from_its_own_share_of_the_captions(samples: list[Sample]):
+    words = ("ant", "bee", "cat", "dog", "eel")
+    sets = drawn(replace(samples[0], captions=words), captions=3, times=1500)
+    # Fifteen numbers: three a caption, five a set.
+    expected = [{"ant": 3, "bee": 2}, {"bee": 1, "cat": 3, "dog": 1}, {"dog": 2, "eel": 3}]
+    for found, shares in zip(sets, expected, strict=True):
+        assert found.keys() == shares.keys()
+        for word, fifths in shares.items():
+            assert found[word] / 1500 == pytest.approx(fifths / 5, abs=0.05)
+    together = sets[0] + sets[1] + sets[2]
+    assert all(together[word] / 4500 == pytest.approx(1 / 5, abs=0.03) for word in words)
+
+
+def test_one_set_draws_from_all_captions(samples: list[Sample]):
+    words = ("ant", "bee", "cat")
+    [found] = drawn(replace(samples[0], captions=words), captions=1, times=900)
+    assert found.keys() == set(words)
+    assert all(found[word] / 900 == pytest.approx(1 / 3, abs=0.05) for word in words)
+
+
+def test_fewer_captions_than_sets_serve_several(samples: list[Sample]):
+    assert drawn(replace(samples[0], captions=("ant",)), captions=3, times=4) == [{"ant": 4}] * 3
+    first, middle, last = drawn(replace(samples[0], captions=("ant", "bee")), captions=3, times=40)
+    assert (first, last) == ({"ant": 40}, {"bee": 40})
+    assert middle.keys() == {"ant", "bee"}
 
 
 def test_long_captions_are_cut_and_counted(samples: list[Sample]):

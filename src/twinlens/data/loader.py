@@ -53,6 +53,10 @@ class Batch:
 class PairLoader:
     """Cuts an endless stream of shuffled epochs into batches, decoding in threads.
 
+    Of the `captions` sets of a batch each draws from its own share of a picture's caption list,
+    in order: with two, the first from the first half, the second from the second. A caption on
+    the border belongs to both shares in proportion; all together, each is drawn as often as any.
+
     Raises:
         DataError: The data set is empty, a sample has no caption, or a picture cannot be decoded.
     """
@@ -135,7 +139,10 @@ class PairLoader:
         captions = sample.captions
         if not captions:
             raise DataError(f"{sample.where}: got no caption, expected at least one")
-        return [captions[i] for i in rng.integers(len(captions), size=self.captions)]
+        # What a data set's lists begin with, often plain names, is learned from in every step.
+        # A caption stands for as many numbers as there are sets, a set for as many as captions.
+        starts = len(captions) * np.arange(self.captions)
+        return [captions[i // self.captions] for i in rng.integers(starts, starts + len(captions))]
 
     def _tokens(self, captions: list[list[str]]) -> tuple[Tensor, int]:
         """Tokens [set, pair, length], and how many captions were cut."""

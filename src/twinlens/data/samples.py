@@ -31,7 +31,7 @@ class Sample:
     Attributes:
         key: Its name, once in a data set (in each part of one joined with `::`).
         source: Where the picture lies.
-        captions: Sentences that describe it; training draws one of them.
+        captions: Sentences that describe it; training draws from them.
         label: Its class.
         concept: What it depicts; pictures of equal concepts are no negatives of each other.
         metadata: Whatever else the data set says.

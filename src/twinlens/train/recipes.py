@@ -24,7 +24,8 @@ class Recipe:
         batch_size: Pairs a step.
         steps: Optimiser steps in all.
         seed: Decides weights, order, crops and captions.
-        captions: Captions drawn for a picture in a step, each contrasted with the whole batch.
+        captions: Captions drawn for a picture in a step, each drawn from its own share of the
+            picture's caption list, in order, and contrasted with the whole batch.
         precision: "bf16" computes in bf16 with float32 master weights; "auto" chooses it where
             the hardware multiplies bf16 natively, else "fp32". The loss is always in float32.
         optim: Optimiser and schedule.
