@@ -5,9 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from jaxtyping import install_import_hook
 from PIL import Image
 
-from twinlens.config import CLIPConfig, PreprocessConfig, Provenance, TextConfig, ViTConfig
+from tests.shapes import HOOKED
+
+# Before anything imports one of these: a module that is already there is not watched.
+install_import_hook(HOOKED, "tests.shapes.check_shapes")
+
+from tests.tiny import CLIP_VOCABULARY, tiny_clip
+from twinlens.config import Provenance
 from twinlens.model.clip import CLIP
 from twinlens.model.weights import save_model
 
@@ -23,16 +30,12 @@ def one_thread() -> None:
 @pytest.fixture(scope="session")
 def tiny_model() -> CLIP:
     """A seeded CLIP of 32-pixel pictures with CLIP's own vocabulary."""
-    config = CLIPConfig(
+    return tiny_clip(
         embed_dim=16,
-        vision=ViTConfig(image_size=32, patch_size=16, width=32, layers=2, heads=2),
-        text=TextConfig(context_length=24, width=16, layers=2, heads=2),
-        preprocess=PreprocessConfig(image_size=32),
+        vocab_size=CLIP_VOCABULARY,
+        context_length=24,
         provenance=Provenance(name="tiny", licence="CC0-1.0", recipe="by hand"),
     )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return CLIP(config).eval()
 
 
 @pytest.fixture(scope="session")

@@ -31,9 +31,10 @@ def test_there_and_back(name: str, tmp_path: Path):
 
 def test_settings_reach_any_depth():
     config = override(
-        presets.vit_b_32(), ["text.layers=3", "activation=gelu", "preprocess.background=[0, 1, 2]"]
+        presets.vit_b_32(),
+        ["text.layers=3", "text.activation=gelu", "preprocess.background=[0, 1, 2]"],
     )
-    assert (config.text.layers, config.activation) == (3, "gelu")
+    assert (config.text_input.layers, config.text_input.activation) == (3, "gelu")
     assert config.preprocess.background == (0, 1, 2)
     assert config.vision == presets.vit_b_32().vision
 
@@ -49,7 +50,7 @@ def test_settings_reach_any_depth():
         ("embed_dim=true", ConfigError, "embed_dim: got True, expected a value of type int"),
         ("embed_dim=0", ConfigError, "embed_dim: got 0, expected a positive number"),
         ("logit_bias=1", ConfigError, "logit_bias: got 1, expected a value of type bool"),
-        ("activation=relu", ConfigError, "activation: got 'relu', expected one of"),
+        ("text.activation=relu", ConfigError, "activation: got 'relu', expected one of"),
         ("vision.kind=vision", UnknownNameError, "unknown kind in CLIPConfig.vision"),
         ("vision.patch_size=33", ConfigError, "patch_size: got 33, expected a divisor"),
         ("preprocess.std=[1, 2]", ConfigError, "expected a list of 3 values"),
@@ -85,11 +86,13 @@ def test_files_that_are_no_configuration(tmp_path: Path):
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: ViTConfig(image_size=32, patch_size=16, width=30, layers=1, heads=4),
+        lambda: ViTConfig(
+            image_size=32, patch_size=16, width=30, layers=1, heads=4, activation="gelu"
+        ),
         lambda: ResNetConfig(image_size=50, width=8, layers=(1, 1, 1, 1), heads=4),
         lambda: ResNetConfig(image_size=64, width=8, layers=(1, 0, 1, 1), heads=4),
         lambda: ResNetConfig(image_size=64, width=8, layers=(1, 1, 1, 1), heads=3),
-        lambda: TextConfig(width=8, layers=1, heads=3),
+        lambda: TextConfig(width=8, layers=1, heads=3, activation="gelu"),
         lambda: PreprocessConfig(image_size=8, std=(1.0, 0.0, 1.0)),
         lambda: PreprocessConfig(image_size=8, background=(0, 0, 256)),
     ],

@@ -16,7 +16,11 @@ from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get
 
 from twinlens.errors import ConfigError, UnknownNameError
 
-Activation = Literal["quick_gelu", "gelu"]
+Activation = Literal["quick_gelu", "gelu", "gelu_tanh"]
+"""Weights are silently worse under another activation than their own, so no tower has a default.
+
+QuickGELU is OpenAI's, "gelu" the exact one, "gelu_tanh" its approximation that SigLIP uses.
+"""
 
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -33,9 +37,29 @@ def _require_positive(config: object, *names: str) -> None:
         _require(value > 0, f"{type(config).__name__}.{name}", value, "a positive number")
 
 
+def _require_positive_or_none(config: object, name: str) -> None:
+    if getattr(config, name) is not None:
+        _require_positive(config, name)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ViTConfig:
-    """A vision transformer (paper section 2.4)."""
+    """A vision transformer (paper section 2.4), or SigLIP's.
+
+    Attributes:
+        image_size: Side of the pictures in pixels, a multiple of `patch_size`.
+        patch_size: Side of a patch in pixels.
+        width: Of the residual stream.
+        layers: Blocks.
+        heads: Of the attention; a divisor of `width`.
+        mlp_width: Of the middle of each block's MLP; four times `width` where not given.
+        activation: In the MLPs.
+        norm_eps: Added to the variance in each layer norm.
+        pooling: "class" reads a class token. "attention" is SigLIP's: patches have a bias, no
+            class token and no norm goes before the blocks, and a learned query asks all patches.
+        projection: "linear" maps the pooled vector into the shared space; "none" leaves it, as
+            attention pooling does, and the shared space is as wide as the tower.
+    """
 
     kind: Literal["vit"] = "vit"
     image_size: int
@@ -43,9 +67,21 @@ class ViTConfig:
     width: int
     layers: int
     heads: int
+    mlp_width: int | None = None
+    activation: Activation
+    norm_eps: float = 1e-5
+    pooling: Literal["class", "attention"] = "class"
+    projection: Literal["linear", "none"] = "linear"
 
     def __post_init__(self) -> None:
-        _require_positive(self, "image_size", "patch_size", "width", "layers", "heads")
+        _require_positive(self, "image_size", "patch_size", "width", "layers", "heads", "norm_eps")
+        _require_positive_or_none(self, "mlp_width")
+        _require(
+            self.pooling == "class" or self.projection == "none",
+            "ViTConfig.projection",
+            self.projection,
+            "'none' where pooling is 'attention'",
+        )
         _require(
             self.image_size % self.patch_size == 0,
             "ViTConfig.patch_size",
@@ -89,16 +125,48 @@ class ResNetConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextConfig:
-    """The causal text transformer; its last vocabulary id is the end-of-text token."""
+    """The text transformer.
+
+    Attributes:
+        context_length: Most tokens of a text, start and end included.
+        vocab_size: Rows of the token embedding.
+        width: Of the residual stream.
+        layers: Blocks.
+        heads: Of the attention; a divisor of `width`.
+        mlp_width: Of the middle of each block's MLP; four times `width` where not given.
+        activation: In the MLPs.
+        norm_eps: Added to the variance in each layer norm.
+        causal: Whether a token attends only to those before it.
+        pooling: Which position speaks for the text: "highest" is the token with the highest id,
+            CLIP's end token; "end" the first `end_id`; "last" the last position of the context.
+        end_id: The end token's id where `pooling` is "end".
+        projection: "linear" is a matrix into the shared space, "affine" one with a bias, "none"
+            leaves the pooled vector, and the shared space is as wide as the tower.
+    """
 
     context_length: int = 77
     vocab_size: int = 49408
     width: int
     layers: int
     heads: int
+    mlp_width: int | None = None
+    activation: Activation
+    norm_eps: float = 1e-5
+    causal: bool = True
+    pooling: Literal["highest", "end", "last"] = "highest"
+    end_id: int | None = None
+    projection: Literal["linear", "affine", "none"] = "linear"
 
     def __post_init__(self) -> None:
         _require_positive(self, "context_length", "vocab_size", "width", "layers", "heads")
+        _require_positive(self, "norm_eps")
+        _require_positive_or_none(self, "mlp_width")
+        _require(
+            (self.end_id is not None) == (self.pooling == "end"),
+            "TextConfig.end_id",
+            self.end_id,
+            "an id where pooling is 'end', and none elsewhere",
+        )
         _require(
             self.width % self.heads == 0,
             "TextConfig.heads",
@@ -109,13 +177,20 @@ class TextConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreprocessConfig:
-    """Pixels as a model expects them: shortest side resized, centre cropped, normalised.
+    """Pixels as a model expects them: resized, cropped to a square, normalised.
 
-    `mean` and `std` are per channel for pixels in [0, 1]; `background` (0..255) is what
-    transparent pictures are laid on.
+    Attributes:
+        image_size: Side of the square in pixels.
+        resize: "crop" resizes the shortest side and cuts out the centre; "squash" resizes both
+            sides, whatever the picture's proportions.
+        mean: Per channel, for pixels in [0, 1].
+        std: Per channel, for pixels in [0, 1].
+        interpolation: Of the resize.
+        background: What transparent pictures are laid on, 0..255.
     """
 
     image_size: int
+    resize: Literal["crop", "squash"] = "crop"
     mean: tuple[float, float, float] = OPENAI_MEAN
     std: tuple[float, float, float] = OPENAI_STD
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
@@ -146,20 +221,26 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CLIPConfig:
-    """One CLIP: both towers, their shared space, pixels, vocabulary and provenance.
+    """One CLIP: its towers, their shared space, pixels, vocabulary and provenance.
 
-    `tokenizer` is "clip" for CLIP's own 49,408 entries, or "tokenizer.json" for the file of
-    that name beside the weights. `templates` are the sentences, with `{}` for a label, that
-    the model was trained to read labels in.
+    Attributes:
+        embed_dim: Of the shared space.
+        vision: The image tower; None for a text encoder alone.
+        text: The text tower; None for an image encoder alone.
+        logit_bias: Whether the logits have a learned bias, as sigmoid losses want.
+        tokenizer: "clip" for CLIP's own 49,408 entries, or "tokenizer.json" for the file of
+            that name beside the weights.
+        preprocess: The pixels that the image tower expects; None without one.
+        templates: The sentences, with `{}` for a label, that the model reads labels in.
+        provenance: Where the weights came from.
     """
 
     embed_dim: int
-    vision: ViTConfig | ResNetConfig
-    text: TextConfig
-    activation: Activation = "quick_gelu"
+    vision: ViTConfig | ResNetConfig | None
+    text: TextConfig | None
     logit_bias: bool = False
     tokenizer: Literal["clip", "tokenizer.json"] = "clip"
-    preprocess: PreprocessConfig
+    preprocess: PreprocessConfig | None
     templates: tuple[str, ...] = ("a photo of a {}.",)
     provenance: Provenance = field(default_factory=Provenance)
 
@@ -172,11 +253,54 @@ class CLIPConfig:
             "at least one sentence, each with {}",
         )
         _require(
-            self.preprocess.image_size == self.vision.image_size,
-            "CLIPConfig.preprocess.image_size",
-            self.preprocess.image_size,
-            f"vision.image_size={self.vision.image_size}",
+            self.vision is not None or self.text is not None,
+            "CLIPConfig",
+            "neither vision nor text",
+            "at least one tower",
         )
+        _require(
+            (self.vision is None) == (self.preprocess is None),
+            "CLIPConfig.preprocess",
+            self.preprocess,
+            "one for an image tower, and none without",
+        )
+        if self.vision is not None and self.preprocess is not None:
+            _require(
+                self.preprocess.image_size == self.vision.image_size,
+                "CLIPConfig.preprocess.image_size",
+                self.preprocess.image_size,
+                f"vision.image_size={self.vision.image_size}",
+            )
+        for name, tower in (("vision", self.vision), ("text", self.text)):
+            if isinstance(tower, ViTConfig | TextConfig) and tower.projection == "none":
+                _require(
+                    self.embed_dim == tower.width,
+                    "CLIPConfig.embed_dim",
+                    self.embed_dim,
+                    f"{name}.width={tower.width}, which no projection changes",
+                )
+
+    @property
+    def image_input(self) -> PreprocessConfig:
+        """The pixels that the image tower expects.
+
+        Raises:
+            ConfigError: The model has no image tower.
+        """
+        if self.preprocess is None:
+            raise ConfigError("images: the model has no image tower, expected one with both")
+        return self.preprocess
+
+    @property
+    def text_input(self) -> TextConfig:
+        """The text tower's sizes.
+
+        Raises:
+            ConfigError: The model has no text tower.
+        """
+        if self.text is None:
+            raise ConfigError("texts: the model has no text tower, expected one with both")
+        return self.text
 
 
 ConfigT = TypeVar("ConfigT")

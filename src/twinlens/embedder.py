@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar, cast
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float32, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -22,13 +23,12 @@ from twinlens.config import CLIPConfig
 from twinlens.data.images import normalize, to_pixels
 from twinlens.errors import ConfigError, DataError, UnknownNameError
 from twinlens.model.clip import CLIP
-from twinlens.model.precision import has_fast_bf16, pick_device, place, towers
+from twinlens.model.precision import has_fast_bf16, pick_device, place
 from twinlens.model.weights import load_model, load_tokenizer
 from twinlens.tokenizer import Tokenizer
 from twinlens.types import Embeddings, ImageInput
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, UInt8
     from numpy.typing import NDArray
 
 Precision = Literal["auto", "fp32", "bf16"]
@@ -123,10 +123,10 @@ class Embedder:
         """The sentences that labels are put in when none are given."""
         return self.config.templates
 
-    def preprocess(self, image: ImageInput) -> Float[Tensor, "3 size size"]:
+    def preprocess(self, image: ImageInput) -> Float32[Tensor, "3 size size"]:
         """One picture as the model reads it: float32, resized, cropped, normalised."""
-        pixels = torch.as_tensor(to_pixels(image, self.config.preprocess))
-        return normalize(pixels.permute(2, 0, 1)[None], self.config.preprocess)[0]
+        pixels = torch.as_tensor(to_pixels(image, self.config.image_input))
+        return normalize(pixels.permute(2, 0, 1)[None], self.config.image_input)[0]
 
     def embed_images(self, images: ImageInput | Iterable[ImageInput]) -> Embeddings:
         """Embed pictures: float32 [n, embed_dim], unit length.
@@ -159,7 +159,7 @@ class Embedder:
         self._require_tower("image")
         parts: list[Tensor] = []
         for pixels in _pixel_batches(self, _as_images(images), failures):
-            batch = normalize(pixels.to(self.device), self.config.preprocess)
+            batch = normalize(pixels.to(self.device), self.config.image_input)
             parts.append(self.model.encode_image(batch.to(_DTYPES[self.precision])))
         return self._unit_vectors(parts)
 
@@ -174,7 +174,7 @@ class Embedder:
         texts = [texts] if isinstance(texts, str) else list(texts)
         if not texts:
             return self._unit_vectors([])
-        tokens = self.tokenizer(texts, context_length=self.config.text.context_length)
+        tokens = self.tokenizer(texts, context_length=self.config.text_input.context_length)
         # Texts of like length share a batch, which costs its longest member.
         order = tokens.argmax(dim=1).argsort(stable=True)  # where the end token is
         tokens, size = tokens[order].to(self.device), 4 * self.batch_size
@@ -291,7 +291,7 @@ def _pixel_batches(
 
     def read(index: int, image: ImageInput) -> NDArray[np.uint8] | None:
         try:
-            return to_pixels(image, lens.config.preprocess)
+            return to_pixels(image, lens.config.image_input)
         except DataError as error:
             if failures is None:
                 raise
@@ -319,7 +319,7 @@ def _batched(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
 
 
 def _is_at(model: CLIP, device: torch.device, precision: str) -> bool:
-    types = {next(tower.parameters()).dtype for tower in towers(model)}
+    types = {next(tower.parameters()).dtype for tower in model.towers()}
     return model.logit_scale.device == device and types == {_DTYPES[precision]}
 
 

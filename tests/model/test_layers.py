@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from twinlens.config import TextConfig
 from twinlens.model.layers import Attention, QuickGELU, Transformer
 from twinlens.model.resnet import AttentionPool
 from twinlens.model.vision import PatchEmbedding
@@ -56,7 +57,8 @@ def test_quick_gelu_is_not_gelu():
 
 def test_initialisation_has_the_paper_s_deviations():
     torch.manual_seed(0)
-    transformer = Transformer(256, 3, 4, "gelu", causal=False)
+    config = TextConfig(width=256, layers=3, heads=4, activation="gelu")
+    transformer = Transformer(config, causal=False)
     transformer.init_weights()
     mlp, attention = transformer.blocks[0].mlp, transformer.blocks[0].attention
     for weight, std in (

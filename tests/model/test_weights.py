@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.model.test_clip import tiny_clip
+from tests.tiny import tiny_clip
 from twinlens.errors import CheckpointError, ConfigError, UnknownNameError
 from twinlens.model.weights import load_model, load_tokenizer, save_model
 
@@ -78,9 +78,9 @@ def test_damaged_directories_are_named(tmp_path: Path):
 def test_an_unknown_key_of_the_configuration_is_an_error(tmp_path: Path):
     save_model(tiny_clip(), tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
-    config["activations"] = config.pop("activation")
+    config["logit_biases"] = config.pop("logit_bias")
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(UnknownNameError, match="'activations': did you mean 'activation'"):
+    with pytest.raises(UnknownNameError, match="'logit_biases': did you mean 'logit_bias'"):
         load_model(tmp_path)
 
 

@@ -42,7 +42,7 @@ def describe(model: KnownModel) -> dict[str, Any]:
         "path": str(model.path),
         "size_bytes": sum(file.stat().st_size for file in model.path.iterdir() if file.is_file()),
         "licence": config.provenance.licence,
-        "image_size": config.preprocess.image_size,
+        "image_size": config.preprocess.image_size if config.preprocess else None,
         "embed_dim": config.embed_dim,
         "metrics": json.loads(metrics.read_text(encoding="utf-8")) if metrics.is_file() else {},
     }
@@ -55,7 +55,7 @@ def _row(one: dict[str, Any]) -> tuple[str, ...]:
         one["where"],
         f"{one['size_bytes'] / 1e6:.1f} MB",
         one["licence"] or "not stated",
-        f"{one['image_size']} px",
+        f"{one['image_size']} px" if one["image_size"] else "texts",
         str(one["embed_dim"]),
         ", ".join(measured[:2]) or "not measured",
     )

@@ -3,32 +3,44 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from twinlens.config import ViTConfig
+from twinlens.config import ResNetConfig, ViTConfig
 from twinlens.errors import ShapeError
 from twinlens.model.resnet import ModifiedResNet
 from twinlens.model.text import TextTransformer
-from twinlens.model.vision import VisionTransformer
+from twinlens.model.vision import PooledVisionTransformer, VisionTransformer
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
-
     from twinlens.config import CLIPConfig
 
 MAX_LOGIT_SCALE = math.log(100.0)
 """The paper clips the scale at 100: beyond it training is unstable (section 2.5)."""
 
 
+ImageTower: TypeAlias = VisionTransformer | PooledVisionTransformer | ModifiedResNet
+
+
+def image_tower(config: ViTConfig | ResNetConfig, embed_dim: int) -> ImageTower:
+    """The image tower that a configuration describes."""
+    if isinstance(config, ResNetConfig):
+        return ModifiedResNet(config, embed_dim)
+    if config.pooling == "attention":
+        return PooledVisionTransformer(config)
+    return VisionTransformer(config, embed_dim)
+
+
 class CLIP(nn.Module):
     """The model of Radford et al. 2021.
 
     `logit_scale` is the log of the inverse temperature, initialised to ln(1/0.07);
-    `logit_bias` is None unless the configuration asks for one (sigmoid losses do).
+    `logit_bias` is None unless the configuration asks for one (sigmoid losses do). A model of one
+    tower has only that one as an attribute.
     """
 
     logit_bias: nn.Parameter | None
@@ -36,23 +48,26 @@ class CLIP(nn.Module):
     def __init__(self, config: CLIPConfig) -> None:
         super().__init__()
         self.config = config
-        self.image_tower = (
-            VisionTransformer(config.vision, config.embed_dim, config.activation)
-            if isinstance(config.vision, ViTConfig)
-            else ModifiedResNet(config.vision, config.embed_dim)
-        )
-        self.text_tower = TextTransformer(config.text, config.embed_dim, config.activation)
+        if config.vision is not None:
+            self.image_tower = image_tower(config.vision, config.embed_dim)
+        if config.text is not None:
+            self.text_tower = TextTransformer(config.text, config.embed_dim)
         self.logit_scale = nn.Parameter(torch.empty(()))
         self.logit_bias = nn.Parameter(torch.empty(())) if config.logit_bias else None
         self.init_weights()
 
     def init_weights(self) -> None:
         """The paper's initialisation; reads torch's global random state."""
-        self.image_tower.init_weights()
-        self.text_tower.init_weights()
+        for tower in self.towers():
+            tower.init_weights()
         nn.init.constant_(self.logit_scale, math.log(1 / 0.07))
         if self.logit_bias is not None:
             nn.init.constant_(self.logit_bias, -10.0)
+
+    def towers(self) -> list[ImageTower | TextTransformer]:
+        """The towers that the model holds, the image tower first."""
+        found = [getattr(self, name, None) for name in ("image_tower", "text_tower")]
+        return [tower for tower in found if tower is not None]
 
     def encode_image(
         self, images: Float[Tensor, "batch 3 height width"], normalize: bool = False

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
-
-    from twinlens.config import Activation
+    from twinlens.config import Activation, TextConfig, ViTConfig
 
 
 class QuickGELU(nn.Module):
@@ -24,13 +23,15 @@ class QuickGELU(nn.Module):
     field of the configuration and never a default of the code.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return x * torch.sigmoid(1.702 * x)
 
 
 def activation_module(name: Activation) -> nn.Module:
     """The activation that a configuration names."""
-    return QuickGELU() if name == "quick_gelu" else nn.GELU()
+    if name == "quick_gelu":
+        return QuickGELU()
+    return nn.GELU(approximate="tanh" if name == "gelu_tanh" else "none")
 
 
 class Attention(nn.Module):
@@ -55,29 +56,32 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    """Two linear layers, four times as wide in between."""
+    """Two linear layers, in the paper's models four times as wide in between."""
 
-    def __init__(self, width: int, activation: Activation) -> None:
+    def __init__(self, width: int, mlp_width: int | None, activation: Activation) -> None:
         super().__init__()
-        self.expand = nn.Linear(width, 4 * width)
+        self.expand = nn.Linear(width, mlp_width or 4 * width)
         self.activation = activation_module(activation)
-        self.contract = nn.Linear(4 * width, width)
+        self.contract = nn.Linear(mlp_width or 4 * width, width)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows width"]:
         return self.contract(self.activation(self.expand(x)))
 
 
 class Block(nn.Module):
     """A pre-norm residual block."""
 
-    def __init__(self, width: int, heads: int, activation: Activation, *, causal: bool) -> None:
+    def __init__(self, config: ViTConfig | TextConfig, *, causal: bool) -> None:
         super().__init__()
-        self.attention_norm = nn.LayerNorm(width)
-        self.attention = Attention(width, heads, causal=causal)
-        self.mlp_norm = nn.LayerNorm(width)
-        self.mlp = MLP(width, activation)
+        width = config.width
+        self.attention_norm = nn.LayerNorm(width, config.norm_eps)
+        self.attention = Attention(width, config.heads, causal=causal)
+        self.mlp_norm = nn.LayerNorm(width, config.norm_eps)
+        self.mlp = MLP(width, config.mlp_width, config.activation)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(
+        self, x: Float[Tensor, "batch length width"]
+    ) -> Float[Tensor, "batch length width"]:
         x = x + self.attention(self.attention_norm(x))
         return x + self.mlp(self.mlp_norm(x))
 
@@ -85,14 +89,10 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """A stack of blocks, initialised as in the paper's released code."""
 
-    def __init__(
-        self, width: int, layers: int, heads: int, activation: Activation, *, causal: bool
-    ) -> None:
+    def __init__(self, config: ViTConfig | TextConfig, *, causal: bool) -> None:
         super().__init__()
-        self.width = width
-        self.blocks = nn.ModuleList(
-            Block(width, heads, activation, causal=causal) for _ in range(layers)
-        )
+        self.width = config.width
+        self.blocks = nn.ModuleList(Block(config, causal=causal) for _ in range(config.layers))
 
     def init_weights(self) -> None:
         """Normal weights; what adds to the residual stream is damped by its depth."""
@@ -117,3 +117,12 @@ class Transformer(nn.Module):
         for block in self.blocks:
             x = block(x)
         return x
+
+    def states(
+        self, x: Float[Tensor, "batch length width"]
+    ) -> list[Float[Tensor, "batch length width"]]:
+        """The residual stream before the first block and after each."""
+        states = [x]
+        for block in self.blocks:
+            states.append(block(states[-1]))
+        return states

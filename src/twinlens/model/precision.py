@@ -39,11 +39,6 @@ def has_fast_bf16(device: torch.device) -> bool:
     return any(found.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
 
 
-def towers(model: CLIP) -> list[nn.Module]:
-    """The towers that the model holds: both, or the one it was left with."""
-    return [part for name, part in model.named_children() if name.endswith("_tower")]
-
-
 def place(model: CLIP, device: torch.device, dtype: torch.dtype) -> CLIP:
     """Put a model in place, convolutions with their channels last; returns the same model.
 
@@ -51,7 +46,7 @@ def place(model: CLIP, device: torch.device, dtype: torch.dtype) -> CLIP:
     still and running sums stop growing.
     """
     model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    for tower in towers(model):
+    for tower in model.towers():
         tower.to(dtype)
         for module in tower.modules():
             if isinstance(module, nn.BatchNorm2d):

@@ -18,8 +18,19 @@ def _openai(
     return CLIPConfig(
         embed_dim=embed_dim,
         vision=vision,
-        text=TextConfig(width=text_width, layers=12, heads=text_heads),
+        text=TextConfig(width=text_width, layers=12, heads=text_heads, activation="quick_gelu"),
         preprocess=PreprocessConfig(image_size=vision.image_size),
+    )
+
+
+def _vit(image_size: int, patch_size: int, width: int, layers: int) -> ViTConfig:
+    return ViTConfig(
+        image_size=image_size,
+        patch_size=patch_size,
+        width=width,
+        layers=layers,
+        heads=width // 64,
+        activation="quick_gelu",
     )
 
 
@@ -55,25 +66,25 @@ def rn50x64() -> CLIPConfig:
 
 def vit_b_32() -> CLIPConfig:
     """ViT-B/32, 224 px, 151,277,313 parameters."""
-    vision = ViTConfig(image_size=224, patch_size=32, width=768, layers=12, heads=12)
+    vision = _vit(224, 32, 768, 12)
     return _openai(512, vision, 512, 8)
 
 
 def vit_b_16() -> CLIPConfig:
     """ViT-B/16, 224 px, 149,620,737 parameters."""
-    vision = ViTConfig(image_size=224, patch_size=16, width=768, layers=12, heads=12)
+    vision = _vit(224, 16, 768, 12)
     return _openai(512, vision, 512, 8)
 
 
 def vit_l_14() -> CLIPConfig:
     """ViT-L/14, 224 px, 427,616,513 parameters."""
-    vision = ViTConfig(image_size=224, patch_size=14, width=1024, layers=24, heads=16)
+    vision = _vit(224, 14, 1024, 24)
     return _openai(768, vision, 768, 12)
 
 
 def vit_l_14_336() -> CLIPConfig:
     """ViT-L/14 at 336 px, 427,944,193 parameters."""
-    vision = ViTConfig(image_size=336, patch_size=14, width=1024, layers=24, heads=16)
+    vision = _vit(336, 14, 1024, 24)
     return _openai(768, vision, 768, 12)
 
 
@@ -83,10 +94,20 @@ def _icons(vision: ViTConfig | ResNetConfig, text: TextConfig, embed_dim: int) -
         embed_dim=embed_dim,
         vision=vision,
         text=text,
-        activation="gelu",
         tokenizer="tokenizer.json",
         templates=ICON_TEMPLATES,
         preprocess=PreprocessConfig(image_size=vision.image_size, mean=ICON_MEAN, std=ICON_STD),
+    )
+
+
+def _icons_text(vocab_size: int, width: int, layers: int) -> TextConfig:
+    return TextConfig(
+        context_length=32,
+        vocab_size=vocab_size,
+        width=width,
+        layers=layers,
+        heads=width // 64,
+        activation="gelu",
     )
 
 
@@ -94,7 +115,7 @@ def icons_demo() -> CLIPConfig:
     """For three minutes of training on a laptop; English only."""
     return _icons(
         ResNetConfig(image_size=64, width=24, layers=(1, 1, 1, 1), heads=12),
-        TextConfig(context_length=32, vocab_size=2048, width=128, layers=2, heads=2),
+        _icons_text(2048, 128, 2),
         embed_dim=192,
     )
 
@@ -103,7 +124,7 @@ def icons_tiny() -> CLIPConfig:
     """For half an hour of training on a laptop."""
     return _icons(
         ResNetConfig(image_size=64, width=32, layers=(1, 1, 1, 1), heads=16),
-        TextConfig(context_length=32, vocab_size=8192, width=192, layers=3, heads=3),
+        _icons_text(8192, 192, 3),
         embed_dim=256,
     )
 
@@ -112,6 +133,6 @@ def icons_small() -> CLIPConfig:
     """The architecture of the embedded model."""
     return _icons(
         ResNetConfig(image_size=64, width=32, layers=(2, 2, 2, 2), heads=16),
-        TextConfig(context_length=32, vocab_size=8192, width=192, layers=3, heads=3),
+        _icons_text(8192, 192, 3),
         embed_dim=256,
     )

@@ -5,53 +5,90 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from twinlens.errors import ShapeError
 from twinlens.model.layers import Transformer
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
-
-    from twinlens.config import Activation, TextConfig
+    from twinlens.config import TextConfig
 
 
 class TextTransformer(nn.Module):
-    """GPT-style text encoder (paper section 2.4).
+    """GPT-style text encoder (paper section 2.4), or SigLIP's.
 
-    The end-of-text token has the highest id of the vocabulary, so argmax finds its first
-    position. No token attends to what follows it; positions after the longest text of a batch
-    cannot influence any answer and are not computed.
+    In a causal tower no token attends to what follows it: positions after the end of the longest
+    text of a batch cannot influence any answer and are not computed. A tower that attends both
+    ways, or reads its last position, wants its texts padded to the whole context.
     """
 
-    def __init__(self, config: TextConfig, embed_dim: int, activation: Activation) -> None:
+    def __init__(self, config: TextConfig, embed_dim: int) -> None:
         super().__init__()
         width = config.width
         self.context_length = config.context_length
+        self.pooling = config.pooling
+        self.end_id = config.end_id
+        self.needs_padding = config.pooling == "last" or not config.causal
         self.token_embedding = nn.Embedding(config.vocab_size, width)
         self.positional_embedding = nn.Parameter(torch.empty(config.context_length, width))
-        self.transformer = Transformer(width, config.layers, config.heads, activation, causal=True)
-        self.final_norm = nn.LayerNorm(width)
-        self.projection = nn.Parameter(torch.empty(width, embed_dim))
+        self.transformer = Transformer(config, causal=config.causal)
+        self.final_norm = nn.LayerNorm(width, config.norm_eps)
+        projects, shifts = config.projection != "none", config.projection == "affine"
+        self.projection = nn.Parameter(torch.empty(width, embed_dim)) if projects else None
+        self.projection_bias = nn.Parameter(torch.empty(embed_dim)) if shifts else None
 
     def init_weights(self) -> None:
         """As in the paper's released code."""
         nn.init.normal_(self.token_embedding.weight, std=0.02)
         nn.init.normal_(self.positional_embedding, std=0.01)
-        nn.init.normal_(self.projection, std=self.transformer.width**-0.5)
+        if self.projection is not None:
+            nn.init.normal_(self.projection, std=self.transformer.width**-0.5)
+        if self.projection_bias is not None:
+            nn.init.zeros_(self.projection_bias)
         self.transformer.init_weights()
 
     def forward(self, tokens: Int[Tensor, "batch length"]) -> Float[Tensor, "batch embed"]:
-        if tokens.ndim != 2 or tokens.shape[1] > self.context_length:
+        self._check(tokens)
+        end = self.ends(tokens)
+        if len(tokens) and not self.needs_padding:
+            tokens = tokens[:, : int(end.max()) + 1]
+        x = self.transformer(self._embed(tokens))
+        pooled = self.final_norm(x[torch.arange(len(x), device=x.device), end])
+        if self.projection is not None:
+            pooled = pooled @ self.projection
+        return pooled if self.projection_bias is None else pooled + self.projection_bias
+
+    def ends(self, tokens: Int[Tensor, "batch length"]) -> Int[Tensor, " batch"]:
+        """The position that speaks for each text."""
+        if self.pooling == "last":
+            return torch.full_like(tokens[:, 0], tokens.shape[1] - 1)
+        if self.pooling == "end":
+            tokens = (tokens == self.end_id).int()
+        return tokens.argmax(dim=1)
+
+    def hidden_states(
+        self, tokens: Int[Tensor, "batch length"]
+    ) -> list[Float[Tensor, "batch length width"]]:
+        """Each layer's view of every position: the embeddings, then the answer of each block.
+
+        The last is not normalised; `final_norm` does that.
+
+        Raises:
+            ShapeError: The rows are longer than the context length, or shorter where the tower
+                needs the whole context.
+        """
+        self._check(tokens)
+        return self.transformer.states(self._embed(tokens))
+
+    def _embed(self, tokens: Int[Tensor, "batch length"]) -> Float[Tensor, "batch length width"]:
+        return self.token_embedding(tokens) + self.positional_embedding[: tokens.shape[1]]
+
+    def _check(self, tokens: Tensor) -> None:
+        length, most = tokens.shape[-1], self.context_length
+        fits = length == most if self.needs_padding else 0 < length <= most
+        if tokens.ndim != 2 or not fits:
+            expected = f"{most}" if self.needs_padding else f"1 to {most}"
             raise ShapeError(
-                f"tokens: got shape {list(tokens.shape)}, "
-                f"expected [batch, at most {self.context_length}]"
+                f"tokens: got shape {list(tokens.shape)}, expected [batch, {expected}]"
             )
-        if len(tokens) == 0:
-            return self.projection.new_empty(0, self.projection.shape[1])
-        end = tokens.argmax(dim=1)
-        tokens = tokens[:, : int(end.max()) + 1]
-        x = self.token_embedding(tokens) + self.positional_embedding[: tokens.shape[1]]
-        x = self.transformer(x)
-        last = x[torch.arange(len(x), device=x.device), end]
-        return self.final_norm(last) @ self.projection

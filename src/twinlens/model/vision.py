@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from twinlens.model.layers import Transformer
+from twinlens.model.layers import MLP, Transformer
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
-
-    from twinlens.config import Activation, ViTConfig
+    from twinlens.config import ViTConfig
 
 
 class PatchEmbedding(nn.Module):
@@ -23,21 +22,24 @@ class PatchEmbedding(nn.Module):
     on processors and never slower elsewhere.
     """
 
-    def __init__(self, patch_size: int, width: int) -> None:
+    def __init__(self, patch_size: int, width: int, *, bias: bool = False) -> None:
         super().__init__()
         self.patch_size = patch_size
         # Columns are ordered as a convolution's flattened kernel: channel, row, column.
         self.weight = nn.Parameter(torch.empty(width, 3 * patch_size**2))
+        self.bias = nn.Parameter(torch.empty(width)) if bias else None
 
     def init_weights(self) -> None:
         """Uniform, as a convolution of this fan-in would start."""
         bound = self.weight.shape[1] ** -0.5
         nn.init.uniform_(self.weight, -bound, bound)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
 
     def forward(
         self, images: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch patch features"]:
-        return F.linear(self.patches(images), self.weight)
+        return F.linear(self.patches(images), self.weight, self.bias)
 
     def patches(
         self, images: Float[Tensor, "batch 3 height width"]
@@ -53,7 +55,7 @@ class PatchEmbedding(nn.Module):
 class VisionTransformer(nn.Module):
     """ViT with a class token and a norm before the first block (paper section 2.4)."""
 
-    def __init__(self, config: ViTConfig, embed_dim: int, activation: Activation) -> None:
+    def __init__(self, config: ViTConfig, embed_dim: int) -> None:
         super().__init__()
         width = config.width
         tokens = (config.image_size // config.patch_size) ** 2 + 1
@@ -61,10 +63,11 @@ class VisionTransformer(nn.Module):
         self.patch_embedding = PatchEmbedding(config.patch_size, width)
         self.class_embedding = nn.Parameter(torch.empty(width))
         self.positional_embedding = nn.Parameter(torch.empty(tokens, width))
-        self.pre_norm = nn.LayerNorm(width)
-        self.transformer = Transformer(width, config.layers, config.heads, activation, causal=False)
-        self.post_norm = nn.LayerNorm(width)
-        self.projection = nn.Parameter(torch.empty(width, embed_dim))
+        self.pre_norm = nn.LayerNorm(width, config.norm_eps)
+        self.transformer = Transformer(config, causal=False)
+        self.post_norm = nn.LayerNorm(width, config.norm_eps)
+        projects = config.projection != "none"
+        self.projection = nn.Parameter(torch.empty(width, embed_dim)) if projects else None
 
     def init_weights(self) -> None:
         """As in the paper's released code."""
@@ -72,7 +75,8 @@ class VisionTransformer(nn.Module):
         self.patch_embedding.init_weights()
         nn.init.normal_(self.class_embedding, std=std)
         nn.init.normal_(self.positional_embedding, std=std)
-        nn.init.normal_(self.projection, std=std)
+        if self.projection is not None:
+            nn.init.normal_(self.projection, std=std)
         self.transformer.init_weights()
 
     def forward(
@@ -82,4 +86,70 @@ class VisionTransformer(nn.Module):
         first = self.class_embedding.expand(len(images), 1, -1)
         x = torch.cat([first, patches], dim=1) + self.positional_embedding
         x = self.transformer(self.pre_norm(x))
-        return self.post_norm(x[:, 0]) @ self.projection
+        pooled = self.post_norm(x[:, 0])
+        return pooled if self.projection is None else pooled @ self.projection
+
+
+class QueryPool(nn.Module):
+    """A learned query asks all patches, and an MLP works on the answer."""
+
+    def __init__(self, config: ViTConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.heads = config.heads
+        self.query = nn.Parameter(torch.empty(width))
+        self.query_projection = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.out = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width, config.norm_eps)
+        self.mlp = MLP(width, config.mlp_width, config.activation)
+
+    def init_weights(self) -> None:
+        """Normal, by the width."""
+        std = self.query.shape[0] ** -0.5
+        nn.init.normal_(self.query, std=std)
+        for linear in (self.query_projection, self.key_value, self.out):
+            nn.init.normal_(linear.weight, std=std)
+            nn.init.zeros_(linear.bias)
+
+    def forward(self, x: Float[Tensor, "batch patch width"]) -> Float[Tensor, "batch width"]:
+        query = self.query_projection(self.query.expand(len(x), 1, -1))
+        key, value = self.key_value(x).chunk(2, dim=-1)
+        pooled = F.scaled_dot_product_attention(
+            self._split(query), self._split(key), self._split(value)
+        )
+        pooled = self.out(pooled.transpose(1, 2).flatten(1))
+        return pooled + self.mlp(self.norm(pooled))
+
+    def _split(
+        self, x: Float[Tensor, "batch length width"]
+    ) -> Float[Tensor, "batch head length head_width"]:
+        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+
+
+class PooledVisionTransformer(nn.Module):
+    """SigLIP's ViT: patches with a bias and no class token, pooled by attention."""
+
+    def __init__(self, config: ViTConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.image_size = config.image_size
+        self.patch_embedding = PatchEmbedding(config.patch_size, width, bias=True)
+        patches = (config.image_size // config.patch_size) ** 2
+        self.positional_embedding = nn.Parameter(torch.empty(patches, width))
+        self.transformer = Transformer(config, causal=False)
+        self.post_norm = nn.LayerNorm(width, config.norm_eps)
+        self.pool = QueryPool(config)
+
+    def init_weights(self) -> None:
+        """As in the class-token transformer."""
+        self.patch_embedding.init_weights()
+        nn.init.normal_(self.positional_embedding, std=self.transformer.width**-0.5)
+        self.transformer.init_weights()
+        self.pool.init_weights()
+
+    def forward(
+        self, images: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch embed"]:
+        x = self.patch_embedding(images) + self.positional_embedding
+        return self.pool(self.post_norm(self.transformer(x)))

@@ -160,9 +160,9 @@ def load_tokenizer(directory: Path, config: CLIPConfig) -> Tokenizer:
         tokenizer = Tokenizer.clip()
     else:
         tokenizer = Tokenizer.from_file(Path(directory) / TOKENIZER_FILE)
-    if tokenizer.vocab_size != config.text.vocab_size:
+    if tokenizer.vocab_size != config.text_input.vocab_size:
         raise CheckpointError(
             f"{directory}: got a vocabulary of {tokenizer.vocab_size}, "
-            f"expected vocab_size={config.text.vocab_size}"
+            f"expected vocab_size={config.text_input.vocab_size}"
         )
     return tokenizer

@@ -61,6 +61,8 @@ class Recipe:
                 raise ConfigError(f"{name}: got {getattr(self, name)}, expected at least 1")
         if self.seed < 0:
             raise ConfigError(f"seed: got {self.seed}, expected 0 or more")
+        if self.model.vision is None or self.model.text is None:
+            raise ConfigError("model: got one tower, expected both")
         if self.model.logit_bias:
             raise ConfigError("model.logit_bias: got True, expected False: this loss has no bias")
 

@@ -202,7 +202,7 @@ def _begin(out: Path, recipe: Recipe, tokenizer: Tokenizer) -> None:
 
 def _vocabulary(recipe: Recipe, dataset: Dataset, out: Path) -> Tokenizer:
     """CLIP's vocabulary, or one learned from the captions, once a run."""
-    size = recipe.model.text.vocab_size
+    size = recipe.model.text_input.vocab_size
     if recipe.model.tokenizer == "clip":
         tokenizer = Tokenizer.clip()
         if tokenizer.vocab_size != size:
@@ -224,12 +224,12 @@ def _loader(recipe: Recipe, dataset: Dataset, tokenizer: Tokenizer) -> PairLoade
         dataset.samples,
         tokenizer,
         batch_size=recipe.batch_size,
-        image_size=config.vision.image_size,
-        context_length=config.text.context_length,
+        image_size=config.image_input.image_size,
+        context_length=config.text_input.context_length,
         augmentation=recipe.augment,
         seed=recipe.seed,
         captions=recipe.captions,
-        background=config.preprocess.background,
+        background=config.image_input.background,
     )
 
 
