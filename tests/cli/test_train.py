@@ -6,25 +6,19 @@ from pathlib import Path
 import pytest
 
 import twinlens
-from twinlens.config import CLIPConfig, PreprocessConfig, TextConfig, ViTConfig
+from tests.tiny import CLIP_VOCABULARY, tiny_config
+from tests.train.runs import tiny_recipe
 from twinlens.train import recipes
-from twinlens.train.optim import OptimConfig
 from twinlens.train.recipes import Recipe
 
 
-def tiny_recipe() -> Recipe:
-    return Recipe(
-        name="tiny",
-        model=CLIPConfig(
-            embed_dim=8,
-            vision=ViTConfig(image_size=16, patch_size=8, width=16, layers=1, heads=1),
-            text=TextConfig(context_length=16, width=8, layers=1, heads=1),
-            preprocess=PreprocessConfig(image_size=16),
-        ),
+def four_steps() -> Recipe:
+    return tiny_recipe(
+        "vit",
+        model=tiny_config(vocab_size=CLIP_VOCABULARY, context_length=16),
         batch_size=4,
         steps=4,
         precision="fp32",
-        optim=OptimConfig(lr=1e-3, warmup_steps=1),
         checkpoint_every=2,
         eval_every=2,
         log_every=1,
@@ -33,7 +27,7 @@ def tiny_recipe() -> Recipe:
 
 @pytest.fixture(autouse=True)
 def a_recipe_of_four_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(recipes.RECIPES, "tiny", tiny_recipe)
+    monkeypatch.setitem(recipes.RECIPES, "tiny", four_steps)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.model.test_clip import tiny_clip
+from tests.tiny import tiny_clip
 from twinlens.model.loss import contrastive_loss
 
 GOLDEN = Path(__file__).with_name("model.json")

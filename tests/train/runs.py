@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tests.model.test_clip import tiny_config
-from twinlens.config import TextConfig
+from tests.tiny import tiny_config
 from twinlens.data.augment import Augmentation
 from twinlens.data.datasets import Dataset, open_dataset
 from twinlens.train.optim import OptimConfig
@@ -36,14 +35,9 @@ def squares(root: Path) -> Dataset:
 
 def tiny_recipe(kind: str = "resnet", **changes: object) -> Recipe:
     """Twelve steps of eight pairs with everything on."""
-    model = replace(
-        tiny_config(kind),
-        tokenizer="tokenizer.json",
-        text=TextConfig(context_length=12, vocab_size=520, width=16, layers=1, heads=2),
-    )
     recipe = Recipe(
         name="tiny",
-        model=model,
+        model=tiny_config(kind, vocab_size=520, text_layers=1, tokenizer="tokenizer.json"),
         batch_size=8,
         steps=12,
         optim=OptimConfig(lr=1e-2, warmup_steps=2, clip_norm=1.0, ema_decay=0.9),

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.model.test_clip import tiny_clip
+from tests.tiny import tiny_clip
 from twinlens.errors import ConfigError
 from twinlens.train.optim import MasterAdamW, MovingAverage, OptimConfig, decays, learning_rate
 

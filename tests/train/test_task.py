@@ -2,7 +2,7 @@
 
 import torch
 
-from tests.model.test_clip import tiny_clip
+from tests.tiny import tiny_clip
 from twinlens.data.images import normalize
 from twinlens.data.loader import Batch
 from twinlens.model.loss import contrastive_loss
