@@ -17,20 +17,18 @@ from functools import cache
 from importlib.resources import files
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ftfy
 import numpy as np
 import regex
 import tokenizers
 import torch
+from jaxtyping import Int64
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
+from torch import Tensor
 
 from twinlens.errors import CheckpointError, ConfigError, DataError
-
-if TYPE_CHECKING:
-    from jaxtyping import Int64
-    from torch import Tensor
 
 START, END = "<start_of_text>", "<end_of_text>"
 END_OF_PIECE = "</w>"

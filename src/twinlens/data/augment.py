@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
 from twinlens.errors import ConfigError
 
 if TYPE_CHECKING:
-    from jaxtyping import UInt8
     from numpy.typing import NDArray
 
 
@@ -78,11 +78,11 @@ def augment(
     pixels: UInt8[Tensor, "batch 3 height width"],
     config: Augmentation,
     generator: torch.Generator,
-) -> Tensor:
+) -> UInt8[Tensor, "batch 3 height width"]:
     """Turn, stretch and recolour each picture of a batch by its own chance.
 
     Returns:
-        uint8 of the same shape; the very same tensor where the configuration asks for nothing.
+        A new tensor, or the very same one where the configuration asks for nothing.
     """
     geometric = config.rotate > 0 or config.stretch > 0
     chromatic = config.colour > 0 or config.brightness > 0 or config.grey > 0 or config.invert > 0
@@ -96,7 +96,9 @@ def augment(
     return (x.clamp_(0, 1) * 255).round_().to(torch.uint8)
 
 
-def _turn_and_stretch(x: Tensor, config: Augmentation, generator: torch.Generator) -> Tensor:
+def _turn_and_stretch(
+    x: Float[Tensor, "batch 3 height width"], config: Augmentation, generator: torch.Generator
+) -> Float[Tensor, "batch 3 height width"]:
     batch = len(x)
     angle = (torch.rand(batch, generator=generator) * 2 - 1) * math.radians(config.rotate)
     scale = 1 + (torch.rand(batch, 2, generator=generator) * 2 - 1) * config.stretch
@@ -108,7 +110,9 @@ def _turn_and_stretch(x: Tensor, config: Augmentation, generator: torch.Generato
     return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
 
 
-def _recolour(x: Tensor, config: Augmentation, generator: torch.Generator) -> Tensor:
+def _recolour(
+    x: Float[Tensor, "batch 3 height width"], config: Augmentation, generator: torch.Generator
+) -> Float[Tensor, "batch 3 height width"]:
     """One random 3x3 matrix and shift a picture hold hue, saturation, contrast, grey, negative."""
     batch = len(x)
     mix = torch.eye(3) + config.colour * torch.randn(batch, 3, 3, generator=generator)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
+from jaxtyping import Float32, UInt8
 from PIL import (
     BmpImagePlugin,
     GifImagePlugin,
@@ -24,13 +25,12 @@ from PIL import (
     PngImagePlugin,
     WebPImagePlugin,
 )
+from torch import Tensor
 
 from twinlens.errors import DataError, ShapeError
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, UInt8
     from numpy.typing import NDArray
-    from torch import Tensor
 
     from twinlens.config import PreprocessConfig
     from twinlens.types import ImageInput
@@ -148,7 +148,7 @@ def to_pixels(image: ImageInput, config: PreprocessConfig) -> UInt8[np.ndarray, 
 
 def normalize(
     pixels: UInt8[Tensor, "n 3 height width"], config: PreprocessConfig
-) -> Float[Tensor, "n 3 height width"]:
+) -> Float32[Tensor, "n 3 height width"]:
     """Pixels in 0..255 to float32 with the model's mean and deviation taken out.
 
     The same operations in the same order as torchvision's `ToTensor` and `Normalize`, on any

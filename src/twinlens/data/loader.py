@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from twinlens.data.augment import Augmentation, augment, random_square_crop
@@ -25,7 +26,6 @@ from twinlens.errors import DataError
 from twinlens.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from jaxtyping import Int64, UInt8
     from numpy.typing import NDArray
 
 _AHEAD = 3
@@ -144,8 +144,8 @@ class PairLoader:
         starts = len(captions) * np.arange(self.captions)
         return [captions[i // self.captions] for i in rng.integers(starts, starts + len(captions))]
 
-    def _tokens(self, captions: list[list[str]]) -> tuple[Tensor, int]:
-        """Tokens [set, pair, length], and how many captions were cut."""
+    def _tokens(self, captions: list[list[str]]) -> tuple[Int64[Tensor, "set pair length"], int]:
+        """Tokens, and how many captions were cut."""
         texts = [caption for one_set in zip(*captions, strict=True) for caption in one_set]
         # One place more than the context shows which captions did not fit.
         wide = self.tokenizer(texts, self.context_length + 1, truncate=True)

@@ -6,11 +6,11 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from twinlens.errors import ShapeError
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
     from numpy.typing import NDArray
 
 Z_95 = 1.959963984540054

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
 
 from twinlens.errors import DataError, ShapeError
 from twinlens.eval.metrics import wilson_interval
@@ -14,9 +16,6 @@ from twinlens.eval.prompts import names_of_classes
 from twinlens.eval.zero_shot import embed_samples
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float
-    from torch import Tensor
-
     from twinlens.data.datasets import Dataset
     from twinlens.embedder import Embedder
 

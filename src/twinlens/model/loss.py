@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Float32, Int
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from jaxtyping import Float, Int
 
 
 def contrastive_loss(
@@ -17,7 +13,7 @@ def contrastive_loss(
     text_features: Float[Tensor, "pair embed"],
     logit_scale: Float[Tensor, ""],
     concepts: Int[Tensor, " pair"] | None = None,
-) -> Float[Tensor, ""]:
+) -> Float32[Tensor, ""]:
     """Symmetric cross-entropy over the similarities of a batch (paper figure 3).
 
     Computed in float32 whatever the features' type: the softmax over a large batch loses its

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
-
     from twinlens.config import ResNetConfig
 
 
@@ -29,7 +28,9 @@ class Stem(nn.Module):
         self.conv2 = conv_norm(width // 2, width // 2, 3)
         self.conv3 = conv_norm(width // 2, width, 3)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(
+        self, x: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch channel rows columns"]:
         for layer in (self.conv1, self.conv2, self.conv3):
             x = F.relu(layer(x))
         return F.avg_pool2d(x, 2)
@@ -57,7 +58,9 @@ class Bottleneck(nn.Module):
             else nn.Identity()
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(
+        self, x: Float[Tensor, "batch inputs height width"]
+    ) -> Float[Tensor, "batch outputs rows columns"]:
         h = F.relu(self.reduce(x))
         h = self.pool(F.relu(self.mix(h)))
         return F.relu(self.expand(h) + self.shortcut(x))
@@ -95,8 +98,9 @@ class AttentionPool(nn.Module):
         pooled = F.scaled_dot_product_attention(query, key, value)
         return self.out(pooled.transpose(1, 2).flatten(1))
 
-    def _split(self, x: Tensor) -> Tensor:
-        """[batch, length, width] -> [batch, heads, length, head width]."""
+    def _split(
+        self, x: Float[Tensor, "batch length width"]
+    ) -> Float[Tensor, "batch head length head_width"]:
         return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
 
 
