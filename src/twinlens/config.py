@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from twinlens.errors import ConfigError, UnknownNameError
+from twinlens.files import write_whole
 
 Activation = Literal["quick_gelu", "gelu", "gelu_tanh"]
 """Weights are silently worse under another activation than their own, so no tower has a default.
@@ -435,14 +436,3 @@ def read_json(cls: type[ConfigT], path: Path) -> ConfigT:
 def write_json(config: object, path: Path) -> None:
     """Write a configuration as JSON, keys in the order of its fields; all or nothing."""
     write_whole(json.dumps(to_dict(config), indent=2) + "\n", path)
-
-
-def write_whole(text: str, path: Path) -> None:
-    """Write a text file whole or not at all; what was there stays until then."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise

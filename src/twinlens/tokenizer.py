@@ -29,6 +29,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 from torch import Tensor
 
 from twinlens.errors import CheckpointError, ConfigError, DataError
+from twinlens.files import write_whole
 
 START, END = "<start_of_text>", "<end_of_text>"
 END_OF_PIECE = "</w>"
@@ -152,13 +153,9 @@ class Tokenizer:
         Raises:
             CheckpointError: The file cannot be written.
         """
-        path = Path(path)
-        partial = path.with_name(path.name + ".partial")
         try:
-            partial.write_text(self._bpe.to_str(pretty=True), encoding="utf-8")
-            partial.replace(path)
+            write_whole(self._bpe.to_str(pretty=True), Path(path))
         except OSError as error:
-            partial.unlink(missing_ok=True)
             raise CheckpointError(f"{path}: got {error!r}, expected a writable file") from error
 
     def encode(self, text: str) -> list[int]:

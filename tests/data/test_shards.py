@@ -80,7 +80,7 @@ def test_a_killed_writer_resumes_to_the_same_bytes(tmp_path: Path, killed_after:
 
     with pytest.raises(KilledError):
         write_until_killed()
-    (tmp_path / "killed" / "00000.tar.123.partial").write_bytes(b"half a shard")
+    (tmp_path / "killed" / "00000.tar.0123abcd.partial").write_bytes(b"half a shard")
     write_numbers(tmp_path / "killed", range(10))
     assert shards(tmp_path / "killed") == shards(tmp_path / "whole")
 
@@ -157,5 +157,15 @@ def test_a_full_disk_is_a_clear_error_and_leaves_no_half_shard(tmp_path: Path) -
         raise OSError(28, "No space left on device")
 
     with pytest.raises(DataError, match=r"00000\.tar: cannot be written: No space left on device"):
+        write_shard(tmp_path / "00000.tar", samples())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_in_the_samples_leaves_no_half_shard(tmp_path: Path) -> None:
+    def samples():
+        yield "a", {"txt": b"a cat"}
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
         write_shard(tmp_path / "00000.tar", samples())
     assert list(tmp_path.iterdir()) == []

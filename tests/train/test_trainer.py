@@ -16,7 +16,7 @@ from twinlens.data.loader import Batch, PairLoader
 from twinlens.errors import CheckpointError, ConfigError, DataError, DivergedError
 from twinlens.model.weights import load_model, load_tokenizer
 from twinlens.tokenizer import train_tokenizer
-from twinlens.train.checkpoint import list_checkpoints, load_checkpoint
+from twinlens.train.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from twinlens.train.log import Progress
 from twinlens.train.trainer import Run, fit
 
@@ -72,8 +72,11 @@ def test_a_half_written_checkpoint_does_not_count(dataset: Dataset, tmp_path: Pa
     fit(tiny_recipe(steps=12), dataset, tmp_path)
     checkpoints = list_checkpoints(tmp_path / "checkpoints")
     assert [path.stem for path in checkpoints] == ["step-00000008", "step-00000012"]
-    (tmp_path / "checkpoints" / "step-00000016.safetensors.partial").write_bytes(b"half")
+    half = tmp_path / "checkpoints" / "step-00000016.safetensors.0123abcd.partial"
+    half.write_bytes(b"half")
     assert list_checkpoints(tmp_path / "checkpoints") == checkpoints
+    save_checkpoint(tmp_path / "checkpoints", 20, {"a": torch.ones(1)}, "squares")
+    assert not half.exists()
 
 
 def test_a_damaged_newest_checkpoint_says_which_one_is_left(dataset: Dataset, tmp_path: Path):

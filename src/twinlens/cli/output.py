@@ -12,6 +12,7 @@ from pathlib import Path
 import typer
 
 from twinlens.errors import DataError, TwinlensError
+from twinlens.files import write_whole
 
 BUG = 1
 USER_MISTAKE = 2
@@ -56,14 +57,17 @@ def working(message: str) -> Generator[None]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file and the directories above it.
+    """Write a file and the directories above it; whole or not at all.
 
     Raises:
         DataError: It cannot be written: a full disk, say.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        if path.exists() and not path.is_file():  # a pipe or a device: no name to take over
+            path.write_text(text, encoding="utf-8")
+        else:
+            write_whole(text, path.resolve())  # through a link, as any program would
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror}") from error
 

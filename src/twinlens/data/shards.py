@@ -18,6 +18,7 @@ from types import TracebackType
 
 from twinlens.data.tar_index import tar_members
 from twinlens.errors import DataError
+from twinlens.files import remove_partials, whole_file, write_whole
 
 Members = Mapping[str, bytes]
 """One sample's files by extension: `{"webp": ..., "json": ..., "txt": ...}`."""
@@ -118,28 +119,14 @@ def write_shard(path: Path, samples: Iterable[tuple[str, Members]]) -> int:
     Raises:
         DataError: The folder cannot be written, or the disk is full.
     """
-    partial = _partial(path)
     count = 0
     try:
-        with partial.open("wb") as file, tarfile.open(fileobj=file, mode="w") as tar:
+        with whole_file(path) as file, tarfile.open(fileobj=file, mode="w") as tar:
             for count, (key, members) in enumerate(samples, start=1):  # noqa: B007
                 _add_sample(tar, key, members)
-        partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
     return count
-
-
-def _partial(path: Path) -> Path:
-    """Where a file is written before it is whole: one place a process, so that two never mix."""
-    return path.with_name(f"{path.name}.{os.getpid()}.partial")
-
-
-def remove_partials(directory: Path) -> None:
-    """Remove what killed processes left half written."""
-    for path in directory.glob("*.partial"):
-        path.unlink(missing_ok=True)
 
 
 def _add_sample(tar: tarfile.TarFile, key: str, members: Members) -> None:
@@ -221,10 +208,8 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         DataError: It cannot be written.
     """
-    partial = _partial(path)
     try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        write_whole(text, path)
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
 

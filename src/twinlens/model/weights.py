@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from twinlens.config import CLIPConfig, read_json, write_json
 from twinlens.errors import CheckpointError
+from twinlens.files import remove_partials, whole_path
 from twinlens.model.clip import CLIP
 from twinlens.tokenizer import Tokenizer
 
@@ -49,6 +49,7 @@ def save_model(
     }
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        remove_partials(directory)
         write_tensors(tensors, directory / WEIGHTS_FILE)
         if tokenizer is not None and model.config.tokenizer != "clip":
             tokenizer.save(directory / TOKENIZER_FILE)
@@ -65,17 +66,11 @@ def write_tensors(
     Raises:
         CheckpointError: It could not be written (a full disk, say); what was there stays.
     """
-    partial = path.with_name(path.name + ".partial")
     try:
-        partial.touch()
-        mode = partial.stat().st_mode  # the user's default, which the library does not keep
-        save_file({name: value.contiguous() for name, value in tensors.items()}, partial, header)
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.chmod(mode)
-        partial.replace(path)
+        with whole_path(path) as partial:
+            laid_out = {name: value.contiguous() for name, value in tensors.items()}
+            save_file(laid_out, partial, header)
     except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
         raise CheckpointError(f"{path}: could not be written: {error}") from error
 
 

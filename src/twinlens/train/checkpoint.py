@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from twinlens.errors import CheckpointError
+from twinlens.files import remove_partials
 from twinlens.model.weights import write_tensors
 
 KEEP = 2
@@ -28,6 +29,7 @@ def save_checkpoint(directory: Path, step: int, tensors: Mapping[str, Tensor], d
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        remove_partials(directory)
     except OSError as error:
         raise CheckpointError(f"{directory}: cannot hold checkpoints: {error}") from error
     header = {"step": str(step), "data": data}

@@ -12,8 +12,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from twinlens.config import to_dict, write_whole
+from twinlens.config import to_dict
 from twinlens.errors import CheckpointError, DivergedError
+from twinlens.files import write_whole
 from twinlens.train.optim import learning_rate
 from twinlens.train.recipes import Recipe
 

@@ -26,8 +26,9 @@ from twinlens.data.icons.render import PLAIN, render, svg
 from twinlens.data.icons.sample import draw_sample
 from twinlens.data.icons.settings import IconsSettings
 from twinlens.data.icons.sources import PACKAGES
-from twinlens.data.shards import Members, make_directory, remove_partials, write_shard, write_text
+from twinlens.data.shards import Members, make_directory, write_shard, write_text
 from twinlens.errors import DataError
+from twinlens.files import remove_partials
 
 _DOT = Drawing('<path d="M0 0h9v9z"/>', 0, 0, 16, 16)
 
