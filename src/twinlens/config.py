@@ -425,12 +425,21 @@ def read_json(cls: type[ConfigT], path: Path) -> ConfigT:
     Raises:
         ConfigError: The file is missing or is no JSON object.
     """
+    return from_dict(cls, read_plain_json(path))
+
+
+def read_plain_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        ConfigError: The file is missing or is no JSON object.
+    """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read as a configuration: {error}") from error
-    _require(isinstance(data, Mapping), str(path), type(data).__name__, "a JSON object")
-    return from_dict(cls, data)
+    _require(isinstance(data, dict), str(path), type(data).__name__, "a JSON object")
+    return data
 
 
 def write_json(config: object, path: Path) -> None:

@@ -19,6 +19,9 @@ from twinlens.model.vision import PooledVisionTransformer, VisionTransformer
 if TYPE_CHECKING:
     from twinlens.config import CLIPConfig
 
+INITIAL_LOGIT_SCALE = math.log(1 / 0.07)
+"""The paper's temperature to begin with (section 2.5)."""
+
 MAX_LOGIT_SCALE = math.log(100.0)
 """The paper clips the scale at 100: beyond it training is unstable (section 2.5)."""
 
@@ -60,7 +63,7 @@ class CLIP(nn.Module):
         """The paper's initialisation; reads torch's global random state."""
         for tower in self.towers():
             tower.init_weights()
-        nn.init.constant_(self.logit_scale, math.log(1 / 0.07))
+        nn.init.constant_(self.logit_scale, INITIAL_LOGIT_SCALE)
         if self.logit_bias is not None:
             nn.init.constant_(self.logit_bias, -10.0)
 
