@@ -24,6 +24,7 @@ from twinlens.data.images import normalize, to_pixels
 from twinlens.errors import ConfigError, DataError, UnknownNameError
 from twinlens.model.clip import CLIP
 from twinlens.model.precision import has_fast_bf16, pick_device, place
+from twinlens.model.text import encode_by_length
 from twinlens.model.weights import load_model, load_tokenizer
 from twinlens.tokenizer import Tokenizer
 from twinlens.types import Embeddings, ImageInput
@@ -175,12 +176,9 @@ class Embedder:
         if not texts:
             return self._unit_vectors([])
         tokens = self.tokenizer(texts, context_length=self.config.text_input.context_length)
-        # Texts of like length share a batch, which costs its longest member.
-        order = tokens.argmax(dim=1).argsort(stable=True)  # where the end token is
-        tokens, size = tokens[order].to(self.device), 4 * self.batch_size
-        starts = range(0, len(tokens), size)
-        parts = [self.model.encode_text(tokens[start : start + size]) for start in starts]
-        return self._unit_vectors(parts)[order.argsort().numpy()]
+        group = 4 * self.batch_size  # a text is less work than a picture
+        tower = self.model.text_tower
+        return self._unit_vectors([encode_by_length(tower, tokens.to(self.device), group)])
 
     def score(
         self, images: ImageInput | Iterable[ImageInput], texts: str | Sequence[str]

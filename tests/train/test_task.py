@@ -6,7 +6,7 @@ from tests.tiny import tiny_clip
 from twinlens.data.images import normalize
 from twinlens.data.loader import Batch
 from twinlens.model.loss import contrastive_loss
-from twinlens.train.task import encode_by_length, pair_loss
+from twinlens.train.task import pair_loss
 
 
 def a_batch() -> Batch:
@@ -30,9 +30,3 @@ def test_the_loss_is_the_mean_over_the_sets_of_captions():
         for tokens, concepts in zip(batch.tokens, batch.concepts, strict=True)
     ]
     torch.testing.assert_close(pair_loss(model, batch), (losses[0] + losses[1]) / 2)
-
-
-def test_texts_in_groups_of_one_length_are_encoded_exactly():
-    model = tiny_clip()
-    tokens = a_batch().tokens.flatten(0, 1).repeat(30, 1)  # 240 rows: more than one group
-    torch.testing.assert_close(encode_by_length(model, tokens), model.encode_text(tokens))

@@ -92,3 +92,21 @@ class TextTransformer(nn.Module):
             raise ShapeError(
                 f"tokens: got shape {list(tokens.shape)}, expected [batch, {expected}]"
             )
+
+
+def encode_by_length(
+    tower: TextTransformer, tokens: Int[Tensor, "text length"], group: int
+) -> Float[Tensor, "text embed"]:
+    """Text features, texts of like length together: short ones do not pay for long ones.
+
+    Exact: a causal tower reads each text up to its end and no further, and any other reads all
+    of each text, whatever its company.
+
+    Args:
+        tower: The text tower.
+        tokens: As the tower takes them.
+        group: Most texts encoded at once.
+    """
+    order = tower.ends(tokens).argsort(stable=True)
+    features = torch.cat([tower(texts) for texts in tokens[order].split(group)])
+    return features[order.argsort()]

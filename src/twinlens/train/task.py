@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Float32
 from torch import Tensor
 
 from twinlens.data.images import normalize
 from twinlens.model.loss import contrastive_loss
+from twinlens.model.text import encode_by_length
 
 if TYPE_CHECKING:
     from twinlens.data.loader import Batch
@@ -32,22 +34,15 @@ def pair_loss(model: CLIP, batch: Batch) -> Float32[Tensor, ""]:
     concepts = batch.concepts.to(reference.device, non_blocking=True)
     images = normalize(pixels, model.config.image_input).to(reference.dtype)
     image_features = model.encode_image(images)
-    text_features = encode_by_length(model, tokens.flatten(0, 1)).view(*tokens.shape[:2], -1)
+    texts = tokens.flatten(0, 1)
+    features = encode_by_length(model.text_tower, texts, _even_group(len(texts)))
     losses = [
-        contrastive_loss(image_features, features, model.logit_scale, same)
-        for features, same in zip(text_features, concepts, strict=True)
+        contrastive_loss(image_features, text_features, model.logit_scale, same)
+        for text_features, same in zip(features.view(*tokens.shape[:2], -1), concepts, strict=True)
     ]
     return torch.stack(losses).mean()
 
 
-def encode_by_length(
-    model: CLIP, tokens: Int64[Tensor, "text length"]
-) -> Float[Tensor, "text embed"]:
-    """Text features, a group of similar lengths at a time: short texts do not pay for long ones.
-
-    Exact: a causal tower reads each text up to its end and no further.
-    """
-    order = tokens.argmax(dim=1).argsort(stable=True)
-    groups = tokens[order].chunk(max(1, len(tokens) // _GROUP))
-    features = torch.cat([model.encode_text(group) for group in groups])
-    return features[order.argsort()]
+def _even_group(texts: int) -> int:
+    """How many texts to encode at once: `_GROUP` or more, all groups of about one size."""
+    return math.ceil(texts / max(1, texts // _GROUP))
