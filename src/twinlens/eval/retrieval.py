@@ -78,7 +78,8 @@ def name_retrieval(
     candidates = [known[i] for i in sorted(picked)]
     if len(candidates) < max(ks):
         raise DataError(f"{dataset.name}: got {len(candidates)} names, expected at least {max(ks)}")
-    wanted = {label for label, name in name_of.items() if name in set(candidates)}
+    chosen = set(candidates)
+    wanted = {label for label, name in name_of.items() if name in chosen}
     samples = [sample for sample in dataset.samples if sample.label in wanted]
     read = embed_samples(lens, samples, dataset.name)
     texts = lens.embed_texts([template.replace("{}", name) for name in candidates])
