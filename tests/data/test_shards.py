@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import tarfile
@@ -128,6 +129,18 @@ def test_members_of_one_key_are_one_sample_whatever_the_case(tmp_path: Path) -> 
     write_shard(path, [("set/0001", {"JPG": b"1", "seg.png": b"2"})])
     (sample,) = read_index([path])
     assert (sample.key, list(sample.members)) == ("set/0001", ["jpg", "seg.png"])
+
+
+@pytest.mark.parametrize("second", ["set/0001.jpg", "set/0001.JPG"])
+def test_a_member_that_is_there_twice_is_an_error(tmp_path: Path, second: str) -> None:
+    path = tmp_path / "00000.tar"
+    with tarfile.open(path, "w") as tar:
+        for name, data in (("set/0001.jpg", b"one"), ("set/0001.txt", b""), (second, b"two")):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    with pytest.raises(DataError, match=r"00000\.tar: sample set/0001: got two members \.jpg,"):
+        read_index([path])
 
 
 @pytest.mark.parametrize(("key", "members"), [("a.b", {"txt": b""}), ("", {"txt": b""}), ("a", {})])

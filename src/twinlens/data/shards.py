@@ -69,7 +69,8 @@ def read_index(paths: Sequence[Path]) -> list[ShardSample]:
     """List the samples of tars, in the order of the tars and of their members.
 
     Raises:
-        DataError: A tar is missing, cut short, or not a tar; the message names it.
+        DataError: A tar is missing, cut short, not a tar, or has a name twice; the message names
+            it.
     """
     return [sample for path in paths for sample in _index_one(Path(path))]
 
@@ -81,6 +82,8 @@ def _index_one(path: Path) -> list[ShardSample]:
             key, _, ext = _split_name(name)
             if key not in samples:
                 samples[key] = ShardSample(path, key)
+            if ext in samples[key].members:
+                raise DataError(f"{path}: sample {key}: got two members .{ext}, expected one")
             samples[key].members[ext] = (offset, size)
         _require_whole(path, samples.values())
     except FileNotFoundError as error:
