@@ -49,3 +49,21 @@ def test_an_unknown_preset_suggests_close_ones(tmp_path: Path) -> None:
     run = CliRunner().invoke(app, ["icons", "--out", str(tmp_path), "--preset", "smal"])
     assert isinstance(run.exception, UnknownNameError)
     assert "did you mean 'small'" in str(run.exception)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--workers", "0"], "Invalid value for '--workers': "),
+        (["--workers", "-1"], "Invalid value for '--workers': "),
+        (["--set", "variants=-1"], "variants: got -1, expected 0 to 10000000"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_one_line(
+    run, tmp_path: Path, options: list[str], message: str
+) -> None:
+    ending = run("data", "icons", "--out", str(tmp_path / "out"), *options)
+    assert ending.status == 2
+    assert message in ending.err
+    assert ending.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()

@@ -32,7 +32,7 @@ def icons(
         typer.Option("--set", metavar="KEY=VALUE", help="Change the preset, as size=96 or seed=1."),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Processes that draw; by default one a core.")
+        int | None, typer.Option(min=1, help="Processes that draw; by default one a core.")
     ] = None,
     cache: Annotated[
         Path | None, typer.Option(help="Folder of the packages; by default ~/.cache/twinlens/npm.")

@@ -14,7 +14,7 @@ from PIL import Image
 
 from twinlens.data.icons import render
 from twinlens.data.shards import read_index
-from twinlens.errors import DataError, MissingExtraError
+from twinlens.errors import ConfigError, DataError, MissingExtraError
 
 from . import fake_packages
 from .fake_packages import build_fake
@@ -182,3 +182,12 @@ def test_progress_counts_up_to_the_whole(trusted: Path, tmp_path: Path) -> None:
     build(tmp_path, trusted, settings, workers=1, progress=lambda *each: told.append(each))
     assert told[0][0] == 0
     assert told[-1][0] == told[-1][1] == told[0][1]
+
+
+@pytest.mark.parametrize("workers", [0, -1])
+def test_no_workers_are_refused_before_anything_is_made(
+    trusted: Path, tmp_path: Path, workers: int
+) -> None:
+    with pytest.raises(ConfigError, match=f"^workers: got {workers}, expected at least 1$"):
+        build_fake(tmp_path / "out", trusted, workers=workers)
+    assert not (tmp_path / "out").exists()

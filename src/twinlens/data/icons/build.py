@@ -27,7 +27,7 @@ from twinlens.data.icons.sample import draw_sample
 from twinlens.data.icons.settings import IconsSettings
 from twinlens.data.icons.sources import PACKAGES
 from twinlens.data.shards import Members, make_directory, write_shard, write_text
-from twinlens.errors import DataError
+from twinlens.errors import ConfigError, DataError
 from twinlens.files import remove_partials
 
 _DOT = Drawing('<path d="M0 0h9v9z"/>', 0, 0, 16, 16)
@@ -75,7 +75,7 @@ def build(
         out: Folder of the corpus.
         cache: Folder of the packages.
         settings: What to build.
-        workers: Processes; by default one a core.
+        workers: Processes, at least one; by default one a core.
         progress: Told after every shard.
 
     Returns:
@@ -84,8 +84,11 @@ def build(
     Raises:
         DataError: A source is missing or wrong, `out` cannot be written or holds a corpus of
             other settings.
+        ConfigError: `workers` is below 1.
         MissingExtraError: resvg-py is not installed.
     """
+    if workers is not None and workers < 1:
+        raise ConfigError(f"workers: got {workers}, expected at least 1")
     render(svg(_DOT, PLAIN, 16))  # a missing extra shows now, not after the plan
     make_directory(out)
     _claim(out, settings)

@@ -19,6 +19,18 @@ TRAIN, UNSEEN_CONCEPTS, UNSEEN_STYLES, UNSEEN_BOTH = PARTS = (
     "unseen-both",
 )
 
+_COUNTS = (
+    "icons_limit",
+    "emoji_renders",
+    "icons_per_concept",
+    "emoji_icons",
+    "variants",
+    "tones",
+    "flags",
+    "unseen_pictures",
+    "clipart_renders",
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IconsSettings:
@@ -68,7 +80,7 @@ class IconsSettings:
         _require_between("size", self.size, 16, 1024)
         _require_between("quality", self.quality, 1, 100)
         _require_between("samples_per_shard", self.samples_per_shard, 1, 10_000)
-        for name in ("icons_limit", "emoji_renders", "tones", "flags"):
+        for name in _COUNTS:
             _require_between(name, getattr(self, name), 0, 10_000_000)
         for style in self.styles:
             if style not in EMOJI_STYLES:
