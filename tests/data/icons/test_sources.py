@@ -1,5 +1,8 @@
 import hashlib
+import os
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,7 +51,61 @@ def test_without_npm_and_cache_the_error_says_so(
 
 def test_npm_fills_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_npm(monkeypatch, writes=CONTENT)
-    assert fetch(PACKAGE, tmp_path / "new" / "cache").read_bytes() == CONTENT
+    archive = fetch(PACKAGE, tmp_path / "new" / "cache")
+    assert archive.read_bytes() == CONTENT
+    assert list((tmp_path / "new" / "cache").iterdir()) == [archive]
+
+
+NPM = """#!/bin/sh
+while [ "$1" != --pack-destination ]; do shift; done
+printf 'half a pack' > "$2/scope-icons-1.2.3.tgz"
+{ending}
+"""
+
+
+@pytest.mark.parametrize("ending", ["kill -9 $$", "exit 0"])
+def test_an_archive_cut_short_never_reaches_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    (tmp_path / "bin").mkdir()
+    npm = tmp_path / "bin" / "npm"
+    npm.write_text(NPM.format(ending=ending))
+    npm.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    message = "exit status -9" if ending.startswith("kill") else "SHA-256: got"
+    with pytest.raises(DataError, match=f"^npm pack @scope/icons@1.2.3: {message}"):
+        fetch(PACKAGE, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+    fake_npm(monkeypatch, writes=CONTENT)
+    assert fetch(PACKAGE, tmp_path / "cache").read_bytes() == CONTENT
+
+
+def test_a_fetch_that_is_killed_itself_leaves_no_archive(tmp_path: Path) -> None:
+    (tmp_path / "npm").write_text(NPM.format(ending="kill -9 $PPID"))
+    (tmp_path / "npm").chmod(0o755)
+    code = (
+        "import sys\nfrom pathlib import Path\n"
+        "from twinlens.data.icons.sources import Package, fetch\n"
+        "fetch(Package('@scope/icons', '1.2.3', ''), Path(sys.argv[1]))\n"
+    )
+    path = os.pathsep.join([str(tmp_path), os.environ["PATH"]])
+    command = [sys.executable, "-c", code, str(tmp_path / "cache")]
+    killed = subprocess.run(command, env={**os.environ, "PATH": path}, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert list((tmp_path / "cache").glob("*.tgz")) == []
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_npm(monkeypatch, writes=CONTENT)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sources, "TemporaryDirectory", full)
+    with pytest.raises(DataError, match=r"1\.2\.3\.tgz: cannot be written: No space left"):
+        fetch(PACKAGE, tmp_path)
 
 
 def test_a_failing_npm_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from twinlens.data.shards import make_directory
@@ -26,6 +27,16 @@ class Package:
     name: str
     version: str
     sha256: str
+
+    @property
+    def spec(self) -> str:
+        """Name and version as npm writes them.
+
+        Example:
+            >>> Package("@iconify/json", "2.2.535", "").spec
+            '@iconify/json@2.2.535'
+        """
+        return f"{self.name}@{self.version}"
 
     @property
     def filename(self) -> str:
@@ -78,31 +89,50 @@ PACKAGES = (ICONIFY, CLDR, CLDR_DERIVED, LUCIDE, TABLER, PHOSPHOR, FLUENT_3D, NO
 def fetch(package: Package, cache: Path) -> Path:
     """The package's archive in the cache folder, fetched with `npm pack` if it is not there.
 
+    It comes to the cache verified: a fetch that was killed leaves no archive there.
+
     Raises:
-        DataError: npm is missing or fails, or the archive's SHA-256 is not the pinned one.
+        DataError: npm is missing or fails, the archive's SHA-256 is not the pinned one, or the
+            cache cannot be written.
     """
     path = cache / package.filename
-    if not path.exists():
-        make_directory(cache)
-        _npm_pack(package, cache)
-    got = _sha256(path)
-    if got != package.sha256:
-        raise DataError(f"{path}: SHA-256: got {got}, expected {package.sha256}")
-    return path
-
-
-def _npm_pack(package: Package, cache: Path) -> None:
-    spec = f"{package.name}@{package.version}"
+    if path.exists():
+        _verify(package, path, str(path))
+        return path
     npm = shutil.which("npm")
     if npm is None:
         raise DataError(
-            f"{spec}: got neither npm nor {package.filename} in {cache}, expected one of them"
+            f"{package.spec}: got neither npm nor {package.filename} in {cache}, "
+            "expected one of them"
         )
-    command = [npm, "pack", "--silent", "--pack-destination", str(cache), spec]
+    make_directory(cache)
+    try:
+        with TemporaryDirectory(prefix="npm-pack-", dir=cache) as folder:
+            packed = _npm_pack(npm, package, Path(folder))
+            _verify(package, packed, f"npm pack {package.spec}")
+            packed.replace(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
+    return path
+
+
+def _verify(package: Package, path: Path, name: str) -> None:
+    got = _sha256(path)
+    if got != package.sha256:
+        raise DataError(f"{name}: SHA-256: got {got}, expected {package.sha256}")
+
+
+def _npm_pack(npm: str, package: Package, folder: Path) -> Path:
+    """The archive that `npm pack` puts into a folder."""
+    command = [npm, "pack", "--silent", "--pack-destination", str(folder), package.spec]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0 or not (cache / package.filename).exists():
+    packed = folder / package.filename
+    if done.returncode != 0 or not packed.exists():
         lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no message"]
-        raise DataError(f"npm pack {spec}: exit status {done.returncode}: {lines[0].strip()}")
+        raise DataError(
+            f"npm pack {package.spec}: exit status {done.returncode}: {lines[0].strip()}"
+        )
+    return packed
 
 
 def _sha256(path: Path) -> str:
