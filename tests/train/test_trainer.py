@@ -16,8 +16,10 @@ from twinlens.data.loader import Batch, PairLoader
 from twinlens.errors import CheckpointError, ConfigError, DataError, DivergedError
 from twinlens.model.weights import load_model, load_tokenizer
 from twinlens.tokenizer import train_tokenizer
+from twinlens.train import trainer
 from twinlens.train.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from twinlens.train.log import Progress
+from twinlens.train.recipes import Recipe
 from twinlens.train.trainer import Run, fit
 
 
@@ -132,6 +134,28 @@ def test_the_model_shipped_is_the_average_that_was_evaluated(dataset: Dataset, t
     assert load_tokenizer(directory, model.config).vocab_size == 520
     assert model.config.provenance.samples_seen == 96
     assert [line["metrics"] for line in log_lines(tmp_path)][2::3] == [{"acc1": 0.5}] * 2
+
+
+def test_the_model_is_evaluated_on_the_run_s_device(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    class Elsewhere(Run):
+        """Trains on the processor, but says that it is on another device."""
+
+        def __init__(self, recipe: Recipe, data: str, device: str) -> None:
+            super().__init__(recipe, data, device)
+            self.device = torch.device("meta")
+
+    seen: list[str] = []
+
+    def evaluate(model: torch.nn.Module, _: object) -> dict[str, float]:
+        seen.extend({tensor.device.type for tensor in model.state_dict().values()})
+        return {}
+
+    monkeypatch.setattr(trainer, "Run", Elsewhere)
+    directory = fit(tiny_recipe(steps=2), dataset, tmp_path, evaluate=evaluate, device="cpu")
+    assert seen == ["meta"]
+    assert load_model(directory).text_tower.token_embedding.weight.isfinite().all()
 
 
 def test_the_scale_never_passes_100(dataset: Dataset, tmp_path: Path):

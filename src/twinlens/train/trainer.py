@@ -52,7 +52,8 @@ def fit(
         dataset: Pictures with captions.
         out: Gets `recipe.json`, `log.jsonl`, `checkpoints/` and `model/`.
         resume: Go on from the newest checkpoint in `out`, or from the start if there is none.
-        evaluate: Called with the model to be shipped (the moving average) and its vocabulary.
+        evaluate: Called with the model to be shipped (the moving average, in float32), on the
+            device of the run, and its vocabulary.
         report: Called with each line of the log.
         device: A torch device; "auto" takes CUDA where there is one.
 
@@ -76,7 +77,7 @@ def fit(
         done = step + 1
         log.count(loss, batch.truncated)
         if _is_due(done, recipe.eval_every, recipe) and evaluate is not None:
-            log.metrics = dict(evaluate(run.shipped_model(), tokenizer))
+            log.metrics = dict(evaluate(run.shipped_model().to(run.device), tokenizer))
         saves = _is_due(done, recipe.checkpoint_every, recipe)
         if saves or _is_due(done, recipe.log_every, recipe) or log.metrics is not None:
             log.write(done, scale=run.scale)
