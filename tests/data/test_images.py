@@ -3,7 +3,10 @@
 import io
 import os
 import struct
+import subprocess
+import sys
 import threading
+import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +18,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 from twinlens.config import PreprocessConfig
 from twinlens.data.images import (
@@ -302,6 +306,110 @@ def test_nonsense_orientation_is_none():
     exif = Image.Exif()
     exif[0x0112] = 77
     assert decode_image(encoded(photo(40, 24), "JPEG", exif=exif)).size == (40, 24)
+
+
+def exif_with(orientation: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    exif[0x011A] = 300.0  # resolution, which Pillow looks for on opening a JPEG
+    exif[0x0131] = "made by a camera"
+    return exif
+
+
+def damaged(how: str) -> bytes:
+    whole = exif_with(6).tobytes()
+    resolution, software = whole.index(b"\x01\x1a\0\x05"), whole.index(b"\x01\x31\0\x02")
+    far_away = struct.pack(">I", 2**31)
+    return {
+        "no header": whole[:6] + b"XX" + whole[8:],
+        "cut in the header": whole[:10],
+        "cut in the orientation": whole[:24],
+        "cut after the orientation": whole[:30],
+        "cut in the values": whole[:-20],
+        "a value far away": whole[: resolution + 8] + far_away + whole[resolution + 12 :],
+        "an endless value": whole[: software + 4] + far_away + whole[software + 8 :],
+        "many entries": whole[:14] + b"\xff\xff" + whole[16:],
+        "directory far away": whole[:10] + far_away + whole[14:],
+        "nothing": b"Exif\0\0",
+    }[how]
+
+
+UNREADABLE = ["no header", "cut in the header", "cut in the orientation", "directory far away"]
+READABLE = [
+    "cut after the orientation",
+    "cut in the values",
+    "a value far away",
+    "an endless value",
+    "many entries",
+]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("how", [*READABLE, *UNREADABLE, "nothing"])
+def test_damaged_exif_is_passed_over_without_a_warning(how: str, kind: str):
+    """Warnings are errors here."""
+    picture = photo(40, 24)
+    data = encoded(picture, kind, exif=damaged(how))
+    plain = decode_image(encoded(picture, kind))
+    expected = plain.transpose(Image.Transpose.ROTATE_270) if how in READABLE else plain
+    upright = decode_image(data)
+    assert np.array_equal(np.asarray(upright), np.asarray(expected))
+    with warnings.catch_warnings(action="ignore"):  # the caller's own opening of it
+        opened = Image.open(io.BytesIO(data))
+    assert np.array_equal(np.asarray(decode_image(opened)), np.asarray(expected))
+
+
+def test_damaged_exif_prints_nothing_outside_of_tests_either(tmp_path: Path):
+    (tmp_path / "a.jpg").write_bytes(
+        encoded(photo(40, 24), "JPEG", exif=damaged("cut in the values"))
+    )
+    code = "import sys\nfrom twinlens.data.images import decode_image\ndecode_image(sys.argv[1])"
+    command = [sys.executable, "-W", "always", "-c", code, str(tmp_path / "a.jpg")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+@given(st.data())
+def test_exif_of_any_bytes_is_quiet(data: st.DataObject):
+    exif = bytearray(exif_with(6).tobytes())
+    for place in data.draw(st.lists(st.integers(6, len(exif) - 1), max_size=4)):
+        exif[place] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(6, len(exif)))
+    size = decode_image(encoded(Image.new("RGB", (4, 2)), "JPEG", exif=bytes(exif[:cut]))).size
+    assert size in ((4, 2), (2, 4))
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(("kind", "form"), [(3, "HH"), (4, "I")])
+def test_orientations_of_either_byte_order_and_width(order: str, kind: int, form: str):
+    value = struct.pack(f"{order}{form}", *(6, 0)[: len(form)])
+    exif = {"<": b"II", ">": b"MM"}[order] + struct.pack(f"{order}HI", 42, 8)
+    exif += struct.pack(f"{order}HHHI", 1, 0x0112, kind, 1) + value + bytes(4)
+    for prefix in (b"Exif\0\0", b"Exif\0\0Exif\0\0"):
+        assert decode_image(encoded(photo(40, 24), "JPEG", exif=prefix + exif)).size == (24, 40)
+
+
+def test_orientation_of_a_raw_profile_as_imagemagick_writes_it():
+    exif = exif_with(6).tobytes()
+    for digits, size in ((exif.hex(), (24, 40)), ("no hexadecimal digits", (40, 24))):
+        notes = PngInfo()
+        notes.add_text("Raw profile type exif", f"\nexif\n{len(exif):8}\n{digits}\n", zip=True)
+        assert decode_image(encoded(photo(40, 24), "PNG", pnginfo=notes)).size == size
+
+
+@pytest.mark.parametrize("exif", [b"", damaged("no header"), Image.Exif().tobytes()])
+def test_xmp_says_the_orientation_where_exif_does_not(exif: bytes):
+    xmp = b'<rdf:Description tiff:Orientation="6"/>'
+    for kind in ("JPEG", "WEBP"):
+        upright = decode_image(encoded(photo(40, 24), kind, exif=exif, xmp=xmp))
+        assert upright.size == (24, 40)
+        assert decode_image(upright).size == (24, 40)
+
+
+def test_an_orientation_given_in_memory_counts():
+    image = photo(40, 24)
+    image.getexif()[0x0112] = 6
+    assert decode_image(image).size == (24, 40)
 
 
 # Sources

@@ -27,6 +27,7 @@ from PIL import (
 )
 from torch import Tensor
 
+from twinlens.data import exif
 from twinlens.errors import DataError, ShapeError
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"})
 """File name endings of the formats, lower case."""
 
 _WHITE = (255, 255, 255)
-_ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -50,7 +50,6 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_EXIF_KEYS = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")
 _RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 _MAX_RESIZED_PIXELS = 2**25
@@ -102,6 +101,7 @@ def decode_image(
     """Decode a picture to an RGB image of its own, upright by its EXIF orientation.
 
     Animations give their first frame, 16 bits their high byte, transparency the background.
+    Damaged EXIF is no reason to warn: what cannot be read of it is as if it were not there.
 
     Args:
         source: JPEG, PNG, WebP, GIF or BMP as a path or bytes; a PIL image; or uint8
@@ -299,6 +299,14 @@ def _gif_size(data: bytes) -> tuple[int, int]:
     return width, height
 
 
+class _Jpeg(JpegImagePlugin.JpegImageFile):
+    """A JPEG opened without a look into its EXIF, where Pillow seeks a resolution, and warns."""
+
+    def _open(self) -> None:
+        self.info["dpi"] = (72, 72)  # what it takes where it finds none
+        super()._open()
+
+
 _MAGIC = {
     "JPEG": b"\xff\xd8\xff",
     "PNG": b"\x89PNG\r\n\x1a\n",
@@ -307,7 +315,7 @@ _MAGIC = {
 }
 _SIZES: dict[str, Callable[[bytes], tuple[int, int]]] = {"WebP": _webp_size, "GIF": _gif_size}
 _OPENERS: dict[str, Callable[[io.BytesIO], Image.Image]] = {
-    "JPEG": JpegImagePlugin.jpeg_factory,
+    "JPEG": _Jpeg,
     "PNG": PngImagePlugin.PngImageFile,
     "WebP": WebPImagePlugin.WebPImageFile,
     "GIF": GifImagePlugin.GifImageFile,
@@ -317,12 +325,12 @@ _OPENERS: dict[str, Callable[[io.BytesIO], Image.Image]] = {
 
 def _upright_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
     image.load()
-    transpose = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
+    transpose = _UPRIGHT.get(exif.orientation(image))
     rgb = _to_rgb(image, background)
     if transpose is None:
         return rgb
     turned = rgb.transpose(transpose)
-    for key in _EXIF_KEYS:  # it is upright now: nobody shall turn it again
+    for key in exif.KEYS:  # it is upright now: nobody shall turn it again
         turned.info.pop(key, None)
     return turned
 
