@@ -56,6 +56,7 @@ def test_settings_reach_any_depth():
         ("preprocess.std=[1, 2]", ConfigError, "expected a list of 3 values"),
         ("preprocess.image_size=64", ConfigError, "expected vision.image_size=224"),
         ("text=5", ConfigError, "CLIPConfig.text: got 5, expected a table"),
+        ("text_cleaning=none", ConfigError, "got 'none', expected 'lower' where tokenizer is"),
         ('templates=["no slot"]', ConfigError, "each with {}"),
     ],
 )

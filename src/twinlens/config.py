@@ -23,6 +23,13 @@ Activation = Literal["quick_gelu", "gelu", "gelu_tanh"]
 QuickGELU is OpenAI's, "gelu" the exact one, "gelu_tanh" its approximation that SigLIP uses.
 """
 
+TextCleaning = Literal["lower", "whitespace", "canonicalize", "siglip", "none"]
+"""What happens to a text before its vocabulary sees it; see `texts.cleaned`.
+
+The first three are open_clip's names: "lower" is CLIP's own. "siglip" is that of Hugging Face's
+SigLIP, and "none" leaves the text to the vocabulary's own rules.
+"""
+
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -231,6 +238,7 @@ class CLIPConfig:
         logit_bias: Whether the logits have a learned bias, as sigmoid losses want.
         tokenizer: "clip" for CLIP's own 49,408 entries, or "tokenizer.json" for the file of
             that name beside the weights.
+        text_cleaning: What texts go through before the tokenizer's vocabulary.
         preprocess: The pixels that the image tower expects; None without one.
         templates: The sentences, with `{}` for a label, that the model reads labels in.
         provenance: Where the weights came from.
@@ -241,6 +249,7 @@ class CLIPConfig:
     text: TextConfig | None
     logit_bias: bool = False
     tokenizer: Literal["clip", "tokenizer.json"] = "clip"
+    text_cleaning: TextCleaning = "lower"
     preprocess: PreprocessConfig | None
     templates: tuple[str, ...] = ("a photo of a {}.",)
     provenance: Provenance = field(default_factory=Provenance)
@@ -252,6 +261,12 @@ class CLIPConfig:
             "CLIPConfig.templates",
             self.templates,
             "at least one sentence, each with {}",
+        )
+        _require(
+            self.tokenizer != "clip" or self.text_cleaning == "lower",
+            "CLIPConfig.text_cleaning",
+            self.text_cleaning,
+            "'lower' where tokenizer is 'clip'",
         )
         _require(
             self.vision is not None or self.text is not None,

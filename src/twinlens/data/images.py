@@ -1,7 +1,8 @@
 """Pictures: files, bytes, PIL images or arrays, to the pixels that a model reads.
 
-The preprocessing is CLIP's: shortest side resized, centre cropped, normalised, to the last bit
-what Pillow does with the same file. No decoder sees a file before its header has been checked.
+The preprocessing is CLIP's (shortest side resized, centre cropped) or SigLIP's (both sides
+resized), then normalised, to the last bit what Pillow does with the same file. No decoder sees a
+file before its header has been checked.
 """
 
 from __future__ import annotations
@@ -132,18 +133,22 @@ def decode_image(
 
 
 def to_pixels(image: ImageInput, config: PreprocessConfig) -> UInt8[np.ndarray, "size size 3"]:
-    """Decode, resize the shortest side to `config.image_size`, and crop the centre.
+    """Decode, and resize to a square of side `config.image_size`.
 
-    Bit for bit what Pillow and torchvision's `Resize` and `CenterCrop` give, except for pictures
-    hundreds of times as long as wide (rounding only). Smaller pictures are enlarged.
+    "crop" resizes the shortest side and crops the centre: bit for bit what Pillow and
+    torchvision's `Resize` and `CenterCrop` give, except for pictures hundreds of times as long as
+    wide (rounding only). "squash" resizes both sides: bit for bit Pillow's `resize`. Smaller
+    pictures are enlarged.
 
     Raises:
         DataError: The picture cannot be decoded.
         ShapeError: An array is not uint8 [height, width, 3 or 1].
     """
     picture = decode_image(image, background=config.background)
-    resampling = _RESAMPLING[config.interpolation]
-    return np.array(_resize_and_crop(picture, config.image_size, resampling))
+    size, resampling = config.image_size, _RESAMPLING[config.interpolation]
+    if config.resize == "squash":
+        return np.array(picture.resize((size, size), resampling))
+    return np.array(_resize_and_crop(picture, size, resampling))
 
 
 def normalize(
