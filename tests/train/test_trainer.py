@@ -2,16 +2,18 @@
 
 import json
 import resource
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from tests.train.runs import squares, tiny_recipe
-from twinlens.data.datasets import Dataset
+from tests.train.runs import squares, tiny_recipe, write_squares
+from twinlens.data.datasets import Dataset, open_dataset
 from twinlens.data.loader import Batch, PairLoader
 from twinlens.errors import CheckpointError, ConfigError, DataError, DivergedError
 from twinlens.model.weights import load_model, load_tokenizer
@@ -193,8 +195,39 @@ def test_other_data_cannot_resume(dataset: Dataset, tmp_path: Path):
     recipe = tiny_recipe()
     fit(recipe, dataset, tmp_path / "run")
     fewer = replace(dataset, samples=dataset.samples[:-1])
-    with pytest.raises(CheckpointError, match=r"was trained on 24 samples of .*, got 23 samples"):
+    message = (
+        r"00012.*: is of other data: got 23 samples of .*, expected 24 samples of \S+ \S+ \w+$"
+    )
+    with pytest.raises(CheckpointError, match=message):
         fit(recipe, fewer, tmp_path / "run", resume=True)
+
+
+def test_other_pictures_under_the_same_name_cannot_resume(tmp_path: Path):
+    root = write_squares(tmp_path / "here" / "squares")
+    fit(tiny_recipe(), open_dataset(root), tmp_path / "run")
+    whole = weights(tmp_path / "run")
+    list_checkpoints(tmp_path / "run" / "checkpoints")[-1].unlink()
+    moved = tmp_path / "there" / "squares"
+    shutil.copytree(root, moved)
+    fit(tiny_recipe(), open_dataset(moved), tmp_path / "run", resume=True)
+    assert weights(tmp_path / "run") == whole
+    Image.new("RGB", (36, 36)).save(moved / "07.png")
+    message = r"got 24 samples of squares, fingerprint (\w{16}), expected 24 .* (?!\1)\w{16}$"
+    with pytest.raises(CheckpointError, match=message):
+        fit(tiny_recipe(), open_dataset(moved), tmp_path / "run", resume=True)
+
+
+def test_without_a_checkpoint_a_run_begins_anew_on_whatever_data(dataset: Dataset, tmp_path: Path):
+    other = replace(
+        dataset, samples=[replace(s, captions=(*s.captions, "a tile")) for s in dataset.samples]
+    )
+    fit(tiny_recipe(steps=2), dataset, tmp_path / "expected")
+    fit(tiny_recipe(steps=2), other, tmp_path / "run")
+    for checkpoint in list_checkpoints(tmp_path / "run" / "checkpoints"):
+        checkpoint.unlink()
+    fit(tiny_recipe(steps=2), dataset, tmp_path / "run", resume=True)
+    for file in ("tokenizer.json", "model/model.safetensors"):
+        assert (tmp_path / "run" / file).read_bytes() == (tmp_path / "expected" / file).read_bytes()
 
 
 def test_a_run_that_cannot_start_leaves_no_run(dataset: Dataset, tmp_path: Path):

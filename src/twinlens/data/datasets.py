@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from twinlens.data import tables
+from twinlens.data.fingerprint import mark
 from twinlens.data.folders import is_picture, open_captioned, open_class_folders
 from twinlens.data.samples import (
     CLASSNAMES_FILE,
@@ -56,13 +57,17 @@ def open_dataset(spec: str | Path) -> Dataset:
         return parts[0]
     ends = list(itertools.accumulate(len(part.samples) for part in parts))
 
-    def sample(index: int) -> Sample:
+    def find(index: int) -> tuple[Sequence[Sample], int]:
         place = bisect_right(ends, index)
-        return parts[place].samples[index - ends[place]]
+        return parts[place].samples, index - ends[place]  # counted from the part's end
+
+    def sample(index: int) -> Sample:
+        samples, place = find(index)
+        return samples[place]
 
     return Dataset(
         name="+".join(part.name for part in parts),
-        samples=LazySamples(range(ends[-1]), sample),
+        samples=LazySamples(range(ends[-1]), sample, lambda index: mark(*find(index))),
         classnames=union(part.classnames for part in parts),
         templates=union(part.templates for part in parts),
         ignored=sum(part.ignored for part in parts),

@@ -15,6 +15,7 @@ from twinlens.data.samples import (
     LazySamples,
     Sample,
     checked_classnames,
+    file_size,
     read_lines,
 )
 from twinlens.errors import DataError
@@ -45,7 +46,8 @@ def open_captioned(root: Path, files: list[Path], folders: list[Path]) -> Datase
     used = texts & {path.with_suffix("") for path in pictures}
     entries = [_Entry(path, path.name, None, path.with_suffix("") in texts) for path in pictures]
     ignored = len(files) - len(pictures) - len(used)
-    return Dataset(name=root.resolve().name, samples=LazySamples(entries, _sample), ignored=ignored)
+    samples = LazySamples(entries, _sample, _mark)
+    return Dataset(name=root.resolve().name, samples=samples, ignored=ignored)
 
 
 def open_class_folders(root: Path, files: list[Path], folders: list[Path]) -> Dataset:
@@ -71,7 +73,7 @@ def open_class_folders(root: Path, files: list[Path], folders: list[Path]) -> Da
             entries.append(_Entry(path, key, name, path.with_suffix("") in texts))
     return Dataset(
         name=root.resolve().name,
-        samples=LazySamples(entries, _sample),
+        samples=LazySamples(entries, _sample, _mark),
         classnames=checked_classnames(names, root),
         templates=read_lines(root / TEMPLATES_FILE),
         ignored=ignored,
@@ -105,3 +107,9 @@ def _raise(error: OSError) -> None:
 def _sample(entry: _Entry) -> Sample:
     captions = read_lines(entry.path.with_suffix(".txt")) if entry.captioned else ()
     return Sample(key=entry.key, source=entry.path, captions=captions, label=entry.label)
+
+
+def _mark(entry: _Entry) -> object:
+    """Name and size of the picture and of its captions."""
+    captions = file_size(entry.path.with_suffix(".txt")) if entry.captioned else 0
+    return entry.key, file_size(entry.path), captions

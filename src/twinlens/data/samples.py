@@ -84,12 +84,25 @@ class Dataset:
 
 
 class LazySamples(Sequence[Sample]):
-    """Samples that are made of their entries anew each time they are asked for."""
+    """Samples that are made of their entries anew each time they are asked for.
 
-    def __init__(self, entries: Sequence[_Entry], make: Callable[[_Entry], Sample]) -> None:
+    `mark` gives what is cheap to know of an entry, in plain Python values (see `fingerprint`).
+    """
+
+    def __init__(
+        self,
+        entries: Sequence[_Entry],
+        make: Callable[[_Entry], Sample],
+        mark: Callable[[_Entry], object],
+    ) -> None:
         # One function for all entries: a million closures would be a million objects to keep.
         self._entries = entries
         self._make: Callable[[Any], Sample] = make
+        self._mark: Callable[[Any], object] = mark
+
+    def mark(self, index: int) -> object:
+        """What is cheap to know of a sample, without making it."""
+        return self._mark(self._entries[index])
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -100,7 +113,7 @@ class LazySamples(Sequence[Sample]):
     def __getitem__(self, index: slice) -> LazySamples: ...
     def __getitem__(self, index: int | slice) -> Sample | LazySamples:
         if isinstance(index, slice):
-            return LazySamples(self._entries[index], self._make)
+            return LazySamples(self._entries[index], self._make, self._mark)
         return self._make(self._entries[index])
 
 
@@ -129,6 +142,18 @@ def read_lines(path: Path) -> tuple[str, ...]:
         return split_lines(path.read_bytes(), str(path))
     except FileNotFoundError:
         return ()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def file_size(path: Path) -> int:
+    """The size of a file in bytes.
+
+    Raises:
+        DataError: It is gone.
+    """
+    try:
+        return path.stat().st_size
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
 

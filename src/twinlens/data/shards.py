@@ -42,6 +42,11 @@ class ShardSample:
     key: str
     members: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
 
+    @property
+    def mark(self) -> tuple[str, str, dict[str, tuple[int, int]]]:
+        """What tells the sample from others, wherever the tar lies."""
+        return self.shard.name, self.key, self.members
+
     def read(self, ext: str) -> bytes:
         """The bytes of one member.
 

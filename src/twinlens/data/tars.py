@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Sequence
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeGuard, cast
 
@@ -47,7 +48,7 @@ def open_tars(paths: Sequence[Path], name: str) -> Dataset:
     labels = _labels(pictures, numbered)
     return Dataset(
         name=name,
-        samples=LazySamples(pictures, partial(_tar_sample, numbered=numbered)),
+        samples=LazySamples(pictures, partial(_tar_sample, numbered=numbered), attrgetter("mark")),
         classnames=numbered if labels and labels <= set(numbered) else tuple(sorted(labels)),
         templates=_beside(folder, TEMPLATES_FILE),
         ignored=len(shards) - len(pictures),

@@ -14,6 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from twinlens.config import Provenance, read_json, write_json
 from twinlens.data.datasets import Dataset
+from twinlens.data.fingerprint import fingerprint
 from twinlens.data.loader import PairLoader
 from twinlens.errors import CheckpointError, ConfigError, DataError
 from twinlens.model.clip import CLIP, MAX_LOGIT_SCALE
@@ -151,21 +152,26 @@ class Run:
     def load_newest(self, directory: Path) -> int:
         """Go on from the newest checkpoint; returns the step after it, 0 where there is none."""
         checkpoints = list_checkpoints(directory)
+        if not checkpoints:
+            return 0
         try:
-            return self.load(checkpoints[-1]) if checkpoints else 0
+            read = load_checkpoint(checkpoints[-1])
         except CheckpointError as error:
             if len(checkpoints) < 2:
                 raise
             raise CheckpointError(
                 f"{error}; remove it to go on from {checkpoints[-2].name}"
             ) from error
+        return self._take_over(checkpoints[-1], *read)
 
-    @torch.no_grad()
     def load(self, path: Path) -> int:
         """Go on from a checkpoint; returns the step after it."""
-        step, tensors, data = load_checkpoint(path)
+        return self._take_over(path, *load_checkpoint(path))
+
+    @torch.no_grad()
+    def _take_over(self, path: Path, step: int, tensors: Mapping[str, Tensor], data: str) -> int:
         if data != self.data:
-            raise CheckpointError(f"{path}: was trained on {data}, got {self.data}")
+            raise CheckpointError(f"{path}: is of other data: got {self.data}, expected {data}")
         expected = self.optimizer.weights
         got = {n.removeprefix("master/"): t for n, t in tensors.items() if n.startswith("master/")}
         check_tensors(got, expected, path)
@@ -202,7 +208,7 @@ def _begin(out: Path, recipe: Recipe, tokenizer: Tokenizer) -> None:
 
 
 def _vocabulary(recipe: Recipe, dataset: Dataset, out: Path) -> Tokenizer:
-    """CLIP's vocabulary, or one learned from the captions, once a run."""
+    """CLIP's vocabulary, or one learned from the captions: a run's own once it has checkpoints."""
     size = recipe.model.text_input.vocab_size
     if recipe.model.tokenizer == "clip":
         tokenizer = Tokenizer.clip()
@@ -211,7 +217,7 @@ def _vocabulary(recipe: Recipe, dataset: Dataset, out: Path) -> Tokenizer:
                 f"model.text.vocab_size: got {size}, expected CLIP's {tokenizer.vocab_size}"
             )
         return tokenizer
-    if (out / RECIPE_FILE).exists():
+    if list_checkpoints(out / "checkpoints"):
         return Tokenizer.from_file(out / TOKENIZER_FILE)
     captions = [caption for sample in dataset.samples for caption in sample.captions]
     if not captions:
@@ -236,7 +242,8 @@ def _loader(recipe: Recipe, dataset: Dataset, tokenizer: Tokenizer) -> PairLoade
 
 def describe(dataset: Dataset) -> str:
     """What a checkpoint says of its data, so that a resumed run notices other data."""
-    return f"{len(dataset.samples)} samples of {dataset.name}"
+    samples = dataset.samples
+    return f"{len(samples)} samples of {dataset.name}, fingerprint {fingerprint(samples)}"
 
 
 def _provenance(recipe: Recipe, dataset: Dataset) -> Provenance:
