@@ -38,13 +38,14 @@ class UnknownNameError(TwinlensError):
         twinlens.errors.UnknownNameError: unknown model 'icon': did you mean 'icons'?
     """
 
-    def __init__(self, what: str, got: str, known: Iterable[str]) -> None:
+    def __init__(self, what: str, got: str, known: Iterable[str], *, otherwise: str = "") -> None:
+        """Compare with the known names; `otherwise` replaces their list where none is close."""
         names = sorted(known)
         close = get_close_matches(got, names, n=3, cutoff=0.5)
         hint = (
             f"did you mean {' or '.join(repr(name) for name in close)}?"
             if close
-            else f"known: {', '.join(names)}"
+            else otherwise or f"known: {', '.join(names)}"
         )
         super().__init__(f"unknown {what} {got!r}: {hint}")
 

@@ -1,9 +1,12 @@
 # ruff: noqa: PLC0415  imports wait until the verb runs: --help stays instant
-"""`twinlens models`: what can be loaded without a download."""
+"""`twinlens models`: what can be loaded, at hand or from the Hugging Face hub."""
 
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,55 +14,145 @@ import typer
 from twinlens.cli.output import log, print_json, print_table
 
 if TYPE_CHECKING:
-    from twinlens.hub import KnownModel
+    from twinlens.hub import KnownModel, PublishedModel
+
+AT_HAND = ("Name", "Where", "Size", "Licence", "Input", "Embedding", "Measured")
+KNOWN = ("Name", "Architecture", "Input", "Parameters", "ImageNet-1k acc1", "Licence")
+
+_UNKNOWN: dict[str, Any] = {
+    "name": "",
+    "where": "",
+    "path": None,
+    "repository": None,
+    "layout": "",
+    "architecture": None,
+    "licence": "",
+    "restrictions": "",
+    "data": "",
+    "image_size": None,
+    "embed_dim": None,
+    "parameters_millions": None,
+    "size_bytes": None,
+    "imagenet_acc1_percent": None,
+    "source": "",
+    "metrics": {},
+}
+"""Every key that is told of a model, in order, and what it is where nothing is known."""
 
 
 def models(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    known: Annotated[
+        bool, typer.Option("--known", help="List the published models that can be downloaded.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON, without --known all.")
+    ] = False,
 ) -> None:
     """List the models at hand: embedded in the package, or in the Hugging Face cache."""
-    from twinlens.hub import known_models
+    from twinlens.hub import known_models, published_models
 
-    found = [describe(model) for model in known_models()]
+    at_hand = known_models()
+    table = published_models()
+    others = table.keys() - {model.name for model in at_hand}
     if as_json:
-        print_json(found)
-    elif not found:
-        log("no models: none is embedded, and the Hugging Face cache has none in our layout")
+        shown = [describe(model) for model in at_hand if model.published or not known]
+        print_json(
+            shown + [describe_published(one) for one in table.values() if one.name in others]
+        )
+    elif known:
+        print_table(KNOWN, [_known_row(one) for one in table.values()])
     else:
-        columns = ("Name", "Where", "Size", "Licence", "Input", "Embedding", "Measured")
-        print_table(columns, [_row(one) for one in found])
+        if at_hand:
+            print_table(AT_HAND, [_row(describe(model)) for model in at_hand])
+        else:
+            log("no models: none is embedded, and the Hugging Face cache has none in our layouts")
+        log(f"{len(others)} more are downloaded when they are named: twinlens models --known")
 
 
 def describe(model: KnownModel) -> dict[str, Any]:
-    """What a directory of weights says of itself; `metrics` is its `metrics.json`, if any."""
-    from twinlens.config import CLIPConfig, read_json
+    """What the table of published models says of one at hand, or else its own files.
 
-    config = read_json(CLIPConfig, model.path / "config.json")
+    `metrics` is its `metrics.json`, if it has one.
+    """
     metrics = model.path / "metrics.json"
+    published = {} if model.published is None else asdict(model.published)
     return {
+        **_UNKNOWN,
+        **_of_its_files(model),
+        **published,
         "name": model.name,
         "where": model.where,
         "path": str(model.path),
+        "layout": model.layout,
         "size_bytes": sum(file.stat().st_size for file in model.path.iterdir() if file.is_file()),
-        "licence": config.provenance.licence,
-        "image_size": config.preprocess.image_size if config.preprocess else None,
-        "embed_dim": config.embed_dim,
         "metrics": json.loads(metrics.read_text(encoding="utf-8")) if metrics.is_file() else {},
     }
 
 
+def describe_published(one: PublishedModel) -> dict[str, Any]:
+    """A row of the table, under the keys of `describe`."""
+    return {**_UNKNOWN, **asdict(one), "where": "downloadable"}
+
+
+def _of_its_files(model: KnownModel) -> dict[str, Any]:
+    """Licence, input and embedding size as the configuration and the model card have them."""
+    from twinlens.config import CLIPConfig, read_json, read_plain_json
+
+    if model.layout == "native":
+        config = read_json(CLIPConfig, model.path / "config.json")
+        return {
+            "licence": config.provenance.licence,
+            "image_size": config.preprocess.image_size if config.preprocess else None,
+            "embed_dim": config.embed_dim,
+        }
+    if model.layout == "hf":
+        config = read_plain_json(model.path / "config.json")
+        vision, embed_dim = config.get("vision_config", config), config.get("projection_dim")
+    else:
+        config = read_plain_json(model.path / "open_clip_config.json")["model_cfg"]
+        vision, embed_dim = config.get("vision_cfg"), config.get("embed_dim")
+    return {
+        "licence": _licence_of_card(model.path / "README.md"),
+        "image_size": vision.get("image_size") if isinstance(vision, dict) else None,
+        "embed_dim": embed_dim,
+    }
+
+
+def _licence_of_card(card: Path) -> str:
+    """The `license` in a model card's front matter."""
+    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    front = text.split("\n---", 1)[0] if text.startswith("---\n") else ""
+    found = re.search(r"^license: *(\S+)", front, re.MULTILINE)
+    return found[1] if found else ""
+
+
 def _row(one: dict[str, Any]) -> tuple[str, ...]:
     measured = [f"{name} {value:.1%}" for name, value in _fractions(one["metrics"])]
+    if one["imagenet_acc1_percent"] is not None:
+        measured.append(f"ImageNet-1k acc1 {one['imagenet_acc1_percent']:.1f}%")
+    no_input = "texts" if one["layout"] == "native" else "not stated"
     return (
         one["name"],
         one["where"],
         f"{one['size_bytes'] / 1e6:.1f} MB",
         one["licence"] or "not stated",
-        f"{one['image_size']} px" if one["image_size"] else "texts",
-        str(one["embed_dim"]),
+        f"{one['image_size']} px" if one["image_size"] else no_input,
+        str(one["embed_dim"] or "not stated"),
         ", ".join(measured[:2]) or "not measured",
     )
 
 
 def _fractions(metrics: dict[str, Any]) -> list[tuple[str, float]]:
     return [(name, value) for name, value in metrics.items() if isinstance(value, float)]
+
+
+def _known_row(one: PublishedModel) -> tuple[str, ...]:
+    acc1 = one.imagenet_acc1_percent
+    return (
+        one.name,
+        one.architecture,
+        f"{one.image_size} px",
+        f"{one.parameters_millions:.0f} M",
+        "not published" if acc1 is None else f"{acc1:.1f}%",
+        f"{one.licence} ({one.restrictions})" if one.restrictions else one.licence,
+    )

@@ -1,0 +1,116 @@
+"""The files by whose names a directory or a repository is taken for a model's.
+
+What is in the files is for the readers of checkpoints to judge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A configuration and the weights that it describes.
+
+    Attributes:
+        kind: Twinlens's own layout has the file names of "hf".
+        config: The file that says what the weights are.
+        weights: The files of weights that it may have, the best first.
+    """
+
+    kind: Literal["open_clip", "hf"]
+    config: str
+    weights: tuple[str, ...]
+
+
+_WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+_OPEN_CLIP_WEIGHTS = (
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin",
+)
+LAYOUTS = (
+    # First, since a repository of both may have an image tower alone as `model.safetensors`.
+    Layout("open_clip", "open_clip_config.json", _OPEN_CLIP_WEIGHTS),
+    Layout("hf", "config.json", _WEIGHTS),
+    Layout("open_clip", "open_clip_config.json", _WEIGHTS),
+)
+SINGLE_FILES = (".npz", ".safetensors", ".pt")
+"""What a repository's only file of weights ends in, where no configuration is beside it."""
+WEIGHTS_END = (*SINGLE_FILES, ".bin")
+
+CONFIG_FILES = ("config.json", "open_clip_config.json")
+TEXT_FILES = (
+    "preprocessor_config.json",
+    "processor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "README.md",
+    "metrics.json",
+)
+VOCABULARY_FILES = ("vocab.json", "merges.txt", "spiece.model", "tokenizer.model")
+"""The parts of a vocabulary, for where there is no `tokenizer.json`."""
+
+
+def choose_files(files: Collection[str]) -> list[str]:
+    """What of a repository makes a model: one configuration and one copy of its weights.
+
+    open_clip's layout comes before Hugging Face's, and in each safetensors before pickles.
+
+    Args:
+        files: Paths in the repository.
+
+    Returns:
+        The weights first (several if they are cut in parts), then the text files; nothing if
+        there is no model.
+
+    Example:
+        >>> choose_files(["config.json", "model.safetensors", "pytorch_model.bin", "README.md"])
+        ['model.safetensors', 'config.json', 'README.md']
+    """
+    tokenizer = () if "tokenizer.json" in files else VOCABULARY_FILES
+    texts = [name for name in (*TEXT_FILES, *tokenizer) if name in files]
+    for layout in LAYOUTS:
+        weights = next((name for name in layout.weights if name in files), None)
+        if layout.config in files and weights is not None:
+            return [*_parts(weights, files), layout.config, *texts]
+    if any(name in files for name in CONFIG_FILES):
+        return []
+    single = [name for name in files if name.endswith(SINGLE_FILES)]
+    return [*single, *texts] if len(single) == 1 else []
+
+
+def _parts(weights: str, files: Collection[str]) -> list[str]:
+    """An index comes with the files that it points to: `model-00001-of-00002.safetensors`."""
+    if not weights.endswith(".index.json"):
+        return [weights]
+    stem, _, ending = weights.removesuffix(".index.json").rpartition(".")
+    parts = [name for name in files if name.startswith(f"{stem}-") and name.endswith(f".{ending}")]
+    return [*sorted(parts), weights]
+
+
+def layout_of(directory: Path) -> Layout | None:
+    """The layout whose files are in a directory, if any."""
+    for layout in LAYOUTS:
+        found = any((directory / name).is_file() for name in layout.weights)
+        if found and (directory / layout.config).is_file():
+            return layout
+    return None
+
+
+def missing(directory: Path) -> str:
+    """What a directory without a layout lacks: got, expected."""
+    for layout in LAYOUTS:
+        if (directory / layout.config).is_file():
+            files = " or ".join(layout.weights)
+            return f"got {layout.config} but no weights, expected {files} beside it"
+    return f"got no {' and no '.join(CONFIG_FILES)}, expected a model's directory"
