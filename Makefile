@@ -8,9 +8,10 @@ BIN := $(VENV)/bin
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[data,dev]'
-	# The tokenizer tests compare against this reference file by file; its own needs stay out.
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps open_clip_torch
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[data,dev,references]'
+	# References whose own needs stay out: torchvision's would be torch for another device.
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps \
+		open_clip_torch timm torchvision
 	touch $@
 
 demo: $(VENV)/.installed

@@ -3,8 +3,8 @@
 Run: python bench/emoji_share.py CORPUS OUT
 
 Writes tars with those pictures of CORPUS/train that show an emoji in one of eight colour styles.
-The embedded model was trained on `CORPUS/train::OUT::OUT`: these pictures three times an epoch,
-the other icons once.
+The embedded model was trained on `CORPUS/train` with OUT named five times beside it: these pictures
+six times an epoch, the other icons once.
 """
 
 import json

@@ -27,13 +27,17 @@ from icons import Figure, languages, measure, pick, show
 import twinlens
 from twinlens.config import Provenance, read_json, setting_names, to_dict
 from twinlens.errors import CheckpointError, TwinlensError
+from twinlens.model.checkpoints import load_model
 from twinlens.model.clip import CLIP
-from twinlens.model.weights import load_model, load_tokenizer, save_model
+from twinlens.model.vocabulary import load_tokenizer
+from twinlens.model.weights import save_model
 from twinlens.train.recipes import Recipe, recipe_named
 
 EMBEDDED = Path(twinlens.__file__).parent / "assets" / "icons"
 MAX_BYTES = 24_000_000
 LICENCE = "Apache-2.0"
+EMOJI_TIMES = 6
+"""How often an epoch counted the colour emoji: once in the corpus, the rest by `emoji_share.py`."""
 
 CARD = """\
 ---
@@ -93,7 +97,7 @@ A style never seen, with class names in other languages, bare:
   {samples:,} in all, {minutes:.0f} minutes on 2 processor cores. Pictures of equal concept in a
   batch are no negatives of each other.{note}
 - **Data**: the open icon corpus, fingerprint `{fingerprint}`: {pictures:,} pictures of
-  {concepts:,} concepts. Colour emoji of eight sets were counted three times an epoch.
+  {concepts:,} concepts. Colour emoji of eight sets were counted {emoji_times} times an epoch.
 - **Held out**, by concept and by style, never by picture: {held_out}.
 - **Sources**: icon sets of the Iconify collection, Fluent Emoji 3D, the Noto Emoji font, drawings
   of Openclipart; names from Unicode CLDR, Lucide, Tabler and Phosphor. All are under permissive,
@@ -122,7 +126,8 @@ A run of this recipe, in one go:
 pip install 'twinlens[data]'
 twinlens data icons --out corpus
 python bench/emoji_share.py corpus emoji
-twinlens train --recipe {recipe} --data "corpus/train::emoji::emoji" --out run{settings}
+twinlens train --recipe {recipe} --data "corpus/train{emoji}" \
+    --out run{settings}
 python bench/release_icons.py run corpus
 python bench/icons.py icons corpus
 ```
@@ -164,7 +169,10 @@ def save(run: Path, corpus: Path, out: Path, manifest: Mapping[str, Any]) -> CLI
             source="trained from scratch",
             licence=LICENCE,
             recipe=recipe.name,
-            data=f"open icon corpus {manifest['fingerprint']}, colour emoji three times an epoch",
+            data=(
+                f"open icon corpus {manifest['fingerprint']}, "
+                f"colour emoji {EMOJI_TIMES} times an epoch"
+            ),
             samples_seen=recipe.steps * recipe.batch_size,
         ),
     )
@@ -269,6 +277,8 @@ def card(
             for name, part in parts.items()
         ),
         words=text.context_length - 2,
+        emoji_times=EMOJI_TIMES,
+        emoji="::emoji" * (EMOJI_TIMES - 1),
         settings="".join(f" \\\n    --set {one}" for one in settings(recipe)),
         note=f"\n  {note}" if note else "",
         licence=LICENCE,

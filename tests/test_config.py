@@ -52,7 +52,7 @@ def test_settings_reach_any_depth():
         ("logit_bias=1", ConfigError, "logit_bias: got 1, expected a value of type bool"),
         ("text.activation=relu", ConfigError, "activation: got 'relu', expected one of"),
         ("vision.kind=vision", UnknownNameError, "unknown kind in CLIPConfig.vision"),
-        ("vision.patch_size=33", ConfigError, "patch_size: got 33, expected a divisor"),
+        ("vision.patch_size=225", ConfigError, "patch_size: got 225, expected at most"),
         ("preprocess.std=[1, 2]", ConfigError, "expected a list of 3 values"),
         ("preprocess.image_size=64", ConfigError, "expected vision.image_size=224"),
         ("text=5", ConfigError, "CLIPConfig.text: got 5, expected a table"),

@@ -55,7 +55,8 @@ class ViTConfig:
     """A vision transformer (paper section 2.4), or SigLIP's.
 
     Attributes:
-        image_size: Side of the pictures in pixels, a multiple of `patch_size`.
+        image_size: Side of the pictures in pixels. What is left of it after whole patches, at
+            the right and the bottom, is not seen: a few published models have such a remainder.
         patch_size: Side of a patch in pixels.
         width: Of the residual stream.
         layers: Blocks.
@@ -91,10 +92,10 @@ class ViTConfig:
             "'none' where pooling is 'attention'",
         )
         _require(
-            self.image_size % self.patch_size == 0,
+            self.patch_size <= self.image_size,
             "ViTConfig.patch_size",
             self.patch_size,
-            f"a divisor of image_size={self.image_size}",
+            f"at most image_size={self.image_size}",
         )
         _require(
             self.width % self.heads == 0,

@@ -19,21 +19,20 @@ from PIL import Image
 from torch import Tensor
 
 from twinlens import hub
-from twinlens.config import CLIPConfig
+from twinlens.config import Activation, CLIPConfig
 from twinlens.data.images import normalize, to_pixels
 from twinlens.errors import ConfigError, DataError, UnknownNameError
+from twinlens.model.checkpoints import Towers, load_model
 from twinlens.model.clip import CLIP
 from twinlens.model.precision import has_fast_bf16, pick_device, place
 from twinlens.model.text import encode_by_length
-from twinlens.model.weights import load_model, load_tokenizer
-from twinlens.tokenizer import Tokenizer
+from twinlens.model.vocabulary import AnyTokenizer, load_tokenizer
 from twinlens.types import Embeddings, ImageInput
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Precision = Literal["auto", "fp32", "bf16"]
-Towers = Literal["both", "image", "text"]
 
 BF16_FROM_PARAMETERS = 50_000_000
 """Below this size a model is limited by everything but its matrix products."""
@@ -61,26 +60,32 @@ def load(
     device: str = "auto",
     precision: Precision = "auto",
     towers: Towers = "both",
+    image_size: int | None = None,
+    activation: Activation | None = None,
 ) -> Embedder:
-    """Load a model by name.
+    """Load a model by name, whatever family's layout its checkpoint has.
 
     Args:
-        name: "icons" (embedded in the package), a model's directory, or `hf://org/name[@revision]`.
+        name: "icons" (embedded in the package), a known name such as "openai/ViT-B-32", a
+            directory or file of weights, or `hf://org/name[@revision]`.
         device: A torch device, or "auto": CUDA, else Apple's, else the processor.
         precision: "fp32", "bf16", or "auto": bf16 where the model has more than 50 million
             parameters and the device multiplies bf16 natively, else fp32.
-        towers: Keep "both", or only the "image" or "text" tower in memory.
+        towers: Read "both", or only the "image" or "text" tower.
+        image_size: For pictures of another size than the checkpoint's: a vision transformer's
+            positions are resized.
+        activation: Of a state dict without a configuration, which cannot tell.
 
     Raises:
         UnknownNameError: There is no model of that name; close names are suggested.
-        CheckpointError: The directory cannot be read.
+        CheckpointError: The checkpoint cannot be read, or is not what its configuration says.
+        ConfigError: It has not got the tower, or another image size is impossible.
     """
     _check_one_of("towers", towers, ("both", "image", "text"))
-    directory = hub.resolve(name)
-    model = load_model(directory)
-    tokenizer = load_tokenizer(directory, model.config)
-    if towers != "both":
-        delattr(model, "text_tower" if towers == "image" else "image_tower")
+    path = hub.resolve(name)
+    model = load_model(path, towers=towers, image_size=image_size, activation=activation)
+    has_texts = model.config.text is not None
+    tokenizer = load_tokenizer(path, model.config) if has_texts else None
     target = pick_device(device)
     chosen = _pick_precision(precision, model, target)
     place(model, target, _DTYPES[chosen])  # in place: a large model is not held twice
@@ -99,13 +104,13 @@ class Embedder:
     def __init__(
         self,
         model: CLIP,
-        tokenizer: Tokenizer,
+        tokenizer: AnyTokenizer | None,
         *,
         device: str = "auto",
         precision: Precision = "auto",
         batch_size: int = 64,
     ) -> None:
-        self.tokenizer = tokenizer
+        self._tokenizer = tokenizer
         self.device = pick_device(device)
         self.precision = _pick_precision(precision, model, self.device)
         self.batch_size = batch_size
@@ -116,8 +121,19 @@ class Embedder:
 
     @property
     def config(self) -> CLIPConfig:
-        """Sizes, preprocessing, vocabulary and provenance."""
+        """Sizes, preprocessing, vocabulary and provenance, of the towers that were read."""
         return self.model.config
+
+    @property
+    def tokenizer(self) -> AnyTokenizer:
+        """The vocabulary.
+
+        Raises:
+            ConfigError: The model has no text tower.
+        """
+        if self._tokenizer is None:
+            raise ConfigError("texts: the model has no text tower, expected one with both")
+        return self._tokenizer
 
     @property
     def templates(self) -> tuple[str, ...]:

@@ -10,7 +10,6 @@ section 2.4).
 from __future__ import annotations
 
 import gzip
-import html
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
@@ -19,7 +18,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import ftfy
 import numpy as np
 import regex
 import tokenizers
@@ -30,6 +28,7 @@ from torch import Tensor
 
 from twinlens.errors import CheckpointError, ConfigError, DataError
 from twinlens.files import write_whole
+from twinlens.texts import checked, mended, too_long
 
 START, END = "<start_of_text>", "<end_of_text>"
 END_OF_PIECE = "</w>"
@@ -68,12 +67,7 @@ def clean(text: str) -> str:
 
 
 def _clean_words(text: str) -> list[str]:
-    if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise DataError(f"text: got {type(text).__name__}, expected a string")
-    # Printable ASCII without an entity needs no mending: most texts skip the slow part.
-    if not (text.isascii() and text.isprintable() and "&" not in text.replace("& ", "")):
-        text = html.unescape(html.unescape(ftfy.fix_text(text)))
-    return text.lower().split()
+    return mended(checked(text)).lower().split()
 
 
 class _WordIds(dict[str, bytes]):
@@ -199,7 +193,7 @@ class Tokenizer:
             ids = self._pack(text)
             if len(ids) > room:
                 if not truncate:
-                    raise _too_long(text, len(ids) // _ID.itemsize + 2, context_length)
+                    raise too_long(text, len(ids) // _ID.itemsize + 2, context_length)
                 ids = ids[:room]
             rows.append((start + ids + end).ljust(width, b"\0"))
         table = np.frombuffer(b"".join(rows), _ID).reshape(-1, context_length)
@@ -311,11 +305,3 @@ def _checked_pattern(file: dict[str, Any]) -> str:
     if any(vocabulary[symbol] != id_ % len(vocabulary) for symbol, id_ in ids.items()):
         raise ValueError("the ids are not bytes, merges, start, end")
     return pattern
-
-
-def _too_long(text: str, got: int, limit: int) -> DataError:
-    short = text if len(text) <= 60 else f"{text[:57]}..."
-    return DataError(
-        f"text {short!r}: got {got} tokens with start and end, expected at most {limit} "
-        "(truncate=True cuts it)"
-    )

@@ -16,7 +16,8 @@ from tests.train.runs import squares, tiny_recipe, write_squares
 from twinlens.data.datasets import Dataset, open_dataset
 from twinlens.data.loader import Batch, PairLoader
 from twinlens.errors import CheckpointError, ConfigError, DataError, DivergedError
-from twinlens.model.weights import load_model, load_tokenizer
+from twinlens.model.checkpoints import load_model
+from twinlens.model.vocabulary import load_tokenizer
 from twinlens.tokenizer import train_tokenizer
 from twinlens.train import trainer
 from twinlens.train.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 import twinlens
-from twinlens.cli import classify, data, eval, models, train  # noqa: A004  named as the verb
+from twinlens.cli import classify, convert, data, eval, models, train  # noqa: A004  named as the verb
 from twinlens.cli.output import INTERRUPTED, report_error
 
 TRACEBACK = "--traceback"
@@ -26,6 +26,7 @@ app.command("models")(models.models)
 app.command("classify")(classify.classify)
 app.command("train")(train.train)
 app.command("eval")(eval.eval_)
+app.command("convert")(convert.convert)
 app.add_typer(data.app, name="data")
 
 

@@ -44,11 +44,12 @@ class PatchEmbedding(nn.Module):
     def patches(
         self, images: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch patch pixels"]:
-        """Cut pictures into flattened patches, row by row."""
+        """Cut pictures into flattened patches, row by row; a remainder of a patch is left out."""
         size = self.patch_size
         batch, channels, height, width = images.shape
         rows, columns = height // size, width // size
-        grid = images.reshape(batch, channels, rows, size, columns, size)
+        whole = images[:, :, : rows * size, : columns * size]
+        grid = whole.reshape(batch, channels, rows, size, columns, size)
         return grid.permute(0, 2, 4, 1, 3, 5).reshape(batch, rows * columns, channels * size**2)
 
 

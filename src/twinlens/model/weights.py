@@ -4,29 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
-from twinlens.config import CLIPConfig, read_json, write_json
+from twinlens.config import write_json
 from twinlens.errors import CheckpointError
 from twinlens.files import remove_partials, whole_path
 from twinlens.model.clip import CLIP
-from twinlens.tokenizer import Tokenizer
+from twinlens.model.vocabulary import TOKENIZER_FILE, AnyTokenizer
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
-TOKENIZER_FILE = "tokenizer.json"
 
 
 def save_model(
     model: CLIP,
     directory: Path,
-    tokenizer: Tokenizer | None = None,
+    tokenizer: AnyTokenizer | None = None,
     *,
     dtype: torch.dtype | None = None,
 ) -> None:
@@ -86,48 +83,6 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: cannot be read as safetensors: {error}") from error
 
 
-def load_model(directory: Path) -> CLIP:
-    """Read a model's directory; computation is in float32 whatever the type on disk.
-
-    Raises:
-        CheckpointError: Files are missing or damaged, or tensors do not fit the configuration;
-            all that are missing, unexpected or of another shape are listed at once.
-        ConfigError: The configuration is wrong.
-    """
-    directory = Path(directory)
-    if not (directory / CONFIG_FILE).is_file():
-        raise CheckpointError(f"{directory}: got no {CONFIG_FILE}, expected a model's directory")
-    config = read_json(CLIPConfig, directory / CONFIG_FILE)
-    # Built without memory or initialisation; the weights read are put in place of the empty ones.
-    with torch.device("meta"), _WithoutInitialisation():
-        model = CLIP(config)
-    tensors = read_tensors(directory / WEIGHTS_FILE)
-    check_tensors(tensors, model.state_dict(), directory / WEIGHTS_FILE)
-    tensors = {
-        name: value.float() if value.is_floating_point() else value
-        for name, value in tensors.items()
-    }
-    model.load_state_dict(tensors, assign=True)
-    for parameter in model.parameters():
-        parameter.requires_grad_(True)
-    return model.eval()
-
-
-class _WithoutInitialisation(TorchFunctionMode):
-    """Leaves new parameters as they are.
-
-    Drawing numbers for a model without memory would import torch's compiler, for a second.
-    """
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if getattr(func, "__module__", None) == "torch.nn.init":
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **kwargs)
-
-
 def check_tensors(got: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> None:
     """Compare names and shapes.
 
@@ -143,21 +98,3 @@ def check_tensors(got: Mapping[str, Tensor], expected: Mapping[str, Tensor], pat
     ]
     if problems:
         raise CheckpointError(f"{path}: does not fit its configuration: {'; '.join(problems)}")
-
-
-def load_tokenizer(directory: Path, config: CLIPConfig) -> Tokenizer:
-    """The vocabulary that a model's configuration names.
-
-    Raises:
-        CheckpointError: The file is missing, damaged or of another size than the model's.
-    """
-    if config.tokenizer == "clip":
-        tokenizer = Tokenizer.clip()
-    else:
-        tokenizer = Tokenizer.from_file(Path(directory) / TOKENIZER_FILE)
-    if tokenizer.vocab_size != config.text_input.vocab_size:
-        raise CheckpointError(
-            f"{directory}: got a vocabulary of {tokenizer.vocab_size}, "
-            f"expected vocab_size={config.text_input.vocab_size}"
-        )
-    return tokenizer

@@ -19,7 +19,8 @@ from twinlens.data.loader import PairLoader
 from twinlens.errors import CheckpointError, ConfigError, DataError
 from twinlens.model.clip import CLIP, MAX_LOGIT_SCALE
 from twinlens.model.precision import has_fast_bf16, pick_device, place
-from twinlens.model.weights import TOKENIZER_FILE, check_tensors, save_model
+from twinlens.model.vocabulary import TOKENIZER_FILE
+from twinlens.model.weights import check_tensors, save_model
 from twinlens.tokenizer import Tokenizer, train_tokenizer
 from twinlens.train.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from twinlens.train.log import Log, Reporter

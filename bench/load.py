@@ -1,0 +1,136 @@
+"""A ViT-L/14 from disk to memory: ours and open_clip's, in turn, each in a process of its own.
+
+Run: python bench/load.py [--rounds 5] [--out bench/results/load.json]
+
+Makes one directory of random float32 weights that both open. A round is one fresh process a
+contestant: seconds from the call to a model that can be asked, the process's largest memory in
+that time, and what one picture and one text take afterwards, which is when mapped weights are read.
+Files are in the page cache for all.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+HERE = Path(__file__).resolve()
+CONTESTANTS = ("twinlens", "twinlens, text tower", "open_clip")
+
+
+def make_directory(directory: Path) -> None:
+    """A ViT-L/14 in open_clip's layout."""
+    import torch  # noqa: PLC0415
+
+    from twinlens.model import presets  # noqa: PLC0415
+    from twinlens.model.clip import CLIP  # noqa: PLC0415
+    from twinlens.model.formats import open_clip  # noqa: PLC0415
+    from twinlens.tokenizer import Tokenizer  # noqa: PLC0415
+
+    torch.manual_seed(0)
+    open_clip.write(CLIP(presets.vit_l_14()), Tokenizer.clip(), directory)
+
+
+def peak_mib() -> float:
+    """The largest memory this process had, MiB."""
+    import resource  # noqa: PLC0415
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def contest(name: str, directory: Path) -> dict[str, float]:
+    """One contestant's figures; runs in a process of its own."""
+    import time  # noqa: PLC0415
+
+    import torch  # noqa: PLC0415
+
+    picture, tokens = torch.zeros(1, 3, 224, 224), torch.zeros(1, 77, dtype=torch.long)
+    tokens[0, :3] = torch.tensor([49406, 320, 49407])
+    if name == "open_clip":
+        sys.path.insert(0, str(HERE.parent.parent))
+        from tests import torchvision_shim  # noqa: PLC0415
+
+        torchvision_shim.declare()
+        import open_clip  # noqa: PLC0415
+
+        before, start = peak_mib(), time.perf_counter()
+        model = open_clip.create_model(f"local-dir:{directory}")
+    else:
+        import twinlens  # noqa: PLC0415
+        import twinlens.embedder  # noqa: PLC0415
+
+        towers = "text" if "text" in name else "both"
+        before, start = peak_mib(), time.perf_counter()
+        model = twinlens.load(directory, precision="fp32", towers=towers).model
+    loaded, peak = time.perf_counter(), peak_mib()
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    with torch.inference_mode():
+        model.encode_text(tokens)
+        if "text" not in name:
+            model.encode_image(picture)
+    return {
+        "load_s": loaded - start,
+        "first_answer_s": time.perf_counter() - loaded,
+        "before_mib": before,
+        "peak_mib": peak,
+        "peak_after_answer_mib": peak_mib(),
+        "weights_mib": weights / 2**20,
+    }
+
+
+def race(directory: Path, rounds: int) -> dict[str, list[dict[str, float]]]:
+    """Every contestant once a round, each in a fresh process."""
+    figures: dict[str, list[dict[str, float]]] = {name: [] for name in CONTESTANTS}
+    for _ in range(rounds):
+        for name in CONTESTANTS:
+            command = [sys.executable, str(HERE), "--contest", name, "--directory", str(directory)]
+            answer = subprocess.run(command, check=True, capture_output=True, text=True)
+            figures[name].append(json.loads(answer.stdout.splitlines()[-1]))
+    return figures
+
+
+def median(rows: list[dict[str, float]], key: str) -> float:
+    return statistics.median(row[key] for row in rows)
+
+
+def print_figures(figures: dict[str, list[dict[str, float]]]) -> None:
+    table = Table(box=None)
+    keys = list(next(iter(figures.values()))[0])
+    for column in ("", *keys):
+        table.add_column(column, justify="right" if column else "left")
+    for name, rows in figures.items():
+        table.add_row(name, *(f"{median(rows, key):,.2f}" for key in keys))
+    Console().print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=Path("bench/results/load.json"))
+    parser.add_argument("--contest", help=argparse.SUPPRESS)
+    parser.add_argument("--directory", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.contest:
+        print(json.dumps(contest(options.contest, options.directory)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        make_directory(Path(folder) / "vit-l-14")
+        figures = race(Path(folder) / "vit-l-14", options.rounds)
+    print_figures(figures)
+    machine = f"{os.cpu_count()} cores, {platform.processor() or platform.machine()}"
+    versions = {name: version(name) for name in ("torch", "open_clip_torch", "safetensors")}
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    answer = {"machine": machine, "versions": versions, "figures": figures}
+    options.out.write_text(json.dumps(answer, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+# ruff: noqa: PLC0415  imports wait until the verb runs: --help stays instant
+"""`twinlens convert`: a checkpoint of one family as one of another."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from twinlens.cli.output import log, print_json, print_table, working, write_text
+from twinlens.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    from twinlens.embedder import Embedder
+    from twinlens.export.parity import ParityReport
+
+PARITY_FILE = "parity.json"
+
+
+class Layout(StrEnum):
+    """Whose library opens the result."""
+
+    NATIVE = "native"
+    HF = "hf"
+    OPEN_CLIP = "open_clip"
+
+
+class ActivationName(StrEnum):
+    """What a state dict without a configuration cannot tell."""
+
+    QUICK_GELU = "quick_gelu"
+    GELU = "gelu"
+
+
+def convert(
+    source: Annotated[str, typer.Argument(help="A known name, a directory or a file of weights.")],
+    destination: Annotated[Path, typer.Argument(help="A new directory.")],
+    *,
+    to: Annotated[Layout, typer.Option(help="The layout to write.")] = Layout.NATIVE,
+    image_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Resize a ViT's positions for pictures of this size."),
+    ] = None,
+    activation: Annotated[
+        ActivationName | None,
+        typer.Option(help="Of a state dict without a configuration."),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Compare with the reference; write parity.json.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Rewrite a checkpoint for another library; the numbers stay as they are."""
+    _require_new(destination)
+    from twinlens.embedder import load
+
+    with working(f"reading {source}"):
+        lens = load(
+            source,
+            device="cpu",
+            precision="fp32",
+            image_size=image_size,
+            activation=activation.value if activation else None,
+        )
+    lens = _with_source(lens, source)
+    with working(f"writing {destination}"):
+        write(lens, destination, to)
+    if not check:
+        _report(destination, to, [], as_json=as_json)
+        return
+    with working("comparing with the reference"):
+        reports = compare_all(lens, source, destination, resized=image_size is not None)
+    write_text(destination / PARITY_FILE, json.dumps([r.to_dict() for r in reports], indent=2))
+    _report(destination, to, reports, as_json=as_json)
+    failed = [report.reference for report in reports if not report.passes]
+    if failed:
+        raise CheckpointError(f"{destination}: differs from {', '.join(failed)}: see {PARITY_FILE}")
+
+
+def _require_new(destination: Path) -> None:
+    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
+        raise ConfigError(f"{destination}: is there already, expected a new or an empty directory")
+
+
+def _with_source(lens: Embedder, source: str) -> Embedder:
+    """The same with its origin noted, where the checkpoint itself does not say."""
+    origin = lens.config.provenance
+    if not origin.source:
+        origin = replace(origin, source=source if "/" in source else Path(source).name)
+        lens.model.config = replace(lens.config, provenance=origin)
+    return lens
+
+
+def write(lens: Embedder, destination: Path, layout: Layout) -> None:
+    """Write the model in a layout, with its card."""
+    from twinlens.model.card import CARD_FILE, model_card
+    from twinlens.model.formats import hugging_face, open_clip
+    from twinlens.model.weights import save_model
+
+    writers = {
+        Layout.NATIVE: save_model,
+        Layout.HF: hugging_face.write,
+        Layout.OPEN_CLIP: open_clip.write,
+    }
+    tokenizer = lens.tokenizer if lens.config.text is not None else None
+    writers[layout](lens.model, destination, tokenizer)
+    parameters = sum(parameter.numel() for parameter in lens.model.parameters())
+    card = model_card(
+        lens.config, name=destination.name, layout=layout.value, parameters=parameters
+    )
+    write_text(destination / CARD_FILE, card)
+
+
+def compare_all(
+    lens: Embedder, source: str, destination: Path, *, resized: bool
+) -> list[ParityReport]:
+    """Our answers against the reference's on the source, and on what was written.
+
+    Raises:
+        CheckpointError: Neither has a reference at hand.
+    """
+    from twinlens.embedder import load
+    from twinlens.export.parity import compare, our_answers, reference_answers
+    from twinlens.hub import resolve
+
+    ours = our_answers(lens)
+    again = our_answers(load(destination, device="cpu", precision="fp32"))
+    reports = [compare(again, ours, "what was written, read again")]
+    problems: list[str] = []
+    places = [("destination", destination)] if resized else [
+        ("source", resolve(source)),
+        ("destination", destination),
+    ]  # fmt: skip
+    for what, place in places:
+        try:
+            name, theirs = reference_answers(place)
+        except CheckpointError as error:
+            problems.append(str(error))
+            continue
+        reports.append(compare(ours, theirs, f"{name} on the {what}"))
+    if len(problems) == len(places):
+        raise CheckpointError("; ".join(problems))
+    return reports
+
+
+def _report(
+    destination: Path, layout: Layout, reports: list[ParityReport], *, as_json: bool
+) -> None:
+    if as_json:
+        answer = {"path": str(destination), "layout": layout.value}
+        print_json(answer | {"parity": [report.to_dict() for report in reports]})
+        return
+    rows = [
+        (
+            report.reference,
+            one.what,
+            f"{one.max_error:.2g}",
+            "" if one.cosine_error is None else f"{one.cosine_error:.2g}",
+            "passes" if one.passes else "FAILS",
+        )
+        for report in reports
+        for one in report.comparisons
+    ]
+    if rows:
+        print_table(("Reference", "What", "Largest error", "1 - cosine", "Verdict"), rows)
+    log(f"{destination}: written in the layout of {layout.value}")

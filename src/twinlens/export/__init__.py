@@ -1,0 +1,1 @@
+"""Models out of twinlens, and the proof that they still answer the same."""

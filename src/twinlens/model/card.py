@@ -1,0 +1,115 @@
+"""The model card: what weights are, where they came from, and how to use them."""
+
+from __future__ import annotations
+
+from twinlens.config import CLIPConfig, ResNetConfig, TextConfig, ViTConfig
+
+CARD_FILE = "README.md"
+
+_USE = {
+    "native": """import twinlens
+
+lens = twinlens.load("{directory}")
+lens.{verb}""",
+    "hf": """from transformers import AutoModel
+
+model = AutoModel.from_pretrained("{directory}")""",
+    "open_clip": """import open_clip
+
+model, _, preprocess = open_clip.create_model_and_transforms("local-dir:{directory}")""",
+}
+
+
+def model_card(config: CLIPConfig, *, name: str, layout: str, parameters: int) -> str:
+    """A card in Markdown with the hub's header, of what the configuration knows and no more.
+
+    Args:
+        config: The model's, with its provenance.
+        name: What to call it.
+        layout: "native", "hf" or "open_clip": whose library opens the directory.
+        parameters: How many the model has.
+    """
+    origin = config.provenance
+    rows = [
+        ("parameters", f"{parameters:,}"),
+        ("shared space", f"{config.embed_dim} numbers"),
+        ("image tower", _vision(config.vision)),
+        ("text tower", _text(config.text)),
+        ("pictures", _pixels(config)),
+        ("came from", origin.source or "not stated"),
+        ("recipe", origin.recipe or "not stated"),
+        ("data", origin.data or "not stated"),
+        ("licence", origin.licence or "not stated: that of the original weights holds"),
+    ]
+    table = "\n".join(f"| {what} | {value} |" for what, value in rows)
+    return f"""---
+license: {_licence_tag(origin.licence)}
+library_name: {_LIBRARIES[layout]}
+pipeline_tag: {_task(config)}
+tags:
+- clip
+---
+
+# {name}
+
+| | |
+| --- | --- |
+{table}
+
+Written by twinlens. Nothing was measured while it was written: what the weights can do and where
+they fail is said where they came from.
+
+```python
+{_USE[layout].format(directory=name, verb=_verb(config))}
+```
+"""
+
+
+_LIBRARIES = {"native": "twinlens", "hf": "transformers", "open_clip": "open_clip"}
+
+
+def _vision(config: ViTConfig | ResNetConfig | None) -> str:
+    if config is None:
+        return "none"
+    if isinstance(config, ResNetConfig):
+        return f"ResNet, width {config.width}, blocks {', '.join(map(str, config.layers))}"
+    pool = "a class token" if config.pooling == "class" else "attention"
+    return (
+        f"ViT, patches of {config.patch_size} px, width {config.width}, {config.layers} layers, "
+        f"{config.activation}, pooled by {pool}"
+    )
+
+
+def _text(config: TextConfig | None) -> str:
+    if config is None:
+        return "none"
+    reach = "causal" if config.causal else "attends both ways"
+    return (
+        f"{reach}, width {config.width}, {config.layers} layers, {config.activation}, "
+        f"{config.vocab_size:,} entries, at most {config.context_length} tokens"
+    )
+
+
+def _pixels(config: CLIPConfig) -> str:
+    pixels = config.preprocess
+    if pixels is None:
+        return "none"
+    how = "shortest side, centre cropped" if pixels.resize == "crop" else "squashed to a square"
+    return f"{pixels.image_size} px, {how}, {pixels.interpolation}"
+
+
+def _licence_tag(licence: str) -> str:
+    return licence.lower() if licence else "other"
+
+
+def _task(config: CLIPConfig) -> str:
+    both = config.vision is not None and config.text is not None
+    return "zero-shot-image-classification" if both else "feature-extraction"
+
+
+def _verb(config: CLIPConfig) -> str:
+    if config.text is None:
+        return 'embed_images(["picture.jpg"])'
+    if config.vision is None:
+        return 'embed_texts(["a cat"])'
+    return 'classify("picture.jpg", ["cat", "dog"])'

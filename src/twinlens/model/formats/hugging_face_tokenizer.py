@@ -1,0 +1,221 @@
+"""Vocabularies in Hugging Face's layout: CLIP's own recognised, all of ours written.
+
+CLIP's vocabulary is there under two other names for the start and the end token. What twinlens
+does to a text before goes into the files as far as they have a place for it; mending mojibake
+and HTML entities, as OpenAI's code does, has none. Texts that need no mending get the same ids
+here and there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+from twinlens.config import TextCleaning, read_plain_json
+from twinlens.errors import CheckpointError, ConfigError
+from twinlens.files import write_whole
+from twinlens.model.vocabulary import AnyTokenizer
+from twinlens.pieces import PieceTokenizer
+from twinlens.pieces.tokenizer import MODEL_FILES
+from twinlens.tokenizer import END, START, Tokenizer
+
+TOKENIZER_FILE = "tokenizer.json"
+TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
+SPECIAL_TOKENS_FILE = "special_tokens_map.json"
+VOCABULARY_FILE = "vocab.json"
+MERGES_FILE = "merges.txt"
+
+_INPUTS = ["input_ids", "attention_mask"]
+
+HF_START, HF_END = "<|startoftext|>", "<|endoftext|>"
+
+# transformers' own pattern for CLIP, in whose files it stands.
+_PATTERN = (
+    r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+)
+_ONE_SPACE: list[dict[str, Any]] = [
+    {"type": "Replace", "pattern": {"Regex": r"\s+"}, "content": " "},
+    {"type": "Strip", "strip_left": True, "strip_right": True},
+]
+_LOWER: dict[str, Any] = {"type": "Lowercase"}
+_PLAIN: dict[str, Any] = {
+    "type": "Replace",
+    "pattern": {"Regex": r"[!-/:-@\[-`{-~]"},  # ASCII punctuation
+    "content": "",
+}
+_UNDERSCORES: dict[str, Any] = {"type": "Replace", "pattern": {"String": "_"}, "content": " "}
+_NORMALIZERS: dict[TextCleaning, list[dict[str, Any]]] = {
+    "lower": [_LOWER, *_ONE_SPACE],
+    "whitespace": _ONE_SPACE,
+    "canonicalize": [_UNDERSCORES, _PLAIN, _LOWER, *_ONE_SPACE],
+    "siglip": [_LOWER, _PLAIN, *_ONE_SPACE],
+    "none": [],
+}
+"""Each way of cleaning a text, but for mending, as steps of the `tokenizers` library."""
+
+_CLIP_SIZE = 49_408
+_CLIP_MERGES = 48_894
+# Of CLIP's entries in the order of their ids, then its merges, one a line: telling whether a
+# directory has CLIP's vocabulary does not need another copy of it.
+_CLIP_DIGEST = "5d827db2c026571b4380d244cf6012f0c5092b3b109d297c2e357a7ac598af06"
+
+
+def tokenizer_kind(directory: Path) -> Literal["clip", "tokenizer.json"]:
+    """Which vocabulary a directory has: CLIP's own, or another in files of its own.
+
+    A text encoder of diffusers has none; it lies beside it, in `tokenizer` for `text_encoder`.
+
+    Raises:
+        CheckpointError: There is none, or only in a form that twinlens does not read.
+    """
+    if (found := _kind_in(directory)) is not None:
+        return found
+    beside = directory.parent / directory.name.replace("text_encoder", "tokenizer")
+    if beside == directory or (found := _kind_in(beside)) is None:
+        raise CheckpointError(
+            f"{directory}: got no {TOKENIZER_FILE}, expected one, "
+            f"or CLIP's {VOCABULARY_FILE} and {MERGES_FILE}"
+        )
+    if found != "clip":
+        raise CheckpointError(f"{directory}: got no vocabulary, expected that of {beside} in it")
+    return found
+
+
+def _kind_in(directory: Path) -> Literal["clip", "tokenizer.json"] | None:
+    try:
+        if any((directory / name).is_file() for name in MODEL_FILES):
+            return "tokenizer.json"
+        if (directory / TOKENIZER_FILE).is_file():
+            whole = read_plain_json(directory / TOKENIZER_FILE)
+            return "clip" if _is_clip_file(whole) else "tokenizer.json"
+        if (directory / VOCABULARY_FILE).is_file() and (directory / MERGES_FILE).is_file():
+            vocabulary = read_plain_json(directory / VOCABULARY_FILE)
+            lines = (directory / MERGES_FILE).read_text(encoding="utf-8").split("\n")
+            # The first says a version; files may go on after the merges that CLIP reads.
+            if _digest(vocabulary, lines[1 : 1 + _CLIP_MERGES]) == _CLIP_DIGEST:
+                return "clip"
+            raise CheckpointError(
+                f"{directory}: got a {VOCABULARY_FILE} that is not CLIP's, "
+                f"expected a {TOKENIZER_FILE} for it"
+            )
+    # The last two: a value of another type than all such files have.
+    except (ConfigError, OSError, ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{directory}: the vocabulary cannot be read: {error}") from error
+    return None
+
+
+def _is_clip_file(whole: dict[str, Any]) -> bool:
+    """Whether a parsed `tokenizer.json` has CLIP's vocabulary and nothing added to it."""
+    model = whole.get("model")
+    if not isinstance(model, dict) or model.get("end_of_word_suffix") != "</w>":
+        return False
+    vocabulary, merges, added = model.get("vocab"), model.get("merges"), whole.get("added_tokens")
+    if not isinstance(vocabulary, dict) or not isinstance(merges, list):
+        return False
+    if any(token.get("content") not in vocabulary for token in added or []):
+        return False
+    # Each merge is one string in files of tokenizers before 0.20, and a pair since.
+    lines = (merge if isinstance(merge, str) else " ".join(merge) for merge in merges)
+    return _digest(vocabulary, lines) == _CLIP_DIGEST
+
+
+def _digest(vocabulary: dict[str, int], merges: Iterable[str]) -> str | None:
+    """A hash of a vocabulary as large as CLIP's; None of any other."""
+    if sorted(vocabulary.values()) != list(range(_CLIP_SIZE)):
+        return None
+    entries = sorted(vocabulary, key=vocabulary.__getitem__)
+    return sha256("\n".join([*entries, *merges]).encode()).hexdigest()
+
+
+def write_tokenizer(tokenizer: AnyTokenizer, directory: Path, context_length: int) -> None:
+    """Write a vocabulary so that transformers gives the same ids.
+
+    CLIP's and those of its kind are padded with the end token there: their own padding is an
+    ordinary entry, and a tower that attends backwards alone does not see it.
+
+    Raises:
+        CheckpointError: A file cannot be written.
+        OSError: Likewise.
+    """
+    whole = _whole(tokenizer)
+    kind, inputs = "PreTrainedTokenizerFast", _INPUTS
+    if isinstance(tokenizer, PieceTokenizer):
+        inputs = _INPUTS[:1]  # these towers were trained to see their padding
+        _clean_inside(whole, tokenizer.cleaning)
+        specials = _piece_specials(whole, tokenizer)
+    elif tokenizer is Tokenizer.clip():
+        kind = "CLIPTokenizer"
+        _rename(whole)
+        write_plain_json(whole["model"]["vocab"], directory / VOCABULARY_FILE)
+        lines = ["#version: 0.2", *(" ".join(merge) for merge in whole["model"]["merges"])]
+        write_whole("\n".join(lines) + "\n", directory / MERGES_FILE)
+        specials = _specials(HF_START, HF_END)
+    else:
+        specials = _specials(START, END)
+    padding: dict[str, Any] = whole.get("padding") or {}
+    settings = {
+        **specials,
+        "model_max_length": context_length,
+        "model_input_names": inputs,
+        "padding_side": str(padding.get("direction", "right")).lower(),
+        "clean_up_tokenization_spaces": False,
+        "tokenizer_class": kind,
+    }
+    write_plain_json(whole, directory / TOKENIZER_FILE)
+    write_plain_json(specials, directory / SPECIAL_TOKENS_FILE)
+    write_plain_json(settings, directory / TOKENIZER_CONFIG_FILE)
+
+
+def _specials(start: str, end: str) -> dict[str, str]:
+    return {"bos_token": start, "eos_token": end, "unk_token": end, "pad_token": end}
+
+
+def _whole(tokenizer: AnyTokenizer) -> dict[str, Any]:
+    """What a vocabulary's own `tokenizer.json` says."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / TOKENIZER_FILE
+        tokenizer.save(path)
+        return read_plain_json(path)
+
+
+def _clean_inside(whole: dict[str, Any], cleaning: TextCleaning) -> None:
+    """Have a `tokenizer.json` clean texts by itself; of texts that are clean nothing changes."""
+    own = whole["normalizer"] or {"type": "Sequence", "normalizers": []}
+    steps = own["normalizers"] if own["type"] == "Sequence" else [own]
+    whole["normalizer"] = {"type": "Sequence", "normalizers": [*_NORMALIZERS[cleaning], *steps]}
+
+
+def _piece_specials(whole: dict[str, Any], tokenizer: PieceTokenizer) -> dict[str, str]:
+    """The names of the special tokens that a vocabulary's own file uses."""
+    specials: dict[str, str] = {"pad_token": whole["padding"]["pad_token"]}
+    for name, token in whole["post_processor"]["special_tokens"].items():
+        role = "eos_token" if token["ids"] == [tokenizer.end_id] else "bos_token"
+        specials[role] = name
+    return specials
+
+
+def _rename(whole: dict[str, Any]) -> None:
+    """Give the start and the end token of a `tokenizer.json` the names that transformers knows."""
+    names = {START: HF_START, END: HF_END}
+    vocabulary = whole["model"]["vocab"]
+    whole["model"]["vocab"] = {names.get(entry, entry): id_ for entry, id_ in vocabulary.items()}
+    for token in whole["added_tokens"]:
+        token["content"] = names[token["content"]]
+    whole["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = _PATTERN
+    start, end = (vocabulary[name] for name in (START, END))
+    whole["post_processor"] = {
+        "type": "RobertaProcessing",
+        "sep": [HF_END, end],
+        "cls": [HF_START, start],
+        "trim_offsets": False,
+        "add_prefix_space": False,
+    }
+
+
+def write_plain_json(data: object, path: Path) -> None:
+    """Write a JSON file whole or not at all."""
+    write_whole(json.dumps(data, indent=2, ensure_ascii=False) + "\n", path)

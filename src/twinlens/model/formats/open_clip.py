@@ -1,0 +1,128 @@
+"""open_clip's layout: a directory with `open_clip_config.json` beside the weights.
+
+Its own towers keep OpenAI's names. Text tensors lie at the root, or under "text." in models with
+`custom_text`; the names tell, because open_clip reads either into either. SigLIP's image tower is
+timm's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from twinlens.config import CLIPConfig, ResNetConfig, read_plain_json
+from twinlens.errors import CheckpointError
+from twinlens.files import write_whole
+from twinlens.model.clip import CLIP
+from twinlens.model.formats import openai, timm_siglip
+from twinlens.model.formats.hugging_face_tokenizer import write_tokenizer
+from twinlens.model.formats.links import Link, same, transposed, written
+from twinlens.model.formats.open_clip_config import parse
+from twinlens.model.formats.open_clip_write import describe, has_timm_tower
+from twinlens.model.vocabulary import AnyTokenizer
+from twinlens.model.weights import write_tensors
+
+CONFIG_FILE = "open_clip_config.json"
+WEIGHT_FILES = (
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin",
+    "model.safetensors",
+    "pytorch_model.bin",
+)
+"""Names of the weights' file, in open_clip's order of preference."""
+
+_TEXT_PREFIX = "text."
+
+
+def read_config(directory: Path, tensors: Mapping[str, Tensor]) -> CLIPConfig:
+    """The configuration of a directory.
+
+    Args:
+        directory: With `open_clip_config.json`.
+        tensors: Its weights by their names there; none is read.
+
+    Raises:
+        CheckpointError: The configuration asks for what twinlens cannot do, or has unknown keys.
+        ConfigError: It is missing, no JSON, or its numbers do not fit together.
+    """
+    path = directory / CONFIG_FILE
+    return parse(read_plain_json(path), tensors, str(path))
+
+
+def links(config: CLIPConfig, names: Collection[str]) -> list[Link]:
+    """Where the checkpoint keeps each tensor of a model.
+
+    Args:
+        config: The model's.
+        names: Those in the checkpoint.
+    """
+    prefix = _TEXT_PREFIX if any(name.startswith(_TEXT_PREFIX) for name in names) else ""
+    return _links(config, prefix)
+
+
+def ignored(name: str) -> bool:
+    """Whether a tensor carries no weights."""
+    return openai.ignored(name)
+
+
+def write(model: CLIP, directory: Path, tokenizer: AnyTokenizer | None = None) -> None:
+    """Write a directory that open_clip opens as `local-dir:DIRECTORY`.
+
+    A vocabulary other than CLIP's is read there by transformers, after open_clip has mended
+    mojibake and doubled spaces, which "siglip" and "none" here leave alone.
+
+    Args:
+        model: With both towers.
+        directory: Made if it is missing; weights are written first.
+        tokenizer: Its vocabulary, where it is not CLIP's own.
+
+    Raises:
+        CheckpointError: open_clip has no such model, the vocabulary is missing, or a file cannot
+            be written.
+    """
+    config = model.config
+    described = describe(config)
+    if tokenizer is None and config.tokenizer != "clip":
+        raise CheckpointError(f"{directory}: got no tokenizer, expected the model's vocabulary")
+    prefix = _TEXT_PREFIX if described["model_cfg"].get("custom_text") else ""
+    tensors = written(_links(config, prefix), model.state_dict())
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        write_tensors(tensors, directory / WEIGHT_FILES[0], {"format": "pt"})
+        if tokenizer is not None and config.tokenizer != "clip":
+            write_tokenizer(tokenizer, directory, config.text_input.context_length)
+        write_whole(json.dumps(described, indent=2) + "\n", directory / CONFIG_FILE)
+    except OSError as error:
+        raise CheckpointError(f"{directory}: the model could not be saved: {error}") from error
+
+
+def _links(config: CLIPConfig, text_prefix: str) -> list[Link]:
+    found = [_scalar("logit_scale")]
+    if config.logit_bias:
+        found.append(_scalar("logit_bias"))
+    if isinstance(config.vision, ResNetConfig):
+        found += openai.resnet_links(config.vision)
+    elif config.vision is not None:
+        is_timm = has_timm_tower(config)
+        found += (timm_siglip.links if is_timm else openai.vit_links)(config.vision)
+    if config.text is not None:
+        found += openai.text_links(config.text, text_prefix)
+        if config.text.projection == "affine":
+            matrix = f"{text_prefix}text_projection"
+            found.append(transposed("text_tower.projection", f"{matrix}.weight"))
+            found.append(same("text_tower.projection_bias", f"{matrix}.bias"))
+    return found
+
+
+def _scalar(name: str) -> Link:
+    """A number that may lie in a vector of one: open_clip's `nonscalar_logit_scale`."""
+    return Link(
+        name,
+        (name,),
+        lambda parts: parts[0].reshape(()) if parts[0].numel() == 1 else parts[0],
+        lambda ours: [ours],
+    )

@@ -1,0 +1,51 @@
+"""The vocabulary that belongs to a checkpoint: CLIP's own, one of its kind, or SentencePiece's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twinlens.config import CLIPConfig, read_plain_json
+from twinlens.errors import CheckpointError, ConfigError
+from twinlens.pieces import PieceTokenizer
+from twinlens.tokenizer import END_OF_PIECE, Tokenizer
+
+AnyTokenizer = Tokenizer | PieceTokenizer
+
+TOKENIZER_FILE = "tokenizer.json"
+
+
+def load_tokenizer(path: Path, config: CLIPConfig) -> AnyTokenizer:
+    """The vocabulary that a model's configuration names.
+
+    Args:
+        path: The checkpoint: its directory, or a file in it.
+        config: The model's.
+
+    Raises:
+        CheckpointError: The file is missing, damaged or of another size than the model's.
+        ConfigError: The model has no text tower.
+    """
+    size = config.text_input.vocab_size
+    directory = path.parent if path.is_file() else Path(path)
+    if config.tokenizer != "clip" and not _is_clips_kind(directory / TOKENIZER_FILE):
+        return PieceTokenizer.from_directory(directory, config.text_cleaning, vocab_size=size)
+    if config.tokenizer == "clip":
+        tokenizer = Tokenizer.clip()
+    else:
+        tokenizer = Tokenizer.from_file(directory / TOKENIZER_FILE)
+    if tokenizer.vocab_size != size:
+        raise CheckpointError(
+            f"{path}: got a vocabulary of {tokenizer.vocab_size}, expected vocab_size={size}"
+        )
+    return tokenizer
+
+
+def _is_clips_kind(path: Path) -> bool:
+    """Whether pieces end as CLIP's do: no SentencePiece vocabulary marks the end of words."""
+    if not path.is_file():
+        return False
+    try:
+        model = read_plain_json(path)["model"]
+        return model.get("end_of_word_suffix") == END_OF_PIECE
+    except (ConfigError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"{path}: got {error}, expected a {TOKENIZER_FILE}") from error

@@ -1,0 +1,11 @@
+"""Vocabularies of SentencePiece's kind: those of SigLIP, T5, Gemma and XLM.
+
+`tokenizer.py` holds `PieceTokenizer` and finds a directory's files, `settings.py` reads what is
+beside the vocabulary, `engines.py` makes ids of texts, `normalizer.py` and `model_file.py` read
+SentencePiece's own format.
+"""
+
+from twinlens.pieces.settings import stated_cleaning
+from twinlens.pieces.tokenizer import PieceTokenizer
+
+__all__ = ["PieceTokenizer", "stated_cleaning"]

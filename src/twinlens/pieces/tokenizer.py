@@ -1,0 +1,339 @@
+"""`PieceTokenizer`: texts to rows of ids with a vocabulary of SentencePiece's kind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tokenizers
+import torch
+from jaxtyping import Int64
+from tokenizers import normalizers
+from torch import Tensor
+
+from twinlens.config import TextCleaning
+from twinlens.errors import CheckpointError, ConfigError, DataError
+from twinlens.files import write_whole
+from twinlens.pieces.engines import (
+    MARK,
+    Engine,
+    LibraryEngine,
+    SentencePieceEngine,
+    Special,
+    from_json,
+    library_errors,
+)
+from twinlens.pieces.model_file import PieceFile, read_piece_file
+from twinlens.pieces.settings import TokenizerSettings, read_settings
+from twinlens.texts import cleaned, too_long
+
+TOKENIZER_FILE = "tokenizer.json"
+MODEL_FILES = ("spiece.model", "sentencepiece.model", "tokenizer.model")
+
+_GEMMA = ("GemmaTokenizer", "Siglip2Tokenizer")
+_FROM_MODEL_FILE = (None, "SiglipTokenizer", "T5Tokenizer", "GemmaTokenizer")
+_OWN_FRAME = ("SiglipTokenizer", "T5Tokenizer", "XLMRobertaTokenizer")  # whatever the settings say
+
+# Embeddings may have a round number of rows, and T5's vocabularies have 100 ids more than SigLIP
+# has rows.
+_SPARE_ROWS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What goes around a text's ids."""
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    pad_id: int | None
+    pads_left: bool | None
+
+
+class PieceTokenizer:
+    """Texts to rows of token ids and back: made by `from_directory`.
+
+    Attributes:
+        vocab_size: Number of ids, special tokens included.
+        cleaning: What texts go through before the vocabulary.
+        end_id: The id after every text; None if there is none.
+        pad_id: The id that fills a row.
+    """
+
+    def __init__(
+        self, engine: Engine, frame: Frame, cleaning: TextCleaning, vocab_size: int | None = None
+    ) -> None:
+        assert frame.pad_id is not None
+        self._engine = engine
+        self._frame = frame
+        self.cleaning: TextCleaning = cleaning
+        self.vocab_size = vocab_size or engine.size
+        self.end_id = frame.after[0] if frame.after else None
+        self.pad_id = frame.pad_id
+
+    @classmethod
+    def from_directory(
+        cls,
+        directory: str | Path,
+        cleaning: TextCleaning,
+        *,
+        vocab_size: int | None = None,
+    ) -> PieceTokenizer:
+        """The vocabulary of a checkpoint's directory.
+
+        It is read from `tokenizer.json`, or from a SentencePiece model file where there is no
+        other or `cleaning` is "siglip": Hugging Face's `SiglipTokenizer` reads that. Special
+        tokens are those of `tokenizer_config.json` and `special_tokens_map.json`, else of
+        `tokenizer.json` itself. A model file alone is taken as SigLIP's own code takes it: an end
+        token after each text, none before, and rows filled up with end tokens (T5's vocabularies,
+        which are unigram models) or with the padding token (Gemma's, which is BPE).
+
+        Args:
+            directory: Where the files are.
+            cleaning: What texts go through before: see `texts.cleaned`.
+            vocab_size: The model's rows, if that may not be all ids: texts that need others are
+                refused.
+
+        Raises:
+            CheckpointError: The files are missing, damaged, or contradict each other; or they do
+                not say what fills a row; or the vocabulary is far from `vocab_size`.
+        """
+        directory = Path(directory)
+        settings = read_settings(directory)
+        whole, model_file = directory / TOKENIZER_FILE, _model_file(directory)
+        if model_file is not None and (cleaning == "siglip" or not whole.is_file()):
+            engine, frame = _open_model_file(model_file, settings)
+        elif whole.is_file():
+            engine, frame = _open_json(whole, settings)
+        else:
+            raise CheckpointError(
+                f"{directory}: got no {TOKENIZER_FILE} and no {' or '.join(MODEL_FILES)}, "
+                "expected one of them"
+            )
+        frame = _settled(engine, frame, settings, directory)
+        if vocab_size is not None and abs(engine.size - vocab_size) > _SPARE_ROWS:
+            raise CheckpointError(
+                f"{directory}: got a vocabulary of {engine.size}, expected vocab_size={vocab_size}"
+            )
+        return cls(engine, frame, cleaning, vocab_size)
+
+    def save(self, path: str | Path) -> None:
+        """Write a `tokenizer.json` that needs no other file, all or nothing.
+
+        The `tokenizers` library reads it too, to the same ids but for odd texts.
+
+        Raises:
+            CheckpointError: The file cannot be written.
+        """
+        whole = self._engine.to_json()
+        whole["padding"] = self._padding_to_json()
+        whole["post_processor"] = self._frame_to_json()
+        if MARK in whole["model"]:
+            whole["model"][MARK] |= {"before": self._frame.before, "after": self._frame.after}
+        try:
+            write_whole(json.dumps(whole, ensure_ascii=False), Path(path))
+        except OSError as error:
+            raise CheckpointError(f"{path}: got {error!r}, expected a writable file") from error
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text, any number of them, without start and end.
+
+        Raises:
+            DataError: It is not a string, or needs an id that the model has no row for.
+        """
+        if self.cleaning == "siglip" and isinstance(self._engine, SentencePieceEngine):
+            ids = self._engine.encode_as_siglip(text)
+            if ids[-1:] == [self.end_id]:  # SiglipTokenizer does not repeat it
+                del ids[-1]
+        else:
+            ids = self._engine.encode(cleaned(text, self.cleaning))
+        if max(ids, default=0) >= self.vocab_size:
+            raise DataError(
+                f"text {text[:60]!r}: got token id {max(ids)}, expected below {self.vocab_size}"
+            )
+        return ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of some ids, up to the first end token, without special tokens.
+
+        Raises:
+            DataError: An id is not in the vocabulary.
+        """
+        text_ids: list[int] = []
+        for id_ in map(int, ids):
+            if id_ == self.end_id:
+                break
+            if not 0 <= id_ < self._engine.size:
+                raise DataError(f"token id: got {id_}, expected 0 to {self._engine.size - 1}")
+            text_ids.append(id_)
+        return self._engine.decode(text_ids).strip()
+
+    def __call__(
+        self, texts: str | Sequence[str], context_length: int = 64, truncate: bool = False
+    ) -> Int64[Tensor, "text context_length"]:
+        """Rows of ids, int64 [n, context_length]: the text between its special tokens, filled up.
+
+        Raises:
+            DataError: A text is not a string, or too long and `truncate` (which keeps the end
+                token) is not set.
+            ConfigError: `context_length` leaves no room for the special tokens.
+        """
+        before, after = list(self._frame.before), list(self._frame.after)
+        room = context_length - len(before) - len(after)
+        if room < 0:
+            raise ConfigError(
+                f"context_length: got {context_length}, expected at least {context_length - room}"
+            )
+        texts = [texts] if isinstance(texts, str) else texts
+        table = np.full((len(texts), context_length), self.pad_id, np.int64)
+        for row, text in zip(table, texts, strict=True):
+            ids = self.encode(text)
+            if len(ids) > room and not truncate:
+                raise too_long(text, len(before) + len(ids) + len(after), context_length)
+            ids = [*before, *ids[:room], *after]
+            start = context_length - len(ids) if self._frame.pads_left else 0
+            row[start : start + len(ids)] = ids
+        return torch.as_tensor(table)
+
+    def _padding_to_json(self) -> dict[str, Any]:
+        return {
+            "strategy": "BatchLongest",
+            "direction": "Left" if self._frame.pads_left else "Right",
+            "pad_to_multiple_of": None,
+            "pad_id": self.pad_id,
+            "pad_type_id": 0,
+            "pad_token": self._engine.name_of(self.pad_id),
+        }
+
+    def _frame_to_json(self) -> dict[str, Any]:
+        before, after = self._frame.before, self._frame.after
+        names = {id_: self._engine.name_of(id_) for id_ in (*before, *after)}
+
+        def tokens(ids: Sequence[int], text: int) -> list[dict[str, Any]]:
+            return [{"SpecialToken": {"id": names[id_], "type_id": text}} for id_ in ids]
+
+        def text(n: int) -> list[dict[str, Any]]:
+            return [*tokens(before, n), {"Sequence": {"id": "AB"[n], "type_id": n}}]
+
+        return {
+            "type": "TemplateProcessing",
+            "single": [*text(0), *tokens(after, 0)],
+            "pair": [*text(0), *tokens(after, 0), *text(1), *tokens(after, 1)],
+            "special_tokens": {
+                name: {"id": name, "ids": [id_], "tokens": [name]} for id_, name in names.items()
+            },
+        }
+
+
+def _model_file(directory: Path) -> Path | None:
+    return next((directory / name for name in MODEL_FILES if (directory / name).is_file()), None)
+
+
+def _open_model_file(path: Path, settings: TokenizerSettings) -> tuple[Engine, Frame]:
+    if settings.kind not in _FROM_MODEL_FILE:
+        raise CheckpointError(
+            f"{path}: got tokenizer_class {settings.kind}, whose ids are not those of the file, "
+            f"expected a {TOKENIZER_FILE} beside it"
+        )
+    file = read_piece_file(path)
+    try:
+        engine = SentencePieceEngine(file, _specials(file, settings))
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    if settings.kind in _GEMMA and None in (settings.adds_start, settings.adds_end):
+        raise CheckpointError(
+            f"{path}: got no add_bos_token and add_eos_token, "
+            "expected tokenizer_config.json to say which tokens go around a text"
+        )
+    end = settings.names.get("eos_token")
+    end_id = file.end_id if end is None else engine.id_of(end)
+    if end_id is None:
+        raise CheckpointError(f"{path}: got no end token, expected one in the vocabulary")
+    pad_id = end_id if file.model == "Unigram" else file.pad_id
+    # A class has a padding token of its own, which its settings name.
+    return engine, Frame((), (end_id,), pad_id if settings.kind is None else None, None)
+
+
+def _specials(file: PieceFile, settings: TokenizerSettings) -> dict[str, Special]:
+    """The tokens that Hugging Face's settings name; both spaces go with them unless it is said."""
+    ids = {piece.text: id_ for id_, piece in enumerate(file.pieces)}
+    names = sorted({*settings.names.values(), *settings.strips})
+    unknown = [name for name in names if name not in ids]
+    if unknown:
+        raise ValueError(f"got special tokens {unknown}, expected those of the vocabulary")
+    return {name: Special(ids[name], *settings.strips.get(name, (True, True))) for name in names}
+
+
+def _open_json(path: Path, settings: TokenizerSettings) -> tuple[Engine, Frame]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        # Parsing a large vocabulary twice takes a second; most are the library's alone.
+        whole = json.loads(text) if f'"{MARK}"' in text else {}
+        if MARK in whole.get("model", {}):
+            mark = whole["model"][MARK]
+            before, after = tuple(map(int, mark["before"])), tuple(map(int, mark["after"]))
+            return from_json(whole), _padded(Frame(before, after, None, None), whole["padding"])
+    except Exception as error:  # a value of any type may be anywhere
+        raise CheckpointError(f"{path}: got {error!r}, expected a {TOKENIZER_FILE}") from error
+    with library_errors(path):
+        library = tokenizers.Tokenizer.from_str(text)
+        if settings.kind == "Siglip2Tokenizer":  # which adds this to any file
+            steps = [normalizers.Lowercase(), *filter(None, [library.normalizer])]
+            library.normalizer = normalizers.Sequence(steps)
+        padding = library.padding
+        engine = LibraryEngine(library)
+        probe = library.encode("a")
+    body = [n for n, special in enumerate(probe.special_tokens_mask) if not special]
+    if not body:
+        raise CheckpointError(f"{path}: got no token for 'a', expected a vocabulary of texts")
+    before, after = probe.ids[: body[0]], probe.ids[body[-1] + 1 :]
+    return engine, _padded(Frame(tuple(before), tuple(after), None, None), padding)
+
+
+def _padded(frame: Frame, padding: Mapping[str, Any] | None) -> Frame:
+    """The frame with what a `tokenizer.json` says of padding."""
+    if padding is None:
+        return frame
+    left = str(padding["direction"]).lower() == "left"
+    return replace(frame, pad_id=int(padding["pad_id"]), pads_left=left)
+
+
+def _settled(
+    engine: Engine,
+    frame: Frame,
+    settings: TokenizerSettings,
+    directory: Path,
+) -> Frame:
+    """The frame as the settings want it, with nothing left open."""
+
+    def id_of(role: str) -> int:
+        name = settings.names.get(role)
+        id_ = None if name is None else engine.id_of(name)
+        if id_ is None:
+            raise CheckpointError(
+                f"{directory}: got {role} {name!r}, expected one of the vocabulary"
+            )
+        return id_
+
+    adds = (settings.adds_start, settings.adds_end)
+    if adds != (None, None) and settings.kind not in _OWN_FRAME:
+        before = (id_of("bos_token"),) if settings.adds_start else ()
+        after = (id_of("eos_token"),) if settings.adds_end else ()
+        frame = replace(frame, before=before, after=after)
+    if "pad_token" in settings.names:
+        frame = replace(frame, pad_id=id_of("pad_token"))
+    if frame.pad_id is None or not 0 <= frame.pad_id < engine.size:
+        raise CheckpointError(
+            f"{directory}: got {frame.pad_id} for the padding token, "
+            "expected its name in tokenizer_config.json"
+        )
+    if settings.pads_left is not None:
+        frame = replace(frame, pads_left=settings.pads_left)
+    if frame.pads_left is None and settings.kind in _GEMMA:
+        raise CheckpointError(
+            f"{directory}: got no padding_side for {settings.kind}, expected 'left' or 'right'"
+        )
+    return frame

@@ -1,0 +1,99 @@
+"""`twinlens convert`: every layout into every other, and the report of it."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.cli.conftest import Run
+from tests.model.formats import reference  # noqa: F401  offline, quiet, torchvision's Python
+from tests.model.formats.openai_archive import openai_model, save_openai_archive
+from tests.tiny import CLIP_VOCABULARY, tiny_clip
+from twinlens.embedder import load
+from twinlens.model.weights import save_model
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model in our layout that every library can hold."""
+    directory = tmp_path_factory.mktemp("source") / "tiny"
+    save_model(tiny_clip(vocab_size=CLIP_VOCABULARY, context_length=77, embed_dim=16), directory)
+    return directory
+
+
+def test_native_to_hf_to_open_clip_to_native_keeps_every_bit(
+    run: Run, source: Path, tmp_path: Path
+):
+    first, second, last = (tmp_path / name for name in ("hf", "open_clip", "native"))
+    for where, place, layout in (
+        (source, first, "hf"),
+        (first, second, "open_clip"),
+        (second, last, "native"),
+    ):
+        ended = run("convert", where, place, "--to", layout)
+        assert ended.status == 0, ended.err
+        assert (place / "README.md").read_text().startswith("---\nlicense: other\n")
+    before, after = (load_file(place / "model.safetensors") for place in (source, last))
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize("layout", ["hf", "open_clip"])
+def test_the_check_writes_a_report(run: Run, layout: str, source: Path, tmp_path: Path):
+    ended = run("convert", source, tmp_path / "out", "--to", layout, "--check", "--json")
+    assert ended.status == 0, ended.err
+    reports = json.loads((tmp_path / "out" / "parity.json").read_text())
+    assert json.loads(ended.out)["parity"] == reports
+    assert all(report["passes"] for report in reports)
+    assert len(reports) == 2  # read again, and the library on what was written
+    assert {one["what"] for one in reports[1]["comparisons"]} >= {"tokens", "pixels", "logits"}
+
+
+def test_a_check_without_a_reference_is_no_check(run: Run, source: Path, tmp_path: Path):
+    ended = run("convert", source, tmp_path / "out", "--check")
+    assert ended.status == 2
+    assert "got nothing to compare with" in ended.err
+
+
+def test_openai_s_archive_becomes_a_directory(run: Run, tmp_path: Path):
+    model = openai_model(seed=0)
+    save_openai_archive(model, tmp_path / "archive.pt")
+    ended = run("convert", tmp_path / "archive.pt", tmp_path / "out")
+    assert ended.status == 0, ended.err
+    lens = load(tmp_path / "out", device="cpu", precision="fp32")
+    assert lens.config.text_input.activation == "quick_gelu"
+    assert lens.config.provenance.source == "archive.pt"
+    assert torch.equal(lens.model.text_tower.projection, model.text_projection.float())
+
+
+def test_pictures_of_another_size(run: Run, source: Path, tmp_path: Path):
+    ended = run("convert", source, tmp_path / "out", "--image-size", 64)
+    assert ended.status == 0, ended.err
+    lens = load(tmp_path / "out")
+    assert lens.config.image_input.image_size == 64
+    assert len(lens.model.image_tower.positional_embedding) == 17
+
+
+def test_what_is_there_is_not_overwritten(run: Run, source: Path, tmp_path: Path):
+    (tmp_path / "kept.txt").write_text("mine")
+    ended = run("convert", source, tmp_path)
+    assert ended.status == 2
+    assert "is there already, expected a new or an empty directory" in ended.err
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
+
+
+def test_a_wrong_tensor_is_one_line(run: Run, source: Path, tmp_path: Path):
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "config.json").write_bytes((source / "config.json").read_bytes())
+    tensors = load_file(source / "model.safetensors")
+    tensors["text_tower.extra"] = torch.zeros(2)
+    del tensors["logit_scale"]
+    save_file(tensors, broken / "model.safetensors")
+    ended = run("convert", broken, tmp_path / "out")
+    assert ended.status == 2
+    assert "missing logit_scale; unexpected text_tower.extra" in ended.err
+    assert len(ended.err.splitlines()) == 1
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,399 @@
+"""Rows of ids against transformers and open_clip; what directories may say and leave open."""
+
+# ruff: noqa: E402
+
+import json
+import os
+import pickle
+import re
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.pieces.vocabularies import DEFINED, corpus, reference, strange_texts, trained
+from tests.torchvision_shim import declare
+from twinlens.errors import CheckpointError, ConfigError, DataError
+from twinlens.pieces import PieceTokenizer, stated_cleaning
+from twinlens.pieces.engines import MARK
+from twinlens.pieces.model_file import CONTROL, read_piece_file
+
+declare()  # open_clip imports torchvision
+before = dict(os.environ)
+from open_clip.tokenizer import HFTokenizer
+
+os.environ.clear()
+os.environ.update(before)  # it sets TOKENIZERS_PARALLELISM
+from transformers import GemmaTokenizer, T5Tokenizer, XLMRobertaTokenizer
+from transformers.models.siglip import tokenization_siglip
+from transformers.models.siglip2.tokenization_siglip2 import Siglip2Tokenizer
+
+LENGTHS = (1, 2, 8, 64)
+SPECIALS = [
+    "</s>", "a</s>", "a </s> b", " </s>", "</s></s>", "a<unk>b", "<unk>", "</S>", "<eos> a<pad>",
+    "x  <bos>  y", "</s> " * 70, "  leading", "- dash", "_under_score_", "Don't!", "ΑΣ ΟΔΥΣΣΕΥΣ",
+]  # fmt: skip
+
+
+def model_file(directory: Path, kind: str, name: str = "spiece.model") -> Path:
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / name
+    path.write_bytes(trained(kind))
+    return path
+
+
+def rows(theirs: Any, texts: list[str], length: int) -> torch.Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of end tokens in texts
+        return theirs(
+            texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+        ).input_ids
+
+
+def siglip(directory: Path, kind: str) -> Any:
+    """transformers' SiglipTokenizer; it only asks whether protobuf is there."""
+    return tokenization_siglip.SiglipTokenizer(vocab_file=str(model_file(directory, kind)))
+
+
+def gemma(directory: Path, kind: str, cls: type = GemmaTokenizer, **options: Any) -> Any:
+    pieces = read_piece_file(model_file(directory / "source", kind)).pieces
+    ids = {piece.text: id_ for id_, piece in enumerate(pieces)}
+    merges = [
+        (piece.text[:cut], piece.text[cut:])
+        for piece in sorted(pieces, key=lambda piece: -piece.score)
+        for cut in range(1, len(piece.text))
+        if piece.kind == 1 and {piece.text[:cut], piece.text[cut:]} <= {*ids}
+    ]
+    options = {"add_eos_token": True, "add_bos_token": False, "padding_side": "right"} | options
+    return cls(vocab=ids, merges=merges, extra_special_tokens=[], **options)
+
+
+def t5(directory: Path, kind: str, cls: type = T5Tokenizer, **options: Any) -> Any:
+    file = read_piece_file(model_file(directory / "source", kind))
+    vocabulary = [(piece.text, piece.score) for piece in file.pieces]
+    return cls(vocab=vocabulary, _spm_precompiled_charsmap=file.charsmap, **options)
+
+
+def xlm(directory: Path, kind: str) -> Any:
+    file = read_piece_file(model_file(directory / "source", kind))
+    names = ["<s>", "<pad>", "</s>", "<unk>"]
+    vocabulary = [(name, 0.0) for name in names]
+    vocabulary += [(piece.text, piece.score) for piece in file.pieces[3:]] + [("<mask>", 0.0)]
+    return XLMRobertaTokenizer(vocab=vocabulary, _spm_precompiled_charsmap=file.charsmap)
+
+
+@pytest.fixture(autouse=True)
+def without_protobuf(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokenization_siglip, "requires_backends", lambda *_: None)
+
+
+# Against transformers ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["t5", "t5 bytes", "bpe"])
+def test_siglip_is_transformers(kind: str, tmp_path: Path) -> None:
+    theirs = siglip(tmp_path, kind)
+    theirs.save_pretrained(tmp_path)
+    assert stated_cleaning(tmp_path) == "siglip"
+    ours = PieceTokenizer.from_directory(tmp_path, "siglip")
+    texts = strange_texts(4000, seed=11) + SPECIALS + corpus()[:300]
+    for length in LENGTHS:
+        assert torch.equal(ours(texts, length, truncate=True), rows(theirs, texts, length))
+    assert (ours.vocab_size, ours.pad_id, ours.end_id) == (theirs.vocab_size, 1, 1)
+
+
+FAST: dict[str, Callable[[Path], Any]] = {
+    "gemma": lambda path: gemma(path, "gemma plain"),
+    "gemma with a start": lambda path: gemma(path, "gemma plain", add_bos_token=True),
+    "gemma from the left": lambda path: gemma(path, "gemma plain", padding_side="left"),
+    "siglip 2": lambda path: gemma(path, "gemma plain", cls=Siglip2Tokenizer),
+    "t5": lambda path: t5(path, "t5", extra_ids=0),
+    "t5 with extra ids": lambda path: t5(path, "t5"),
+    "t5 padded with the end": lambda path: t5(path, "t5", extra_ids=0, pad_token="</s>"),
+    "xlm": lambda path: xlm(path, "t5"),
+}
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_a_tokenizer_json_of_transformers(name: str, tmp_path: Path) -> None:
+    theirs = FAST[name](tmp_path)
+    theirs.save_pretrained(tmp_path)
+    assert stated_cleaning(tmp_path) == "none"
+    ours = PieceTokenizer.from_directory(tmp_path, "none")
+    assert (ours.vocab_size, ours.pad_id) == (len(theirs), theirs.pad_token_id)
+    texts = strange_texts(3000, seed=12) + SPECIALS + corpus()[:300]
+    for length in LENGTHS[1:]:
+        assert torch.equal(ours(texts, length, truncate=True), rows(theirs, texts, length))
+
+
+@pytest.mark.parametrize("cleaning", ["canonicalize", "lower", "whitespace"])
+@pytest.mark.parametrize("name", ["t5 padded with the end", "gemma", "siglip 2"])
+def test_cleaned_texts_are_open_clips(name: str, cleaning: Any, tmp_path: Path) -> None:
+    FAST[name](tmp_path).save_pretrained(tmp_path)
+    theirs = HFTokenizer(str(tmp_path), context_length=24, clean=cleaning)
+    ours = PieceTokenizer.from_directory(tmp_path, cleaning)
+    texts = strange_texts(2000, seed=13) + SPECIALS
+    assert torch.equal(ours(texts, 24, truncate=True), theirs(texts))
+
+
+def test_gemmas_model_file_gives_the_ids_of_its_tokenizer_json(tmp_path: Path) -> None:
+    gemma(tmp_path, "gemma").save_pretrained(tmp_path)
+    settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    bare = tmp_path / "bare"
+    model_file(bare, "gemma", "tokenizer.model")
+    (bare / "tokenizer_config.json").write_text(json.dumps(settings))
+    theirs = PieceTokenizer.from_directory(tmp_path, "canonicalize")
+    ours = PieceTokenizer.from_directory(bare, "canonicalize")
+    plain = [text for text in corpus() if not any(symbol in text for symbol in DEFINED)]
+    assert len(plain) > 1000
+    assert torch.equal(ours(plain), theirs(plain))
+
+
+# Model files alone ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "pad_id"), [("t5", 1), ("t5 bytes", 1), ("gemma", 0)])
+def test_a_model_file_alone_is_taken_as_siglips_own_code_does(
+    kind: str, pad_id: int, tmp_path: Path
+) -> None:
+    model_file(tmp_path, kind, "sentencepiece.model")
+    ours, theirs = PieceTokenizer.from_directory(tmp_path, "none"), reference(kind)
+    for text in strange_texts(500, seed=14):
+        ids = [*theirs.encode(text)[:15], theirs.eos_id()]
+        expected = ids + [pad_id] * (16 - len(ids))
+        assert ours(text, 16, truncate=True).tolist() == [expected]
+
+
+def test_saved_vocabularies_need_no_other_file(tmp_path: Path) -> None:
+    sources: dict[str, Any] = dict.fromkeys(FAST, "none") | {"siglip": "siglip"}
+    for name, cleaning in sources.items():
+        make = FAST.get(name, lambda path: siglip(path, "t5"))
+        source, target = tmp_path / name / "source files", tmp_path / name / "saved"
+        source.mkdir(parents=True)
+        make(source).save_pretrained(source)
+        ours = PieceTokenizer.from_directory(source, cleaning)
+        target.mkdir()
+        ours.save(target / "tokenizer.json")
+        assert [path.name for path in target.iterdir()] == ["tokenizer.json"]
+        again = PieceTokenizer.from_directory(target, cleaning)
+        copy = pickle.loads(pickle.dumps(ours))
+        texts = strange_texts(500, seed=15) + SPECIALS
+        expected = ours(texts, 16, truncate=True)
+        assert torch.equal(again(texts, 16, truncate=True), expected)
+        assert torch.equal(copy(texts, 16, truncate=True), expected)
+        again.save(tmp_path / "again.json")
+        assert (tmp_path / "again.json").read_bytes() == (target / "tokenizer.json").read_bytes()
+
+
+def test_the_library_pads_a_saved_vocabulary_as_we_do(tmp_path: Path) -> None:
+    tokenizers = pytest.importorskip("tokenizers")
+    siglip(tmp_path, "t5").save_pretrained(tmp_path)
+    ours = PieceTokenizer.from_directory(tmp_path, "siglip")
+    ours.save(tmp_path / "tokenizer.json")
+    library = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    texts = ["ka tomi", "stinger on", "a"]
+    encoded = library.encode_batch(texts)
+    length = len(encoded[0].ids)
+    assert [encoding.ids for encoding in encoded] == ours(texts, length).tolist()
+
+
+# Rows ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> PieceTokenizer:
+    directory = tmp_path_factory.mktemp("plain")
+    model_file(directory, "t5")
+    return PieceTokenizer.from_directory(directory, "canonicalize")
+
+
+def test_a_row_is_text_end_padding(plain: PieceTokenizer) -> None:
+    table = plain(["a photo", ""], 8)
+    ids = plain.encode("a photo")
+    assert table.dtype == torch.int64
+    assert table.tolist() == [[*ids, *[1] * (8 - len(ids))], [1] * 8]
+    assert torch.equal(plain("a photo", 8), table[:1])
+    assert plain([]).shape == (0, 64)
+
+
+def test_a_text_that_just_fits_is_taken_and_one_more_token_is_not(plain: PieceTokenizer) -> None:
+    text = "a " * 7
+    assert plain(text, 8)[0, 7] == plain.end_id
+    message = r"^text 'a a .*': got 9 tokens with start and end, expected at most 8 \(truncate=True"
+    with pytest.raises(DataError, match=message):
+        plain(["a", text + "a"], 8)
+    assert torch.equal(plain(text + "a", 8, truncate=True), plain(text, 8))
+
+
+def test_decoding_gives_back_the_text_up_to_the_end(plain: PieceTokenizer) -> None:
+    assert plain.decode(plain("The  large, photo", 24)[0]) == "the large photo"
+    assert plain.decode(np.array(plain.encode("a photo"))) == "a photo"
+    with pytest.raises(DataError, match=r"token id: got 700, expected 0 to 699"):
+        plain.decode([700])
+    with pytest.raises(DataError, match="token id: got -1"):
+        plain.decode([-1])
+
+
+@pytest.mark.parametrize("name", ["gemma", "gemma with a start", "xlm", "t5"])
+def test_decoding_leaves_special_tokens_out(name: str, tmp_path: Path) -> None:
+    FAST[name](tmp_path).save_pretrained(tmp_path)
+    ours = PieceTokenizer.from_directory(tmp_path, "whitespace")
+    assert ours.decode(ours("the large photo", 24)[0]) == "the large photo"
+
+
+@pytest.mark.parametrize("texts", [[None], [b"bytes"], ["a", 3]])
+def test_only_strings_are_texts(plain: PieceTokenizer, texts: list) -> None:
+    with pytest.raises(DataError, match=r"^text: got \w+, expected a string$"):
+        plain(texts)
+
+
+def test_a_context_without_room_is_refused(plain: PieceTokenizer) -> None:
+    with pytest.raises(ConfigError, match="context_length: got 0, expected at least 1"):
+        plain("a", context_length=0)
+
+
+def test_ids_without_a_row_are_refused(tmp_path: Path) -> None:
+    model_file(tmp_path, "t5")
+    ours = PieceTokenizer.from_directory(tmp_path, "none", vocab_size=690)
+    assert ours.vocab_size == 690
+    words = [word for text in corpus() for word in text.split()]
+    known = PieceTokenizer.from_directory(tmp_path, "none")
+    rare = next(word for word in words if max(known.encode(word)) >= 690)
+    with pytest.raises(DataError, match=r"got token id 69\d, expected below 690"):
+        ours(rare)
+    with pytest.raises(CheckpointError, match="got a vocabulary of 700, expected vocab_size=32000"):
+        PieceTokenizer.from_directory(tmp_path, "none", vocab_size=32_000)
+
+
+def test_no_cleaned_text_spells_the_end(tmp_path: Path) -> None:
+    model_file(tmp_path, "t5")
+    ours = PieceTokenizer.from_directory(tmp_path, "none")
+    control = {n for n, p in enumerate(read_piece_file(tmp_path / "spiece.model").pieces)
+               if p.kind == CONTROL}  # fmt: skip
+    assert control.isdisjoint(ours.encode("a </s> b </s><pad>"))
+
+
+# Directories ---------------------------------------------------------------------------------
+
+
+def test_a_directory_without_a_vocabulary(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"got no tokenizer\.json and no spiece\.model or"):
+        PieceTokenizer.from_directory(tmp_path, "none")
+
+
+def settings_of(tmp_path: Path, **changes: Any) -> None:
+    path = tmp_path / "tokenizer_config.json"
+    settings = json.loads(path.read_text()) if path.is_file() else {}
+    kept = {key: value for key, value in (settings | changes).items() if value != "drop"}
+    path.write_text(json.dumps(kept))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pad_token": "drop"}, "got None for the padding token, expected its name in"),
+        ({"pad_token": "[PAD]"}, r"got special tokens \['\[PAD\]'\], expected those of the vocab"),
+        ({"tokenizer_class": "XLMRobertaTokenizer"}, "whose ids are not those of the file"),
+        ({"tokenizer_class": "GemmaTokenizer"}, "got no add_bos_token and add_eos_token"),
+        ({"padding_side": "up"}, "padding_side: got 'up', expected 'left' or 'right'"),
+        ({"add_eos_token": "yes"}, "add_eos_token: got 'yes', expected true or false"),
+        ({"pad_token": {"text": "</s>"}}, "tokenizer_config.json: .*content"),
+        ({"added_tokens_decoder": [1]}, "tokenizer_config.json: "),
+    ],
+)
+def test_settings_that_leave_something_open_or_make_no_sense(
+    changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    siglip(tmp_path, "t5").save_pretrained(tmp_path)
+    settings_of(tmp_path, **changes)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        PieceTokenizer.from_directory(tmp_path, "none")
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_contradict_each_other(tmp_path: Path) -> None:
+    siglip(tmp_path, "t5").save_pretrained(tmp_path)
+    (tmp_path / "special_tokens_map.json").write_text('{"pad_token": {"content": "<pad>"}}')
+    with pytest.raises(CheckpointError, match=r"got pad_token '</s>' and '<pad>' in special_tok"):
+        PieceTokenizer.from_directory(tmp_path, "siglip")
+
+
+def test_the_padding_token_may_stand_in_either_file(tmp_path: Path) -> None:
+    siglip(tmp_path, "t5").save_pretrained(tmp_path)
+    settings_of(tmp_path, pad_token="drop")
+    (tmp_path / "special_tokens_map.json").write_text('{"pad_token": {"content": "<pad>"}}')
+    assert PieceTokenizer.from_directory(tmp_path, "siglip").pad_id == 0
+
+
+def test_gemma_says_where_it_pads(tmp_path: Path) -> None:
+    gemma(tmp_path, "gemma plain").save_pretrained(tmp_path)
+    settings_of(tmp_path, padding_side="drop")
+    with pytest.raises(CheckpointError, match="got no padding_side for GemmaTokenizer"):
+        PieceTokenizer.from_directory(tmp_path, "none")
+
+
+def test_a_cleaning_is_stated_by_a_class_only(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="got no tokenizer_class"):
+        stated_cleaning(tmp_path)
+    settings_of(tmp_path, tokenizer_class="SiglipTokenizer", do_lower_case=False)
+    with pytest.raises(CheckpointError, match="got do_lower_case false"):
+        stated_cleaning(tmp_path)
+
+
+def hidden_space(whole: dict[str, Any]) -> None:
+    whole["model"][MARK]["kinds"] = {}
+
+
+def no_model(whole: dict[str, Any]) -> None:
+    del whole["model"]
+
+
+def other_type(whole: dict[str, Any]) -> None:
+    whole["model"]["vocab"] = 5
+
+
+def no_frame(whole: dict[str, Any]) -> None:
+    whole["model"][MARK]["before"] = "x"
+
+
+def damaged_rules(whole: dict[str, Any]) -> None:
+    whole["normalizer"]["normalizers"][0]["precompiled_charsmap"] = "CAAAAAAAAAA="
+
+
+CHANGES = [hidden_space, no_model, other_type, no_frame, damaged_rules]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("marked", [True, False])
+def test_a_damaged_tokenizer_json_is_named(change: Any, marked: bool, tmp_path: Path) -> None:
+    if change in (hidden_space, no_frame) and not marked:
+        pytest.skip("they change the mark")
+    model_file(tmp_path, "t5")
+    path = tmp_path / "saved" / "tokenizer.json"
+    path.parent.mkdir()
+    PieceTokenizer.from_directory(tmp_path, "none").save(path)
+    whole = json.loads(path.read_text())
+    if not marked:
+        del whole["model"][MARK]
+    change(whole)
+    path.write_text(json.dumps(whole))
+    with pytest.raises(CheckpointError, match=re.escape(str(path))) as caught:
+        PieceTokenizer.from_directory(path.parent, "none")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"\xff", b'{"model": {}}'])
+def test_no_tokenizer_json_at_all(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json") as caught:
+        PieceTokenizer.from_directory(tmp_path, "none")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_cannot_be_written(plain: PieceTokenizer, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="expected a writable file"):
+        plain.save(tmp_path / "missing" / "tokenizer.json")
