@@ -51,6 +51,23 @@ def test_the_check_writes_a_report(run: Run, layout: str, source: Path, tmp_path
     assert {one["what"] for one in reports[1]["comparisons"]} >= {"tokens", "pixels", "logits"}
 
 
+def test_what_was_checked_is_its_own_reference_later(run: Run, source: Path, tmp_path: Path):
+    hub, kept, again = (tmp_path / name for name in ("hub", "kept", "again"))
+    for where, place, layout in ((source, hub, "hf"), (hub, kept, "native")):
+        assert run("convert", where, place, "--to", layout, "--check").status == 0
+    ended = run("convert", kept, again, "--check", "--json")
+    assert ended.status == 0, ended.err
+    names = [report["reference"] for report in json.loads(ended.out)["parity"]]
+    assert names == ["what was written, read again", "stored answers on the source"]
+    answers = load_file(kept / "parity.safetensors")
+    answers["logits"] += 0.01
+    save_file(answers, kept / "parity.safetensors")
+    ended = run("convert", kept, tmp_path / "wrong", "--check")
+    assert ended.status == 2
+    assert "differs from stored answers on the source: see parity.json" in ended.err
+    assert not (tmp_path / "wrong" / "parity.safetensors").exists()
+
+
 def test_a_check_without_a_reference_is_no_check(run: Run, source: Path, tmp_path: Path):
     ended = run("convert", source, tmp_path / "out", "--check")
     assert ended.status == 2

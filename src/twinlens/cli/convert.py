@@ -57,6 +57,8 @@ def convert(
     """Rewrite a checkpoint for another library; the numbers stay as they are."""
     _require_new(destination)
     from twinlens.embedder import load
+    from twinlens.export.convert import check_checkpoint, write_checkpoint
+    from twinlens.hub import resolve
 
     with working(f"reading {source}"):
         lens = load(
@@ -66,15 +68,15 @@ def convert(
             image_size=image_size,
             activation=activation.value if activation else None,
         )
-    lens = _with_source(lens, source)
+    _note_source(lens, source)
     with working(f"writing {destination}"):
-        write(lens, destination, to)
-    if not check:
-        _report(destination, to, [], as_json=as_json)
-        return
-    with working("comparing with the reference"):
-        reports = compare_all(lens, source, destination, resized=image_size is not None)
-    write_text(destination / PARITY_FILE, json.dumps([r.to_dict() for r in reports], indent=2))
+        write_checkpoint(lens, destination, to.value)
+    reports: list[ParityReport] = []
+    if check:
+        with working("comparing with the reference"):
+            same_answers = image_size is None
+            reports = check_checkpoint(lens, destination, resolve(source) if same_answers else None)
+        write_text(destination / PARITY_FILE, json.dumps([r.to_dict() for r in reports], indent=2))
     _report(destination, to, reports, as_json=as_json)
     failed = [report.reference for report in reports if not report.passes]
     if failed:
@@ -86,65 +88,12 @@ def _require_new(destination: Path) -> None:
         raise ConfigError(f"{destination}: is there already, expected a new or an empty directory")
 
 
-def _with_source(lens: Embedder, source: str) -> Embedder:
-    """The same with its origin noted, where the checkpoint itself does not say."""
+def _note_source(lens: Embedder, source: str) -> None:
+    """Note where the model came from, where the checkpoint itself does not say."""
     origin = lens.config.provenance
     if not origin.source:
         origin = replace(origin, source=source if "/" in source else Path(source).name)
         lens.model.config = replace(lens.config, provenance=origin)
-    return lens
-
-
-def write(lens: Embedder, destination: Path, layout: Layout) -> None:
-    """Write the model in a layout, with its card."""
-    from twinlens.model.card import CARD_FILE, model_card
-    from twinlens.model.formats import hugging_face, open_clip
-    from twinlens.model.weights import save_model
-
-    writers = {
-        Layout.NATIVE: save_model,
-        Layout.HF: hugging_face.write,
-        Layout.OPEN_CLIP: open_clip.write,
-    }
-    tokenizer = lens.tokenizer if lens.config.text is not None else None
-    writers[layout](lens.model, destination, tokenizer)
-    parameters = sum(parameter.numel() for parameter in lens.model.parameters())
-    card = model_card(
-        lens.config, name=destination.name, layout=layout.value, parameters=parameters
-    )
-    write_text(destination / CARD_FILE, card)
-
-
-def compare_all(
-    lens: Embedder, source: str, destination: Path, *, resized: bool
-) -> list[ParityReport]:
-    """Our answers against the reference's on the source, and on what was written.
-
-    Raises:
-        CheckpointError: Neither has a reference at hand.
-    """
-    from twinlens.embedder import load
-    from twinlens.export.parity import compare, our_answers, reference_answers
-    from twinlens.hub import resolve
-
-    ours = our_answers(lens)
-    again = our_answers(load(destination, device="cpu", precision="fp32"))
-    reports = [compare(again, ours, "what was written, read again")]
-    problems: list[str] = []
-    places = [("destination", destination)] if resized else [
-        ("source", resolve(source)),
-        ("destination", destination),
-    ]  # fmt: skip
-    for what, place in places:
-        try:
-            name, theirs = reference_answers(place)
-        except CheckpointError as error:
-            problems.append(str(error))
-            continue
-        reports.append(compare(ours, theirs, f"{name} on the {what}"))
-    if len(problems) == len(places):
-        raise CheckpointError("; ".join(problems))
-    return reports
 
 
 def _report(

@@ -6,10 +6,8 @@ checkpoint's format belongs to, or answers that were stored with the checkpoint 
 
 from __future__ import annotations
 
-import importlib
-import importlib.metadata
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -145,17 +143,28 @@ def _with_logits(
     return {name: value.detach().cpu().contiguous().clone() for name, value in answers.items()}
 
 
-def reference_answers(path: Path) -> tuple[str, dict[str, Tensor]]:
-    """What a reference says of the probes, and its name.
+def reference_answers(path: Path) -> dict[str, dict[str, Tensor]]:
+    """What every reference that is at hand says of the probes, by the reference's name.
 
     Args:
         path: A directory in Hugging Face's or open_clip's layout, or one with stored answers.
 
     Raises:
-        CheckpointError: No reference for it is at hand; says what to install.
+        CheckpointError: None is at hand; says what to install.
     """
+    answers: dict[str, dict[str, Tensor]] = {}
     if (path / ANSWERS_FILE).is_file():
-        return "stored answers", read_tensors(path / ANSWERS_FILE)
+        answers["stored answers"] = read_tensors(path / ANSWERS_FILE)
+    try:
+        name, theirs = _library_answers(path)
+        answers[name] = theirs
+    except CheckpointError:
+        if not answers:
+            raise
+    return answers
+
+
+def _library_answers(path: Path) -> tuple[str, dict[str, Tensor]]:
     if (path / "open_clip_config.json").is_file():
         return _asked("open_clip", "open_clip_torch", path, _open_clip_answers)
     if (path / "preprocessor_config.json").is_file() or (path / "tokenizer_config.json").is_file():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,11 +16,11 @@ from torch.overrides import TorchFunctionMode
 
 from twinlens.config import Activation, CLIPConfig, ViTConfig, from_dict, read_plain_json
 from twinlens.errors import CheckpointError, ConfigError
+from twinlens.hub.layouts import layout_of, missing
 from twinlens.model.clip import CLIP, INITIAL_LOGIT_SCALE
 from twinlens.model.formats import big_vision, hugging_face, open_clip, openai
 from twinlens.model.formats.links import Link, Linked, same
-from twinlens.model.formats.tensors import open_sharded, open_tensors, require_finite
-from twinlens.model.weights import CONFIG_FILE, WEIGHTS_FILE
+from twinlens.model.formats.storage.tensors import open_sharded, open_tensors, require_finite
 
 Family = Literal["native", "openai", "open_clip", "hugging_face", "big_vision"]
 Towers = Literal["both", "image", "text"]
@@ -98,34 +98,32 @@ def open_checkpoint(path: Path, *, activation: Activation | None = None) -> Chec
     path = Path(path)
     if path.is_file():
         return _open_file(path, activation)
-    if (path / open_clip.CONFIG_FILE).is_file():
-        return _open_open_clip(path)
-    if not (path / CONFIG_FILE).is_file():
-        raise CheckpointError(
-            f"{path}: got no {CONFIG_FILE} and no {open_clip.CONFIG_FILE}, "
-            "expected a model's directory"
-        )
-    config = read_plain_json(path / CONFIG_FILE)
+    layout = layout_of(path)
+    if layout is None:
+        raise CheckpointError(f"{path}: {missing(path)}")
+    weights = path / next(name for name in layout.weights if (path / name).is_file())
+    opens = open_sharded if weights.name.endswith(".index.json") else open_tensors
+    tensors = opens(weights)
+    if layout.kind == "open_clip":
+        return _open_open_clip(path, tensors)
+    config = read_plain_json(path / layout.config)
     if hugging_face.matches(config):
-        return _open_hugging_face(path)
-    return _open_native(path, config)
+        return _open_hugging_face(path, tensors)
+    return _open_native(path, tensors, config)
 
 
-def _open_native(path: Path, data: Mapping[str, Any]) -> Checkpoint:
+def _open_native(path: Path, tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> Checkpoint:
     config = from_dict(CLIPConfig, data)
-    tensors = open_tensors(path / WEIGHTS_FILE)
-    names = meta_model(config).state_dict()
     return Checkpoint(
         family="native",
         path=path,
         config=config,
-        links=[same(name, name) for name in names],
+        links=[same(name, name) for name in meta_model(config).state_dict()],
         tensors=tensors,
     )
 
 
-def _open_hugging_face(path: Path) -> Checkpoint:
-    tensors = _first_weights(path, hugging_face.WEIGHT_FILES)
+def _open_hugging_face(path: Path, tensors: Mapping[str, Tensor]) -> Checkpoint:
     config = hugging_face.read_config(path)
     return Checkpoint(
         family="hugging_face",
@@ -137,8 +135,7 @@ def _open_hugging_face(path: Path) -> Checkpoint:
     )
 
 
-def _open_open_clip(path: Path) -> Checkpoint:
-    tensors = _first_weights(path, open_clip.WEIGHT_FILES)
+def _open_open_clip(path: Path, tensors: Mapping[str, Tensor]) -> Checkpoint:
     config = open_clip.read_config(path, tensors)
     return Checkpoint(
         family="open_clip",
@@ -148,15 +145,6 @@ def _open_open_clip(path: Path) -> Checkpoint:
         tensors=tensors,
         ignored=open_clip.ignored,
     )
-
-
-def _first_weights(path: Path, files: Collection[str]) -> Mapping[str, Tensor]:
-    """The tensors of the first of these files that is there."""
-    for name in files:
-        if (path / name).is_file():
-            opens = open_sharded if name.endswith(".index.json") else open_tensors
-            return opens(path / name)
-    raise CheckpointError(f"{path}: got no weights, expected one of {', '.join(files)}")
 
 
 def _open_file(path: Path, activation: Activation | None) -> Checkpoint:

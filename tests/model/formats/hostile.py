@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from twinlens.errors import CheckpointError
-from twinlens.model.formats.tensors import open_tensors
+from twinlens.model.formats.storage.tensors import open_tensors
 
 
 def assert_same(got: Mapping[str, Tensor], expected: Mapping[str, Tensor]):

@@ -12,10 +12,11 @@ from tests import torchvision_shim
 from twinlens.config import CLIPConfig
 from twinlens.errors import CheckpointError
 from twinlens.model.clip import CLIP
-from twinlens.model.formats import big_vision, timm_siglip
+from twinlens.model.formats import big_vision
 from twinlens.model.formats.links import Linked, written
 from twinlens.model.formats.open_clip import links as open_clip_links
-from twinlens.model.formats.tensors import open_tensors
+from twinlens.model.formats.open_clip import timm_siglip
+from twinlens.model.formats.storage.tensors import open_tensors
 
 PATCH, SIDE, WIDTH, HEADS, MLP, LAYERS = 4, 3, 32, 4, 80, 2
 LENGTH, VOCABULARY, TEXT_WIDTH, TEXT_HEADS = 6, 50, 24, 3

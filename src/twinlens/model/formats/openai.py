@@ -14,7 +14,6 @@ from twinlens.config import (
     Activation,
     CLIPConfig,
     PreprocessConfig,
-    Provenance,
     ResNetConfig,
     TextConfig,
     ViTConfig,
@@ -165,7 +164,6 @@ def infer_config(tensors: Mapping[str, Tensor], activation: Activation) -> CLIPC
         vision=vision,
         text=text,
         preprocess=PreprocessConfig(image_size=vision.image_size),
-        provenance=Provenance(source="state dict in OpenAI's layout"),
     )
 
 

@@ -21,7 +21,7 @@ from tests.model.formats.hostile import (
     write_zip,
 )
 from tests.model.formats.openai_archive import openai_model, save_openai_archive
-from twinlens.model.formats.tensors import open_tensors
+from twinlens.model.formats.storage.tensors import open_tensors
 
 
 def test_openais_archive(tmp_path: Path):

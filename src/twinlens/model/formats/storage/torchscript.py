@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from twinlens.errors import CheckpointError
-from twinlens.model.formats.inert_pickle import Module, Strided, read_pickle
-from twinlens.model.formats.stored_zip import StoredZip, require_proportion
+from twinlens.model.formats.storage.inert_pickle import Module, Strided, read_pickle
+from twinlens.model.formats.storage.stored_zip import StoredZip, require_proportion
 
 PICKLE_LIMIT = 4 * 2**20
 """Bytes of a pickle that tells of tensors beside it; 2000 of them need 0.3 million."""

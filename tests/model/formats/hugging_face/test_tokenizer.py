@@ -11,7 +11,7 @@ import pytest
 from tests.model.formats.reference import piece_vocabulary, transformers
 from tests.strange_texts import strange_text
 from twinlens.errors import CheckpointError
-from twinlens.model.formats.hugging_face_tokenizer import tokenizer_kind, write_tokenizer
+from twinlens.model.formats.hugging_face.tokenizer import tokenizer_kind, write_tokenizer
 from twinlens.pieces import PieceTokenizer
 from twinlens.tokenizer import Tokenizer, clean, train_tokenizer
 

@@ -19,7 +19,7 @@ from tests.model.formats.hostile import (
     write_archive,
     write_zip,
 )
-from twinlens.model.formats.tensors import open_tensors
+from twinlens.model.formats.storage.tensors import open_tensors
 
 
 @pytest.mark.parametrize("kind", ["torchscript", "pickle", "npz"])

@@ -15,8 +15,8 @@ from twinlens.config import OPENAI_MEAN, PreprocessConfig, TextConfig, ViTConfig
 from twinlens.data.images import normalize, to_pixels
 from twinlens.errors import CheckpointError
 from twinlens.model.formats import hugging_face
-from twinlens.model.formats.hugging_face_names import PROCESSORS, TOWERS
-from twinlens.model.formats.hugging_face_write import preprocessor_json
+from twinlens.model.formats.hugging_face.describe import preprocessor_json
+from twinlens.model.formats.hugging_face.names import PROCESSORS, TOWERS
 
 SIZES = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
 CLIP = {

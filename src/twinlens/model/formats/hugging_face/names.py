@@ -19,9 +19,6 @@ CONFIG_FILE = "config.json"
 PREPROCESSOR_FILE = "preprocessor_config.json"
 PROCESSOR_FILE = "processor_config.json"
 
-EXTRAS = "twinlens"
-"""The key for what only our configuration has: transformers keeps it and does not read it."""
-
 ARGMAX_END = 2
 """Configurations from before transformers 4.31 have this end token, by which the class still
 knows them and pools at the highest id instead."""

@@ -21,9 +21,12 @@ from twinlens.config import CLIPConfig, PreprocessConfig, Provenance, TextCleani
 from twinlens.data.images import normalize, to_pixels
 from twinlens.errors import CheckpointError, TwinlensError
 from twinlens.model.clip import CLIP
-from twinlens.model.formats import open_clip, open_clip_config, open_clip_write, timm_siglip
+from twinlens.model.formats import open_clip
 from twinlens.model.formats.links import Linked
-from twinlens.model.formats.tensors import open_tensors
+from twinlens.model.formats.open_clip import config as open_clip_config
+from twinlens.model.formats.open_clip import describe as open_clip_write
+from twinlens.model.formats.open_clip import timm_siglip
+from twinlens.model.formats.storage.tensors import open_tensors
 from twinlens.tokenizer import train_tokenizer
 
 torchvision_shim.declare()

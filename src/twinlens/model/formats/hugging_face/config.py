@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from twinlens.config import (
     CLIPConfig,
     PreprocessConfig,
-    Provenance,
-    TextCleaning,
     TextConfig,
     ViTConfig,
-    from_dict,
     read_plain_json,
 )
-from twinlens.errors import CheckpointError, ConfigError, TwinlensError
-from twinlens.model.formats.hugging_face_names import (
+from twinlens.errors import CheckpointError, ConfigError
+from twinlens.model.formats.extras import EXTRAS, with_extras
+from twinlens.model.formats.hugging_face.names import (
     ACTIVATIONS,
     ARCHITECTURES,
     ARGMAX_END,
     CONFIG_FILE,
-    EXTRAS,
     INTERPOLATIONS,
     MODEL_TYPES,
     PREPROCESSOR_FILE,
@@ -38,19 +35,9 @@ from twinlens.model.formats.hugging_face_names import (
     Architecture,
     Tower,
 )
-from twinlens.model.formats.hugging_face_tokenizer import tokenizer_kind
+from twinlens.model.formats.hugging_face.tokenizer import tokenizer_kind
 from twinlens.model.formats.sections import Section
 from twinlens.pieces import stated_cleaning
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Extras:
-    """What our configuration has and transformers' has no place for."""
-
-    text_cleaning: TextCleaning
-    templates: tuple[str, ...]
-    provenance: Provenance
-    background: tuple[int, int, int]
 
 
 def matches(config: Mapping[str, Any]) -> bool:
@@ -68,14 +55,13 @@ def read_config(directory: Path) -> CLIPConfig:
     path = directory / CONFIG_FILE
     data = _read(path)
     architecture = _architecture(path, data)
-    extras = _extras(path, data.get(EXTRAS))
     if data.get("quantization_config"):
         raise CheckpointError(
             f"{path}: quantization_config: got {data['quantization_config']!r}, "
             "expected none, which is weights as they were trained"
         )
     try:
-        return _clip_config(directory, data, architecture, extras)
+        return _clip_config(directory, data, architecture)
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error}") from error
 
@@ -106,7 +92,7 @@ def _architecture(path: Path, data: Mapping[str, Any]) -> Architecture:
 
 
 def _clip_config(
-    directory: Path, data: Mapping[str, Any], architecture: Architecture, extras: Extras | None
+    directory: Path, data: Mapping[str, Any], architecture: Architecture
 ) -> CLIPConfig:
     path = directory / CONFIG_FILE
     text = vision = preprocess = None
@@ -124,21 +110,13 @@ def _clip_config(
         text=text,
         logit_bias=architecture.model_type == "siglip",
         preprocess=preprocess,
-        provenance=Provenance(source="Hugging Face layout"),
     )
+    extras = data.get(EXTRAS)
     if text is not None and tokenizer_kind(directory) != "clip":
-        cleaning = extras.text_cleaning if extras is not None else stated_cleaning(directory)
-        config = replace(config, tokenizer="tokenizer.json", text_cleaning=cleaning)
-    if extras is None:
-        return config
-    if preprocess is not None:
-        preprocess = replace(preprocess, background=extras.background)
-    return replace(
-        config,
-        preprocess=preprocess,
-        templates=extras.templates,
-        provenance=extras.provenance,
-    )
+        config = replace(config, tokenizer="tokenizer.json")
+        if extras is None:
+            config = replace(config, text_cleaning=stated_cleaning(directory))
+    return config if extras is None else with_extras(config, extras, str(path))
 
 
 def _tower(
@@ -291,15 +269,3 @@ def _interpolation(section: Section) -> Literal["bilinear", "bicubic"]:
     if type(number) is not int or number not in INTERPOLATIONS:
         raise section.error("resample", number, "2 (bilinear) or 3 (bicubic)")
     return INTERPOLATIONS[number]
-
-
-def _extras(path: Path, given: Any) -> Extras | None:
-    """What twinlens wrote beside transformers' keys."""
-    if given is None:
-        return None
-    try:
-        if not isinstance(given, dict):
-            raise ConfigError(f"got {given!r}, expected a table")
-        return from_dict(Extras, cast("dict[str, Any]", given))
-    except TwinlensError as error:
-        raise CheckpointError(f"{path}: {EXTRAS}: {error}") from error

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from twinlens.config import CLIPConfig, ResNetConfig, TextConfig, ViTConfig, to_dict
+from twinlens.config import CLIPConfig, ResNetConfig, TextConfig, ViTConfig
 from twinlens.errors import CheckpointError
-from twinlens.model.formats import timm_siglip
-from twinlens.model.formats.hugging_face_config import Extras
-from twinlens.model.formats.hugging_face_names import EXTRAS
-from twinlens.model.formats.open_clip_config import CLEANINGS, NORM_EPS, POOLINGS, RESIZES
+from twinlens.model.formats.extras import EXTRAS, extras_of
+from twinlens.model.formats.open_clip import timm_siglip
+from twinlens.model.formats.open_clip.config import CLEANINGS, NORM_EPS, POOLINGS, RESIZES
 
 
 def describe(config: CLIPConfig) -> dict[str, Any]:
@@ -46,14 +45,7 @@ def describe(config: CLIPConfig) -> dict[str, Any]:
             "interpolation": preprocess.interpolation,
             "resize_mode": resizes[preprocess.resize],
         },
-        EXTRAS: to_dict(
-            Extras(
-                text_cleaning=config.text_cleaning,
-                templates=config.templates,
-                provenance=config.provenance,
-                background=preprocess.background,
-            )
-        ),
+        EXTRAS: extras_of(config),
     }
 
 

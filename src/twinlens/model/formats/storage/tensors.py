@@ -24,8 +24,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from twinlens.errors import CheckpointError
-from twinlens.model.formats.stored_zip import StoredZip, require_proportion
-from twinlens.model.formats.torchscript import PICKLE_LIMIT, read_torchscript
+from twinlens.model.formats.storage.stored_zip import StoredZip, require_proportion
+from twinlens.model.formats.storage.torchscript import PICKLE_LIMIT, read_torchscript
 
 _ZIP = b"PK\3\4"
 _OLD_PICKLE = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)

@@ -20,12 +20,10 @@ from twinlens.config import (
     TextCleaning,
     TextConfig,
     ViTConfig,
-    from_dict,
 )
-from twinlens.errors import CheckpointError, ConfigError, UnknownNameError
-from twinlens.model.formats import timm_siglip
-from twinlens.model.formats.hugging_face_config import Extras
-from twinlens.model.formats.hugging_face_names import EXTRAS
+from twinlens.errors import CheckpointError
+from twinlens.model.formats.extras import EXTRAS, with_extras
+from twinlens.model.formats.open_clip import timm_siglip
 from twinlens.model.formats.sections import Section
 
 # Parts that there are none of here: open_clip's default, and other values that leave them out.
@@ -125,23 +123,7 @@ def parse(data: Mapping[str, Any], names: Collection[str], where: str) -> CLIPCo
         preprocess=_parse_preprocess(where, data.get("preprocess_cfg"), vision.image_size),
     )
     model.finish(*_IDLE)
-    return config if data.get(EXTRAS) is None else _with_extras(config, data[EXTRAS], where)
-
-
-def _with_extras(config: CLIPConfig, data: object, where: str) -> CLIPConfig:
-    """The configuration with what twinlens wrote beside open_clip's tables."""
-    section = Section(f"{where}: {EXTRAS}", data)
-    try:
-        extras = from_dict(Extras, section.rest())
-        return replace(
-            config,
-            text_cleaning=extras.text_cleaning,
-            templates=extras.templates,
-            provenance=extras.provenance,
-            preprocess=replace(config.image_input, background=extras.background),
-        )
-    except (ConfigError, UnknownNameError) as error:
-        raise CheckpointError(f"{section.name}: {error}") from error
+    return config if data.get(EXTRAS) is None else with_extras(config, data[EXTRAS], where)
 
 
 def _parse_vision(

@@ -17,23 +17,17 @@ from twinlens.config import CLIPConfig, ResNetConfig, read_plain_json
 from twinlens.errors import CheckpointError
 from twinlens.files import write_whole
 from twinlens.model.clip import CLIP
-from twinlens.model.formats import openai, timm_siglip
-from twinlens.model.formats.hugging_face_tokenizer import write_tokenizer
+from twinlens.model.formats import openai
+from twinlens.model.formats.hugging_face.tokenizer import write_tokenizer
 from twinlens.model.formats.links import Link, same, transposed, written
-from twinlens.model.formats.open_clip_config import parse
-from twinlens.model.formats.open_clip_write import describe, has_timm_tower
+from twinlens.model.formats.open_clip import timm_siglip
+from twinlens.model.formats.open_clip.config import parse
+from twinlens.model.formats.open_clip.describe import describe, has_timm_tower
 from twinlens.model.vocabulary import AnyTokenizer
 from twinlens.model.weights import write_tensors
 
 CONFIG_FILE = "open_clip_config.json"
-WEIGHT_FILES = (
-    "open_clip_model.safetensors",
-    "open_clip_pytorch_model.safetensors",
-    "open_clip_pytorch_model.bin",
-    "model.safetensors",
-    "pytorch_model.bin",
-)
-"""Names of the weights' file, in open_clip's order of preference."""
+WEIGHTS_FILE = "open_clip_model.safetensors"
 
 _TEXT_PREFIX = "text."
 
@@ -92,7 +86,7 @@ def write(model: CLIP, directory: Path, tokenizer: AnyTokenizer | None = None) -
     tensors = written(_links(config, prefix), model.state_dict())
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        write_tensors(tensors, directory / WEIGHT_FILES[0], {"format": "pt"})
+        write_tensors(tensors, directory / WEIGHTS_FILE, {"format": "pt"})
         if tokenizer is not None and config.tokenizer != "clip":
             write_tokenizer(tokenizer, directory, config.text_input.context_length)
         write_whole(json.dumps(described, indent=2) + "\n", directory / CONFIG_FILE)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from twinlens.config import CLIPConfig, PreprocessConfig, TextConfig, ViTConfig, to_dict
+from twinlens.config import CLIPConfig, PreprocessConfig, TextConfig, ViTConfig
 from twinlens.errors import CheckpointError
-from twinlens.model.formats.hugging_face_config import Extras
-from twinlens.model.formats.hugging_face_names import (
+from twinlens.model.formats.extras import EXTRAS, extras_of
+from twinlens.model.formats.hugging_face.names import (
     ACTIVATIONS,
     ARCHITECTURES,
     ARGMAX_END,
-    EXTRAS,
     INTERPOLATIONS,
     RESCALE,
     Architecture,
@@ -103,14 +102,7 @@ def config_json(config: CLIPConfig, name: str, *, dtype: str, end_id: int | None
         whole = {"model_type": "clip", "projection_dim": config.embed_dim, **towers}
     else:
         whole = {"model_type": "siglip", **towers}
-    background = config.preprocess.background if config.preprocess else (255, 255, 255)
-    extras = Extras(
-        text_cleaning=config.text_cleaning,
-        templates=config.templates,
-        provenance=config.provenance,
-        background=background,
-    )
-    return {"architectures": [name], **whole, "torch_dtype": dtype, EXTRAS: to_dict(extras)}
+    return {"architectures": [name], **whole, "torch_dtype": dtype, EXTRAS: extras_of(config)}
 
 
 def _text(

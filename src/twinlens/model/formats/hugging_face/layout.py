@@ -22,28 +22,19 @@ from torch import Tensor
 from twinlens.config import CLIPConfig, TextConfig, ViTConfig
 from twinlens.errors import CheckpointError
 from twinlens.model.clip import CLIP
-from twinlens.model.formats.hugging_face_config import matches, read_config
-from twinlens.model.formats.hugging_face_names import CONFIG_FILE, PREPROCESSOR_FILE, PROCESSOR_FILE
-from twinlens.model.formats.hugging_face_tokenizer import write_plain_json, write_tokenizer
-from twinlens.model.formats.hugging_face_write import (
+from twinlens.model.formats.hugging_face.describe import (
     architecture_name,
     config_json,
     preprocessor_json,
 )
+from twinlens.model.formats.hugging_face.names import CONFIG_FILE, PREPROCESSOR_FILE, PROCESSOR_FILE
+from twinlens.model.formats.hugging_face.tokenizer import write_plain_json, write_tokenizer
 from twinlens.model.formats.links import Link, layer, reshaped, same, stacked, transposed
 from twinlens.model.vocabulary import AnyTokenizer
 from twinlens.model.weights import write_tensors
 from twinlens.tokenizer import Tokenizer
 
-__all__ = ["WEIGHT_FILES", "ignored", "links", "matches", "read_config", "write"]
-
-WEIGHT_FILES = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)
-"""Where the weights may be; the first that is there counts, as in transformers."""
+WEIGHTS_FILE = "model.safetensors"
 
 _TEXT, _VISION = "text_model.", "vision_model."
 
@@ -193,7 +184,7 @@ def write(model: CLIP, directory: Path, tokenizer: AnyTokenizer | None = None) -
     dtype = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        write_tensors(tensors, directory / WEIGHT_FILES[0], {"format": "pt"})
+        write_tensors(tensors, directory / WEIGHTS_FILE, {"format": "pt"})
         if config.text is not None and tokenizer is not None:
             write_tokenizer(tokenizer, directory, config.text.context_length)
         if config.preprocess is not None:

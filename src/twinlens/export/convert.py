@@ -1,0 +1,79 @@
+"""A model in the layout of another library, with its card, and the proof that it is the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from twinlens.embedder import Embedder, load
+from twinlens.errors import CheckpointError
+from twinlens.export.card import CARD_FILE, model_card
+from twinlens.export.parity import (
+    ParityReport,
+    compare,
+    our_answers,
+    reference_answers,
+    store_answers,
+)
+from twinlens.files import write_whole
+from twinlens.model.formats import hugging_face, open_clip
+from twinlens.model.weights import save_model
+
+Layout = Literal["native", "hf", "open_clip"]
+
+_WRITERS = {"native": save_model, "hf": hugging_face.write, "open_clip": open_clip.write}
+
+
+def write_checkpoint(lens: Embedder, directory: Path, layout: Layout = "native") -> None:
+    """Write a model as a directory that a library opens, with its model card.
+
+    Args:
+        lens: The model; its weights keep their type.
+        directory: Made if it is missing.
+        layout: twinlens's own; that of transformers, diffusers and sentence-transformers; or
+            open_clip's, which opens it as `local-dir:DIRECTORY`.
+
+    Raises:
+        CheckpointError: The library has no such model, and the message lists why; or the files
+            cannot be written.
+    """
+    tokenizer = lens.tokenizer if lens.config.text is not None else None
+    _WRITERS[layout](lens.model, directory, tokenizer)
+    parameters = sum(parameter.numel() for parameter in lens.model.parameters())
+    card = model_card(lens.config, name=directory.name, layout=layout, parameters=parameters)
+    write_whole(card, directory / CARD_FILE)
+
+
+def check_checkpoint(
+    lens: Embedder, directory: Path, source: Path | None = None
+) -> list[ParityReport]:
+    """Compare a model with what was written of it, and with references.
+
+    Where all agree, the answers are stored with what was written: it can be checked again on
+    machines without the reference.
+
+    Args:
+        lens: The model, in float32.
+        directory: Where it was written; read again, and given to the library it is for.
+        source: Where it came from, if its answers should be the same.
+
+    Raises:
+        CheckpointError: There is no reference at hand for either; the message says why.
+    """
+    ours = our_answers(lens)
+    again = our_answers(load(directory, device="cpu", precision="fp32"))
+    reports = [compare(again, ours, "what was written, read again")]
+    places = {"destination": directory} | ({} if source is None else {"source": source})
+    problems: list[str] = []
+    for what, place in places.items():
+        try:
+            found = reference_answers(place)
+        except CheckpointError as error:
+            problems.append(str(error))
+            continue
+        reports += [compare(ours, found[name], f"{name} on the {what}") for name in found]
+    if len(problems) == len(places):
+        raise CheckpointError("; ".join(problems))
+    if all(report.passes for report in reports):
+        store_answers(ours, directory)
+    return reports

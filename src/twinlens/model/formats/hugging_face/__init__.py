@@ -1,0 +1,12 @@
+"""Hugging Face's layout.
+
+- `layout`: where each tensor lies, and writing a directory
+- `config`, `describe`: its configuration read as ours, and ours as its
+- `tokenizer`: vocabularies, likewise
+- `names`: what transformers calls things, and what its classes take for granted
+"""
+
+from twinlens.model.formats.hugging_face.config import matches, read_config
+from twinlens.model.formats.hugging_face.layout import ignored, links, write
+
+__all__ = ["ignored", "links", "matches", "read_config", "write"]

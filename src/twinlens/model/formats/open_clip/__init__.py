@@ -1,0 +1,15 @@
+"""open_clip's layout.
+
+- `layout`: where each tensor lies, and writing a directory
+- `config`, `describe`: its configuration read as ours, and ours as its
+- `timm_siglip`: the image towers that it takes from timm
+"""
+
+from twinlens.model.formats.open_clip.layout import (
+    ignored,
+    links,
+    read_config,
+    write,
+)
+
+__all__ = ["ignored", "links", "read_config", "write"]
