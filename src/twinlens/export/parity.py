@@ -6,8 +6,10 @@ checkpoint's format belongs to, or answers that were stored with the checkpoint 
 
 from __future__ import annotations
 
+import importlib
+import importlib.metadata
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
