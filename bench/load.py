@@ -33,10 +33,9 @@ def make_directory(directory: Path) -> None:
     from twinlens.model import presets  # noqa: PLC0415
     from twinlens.model.clip import CLIP  # noqa: PLC0415
     from twinlens.model.formats import open_clip  # noqa: PLC0415
-    from twinlens.tokenizer import Tokenizer  # noqa: PLC0415
 
     torch.manual_seed(0)
-    open_clip.write(CLIP(presets.vit_l_14()), Tokenizer.clip(), directory)
+    open_clip.write(CLIP(presets.vit_l_14()), directory)
 
 
 def peak_mib() -> float:

@@ -80,8 +80,7 @@ guessing among all the names.
 
 The share of the colour emoji, the learning rate and the augmentation were chosen with an eye on
 the accuracy on the unseen style in earlier runs and in this one, so that figure is a little
-flattering; the
-weights are those of the last step (their moving average), none were picked.
+flattering; the weights are those of the last step (their moving average), none were picked.
 
 A style never seen, with class names in other languages, bare:
 

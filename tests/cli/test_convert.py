@@ -75,7 +75,7 @@ def test_a_check_without_a_reference_is_no_check(run: Run, source: Path, tmp_pat
 
 
 def test_openai_s_archive_becomes_a_directory(run: Run, tmp_path: Path):
-    model = openai_model(seed=0)
+    model = openai_model(seed=0, vocab_size=CLIP_VOCABULARY)
     save_openai_archive(model, tmp_path / "archive.pt")
     ended = run("convert", tmp_path / "archive.pt", tmp_path / "out")
     assert ended.status == 0, ended.err

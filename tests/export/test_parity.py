@@ -34,7 +34,7 @@ def lens() -> Embedder:
 
 @pytest.mark.parametrize("layout", [hugging_face, open_clip])
 def test_the_reference_libraries_agree_with_us(layout, lens: Embedder, tmp_path: Path):
-    layout.write(lens.model, lens.tokenizer, tmp_path / "model")
+    layout.write(lens.model, tmp_path / "model", lens.tokenizer)
     [(name, theirs)] = reference_answers(tmp_path / "model").items()
     report = compare(our_answers(lens), theirs, name)
     assert [one.what for one in report.comparisons] == KINDS

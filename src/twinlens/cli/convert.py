@@ -92,7 +92,8 @@ def _note_source(lens: Embedder, source: str) -> None:
     """Note where the model came from, where the checkpoint itself does not say."""
     origin = lens.config.provenance
     if not origin.source:
-        origin = replace(origin, source=source if "/" in source else Path(source).name)
+        local = Path(source).expanduser()
+        origin = replace(origin, source=local.name if local.exists() else source)
         lens.model.config = replace(lens.config, provenance=origin)
 
 

@@ -103,10 +103,10 @@ def open_checkpoint(path: Path, *, activation: Activation | None = None) -> Chec
         raise CheckpointError(f"{path}: {missing(path)}")
     weights = path / next(name for name in layout.weights if (path / name).is_file())
     opens = open_sharded if weights.name.endswith(".index.json") else open_tensors
+    config = read_plain_json(path / layout.config)
     tensors = opens(weights)
     if layout.kind == "open_clip":
         return _open_open_clip(path, tensors)
-    config = read_plain_json(path / layout.config)
     if hugging_face.matches(config):
         return _open_hugging_face(path, tensors)
     return _open_native(path, tensors, config)

@@ -6,7 +6,6 @@ import base64
 import json
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import tokenizers
@@ -30,15 +29,6 @@ MARK = "twinlens.sentencepiece"
 """The key, in the model of a `tokenizer.json`, of what only SentencePiece's own way needs."""
 
 _UNKNOWN_TEXT = " \u2047 "  # what SentencePiece decodes an unknown piece to
-
-
-@dataclass(frozen=True, slots=True)
-class Special:
-    """A special token that texts may spell, and whether it takes the spaces beside it along."""
-
-    id: int
-    strips_left: bool
-    strips_right: bool
 
 
 class Engine(Protocol):
@@ -119,12 +109,12 @@ class SentencePieceEngine:
     normalisation, bytes of unknown characters, and no text can spell a control piece.
     """
 
-    def __init__(self, file: PieceFile, specials: Mapping[str, Special]) -> None:
+    def __init__(self, file: PieceFile, specials: Mapping[str, int]) -> None:
         """Build it.
 
         Args:
             file: The vocabulary.
-            specials: Tokens that `encode_as_siglip` finds in texts, by name.
+            specials: Ids of the tokens that `encode_as_siglip` finds in texts, by name.
 
         Raises:
             ValueError: The vocabulary is damaged.
@@ -158,24 +148,26 @@ class SentencePieceEngine:
         return ids
 
     def encode_as_siglip(self, text: str) -> list[int]:
-        """The ids that Hugging Face's `SiglipTokenizer` gives, which cleans by itself.
+        """The ids that transformers' `SiglipTokenizer` gives, which cleans by itself.
 
         It puts a space before the text, cuts it at special tokens, and encodes each part behind
         the name of the unknown piece, whose own pieces it then drops. With odd texts all of this
-        shows: one that begins with spaces has a piece for them, for example.
+        shows: of a part that joins that name, nothing is dropped, for example.
+
+        This is version 5 of transformers. Version 4 made letters small before it looked for
+        special tokens, and each for itself: there "</S>" was the end token, and no sigma final.
         """
         text = SPACE + cleaned(text, "none").replace(SPACE, " ")
         parts = [text] if self._special_pattern is None else self._special_pattern.split(text)
-        _strip_beside(parts, self.specials)
         ids: list[int] = []
         for n, part in enumerate(parts):
-            if n % 2:
-                ids.append(self.specials[part].id)
-            elif part:
-                whole = self.encode(self._unknown + cleaned(part, "siglip"))
-                ids += whole[self._unknown_length :]
-        lone_space = len(ids) > 1 and ids[0] == self._ids.get(SPACE)
-        return ids[1:] if lone_space and ids[1] in self._special_ids() else ids
+            if not n % 2:
+                ids += self._part_as_siglip(part)
+            elif ids == [self._ids.get(SPACE)]:
+                ids = [self.specials[part]]  # no space before a special token that comes first
+            else:
+                ids.append(self.specials[part])
+        return ids
 
     def decode(self, ids: Sequence[int]) -> str:
         return b"".join(map(self._bytes_of, ids)).decode(errors="replace")
@@ -201,8 +193,9 @@ class SentencePieceEngine:
                 ids.append(token.id)
         return ids
 
-    def _special_ids(self) -> set[int]:
-        return {special.id for special in self.specials.values()}
+    def _part_as_siglip(self, part: str) -> list[int]:
+        ids = self.encode(self._unknown + cleaned(part, "siglip"))
+        return ids[self._unknown_length :] if len(ids) >= self._unknown_length else ids
 
     def _bytes_of(self, id_: int) -> bytes:
         piece = self.file.pieces[id_]
@@ -212,16 +205,6 @@ class SentencePieceEngine:
             return b""
         text = _UNKNOWN_TEXT if piece.kind == UNKNOWN else piece.text.replace(SPACE, " ")
         return text.encode()
-
-
-def _strip_beside(parts: list[str], specials: Mapping[str, Special]) -> None:
-    """Take the white space that special tokens, which are every second part, take along."""
-    for n in range(1, len(parts), 2):
-        special = specials[parts[n]]
-        if special.strips_right:
-            parts[n + 1] = parts[n + 1].lstrip()
-        if special.strips_left:
-            parts[n - 1] = parts[n - 1].rstrip()
 
 
 def _byte_ids(file: PieceFile) -> list[int]:
@@ -270,7 +253,7 @@ def _merges(pieces: Sequence[Piece]) -> list[tuple[str, str]]:
     ]
 
 
-def _to_json(file: PieceFile, specials: Mapping[str, Special]) -> dict[str, Any]:
+def _to_json(file: PieceFile, specials: Mapping[str, int]) -> dict[str, Any]:
     """A `tokenizer.json` that the library alone reads to the same ids, but for odd texts."""
     normalizers: list[dict[str, Any]] = []
     if file.charsmap:
@@ -329,23 +312,20 @@ def _model_to_json(file: PieceFile) -> dict[str, Any]:
     }
 
 
-def _added_tokens(file: PieceFile, specials: Mapping[str, Special]) -> list[dict[str, Any]]:
-    defined = {
-        piece.text: Special(id_, False, False)
-        for id_, piece in enumerate(file.pieces)
-        if piece.kind == USER_DEFINED
-    }
+def _added_tokens(file: PieceFile, specials: Mapping[str, int]) -> list[dict[str, Any]]:
+    """What the library finds in texts before all else."""
     return [
         {
-            "id": special.id,
-            "content": name,
+            "id": id_,
+            "content": piece.text,
             "single_word": False,
-            "lstrip": special.strips_left,
-            "rstrip": special.strips_right,
+            "lstrip": False,
+            "rstrip": False,
             "normalized": False,
-            "special": name in specials,
+            "special": piece.text in specials,
         }
-        for name, special in sorted((defined | dict(specials)).items(), key=lambda i: i[1].id)
+        for id_, piece in enumerate(file.pieces)
+        if piece.kind == USER_DEFINED or piece.text in specials
     ]
 
 
@@ -382,9 +362,5 @@ def from_json(whole: Mapping[str, Any]) -> SentencePieceEngine:
             dummy_prefix=mark["dummy_prefix"],
             single_spaces=mark["single_spaces"],
         ),
-        {
-            token["content"]: Special(token["id"], token["lstrip"], token["rstrip"])
-            for token in whole["added_tokens"]
-            if token["special"]
-        },
+        {token["content"]: token["id"] for token in whole["added_tokens"] if token["special"]},
     )

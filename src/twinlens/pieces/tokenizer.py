@@ -23,7 +23,6 @@ from twinlens.pieces.engines import (
     Engine,
     LibraryEngine,
     SentencePieceEngine,
-    Special,
     from_json,
     library_errors,
 )
@@ -34,9 +33,10 @@ from twinlens.texts import cleaned, too_long
 TOKENIZER_FILE = "tokenizer.json"
 MODEL_FILES = ("spiece.model", "sentencepiece.model", "tokenizer.model")
 
+_SIGLIP = "SiglipTokenizer"
 _GEMMA = ("GemmaTokenizer", "Siglip2Tokenizer")
-_FROM_MODEL_FILE = (None, "SiglipTokenizer", "T5Tokenizer", "GemmaTokenizer")
-_OWN_FRAME = ("SiglipTokenizer", "T5Tokenizer", "XLMRobertaTokenizer")  # whatever the settings say
+_FROM_MODEL_FILE = (None, _SIGLIP, "T5Tokenizer", "GemmaTokenizer")
+_OWN_FRAME = (_SIGLIP, "T5Tokenizer", "XLMRobertaTokenizer")  # whatever the settings say
 
 # Embeddings may have a round number of rows, and T5's vocabularies have 100 ids more than SigLIP
 # has rows.
@@ -73,6 +73,8 @@ class PieceTokenizer:
         self.vocab_size = vocab_size or engine.size
         self.end_id = frame.after[0] if frame.after else None
         self.pad_id = frame.pad_id
+        is_siglip = cleaning == "siglip" and isinstance(engine, SentencePieceEngine)
+        self._as_siglip = engine if is_siglip else None
 
     @classmethod
     def from_directory(
@@ -141,13 +143,13 @@ class PieceTokenizer:
     def encode(self, text: str) -> list[int]:
         """The ids of a text, any number of them, without start and end.
 
+        Where the vocabulary lets texts spell special tokens, such a one is among them.
+
         Raises:
             DataError: It is not a string, or needs an id that the model has no row for.
         """
-        if self.cleaning == "siglip" and isinstance(self._engine, SentencePieceEngine):
-            ids = self._engine.encode_as_siglip(text)
-            if ids[-1:] == [self.end_id]:  # SiglipTokenizer does not repeat it
-                del ids[-1]
+        if self._as_siglip is not None:
+            ids = self._as_siglip.encode_as_siglip(text)
         else:
             ids = self._engine.encode(cleaned(text, self.cleaning))
         if max(ids, default=0) >= self.vocab_size:
@@ -181,22 +183,25 @@ class PieceTokenizer:
                 token) is not set.
             ConfigError: `context_length` leaves no room for the special tokens.
         """
-        before, after = list(self._frame.before), list(self._frame.after)
-        room = context_length - len(before) - len(after)
-        if room < 0:
-            raise ConfigError(
-                f"context_length: got {context_length}, expected at least {context_length - room}"
-            )
+        around = len(self._frame.before) + len(self._frame.after)
+        if context_length < around:
+            raise ConfigError(f"context_length: got {context_length}, expected at least {around}")
         texts = [texts] if isinstance(texts, str) else texts
         table = np.full((len(texts), context_length), self.pad_id, np.int64)
         for row, text in zip(table, texts, strict=True):
             ids = self.encode(text)
-            if len(ids) > room and not truncate:
-                raise too_long(text, len(before) + len(ids) + len(after), context_length)
-            ids = [*before, *ids[:room], *after]
+            total = len(self._framed(ids))
+            if total > context_length and not truncate:
+                raise too_long(text, total, context_length)
+            ids = self._framed(ids[: context_length - around])
             start = context_length - len(ids) if self._frame.pads_left else 0
             row[start : start + len(ids)] = ids
         return torch.as_tensor(table)
+
+    def _framed(self, ids: Sequence[int]) -> list[int]:
+        # Where a text spells an end token at its end, `SiglipTokenizer` puts no other behind it.
+        ended = self._as_siglip is not None and bool(ids) and ids[-1] == self.end_id
+        return [*self._frame.before, *ids, *(() if ended else self._frame.after)]
 
     def _padding_to_json(self) -> dict[str, Any]:
         return {
@@ -240,7 +245,8 @@ def _open_model_file(path: Path, settings: TokenizerSettings) -> tuple[Engine, F
         )
     file = read_piece_file(path)
     try:
-        engine = SentencePieceEngine(file, _specials(file, settings))
+        specials = _specials(file, settings) if settings.kind == _SIGLIP else {}
+        engine = SentencePieceEngine(file, specials)
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from error
     if settings.kind in _GEMMA and None in (settings.adds_start, settings.adds_end):
@@ -257,14 +263,19 @@ def _open_model_file(path: Path, settings: TokenizerSettings) -> tuple[Engine, F
     return engine, Frame((), (end_id,), pad_id if settings.kind is None else None, None)
 
 
-def _specials(file: PieceFile, settings: TokenizerSettings) -> dict[str, Special]:
-    """The tokens that Hugging Face's settings name; both spaces go with them unless it is said."""
+def _specials(file: PieceFile, settings: TokenizerSettings) -> dict[str, int]:
+    """The tokens that `SiglipTokenizer` finds in texts: its own, and all that its settings name.
+
+    They may say whether the spaces beside one go with it; cleaning takes those in any case.
+    """
     ids = {piece.text: id_ for id_, piece in enumerate(file.pieces)}
-    names = sorted({*settings.names.values(), *settings.strips})
-    unknown = [name for name in names if name not in ids]
-    if unknown:
+    own = {"eos_token": "</s>", "unk_token": "<unk>"}
+    names = sorted({*(own | dict(settings.names)).values(), *settings.added})
+    if unknown := [name for name in names if name not in ids]:
         raise ValueError(f"got special tokens {unknown}, expected those of the vocabulary")
-    return {name: Special(ids[name], *settings.strips.get(name, (True, True))) for name in names}
+    if plain := [name for name, special in settings.added.items() if not special]:
+        raise ValueError(f"got {plain} added as plain tokens, expected special ones only")
+    return {name: ids[name] for name in names}
 
 
 def _open_json(path: Path, settings: TokenizerSettings) -> tuple[Engine, Frame]:

@@ -558,7 +558,7 @@ def test_what_open_clip_has_no_place_for_comes_back(tmp_path: Path) -> None:
     )
     open_clip.write(random_model(config), tmp_path)
     assert our_model(tmp_path).config == config
-    path = tmp_path / open_clip.CONFIG_FILE
+    path = tmp_path / "open_clip_config.json"
     whole = json.loads(path.read_text())
     path.write_text(json.dumps(whole | {"twinlens": whole["twinlens"] | {"templates": []}}))
     with pytest.raises(CheckpointError, match=r"twinlens: CLIPConfig\.templates: got \(\)"):
