@@ -15,7 +15,9 @@ T5 = {"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1}
 GEMMA = {
     "pad_id": 0,
     "eos_id": 1,
+    "eos_piece": "<eos>",
     "bos_id": 2,
+    "bos_piece": "<bos>",
     "unk_id": 3,
     "normalization_rule_name": "identity",
     "remove_extra_whitespaces": False,
@@ -24,7 +26,9 @@ GEMMA = {
     "allow_whitespace_only_pieces": True,
     "byte_fallback": True,
 }
-DEFINED = ["<mask>", "[toxicity=0]", "<unused0>", "\n", "\n\n", "▁▁", "▁▁▁", "<table>", "photo"]
+DEFINED = [
+    "<mask>", "[toxicity=0]", "<unused0>", "\n", "\n\n", "▁▁", "▁▁▁", "<table>", "photo", "<unk>photo",
+]  # fmt: skip
 
 KINDS: dict[str, dict[str, Any]] = {
     "t5": {"model_type": "unigram", "vocab_size": 700, **T5},

@@ -73,8 +73,8 @@ class PieceTokenizer:
         self.vocab_size = vocab_size or engine.size
         self.end_id = frame.after[0] if frame.after else None
         self.pad_id = frame.pad_id
-        is_siglip = cleaning == "siglip" and isinstance(engine, SentencePieceEngine)
-        self._as_siglip = engine if is_siglip else None
+        own = isinstance(engine, SentencePieceEngine)
+        self._as_siglip = engine if own and cleaning == "siglip" else None
 
     @classmethod
     def from_directory(
@@ -190,10 +190,9 @@ class PieceTokenizer:
         table = np.full((len(texts), context_length), self.pad_id, np.int64)
         for row, text in zip(table, texts, strict=True):
             ids = self.encode(text)
-            total = len(self._framed(ids))
-            if total > context_length and not truncate:
-                raise too_long(text, total, context_length)
-            ids = self._framed(ids[: context_length - around])
+            ids = self._framed(ids[: context_length - around] if truncate else ids)
+            if len(ids) > context_length:
+                raise too_long(text, len(ids), context_length)
             start = context_length - len(ids) if self._frame.pads_left else 0
             row[start : start + len(ids)] = ids
         return torch.as_tensor(table)
