@@ -22,7 +22,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 def engine(kind: str, tmp_path_factory: pytest.TempPathFactory) -> SentencePieceEngine:
     path = tmp_path_factory.mktemp("pieces") / "spiece.model"
     path.write_bytes(trained(kind))
-    return SentencePieceEngine(read_piece_file(path), {})
+    return SentencePieceEngine(read_piece_file(path), ())
 
 
 def test_ids_are_sentencepieces(kind: str, engine: SentencePieceEngine) -> None:

@@ -27,7 +27,8 @@ GEMMA = {
     "byte_fallback": True,
 }
 DEFINED = [
-    "<mask>", "[toxicity=0]", "<unused0>", "\n", "\n\n", "▁▁", "▁▁▁", "<table>", "photo", "<unk>photo",
+    "<mask>", "[toxicity=0]", "<unused0>", "\n", "\n\n", "▁▁", "▁▁▁", "<table>", "photo",
+    "<unk>photo",
 ]  # fmt: skip
 
 KINDS: dict[str, dict[str, Any]] = {

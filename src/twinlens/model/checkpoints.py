@@ -20,7 +20,12 @@ from twinlens.hub.layouts import layout_of, missing
 from twinlens.model.clip import CLIP, INITIAL_LOGIT_SCALE
 from twinlens.model.formats import big_vision, hugging_face, open_clip, openai
 from twinlens.model.formats.links import Link, Linked, same
-from twinlens.model.formats.storage.tensors import open_sharded, open_tensors, require_finite
+from twinlens.model.formats.storage.tensors import (
+    open_sharded,
+    open_tensors,
+    passing,
+    require_finite,
+)
 
 Family = Literal["native", "openai", "open_clip", "hugging_face", "big_vision"]
 Towers = Literal["both", "image", "text"]
@@ -210,11 +215,13 @@ def read_model(
     if config.vision is None or config.text is None:
         del expected["logit_scale"]  # one tower has no logits, and its file may have no scale
     checkpoint.check(expected)
-    tensors = {"logit_scale": torch.tensor(INITIAL_LOGIT_SCALE)}
+    wanted = [name for link in checkpoint.links if link.native in expected for name in link.foreign]
+    for name, tensor in passing(checkpoint.tensors, dict.fromkeys(wanted)):
+        require_finite(name, tensor, checkpoint.path)
     linked = Linked(checkpoint.links, checkpoint.tensors)
+    tensors = {"logit_scale": torch.tensor(INITIAL_LOGIT_SCALE)}
     for name in expected:
         tensor = linked[name]
-        require_finite(name, tensor, checkpoint.path)
         tensors[name] = tensor.float() if tensor.is_floating_point() else tensor
     if image_size is not None and image_size != config.image_input.image_size:
         config = resized_config(config, image_size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -109,20 +109,22 @@ class SentencePieceEngine:
     normalisation, bytes of unknown characters, and no text can spell a control piece.
     """
 
-    def __init__(self, file: PieceFile, specials: Mapping[str, int]) -> None:
+    def __init__(self, file: PieceFile, specials: Collection[str]) -> None:
         """Build it.
 
         Args:
             file: The vocabulary.
-            specials: Ids of the tokens that `encode_as_siglip` finds in texts, by name.
+            specials: Those of its pieces that `encode_as_siglip` finds in texts by their name.
 
         Raises:
-            ValueError: The vocabulary is damaged.
+            ValueError: The vocabulary is damaged, or has no such special tokens.
         """
         self.file = file
         self.size = len(file.pieces)
-        self.specials = dict(specials)
+        self.specials = frozenset(specials)
         self._ids = {piece.text: id_ for id_, piece in enumerate(file.pieces)}
+        if unknown := sorted(self.specials - self._ids.keys()):
+            raise ValueError(f"got special tokens {unknown}, expected those of the vocabulary")
         defined = [piece.text for piece in file.pieces if piece.kind == USER_DEFINED]
         self._normalize = Normalizer(
             file.charsmap,
@@ -164,9 +166,9 @@ class SentencePieceEngine:
             if not n % 2:
                 ids += self._part_as_siglip(part)
             elif ids == [self._ids.get(SPACE)]:
-                ids = [self.specials[part]]  # no space before a special token that comes first
+                ids = [self._ids[part]]  # no space before a special token that comes first
             else:
-                ids.append(self.specials[part])
+                ids.append(self._ids[part])
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -253,7 +255,7 @@ def _merges(pieces: Sequence[Piece]) -> list[tuple[str, str]]:
     ]
 
 
-def _to_json(file: PieceFile, specials: Mapping[str, int]) -> dict[str, Any]:
+def _to_json(file: PieceFile, specials: Collection[str]) -> dict[str, Any]:
     """A `tokenizer.json` that the library alone reads to the same ids, but for odd texts."""
     normalizers: list[dict[str, Any]] = []
     if file.charsmap:
@@ -312,7 +314,7 @@ def _model_to_json(file: PieceFile) -> dict[str, Any]:
     }
 
 
-def _added_tokens(file: PieceFile, specials: Mapping[str, int]) -> list[dict[str, Any]]:
+def _added_tokens(file: PieceFile, specials: Collection[str]) -> list[dict[str, Any]]:
     """What the library finds in texts before all else."""
     return [
         {
@@ -362,5 +364,5 @@ def from_json(whole: Mapping[str, Any]) -> SentencePieceEngine:
             dummy_prefix=mark["dummy_prefix"],
             single_spaces=mark["single_spaces"],
         ),
-        {token["content"]: token["id"] for token in whole["added_tokens"] if token["special"]},
+        [token["content"] for token in whole["added_tokens"] if token["special"]],
     )

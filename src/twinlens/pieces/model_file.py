@@ -7,6 +7,7 @@ of pieces with scores, how the model was trained, and how texts are normalised b
 from __future__ import annotations
 
 import math
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,15 +25,27 @@ NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 _KINDS = range(NORMAL, BYTE + 1)
 _MODELS: dict[int, Literal["Unigram", "BPE"]] = {1: "Unigram", 2: "BPE"}
 _FLOAT = struct.Struct("<f")
+_BYTE_NAME = re.compile("<0x[0-9A-F]{2}>")
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """An entry of the vocabulary; its id is its place in the list."""
+    """An entry of the vocabulary; its id is its place in the list.
+
+    Raises:
+        ValueError: No vocabulary has such a piece.
+    """
 
     text: str
     score: float
     kind: int
+
+    def __post_init__(self) -> None:
+        _require(bool(self.text), "a piece without a text", "one with")
+        _require(math.isfinite(self.score), f"the score {self.score}", "a finite one")
+        _require(self.kind in _KINDS, f"a piece of kind {self.kind}", "1 to 6")
+        named = self.kind != BYTE or _BYTE_NAME.fullmatch(self.text) is not None
+        _require(named, f"{self.text!r} for a byte", "a name like <0x0A>")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,11 +130,7 @@ def _parse(data: bytes) -> PieceFile:
 
 
 def _parse_piece(message: _Message) -> Piece:
-    piece = Piece(message.text(1, ""), message.real(2, 0.0), message.integer(3, NORMAL))
-    _require(bool(piece.text), "a piece without a text", "one with")
-    _require(math.isfinite(piece.score), f"the score {piece.score}", "a finite one")
-    _require(piece.kind in _KINDS, f"a piece of kind {piece.kind}", "1 to 6")
-    return piece
+    return Piece(message.text(1, ""), message.real(2, 0.0), message.integer(3, NORMAL))
 
 
 def _require(holds: bool, got: str, expected: str) -> None:

@@ -26,7 +26,7 @@ from twinlens.pieces.engines import (
     from_json,
     library_errors,
 )
-from twinlens.pieces.model_file import PieceFile, read_piece_file
+from twinlens.pieces.model_file import read_piece_file
 from twinlens.pieces.settings import TokenizerSettings, read_settings
 from twinlens.texts import cleaned, too_long
 
@@ -105,21 +105,9 @@ class PieceTokenizer:
         """
         directory = Path(directory)
         settings = read_settings(directory)
-        whole, model_file = directory / TOKENIZER_FILE, _model_file(directory)
-        if model_file is not None and (cleaning == "siglip" or not whole.is_file()):
-            engine, frame = _open_model_file(model_file, settings)
-        elif whole.is_file():
-            engine, frame = _open_json(whole, settings)
-        else:
-            raise CheckpointError(
-                f"{directory}: got no {TOKENIZER_FILE} and no {' or '.join(MODEL_FILES)}, "
-                "expected one of them"
-            )
+        engine, frame = _open(directory, cleaning, settings)
         frame = _settled(engine, frame, settings, directory)
-        if vocab_size is not None and abs(engine.size - vocab_size) > _SPARE_ROWS:
-            raise CheckpointError(
-                f"{directory}: got a vocabulary of {engine.size}, expected vocab_size={vocab_size}"
-            )
+        _check_sizes(engine, frame, vocab_size or engine.size, directory)
         return cls(engine, frame, cleaning, vocab_size)
 
     def save(self, path: str | Path) -> None:
@@ -236,6 +224,20 @@ def _model_file(directory: Path) -> Path | None:
     return next((directory / name for name in MODEL_FILES if (directory / name).is_file()), None)
 
 
+def _open(
+    directory: Path, cleaning: TextCleaning, settings: TokenizerSettings
+) -> tuple[Engine, Frame]:
+    whole, model_file = directory / TOKENIZER_FILE, _model_file(directory)
+    if model_file is not None and (cleaning == "siglip" or not whole.is_file()):
+        return _open_model_file(model_file, settings)
+    if whole.is_file():
+        return _open_json(whole, settings)
+    raise CheckpointError(
+        f"{directory}: got no {TOKENIZER_FILE} and no {' or '.join(MODEL_FILES)}, "
+        "expected one of them"
+    )
+
+
 def _open_model_file(path: Path, settings: TokenizerSettings) -> tuple[Engine, Frame]:
     if settings.kind not in _FROM_MODEL_FILE:
         raise CheckpointError(
@@ -244,7 +246,7 @@ def _open_model_file(path: Path, settings: TokenizerSettings) -> tuple[Engine, F
         )
     file = read_piece_file(path)
     try:
-        specials = _specials(file, settings) if settings.kind == _SIGLIP else {}
+        specials = _specials(settings) if settings.kind == _SIGLIP else ()
         engine = SentencePieceEngine(file, specials)
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from error
@@ -262,19 +264,15 @@ def _open_model_file(path: Path, settings: TokenizerSettings) -> tuple[Engine, F
     return engine, Frame((), (end_id,), pad_id if settings.kind is None else None, None)
 
 
-def _specials(file: PieceFile, settings: TokenizerSettings) -> dict[str, int]:
+def _specials(settings: TokenizerSettings) -> set[str]:
     """The tokens that `SiglipTokenizer` finds in texts: its own, and all that its settings name.
 
     They may say whether the spaces beside one go with it; cleaning takes those in any case.
     """
-    ids = {piece.text: id_ for id_, piece in enumerate(file.pieces)}
-    own = {"eos_token": "</s>", "unk_token": "<unk>"}
-    names = sorted({*(own | dict(settings.names)).values(), *settings.added})
-    if unknown := [name for name in names if name not in ids]:
-        raise ValueError(f"got special tokens {unknown}, expected those of the vocabulary")
     if plain := [name for name, special in settings.added.items() if not special]:
         raise ValueError(f"got {plain} added as plain tokens, expected special ones only")
-    return {name: ids[name] for name in names}
+    own = {"eos_token": "</s>", "unk_token": "<unk>"}
+    return {*(own | dict(settings.names)).values(), *settings.added}
 
 
 def _open_json(path: Path, settings: TokenizerSettings) -> tuple[Engine, Frame]:
@@ -311,12 +309,7 @@ def _padded(frame: Frame, padding: Mapping[str, Any] | None) -> Frame:
     return replace(frame, pad_id=int(padding["pad_id"]), pads_left=left)
 
 
-def _settled(
-    engine: Engine,
-    frame: Frame,
-    settings: TokenizerSettings,
-    directory: Path,
-) -> Frame:
+def _settled(engine: Engine, frame: Frame, settings: TokenizerSettings, directory: Path) -> Frame:
     """The frame as the settings want it, with nothing left open."""
 
     def id_of(role: str) -> int:
@@ -328,17 +321,15 @@ def _settled(
             )
         return id_
 
-    adds = (settings.adds_start, settings.adds_end)
-    if adds != (None, None) and settings.kind not in _OWN_FRAME:
-        before = (id_of("bos_token"),) if settings.adds_start else ()
-        after = (id_of("eos_token"),) if settings.adds_end else ()
-        frame = replace(frame, before=before, after=after)
+    if settings.adds_start is not None and settings.kind not in _OWN_FRAME:
+        frame = replace(frame, before=(id_of("bos_token"),) if settings.adds_start else ())
+    if settings.adds_end is not None and settings.kind not in _OWN_FRAME:
+        frame = replace(frame, after=(id_of("eos_token"),) if settings.adds_end else ())
     if "pad_token" in settings.names:
         frame = replace(frame, pad_id=id_of("pad_token"))
-    if frame.pad_id is None or not 0 <= frame.pad_id < engine.size:
+    if frame.pad_id is None:
         raise CheckpointError(
-            f"{directory}: got {frame.pad_id} for the padding token, "
-            "expected its name in tokenizer_config.json"
+            f"{directory}: got no padding token, expected its name in tokenizer_config.json"
         )
     if settings.pads_left is not None:
         frame = replace(frame, pads_left=settings.pads_left)
@@ -347,3 +338,16 @@ def _settled(
             f"{directory}: got no padding_side for {settings.kind}, expected 'left' or 'right'"
         )
     return frame
+
+
+def _check_sizes(engine: Engine, frame: Frame, rows: int, directory: Path) -> None:
+    if abs(engine.size - rows) > _SPARE_ROWS:
+        raise CheckpointError(
+            f"{directory}: got a vocabulary of {engine.size}, expected vocab_size={rows}"
+        )
+    for id_ in (*frame.before, *frame.after, frame.pad_id):
+        if id_ is not None and not 0 <= id_ < min(rows, engine.size):
+            raise CheckpointError(
+                f"{directory}: got {id_} for a special token, expected an id below "
+                f"{min(rows, engine.size)}"
+            )

@@ -13,7 +13,7 @@ import math
 import pickle
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, cast
@@ -35,6 +35,9 @@ _GIT_LFS = b"version https://git-lfs"
 
 _INDEX_LIMIT = 100 * 2**20
 """Bytes of an index; safetensors has the same limit for its header."""
+
+_MAPPED_AT_ONCE = 64 * 2**20
+"""Bytes that a look through a safetensors file leaves in memory, and one tensor more."""
 
 _NUMPY_TYPES = {
     "|b1": torch.bool,
@@ -72,6 +75,39 @@ class Tensors(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self._readers)
+
+
+class SafetensorsFile(Tensors):
+    """A safetensors file. The library checks the header: its length, types, offsets, no overlap."""
+
+    def __init__(self, path: Path) -> None:
+        file: Any = safe_open(path, framework="pt", device="cpu")
+        with path.open("rb") as raw:
+            header = raw.read(int.from_bytes(raw.read(8), "little"))
+        json.loads(header, object_pairs_hook=_unlike)
+        super().__init__(path, {name: partial(file.get_tensor, name) for name in file.keys()})  # noqa: SIM118
+
+    def passing(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+        """Each tensor once: see `passing`."""
+        file, mapped = SafetensorsFile(self._path), 0
+        for name in names:
+            if mapped > _MAPPED_AT_ONCE:
+                file, mapped = SafetensorsFile(self._path), 0
+            tensor = file[name]
+            mapped += tensor.nbytes
+            yield name, tensor
+
+
+def passing(tensors: Mapping[str, Tensor], names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+    """Each of these tensors by name, to be looked at once and not kept.
+
+    Of a safetensors file little is in memory at a time: a page that was looked at through the
+    mapping that the weights stay in would stay too.
+    """
+    if isinstance(tensors, SafetensorsFile):
+        yield from tensors.passing(names)
+    else:
+        yield from ((name, tensors[name]) for name in names)
 
 
 def open_tensors(path: Path) -> Mapping[str, Tensor]:
@@ -156,7 +192,7 @@ def _reader(path: Path) -> Callable[[Path], Mapping[str, Tensor]]:
     if begin.startswith(_ZIP):
         return _open_zip
     if begin[8:9] == b"{":  # after the header's length comes JSON
-        return _open_safetensors
+        return SafetensorsFile
     if begin.startswith(_OLD_PICKLE):
         return partial(_open_pickle, mapped=False)
     got = "another kind of file"
@@ -169,15 +205,6 @@ def _reader(path: Path) -> Callable[[Path], Mapping[str, Tensor]]:
     raise CheckpointError(
         f"{path}: got {got}, expected safetensors, a PyTorch or TorchScript file, or npz"
     )
-
-
-def _open_safetensors(path: Path) -> Mapping[str, Tensor]:
-    # The library checks the header's length, types, and offsets: no overlap, no gap.
-    file: Any = safe_open(path, framework="pt", device="cpu")
-    with path.open("rb") as raw:
-        header = raw.read(int.from_bytes(raw.read(8), "little"))
-    json.loads(header, object_pairs_hook=_unlike)
-    return Tensors(path, {name: partial(file.get_tensor, name) for name in file.keys()})  # noqa: SIM118
 
 
 def _open_zip(path: Path) -> Mapping[str, Tensor]:
