@@ -12,6 +12,7 @@ HOOKED = [
     "twinlens.data",
     "twinlens.eval",
     "twinlens.embedder",
+    "twinlens.pieces",
     "twinlens.tokenizer",
 ]
 """Where there are tensors: modules, or packages with all that is in them."""

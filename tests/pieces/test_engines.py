@@ -8,7 +8,7 @@ import pytest
 import tokenizers
 
 from tests.pieces.vocabularies import KINDS, corpus, reference, strange_texts, trained
-from twinlens.pieces.engines import SentencePieceEngine, from_json
+from twinlens.pieces.engines import SentencePieceEngine, from_json, library_errors
 from twinlens.pieces.model_file import CONTROL, UNKNOWN, USER_DEFINED, read_piece_file
 from twinlens.pieces.normalizer import Normalizer
 
@@ -61,6 +61,8 @@ def test_decoded_texts_are_sentencepieces(kind: str, engine: SentencePieceEngine
     for text in strange_texts(2000, seed=7):
         ids = theirs.encode(text)
         assert engine.decode(ids).strip() == theirs.decode(ids).strip()
+        ids = [engine.file.end_id, *ids]
+        assert engine.decode(ids).strip() == theirs.decode(ids).strip()
 
 
 def test_a_tokenizer_json_gives_the_same_engine(kind: str, engine: SentencePieceEngine) -> None:
@@ -81,6 +83,12 @@ def test_the_library_alone_reads_it_to_the_same_ids(engine: SentencePieceEngine)
         assert library.encode(text).ids == ids
         if engine.file.unknown_id not in ids:  # shown as "<unk>" there, as " ⁇ " here
             assert library.decode(ids).strip() == engine.decode(ids).strip()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_what_is_no_fault_of_the_library_passes(error: type[BaseException]) -> None:
+    with pytest.raises(error), library_errors("tokenizer.json"):
+        raise error
 
 
 def test_no_text_spells_a_control_piece(engine: SentencePieceEngine) -> None:

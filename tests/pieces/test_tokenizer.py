@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tokenizers
 import torch
 
 from tests.pieces.vocabularies import DEFINED, corpus, reference, strange_texts, trained
@@ -95,7 +96,7 @@ def without_protobuf(monkeypatch: pytest.MonkeyPatch) -> None:
 # Against transformers ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["t5", "t5 bytes", "t5 defined", "bpe"])
+@pytest.mark.parametrize("kind", ["t5", "t5 bytes", "t5 defined", "kept spaces", "bpe"])
 def test_siglip_is_transformers(kind: str, tmp_path: Path) -> None:
     theirs = siglip(tmp_path, kind)
     theirs.save_pretrained(tmp_path)
@@ -104,7 +105,8 @@ def test_siglip_is_transformers(kind: str, tmp_path: Path) -> None:
     texts = strange_texts(4000, seed=11) + SPECIALS + corpus()[:300]
     for length in LENGTHS:
         assert torch.equal(ours(texts, length, truncate=True), rows(theirs, texts, length))
-    assert (ours.vocab_size, ours.pad_id, ours.end_id) == (theirs.vocab_size, 1, 1)
+    assert ours.vocab_size == theirs.vocab_size
+    assert ours.pad_id == ours.end_id == theirs.pad_token_id == theirs.eos_token_id
 
 
 def added(*names: str, **options: bool) -> dict[str, Any]:
@@ -231,7 +233,6 @@ def test_saved_vocabularies_need_no_other_file(tmp_path: Path) -> None:
 
 
 def test_the_library_pads_a_saved_vocabulary_as_we_do(tmp_path: Path) -> None:
-    tokenizers = pytest.importorskip("tokenizers")
     siglip(tmp_path, "t5").save_pretrained(tmp_path)
     ours = PieceTokenizer.from_directory(tmp_path, "siglip")
     ours.save(tmp_path / "tokenizer.json")
@@ -405,12 +406,70 @@ def test_gemma_says_where_it_pads(tmp_path: Path) -> None:
         PieceTokenizer.from_directory(tmp_path, "none")
 
 
+def test_each_side_that_the_settings_leave_open_is_the_vocabularys(tmp_path: Path) -> None:
+    FAST["gemma with a start"](tmp_path).save_pretrained(tmp_path)
+    framed = PieceTokenizer.from_directory(tmp_path, "none")("", 3).tolist()
+    assert framed == [[2, 1, 0]]
+    settings_of(tmp_path, add_eos_token=False)
+    assert PieceTokenizer.from_directory(tmp_path, "none")("", 3).tolist() == [[2, 0, 0]]
+    settings_of(tmp_path, add_eos_token="drop", add_bos_token=False)
+    assert PieceTokenizer.from_directory(tmp_path, "none")("", 3).tolist() == [[1, 0, 0]]
+
+
 def test_a_cleaning_is_stated_by_a_class_only(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="got no tokenizer_class"):
         stated_cleaning(tmp_path)
     settings_of(tmp_path, tokenizer_class="SiglipTokenizer", do_lower_case=False)
     with pytest.raises(CheckpointError, match="got do_lower_case false"):
         stated_cleaning(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("tokenizer_config.json", "[", r"tokenizer_config\.json: cannot be read"),
+        (
+            "special_tokens_map.json",
+            "[]",
+            r"special_tokens_map\.json: got 'list', expected a JSON ob",
+        ),
+        (
+            "special_tokens_map.json",
+            '{"eos_token": 5}',
+            r"map\.json: eos_token: got 5, expected a na",
+        ),
+    ],
+)
+def test_damaged_settings_are_named(name: str, content: str, message: str, tmp_path: Path) -> None:
+    model_file(tmp_path, "t5")
+    (tmp_path / name).write_text(content)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        PieceTokenizer.from_directory(tmp_path, "none")
+    assert str(caught.value).count(name) == 1
+
+
+def test_a_padding_token_that_is_not_there(tmp_path: Path) -> None:
+    FAST["t5"](tmp_path).save_pretrained(tmp_path)
+    settings_of(tmp_path, pad_token="[PAD]")
+    with pytest.raises(
+        CheckpointError, match=r"got pad_token '\[PAD\]', expected one of the vocab"
+    ):
+        PieceTokenizer.from_directory(tmp_path, "none")
+
+
+def test_special_tokens_that_have_no_row(tmp_path: Path) -> None:
+    FAST["t5 with extra ids"](tmp_path).save_pretrained(tmp_path)
+    settings_of(tmp_path, pad_token="<extra_id_0>")
+    pad_id = PieceTokenizer.from_directory(tmp_path, "none").pad_id
+    assert pad_id >= 700
+    with pytest.raises(CheckpointError, match=f"got {pad_id} for a special token, expected an id"):
+        PieceTokenizer.from_directory(tmp_path, "none", vocab_size=700)
+
+
+def test_a_vocabulary_without_letters(tmp_path: Path) -> None:
+    tokenizers.Tokenizer(tokenizers.models.BPE()).save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json: got no token for 'a', expected"):
+        PieceTokenizer.from_directory(tmp_path, "none")
 
 
 def hidden_space(whole: dict[str, Any]) -> None:
@@ -429,12 +488,20 @@ def no_frame(whole: dict[str, Any]) -> None:
     whole["model"][MARK]["before"] = "x"
 
 
+def frame_of_no_id(whole: dict[str, Any]) -> None:
+    whole["model"][MARK]["after"] = [700]
+
+
+def other_specials(whole: dict[str, Any]) -> None:
+    whole["added_tokens"] = [{"content": "<cat>", "special": True}]
+
+
 def damaged_rules(whole: dict[str, Any]) -> None:
     whole["normalizer"]["normalizers"][0]["precompiled_charsmap"] = "CAAAAAAAAAA="
 
 
 CHANGES = [no_model, other_type, damaged_rules]
-CHANGES_OF_THE_MARK = [hidden_space, no_frame]
+CHANGES_OF_THE_MARK = [hidden_space, no_frame, frame_of_no_id, other_specials]
 
 
 @pytest.mark.parametrize(
@@ -452,7 +519,7 @@ def test_a_damaged_tokenizer_json_is_named(change: Any, marked: bool, tmp_path: 
         del whole["model"][MARK]
     change(whole)
     path.write_text(json.dumps(whole))
-    with pytest.raises(CheckpointError, match=re.escape(str(path))) as caught:
+    with pytest.raises(CheckpointError, match=re.escape(str(path.parent))) as caught:
         PieceTokenizer.from_directory(path.parent, "none")
     assert "\n" not in str(caught.value)
 
