@@ -7,6 +7,8 @@
     ├── DataError           a picture, text, table or shard cannot be used
     ├── CheckpointError     weights or a training state cannot be read or written
     ├── DivergedError       training went to infinity and was stopped
+    ├── DistributedError    another process of the run died or does not answer
+    ├── StoppedError        a run was told to stop, and saved
     └── MissingExtraError   an optional dependency is not installed
 
 Messages are one line: what, got, expected. The command line prints them and exits with 2.
@@ -60,6 +62,14 @@ class CheckpointError(TwinlensError):
 
 class DivergedError(TwinlensError):
     """Training went to infinity and was stopped before it was saved."""
+
+
+class DistributedError(TwinlensError):
+    """Another process of the run died or does not answer."""
+
+
+class StoppedError(TwinlensError):
+    """A run was told to stop: it saved, and the same command with `--resume` goes on."""
 
 
 class MissingExtraError(TwinlensError):

@@ -15,15 +15,23 @@ from safetensors.torch import load_file, save_file
 from tests.train.runs import squares, tiny_recipe, write_squares
 from twinlens.data.datasets import Dataset, open_dataset
 from twinlens.data.loader import Batch, PairLoader
-from twinlens.errors import CheckpointError, ConfigError, DataError, DivergedError
+from twinlens.distributed import World
+from twinlens.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    DivergedError,
+    StoppedError,
+)
 from twinlens.model.checkpoints import load_model
 from twinlens.model.vocabulary import load_tokenizer
-from twinlens.tokenizer import train_tokenizer
+from twinlens.tokenizer import Tokenizer, train_tokenizer
 from twinlens.train import trainer
-from twinlens.train.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
+from twinlens.train.checkpoint import CheckpointWriter, list_checkpoints
 from twinlens.train.log import Progress
-from twinlens.train.recipes import Recipe
-from twinlens.train.trainer import Run, fit
+from twinlens.train.recipes import Compute, Recipe
+from twinlens.train.run import Run
+from twinlens.train.trainer import fit
 
 
 class KilledError(Exception):
@@ -76,33 +84,102 @@ def test_a_killed_run_resumes_to_the_same_bytes(dataset: Dataset, tmp_path: Path
 def test_a_half_written_checkpoint_does_not_count(dataset: Dataset, tmp_path: Path):
     fit(tiny_recipe(steps=12), dataset, tmp_path)
     checkpoints = list_checkpoints(tmp_path / "checkpoints")
-    assert [path.stem for path in checkpoints] == ["step-00000008", "step-00000012"]
-    half = tmp_path / "checkpoints" / "step-00000016.safetensors.0123abcd.partial"
-    half.write_bytes(b"half")
+    assert [path.name for path in checkpoints] == ["step-00000008", "step-00000012"]
+    assert (tmp_path / "checkpoints" / "latest").read_text() == "step-00000012\n"
+    half = tmp_path / "checkpoints" / "step-00000016.partial"
+    half.mkdir()
+    (half / "rank-00000-of-00001.safetensors").write_bytes(b"half")
     assert list_checkpoints(tmp_path / "checkpoints") == checkpoints
-    save_checkpoint(tmp_path / "checkpoints", 20, {"a": torch.ones(1)}, "squares")
+    fit(tiny_recipe(steps=12), dataset, tmp_path, resume=True)
     assert not half.exists()
 
 
-def test_a_damaged_newest_checkpoint_says_which_one_is_left(dataset: Dataset, tmp_path: Path):
+def test_a_damaged_newest_checkpoint_is_passed_over_with_a_warning(
+    dataset: Dataset, tmp_path: Path
+):
     fit(tiny_recipe(), dataset, tmp_path)
     whole = weights(tmp_path)
-    newest = list_checkpoints(tmp_path / "checkpoints")[-1]
-    newest.write_bytes(newest.read_bytes()[:500])
-    with pytest.raises(CheckpointError, match=r"remove it to go on from step-00000008"):
+    (newest,) = list_checkpoints(tmp_path / "checkpoints")[-1].glob("*.safetensors")
+    data = bytearray(newest.read_bytes())
+    data[-1] ^= 1
+    newest.write_bytes(data)
+    with pytest.warns(UserWarning, match=r"SHA-256 is another: going on from step-00000008"):
         fit(tiny_recipe(), dataset, tmp_path, resume=True)
-    newest.unlink()
-    fit(tiny_recipe(), dataset, tmp_path, resume=True)
     assert weights(tmp_path) == whole
+    assert newest.read_bytes() != data  # it was written anew
+    for path in tmp_path.glob("checkpoints/*/*.safetensors"):
+        path.write_bytes(b"")
+    with (
+        pytest.warns(UserWarning, match="going on from"),
+        pytest.raises(CheckpointError, match="step-00000008.*SHA-256 is another"),
+    ):
+        fit(tiny_recipe(), dataset, tmp_path, resume=True)
 
 
-def test_a_diverging_run_stops_before_it_saves(dataset: Dataset, tmp_path: Path):
+def test_a_diverging_run_stops_and_leaves_its_batches(dataset: Dataset, tmp_path: Path):
     optim = replace(tiny_recipe().optim, lr=1e30, clip_norm=0.0)
-    with pytest.raises(DivergedError, match="the loss is nan at step"):
+    with pytest.raises(DivergedError, match="the loss is nan .* after 5 steps that were not taken"):
         fit(tiny_recipe(optim=optim, precision="fp32"), dataset, tmp_path)
     assert not (tmp_path / "model").exists()
-    for path in list_checkpoints(tmp_path / "checkpoints"):
-        assert all(tensor.isfinite().all() for tensor in load_checkpoint(path)[1].values())
+    kept = sorted((tmp_path / "skipped").iterdir())
+    assert len(kept) == 5
+    number = int(kept[0].name.split("-")[1]) - 1
+    captions = [caption for sample in dataset.samples for caption in sample.captions]
+    replay = _loader(dataset, train_tokenizer(captions, 520)).batch(number)
+    assert torch.equal(load_file(kept[0])["pixels"], replay.pixels)
+    assert torch.equal(load_file(kept[0])["tokens"], replay.tokens)
+
+
+def test_a_step_that_would_ruin_the_model_is_not_taken(dataset: Dataset):
+    run = Run(tiny_recipe(precision="fp32"), "squares", "cpu")
+    batch = _first_batch(dataset)
+    assert run.train_step(batch, 0).taken
+    before = {name: tensor.clone() for name, tensor in run.state().items()}
+    bias = run.model.text_tower.final_norm.bias.data
+    kept = bias.clone()
+    bias.fill_(float("inf"))
+    outcome = run.train_step(batch, 1)
+    bias.copy_(kept)
+    assert not outcome.taken
+    assert run.guard.skipped == 1
+    for name, tensor in run.state().items():
+        assert torch.equal(tensor, before[name]), name
+    assert run.train_step(batch, 2).taken
+
+
+def test_sigterm_saves_and_says_so(dataset: Dataset, tmp_path: Path):
+    recipe = tiny_recipe(checkpoint_every=100)
+    fit(recipe, dataset, tmp_path / "whole")
+
+    def stop(progress: Progress) -> None:
+        if progress.step == 6:
+            signal.raise_signal(signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(StoppedError, match="stopped at step 7 and saved"):
+        fit(recipe, dataset, tmp_path / "run", report=stop)
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert [p.name for p in list_checkpoints(tmp_path / "run" / "checkpoints")] == ["step-00000007"]
+    fit(recipe, dataset, tmp_path / "run", resume=True)
+    assert weights(tmp_path / "run") == weights(tmp_path / "whole")
+
+
+def test_checkpoints_by_the_clock(dataset: Dataset, tmp_path: Path):
+    recipe = tiny_recipe(steps=4, checkpoint_every=100, checkpoint_minutes=1e-9, keep_checkpoints=9)
+    fit(recipe, dataset, tmp_path)
+    assert len(list_checkpoints(tmp_path / "checkpoints")) == 4
+
+
+def test_how_a_run_is_computed_may_change_on_the_way(dataset: Dataset, tmp_path: Path):
+    fit(tiny_recipe("vit", precision="fp32"), dataset, tmp_path / "whole")
+    first = tiny_recipe("vit", precision="fp32", compute=Compute(accum_freq=2))
+    fit(first, dataset, tmp_path / "run")
+    shutil.rmtree(list_checkpoints(tmp_path / "run" / "checkpoints")[-1])
+    other = replace(first, compute=Compute(accum_freq=4, tile=3, checkpoint_activations=True))
+    fit(other, dataset, tmp_path / "run", resume=True)
+    expected = load_file(tmp_path / "whole" / "model" / "model.safetensors")
+    for name, got in load_file(tmp_path / "run" / "model" / "model.safetensors").items():
+        torch.testing.assert_close(got, expected[name], rtol=1e-3, atol=1e-3, msg=name)
 
 
 def test_checkpoints_without_their_recipe_are_left_alone(dataset: Dataset, tmp_path: Path):
@@ -145,8 +222,8 @@ def test_the_model_is_evaluated_on_the_run_s_device(
     class Elsewhere(Run):
         """Trains on the processor, but says that it is on another device."""
 
-        def __init__(self, recipe: Recipe, data: str, device: str) -> None:
-            super().__init__(recipe, data, device)
+        def __init__(self, recipe: Recipe, data: str, device: str, world: World) -> None:
+            super().__init__(recipe, data, device, world)
             self.device = torch.device("meta")
 
     seen: list[str] = []
@@ -171,17 +248,20 @@ def test_the_scale_never_passes_100(dataset: Dataset, tmp_path: Path):
 
 
 def _first_batch(dataset: Dataset) -> Batch:
-    recipe = tiny_recipe()
     captions = [caption for sample in dataset.samples for caption in sample.captions]
+    return _loader(dataset, train_tokenizer(captions, 520)).batch(0)
+
+
+def _loader(dataset: Dataset, tokenizer: Tokenizer) -> PairLoader:
     return PairLoader(
         dataset.samples,
-        train_tokenizer(captions, 520),
+        tokenizer,
         batch_size=8,
         image_size=32,
         context_length=12,
-        augmentation=recipe.augment,
+        augmentation=tiny_recipe().augment,
         seed=0,
-    ).batch(0)
+    )
 
 
 def test_another_recipe_cannot_resume(dataset: Dataset, tmp_path: Path):
@@ -207,7 +287,7 @@ def test_other_pictures_under_the_same_name_cannot_resume(tmp_path: Path):
     root = write_squares(tmp_path / "here" / "squares")
     fit(tiny_recipe(), open_dataset(root), tmp_path / "run")
     whole = weights(tmp_path / "run")
-    list_checkpoints(tmp_path / "run" / "checkpoints")[-1].unlink()
+    shutil.rmtree(list_checkpoints(tmp_path / "run" / "checkpoints")[-1])
     moved = tmp_path / "there" / "squares"
     shutil.copytree(root, moved)
     fit(tiny_recipe(), open_dataset(moved), tmp_path / "run", resume=True)
@@ -225,7 +305,7 @@ def test_without_a_checkpoint_a_run_begins_anew_on_whatever_data(dataset: Datase
     fit(tiny_recipe(steps=2), dataset, tmp_path / "expected")
     fit(tiny_recipe(steps=2), other, tmp_path / "run")
     for checkpoint in list_checkpoints(tmp_path / "run" / "checkpoints"):
-        checkpoint.unlink()
+        shutil.rmtree(checkpoint)
     fit(tiny_recipe(steps=2), dataset, tmp_path / "run", resume=True)
     for file in ("tokenizer.json", "model/model.safetensors"):
         assert (tmp_path / "run" / file).read_bytes() == (tmp_path / "expected" / file).read_bytes()
@@ -252,31 +332,36 @@ def test_a_damaged_recipe_is_one_clear_error(dataset: Dataset, tmp_path: Path):
         fit(tiny_recipe(steps=2), dataset, tmp_path, resume=True)
 
 
+def save(run: Run, directory: Path, step: int) -> None:
+    writer = CheckpointWriter(directory, run.world, keep=2)
+    writer.save(run.state(), run.facts(step))
+    writer.finish()
+
+
 def test_a_checkpoint_of_another_architecture_is_refused(dataset: Dataset, tmp_path: Path):
     run = Run(tiny_recipe("vit"), "squares", "cpu")
     run.train_step(_first_batch(dataset), 0)
-    run.save(tmp_path, 1)
+    save(run, tmp_path, 1)
     (path,) = list_checkpoints(tmp_path)
-    with pytest.raises(CheckpointError, match=r"unexpected image_tower\.class_embedding"):
+    with pytest.raises(CheckpointError, match=r"unexpected .*image_tower\.class_embedding"):
         Run(tiny_recipe("resnet"), "squares", "cpu").load(path)
-    tensors = load_file(path)
-    save_file(tensors, path)  # without the header
+    (path / "state.json").write_text('{"step": 1}')
     with pytest.raises(CheckpointError, match="cannot be read as a checkpoint"):
-        load_checkpoint(path)
+        Run(tiny_recipe("vit"), "squares", "cpu").load_newest(tmp_path)
 
 
 def test_a_full_disk_keeps_the_earlier_checkpoints(dataset: Dataset, tmp_path: Path):
     run = Run(tiny_recipe(), "squares", "cpu")
     run.train_step(_first_batch(dataset), 0)
-    run.save(tmp_path, 1)
+    save(run, tmp_path, 1)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
         with pytest.raises(CheckpointError, match=r"step-00000002.*could not be written"):
-            run.save(tmp_path, 2)
+            save(run, tmp_path, 2)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
-    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001.safetensors"]
-    assert Run(tiny_recipe(), "squares", "cpu").load(tmp_path / "step-00000001.safetensors") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["latest", "step-00000001"]
+    assert Run(tiny_recipe(), "squares", "cpu").load_newest(tmp_path) == 1

@@ -1,6 +1,7 @@
 """The command `twinlens`: its verbs, and how each ends.
 
-Exit status: 0 done, 1 a bug, 2 a mistake that the caller can mend, 130 interrupted.
+Exit status: 0 done, 1 a bug, 2 a mistake that the caller can mend, 75 told to stop and saved, 130
+interrupted.
 """
 
 from __future__ import annotations

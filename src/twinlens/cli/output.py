@@ -11,11 +11,13 @@ from pathlib import Path
 
 import typer
 
-from twinlens.errors import DataError, TwinlensError
+from twinlens.errors import DataError, StoppedError, TwinlensError
 from twinlens.files import write_whole
 
 BUG = 1
 USER_MISTAKE = 2
+STOPPED = 75
+"""As sysexits.h has it: temporary, try again."""
 INTERRUPTED = 130
 
 
@@ -82,6 +84,9 @@ def report_error(error: Exception, *, with_traceback: bool) -> int:
         if message:
             log(f"error: {message.rstrip('.')}; see --help")
         return USER_MISTAKE
+    if isinstance(error, StoppedError):
+        log(str(error))
+        return STOPPED
     if isinstance(error, TwinlensError | OSError):
         log(f"error: {_one_line(error)}")
         return USER_MISTAKE

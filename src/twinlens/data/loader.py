@@ -48,6 +48,8 @@ class Batch:
     tokens: Int64[Tensor, "set pair length"]
     concepts: Int64[Tensor, "set pair"]
     truncated: int
+    labels: Int64[Tensor, " pair"] | None = None
+    kept: Int64[Tensor, "pair kept"] | None = None
 
 
 class PairLoader:

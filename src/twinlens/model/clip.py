@@ -73,13 +73,18 @@ class CLIP(nn.Module):
         return [tower for tower in found if tower is not None]
 
     def encode_image(
-        self, images: Float[Tensor, "batch 3 height width"], normalize: bool = False
+        self,
+        images: Float[Tensor, "batch 3 height width"],
+        normalize: bool = False,
+        kept: Int[Tensor, "batch kept"] | None = None,
     ) -> Float[Tensor, "batch embed"]:
         """Image features in the shared space.
 
         Args:
             images: Preprocessed pixels (see `PreprocessConfig`), square, `image_size` a side.
             normalize: Return unit vectors.
+            kept: Which patches of each picture a vision transformer sees, from 0, row by row;
+                all of them if not given.
 
         Raises:
             ShapeError: The pictures have another shape.
@@ -89,7 +94,8 @@ class CLIP(nn.Module):
             raise ShapeError(
                 f"images: got shape {list(images.shape)}, expected [batch, 3, {size}, {size}]"
             )
-        features = self.image_tower(images)
+        # A ResNet has no patches to leave out.
+        features = self.image_tower(images) if kept is None else self.image_tower(images, kept)
         return F.normalize(features, dim=-1) if normalize else features
 
     def encode_text(

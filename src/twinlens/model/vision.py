@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from twinlens.model.layers import MLP, Transformer
@@ -37,9 +37,14 @@ class PatchEmbedding(nn.Module):
             nn.init.zeros_(self.bias)
 
     def forward(
-        self, images: Float[Tensor, "batch 3 height width"]
+        self,
+        images: Float[Tensor, "batch 3 height width"],
+        kept: Int[Tensor, "batch kept"] | None = None,
     ) -> Float[Tensor, "batch patch features"]:
-        return F.linear(self.patches(images), self.weight, self.bias)
+        patches = self.patches(images)
+        if kept is not None:  # before the product: what is dropped costs nothing
+            patches = patches.gather(1, kept[..., None].expand(-1, -1, patches.shape[2]))
+        return F.linear(patches, self.weight, self.bias)
 
     def patches(
         self, images: Float[Tensor, "batch 3 height width"]
@@ -53,8 +58,19 @@ class PatchEmbedding(nn.Module):
         return grid.permute(0, 2, 4, 1, 3, 5).reshape(batch, rows * columns, channels * size**2)
 
 
+def placed(
+    positions: Float[Tensor, "patch width"], kept: Int[Tensor, "batch kept"] | None
+) -> Float[Tensor, "*batch seen width"]:
+    """The positions of all patches, or of those that were kept of each picture."""
+    return positions if kept is None else positions[kept]
+
+
 class VisionTransformer(nn.Module):
-    """ViT with a class token and a norm before the first block (paper section 2.4)."""
+    """ViT with a class token and a norm before the first block (paper section 2.4).
+
+    Given `kept`, it sees those patches of each picture only: training on half of them costs half
+    (FLIP, Li et al. 2023, section 3).
+    """
 
     def __init__(self, config: ViTConfig, embed_dim: int) -> None:
         super().__init__()
@@ -81,12 +97,14 @@ class VisionTransformer(nn.Module):
         self.transformer.init_weights()
 
     def forward(
-        self, images: Float[Tensor, "batch 3 height width"]
+        self,
+        images: Float[Tensor, "batch 3 height width"],
+        kept: Int[Tensor, "batch kept"] | None = None,
     ) -> Float[Tensor, "batch embed"]:
-        patches = self.patch_embedding(images)
-        first = self.class_embedding.expand(len(images), 1, -1)
-        x = torch.cat([first, patches], dim=1) + self.positional_embedding
-        x = self.transformer(self.pre_norm(x))
+        positions = self.positional_embedding
+        patches = self.patch_embedding(images, kept) + placed(positions[1:], kept)
+        first = (self.class_embedding + positions[0]).expand(len(images), 1, -1)
+        x = self.transformer(self.pre_norm(torch.cat([first, patches], dim=1)))
         pooled = self.post_norm(x[:, 0])
         return pooled if self.projection is None else pooled @ self.projection
 
@@ -150,7 +168,9 @@ class PooledVisionTransformer(nn.Module):
         self.pool.init_weights()
 
     def forward(
-        self, images: Float[Tensor, "batch 3 height width"]
+        self,
+        images: Float[Tensor, "batch 3 height width"],
+        kept: Int[Tensor, "batch kept"] | None = None,
     ) -> Float[Tensor, "batch embed"]:
-        x = self.patch_embedding(images) + self.positional_embedding
+        x = self.patch_embedding(images, kept) + placed(self.positional_embedding, kept)
         return self.pool(self.post_norm(self.transformer(x)))

@@ -28,7 +28,7 @@ class Progress:
     step: int
     steps: int
     samples_seen: int
-    loss: float
+    loss: float | None
     lr: float
     scale: float
     pairs_per_second: float
@@ -58,12 +58,7 @@ class Log:
 
     def write(self, done: int, scale: float) -> None:
         """Append a line for the steps since the last."""
-        loss = float(torch.stack(self._losses).mean())
-        if not math.isfinite(loss):
-            raise DivergedError(
-                f"{self.path.parent}: the loss is {loss} at step {done}, expected a number: "
-                "a lower optim.lr or optim.clip_norm=1 may hold it"
-            )
+        loss = float(torch.stack(self._losses).mean()) if self._losses else None
         now, recipe = time.perf_counter(), self.recipe
         pace = (now - self._start[1]) / max(1, done - self._start[0])
         progress = Progress(

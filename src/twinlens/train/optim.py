@@ -7,11 +7,13 @@ are kept because they are made to a float32 copy (as in the paper's mixed precis
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from twinlens.errors import ConfigError
 
@@ -77,81 +79,138 @@ def decays(name: str, parameter: Tensor) -> bool:
 
 
 class MasterAdamW:
-    """AdamW whose state and weights are float32, whatever the model computes in."""
+    """AdamW whose state and weights are float32, whatever the model computes in.
 
-    def __init__(self, model: nn.Module, config: OptimConfig) -> None:
+    Where the model computes in float32, its own parameters are the masters: nothing is there twice.
+    """
+
+    def __init__(
+        self, model: nn.Module, config: OptimConfig, lr_scales: Mapping[str, float] | None = None
+    ) -> None:
+        """Take the parameters that are trained; `lr_scales` are shares of the learning rate."""
         self.config = config
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         self.names = [name for name, _ in named]
         self.working = [parameter for _, parameter in named]
-        self.masters = [parameter.detach().float().clone() for parameter in self.working]
-        pairs = list(zip(named, self.masters, strict=True))
-        groups = [
-            {
-                "params": [m for (n, p), m in pairs if decays(n, p)],
-                "weight_decay": config.weight_decay,
-            },
-            {"params": [m for (n, p), m in pairs if not decays(n, p)], "weight_decay": 0.0},
+        self.masters = [
+            p if p.dtype == torch.float32 else p.detach().float().clone() for p in self.working
         ]
+        groups: dict[tuple[bool, float, bool], list[Tensor]] = {}
+        for (name, parameter), master in zip(named, self.masters, strict=True):
+            # Sharded tensors and plain ones cannot be updated by one call.
+            key = (decays(name, parameter), (lr_scales or {}).get(name, 1.0), is_sharded(master))
+            groups.setdefault(key, []).append(master)
         self.adamw = torch.optim.AdamW(
-            groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=True
+            [
+                {
+                    "params": masters,
+                    "weight_decay": config.weight_decay if decayed else 0.0,
+                    "lr_scale": scale,
+                }
+                for (decayed, scale, _), masters in groups.items()
+            ],
+            lr=config.lr,
+            betas=config.betas,
+            eps=config.eps,
+            fused=True,
         )
+        for master in self.masters:
+            # As the optimiser itself would make them before its first step.
+            self.adamw.state[master] = {
+                "step": torch.zeros((), device=master.device),
+                "exp_avg": torch.zeros_like(master),
+                "exp_avg_sq": torch.zeros_like(master),
+            }
 
     @torch.no_grad()
-    def step(self, step: int, steps: int) -> None:
-        """Update the masters from the working gradients; `write_back` makes them count."""
+    def collect(self) -> float:
+        """Bring the working gradients to the masters; returns their norm over all processes."""
         for master, working in zip(self.masters, self.working, strict=True):
-            # The fused kernel walks raw memory: gradient and moments need the master's layout.
-            if working.grad is not None:
-                master.grad = torch.empty_like(master).copy_(working.grad)
-            working.grad = None
-        if self.config.clip_norm:
-            nn.utils.clip_grad_norm_(self.masters, self.config.clip_norm)
+            if master is not working:
+                # The fused kernel walks raw memory: gradient and moments need the master's layout.
+                if working.grad is not None:
+                    master.grad = torch.empty_like(master).copy_(working.grad)
+                working.grad = None
+        return gradient_norm([master.grad for master in self.masters if master.grad is not None])
+
+    def discard(self) -> None:
+        """Forget the gradients."""
+        for tensor in (*self.masters, *self.working):
+            tensor.grad = None
+
+    @torch.no_grad()
+    def step(self, step: int, steps: int, norm: float) -> None:
+        """Update the masters, whose gradients are of that norm; `write_back` makes them count."""
+        if 0 < self.config.clip_norm < norm:
+            for master in self.masters:
+                if master.grad is not None:
+                    master.grad.mul_(self.config.clip_norm / norm)
         for group in self.adamw.param_groups:
-            group["lr"] = learning_rate(step, steps, self.config)
+            group["lr"] = group["lr_scale"] * learning_rate(step, steps, self.config)
         self.adamw.step()
-        self.adamw.zero_grad()
+        self.discard()
 
     @torch.no_grad()
     def write_back(self) -> None:
         """Copy the masters into the working weights, rounding to their type."""
         for working, master in zip(self.working, self.masters, strict=True):
-            working.copy_(master)
+            if master is not working:
+                working.copy_(master)
 
     @property
     def weights(self) -> dict[str, Tensor]:
         """The float32 masters by name."""
-        return dict(zip(self.names, self.masters, strict=True))
+        return {name: m.detach() for name, m in zip(self.names, self.masters, strict=True)}
 
     def state_tensors(self) -> dict[str, Tensor]:
         """Masters and moments by name: everything that a resumed run needs."""
         state = {f"master/{name}": master for name, master in self.weights.items()}
-        for name, master in self.weights.items():
+        for name, master in zip(self.names, self.masters, strict=True):
             state |= {f"{key}/{name}": value for key, value in self.adamw.state[master].items()}
         return state
 
-    @torch.no_grad()
-    def load_state_tensors(self, state: Mapping[str, Tensor]) -> None:
-        """Take over what `state_tensors` gave; the working weights follow."""
-        for name, master in self.weights.items():
-            master.copy_(state[f"master/{name}"])
-            self.adamw.state[master] = {"step": state[f"step/{name}"].clone()} | {
-                moment: torch.empty_like(master).copy_(state[f"{moment}/{name}"])
-                for moment in ("exp_avg", "exp_avg_sq")
-            }
-        self.write_back()
+
+def is_sharded(tensor: Tensor) -> bool:
+    """Whether each process holds some rows of it only."""
+    return isinstance(tensor, DTensor)
+
+
+@torch.no_grad()
+def gradient_norm(gradients: Sequence[Tensor]) -> float:
+    """The length of all gradients taken as one vector; of sharded ones over all processes."""
+    sharded = [gradient for gradient in gradients if isinstance(gradient, DTensor)]
+    squares = _squares([gradient for gradient in gradients if not is_sharded(gradient)])
+    if sharded:
+        shares = _squares([gradient.to_local() for gradient in sharded])
+        dist.all_reduce(shares, group=sharded[0].device_mesh.get_group())
+        squares = squares.to(shares.device) + shares
+    return math.sqrt(float(squares))
+
+
+def _squares(tensors: Sequence[Tensor]) -> Tensor:
+    """The sum of all squares, on the tensors' device."""
+    norms = [torch.linalg.vector_norm(tensor) for tensor in tensors]
+    return torch.stack(norms).square().sum() if norms else torch.zeros(())
 
 
 class MovingAverage:
-    """An exponential moving average of named float32 tensors: better weights than the last ones."""
+    """An exponential moving average of named float32 tensors: better weights than the last ones.
+
+    Without a decay it is those tensors themselves, and keeps nothing.
+    """
 
     def __init__(self, tensors: Mapping[str, Tensor], decay: float) -> None:
         self.decay = decay
-        self.tensors = {name: value.detach().clone() for name, value in tensors.items()}
+        self.tensors = {
+            name: value.detach().clone() if decay else value.detach()
+            for name, value in tensors.items()
+        }
 
     @torch.no_grad()
     def update(self, tensors: Mapping[str, Tensor], step: int) -> None:
         """Move towards `tensors`; faster in the first steps, to forget the initial weights."""
+        if not self.decay:
+            return
         decay = min(self.decay, (1 + step) / (10 + step))
         for name, average in self.tensors.items():
             average.lerp_(tensors[name], 1 - decay)

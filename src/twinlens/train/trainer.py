@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from twinlens.config import Provenance, read_json, write_json
 from twinlens.data.datasets import Dataset
 from twinlens.data.fingerprint import fingerprint
-from twinlens.data.loader import PairLoader
-from twinlens.errors import CheckpointError, ConfigError, DataError
-from twinlens.model.clip import CLIP, MAX_LOGIT_SCALE
-from twinlens.model.precision import has_fast_bf16, pick_device, place
+from twinlens.data.loader import Batch, PairLoader
+from twinlens.distributed import World
+from twinlens.errors import CheckpointError, ConfigError, DataError, DivergedError, StoppedError
+from twinlens.model.clip import CLIP
 from twinlens.model.vocabulary import TOKENIZER_FILE
-from twinlens.model.weights import check_tensors, save_model
+from twinlens.model.weights import save_model, write_tensors
 from twinlens.tokenizer import Tokenizer, train_tokenizer
-from twinlens.train.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
+from twinlens.train.checkpoint import CheckpointWriter, list_checkpoints, remove_half_written
+from twinlens.train.guard import StopSignal
 from twinlens.train.log import Log, Reporter
-from twinlens.train.optim import MasterAdamW, MovingAverage
 from twinlens.train.recipes import Recipe
-from twinlens.train.task import pair_loss
+from twinlens.train.run import Outcome, Run
 
 RECIPE_FILE = "recipe.json"
+SKIPPED = "skipped"
+"""Directory of the batches whose steps were not taken."""
+
+MOST_KEPT = 20
+"""Of those batches: enough to find the cause, and not a disk full of them."""
 
 Evaluator = Callable[[CLIP, Tokenizer], Mapping[str, float]]
 
@@ -42,22 +44,27 @@ def fit(
     evaluate: Evaluator | None = None,
     report: Reporter | None = None,
     device: str = "auto",
+    workers: int = 0,
+    world: World | None = None,
 ) -> Path:
     """Train, and write the model to `out/model`.
 
     The weights depend on the recipe, the data, the precision that "auto" picks, the number of
-    threads and the versions of torch and of the processor's kernels; on nothing else. A run that
-    was killed and resumed gives the same weights as one that was not.
+    threads and processes and the versions of torch and of the processor's kernels; on nothing
+    else. A run that was killed and resumed gives the same weights as one that was not.
 
     Args:
         recipe: Everything that decides the run.
         dataset: Pictures with captions.
-        out: Gets `recipe.json`, `log.jsonl`, `checkpoints/` and `model/`.
+        out: Gets `recipe.json`, `log.jsonl`, `checkpoints/` and `model/`. All processes of a world
+            must see the same directory.
         resume: Go on from the newest checkpoint in `out`, or from the start if there is none.
         evaluate: Called with the model to be shipped (the moving average, in float32), on the
             device of the run, and its vocabulary.
         report: Called with each line of the log.
         device: A torch device; "auto" takes CUDA where there is one.
+        workers: Processes that read pictures beside this one.
+        world: The processes that train together; this one alone if not given.
 
     Returns:
         The model's directory.
@@ -65,123 +72,119 @@ def fit(
     Raises:
         CheckpointError: `out` holds another run, or cannot be written.
         ConfigError: `out` holds a run of another recipe.
-        DataError: The data set is empty or a sample in it cannot be used.
+        DataError: The data set is empty, or too many of its samples cannot be used.
+        DivergedError: The loss exploded and did not come back.
+        StoppedError: SIGTERM came: all is saved, to go on with `resume`.
     """
+    world = world or World()
     _check_out(out, recipe, resume)
     tokenizer = _vocabulary(recipe, dataset, out)
-    loader = _loader(recipe, dataset, tokenizer)
-    run = Run(recipe, describe(dataset), device)
+    run = Run(recipe, describe(dataset), device, world)
     first = run.load_newest(out / "checkpoints") if resume else 0
-    _begin(out, recipe, tokenizer)
-    log = Log(out / "log.jsonl", recipe, first, report)
-    for step, batch in enumerate(loader.batches(first, recipe.steps), start=first):
-        loss = run.train_step(batch, step)
-        done = step + 1
-        log.count(loss, batch.truncated)
-        if _is_due(done, recipe.eval_every, recipe) and evaluate is not None:
-            log.metrics = dict(evaluate(run.shipped_model().to(run.device), tokenizer))
-        saves = _is_due(done, recipe.checkpoint_every, recipe)
-        if saves or _is_due(done, recipe.log_every, recipe) or log.metrics is not None:
-            log.write(done, scale=run.scale)
-        if saves:  # after the log, which stops a run that diverged
-            run.save(out / "checkpoints", done)
+    world.wait()  # until all have looked: from here on the directory is written
+    if world.leads:
+        _begin(out, recipe, tokenizer)
+    log = Log(out / "log.jsonl", recipe, first, report) if world.leads else None
+    loader = _loader(recipe, dataset, tokenizer, world, workers)
+    loop = Loop(run, log, out, evaluate, tokenizer)
+    loop.run_from(loader.batches(first, recipe.steps), first)
     model = run.shipped_model(_provenance(recipe, dataset))
-    save_model(model, out / "model", tokenizer)
+    if world.leads:
+        save_model(model, out / "model", tokenizer)
+    world.wait()
     return out / "model"
 
 
-def _is_due(done: int, every: int, recipe: Recipe) -> bool:
-    return done % every == 0 or done == recipe.steps
+class Loop:
+    """One run's steps, and what follows each: the log, the evaluation, the checkpoint."""
 
+    def __init__(
+        self, run: Run, log: Log | None, out: Path, evaluate: Evaluator | None, tokenizer: Tokenizer
+    ) -> None:
+        self.run = run
+        self.recipe = run.recipe
+        self.log = log
+        self.out = out
+        self.evaluate = evaluate
+        self.tokenizer = tokenizer
+        self.writer = CheckpointWriter(out / "checkpoints", run.world, run.recipe.keep_checkpoints)
+        self.saved_at = time.monotonic()
+        self.waited = 0.0
 
-class Run:
-    """The model, its optimiser and its moving average: what a checkpoint holds."""
+    def run_from(self, batches: Iterator[Batch], first: int) -> None:
+        """All steps from `first` on.
 
-    def __init__(self, recipe: Recipe, data: str, device: str = "auto") -> None:
-        self.recipe = recipe
-        self.data = data
-        self.device = pick_device(device)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(recipe.seed)
-            model = CLIP(recipe.model)
-        dtype = working_dtype(recipe.precision, self.device)
-        self.model = place(model, self.device, dtype).train()
-        self.optimizer = MasterAdamW(self.model, recipe.optim)
-        # Built from the working model: masters and average start from the same rounded weights.
-        self.average = MovingAverage(self._averaged(), recipe.optim.ema_decay)
+        Raises:
+            StoppedError: SIGTERM came.
+        """
+        with StopSignal() as stop:
+            for step in range(first, self.recipe.steps):
+                asked = time.perf_counter()
+                batch = next(batches)
+                self.waited = time.perf_counter() - asked
+                self._step(batch, step, stop)
+        self.writer.finish()
 
-    def _averaged(self) -> dict[str, Tensor]:
-        """What the moving average follows: the masters and the running statistics."""
-        return self.optimizer.weights | {
-            name: value for name, value in self.model.named_buffers() if value.is_floating_point()
-        }
+    def _step(self, batch: Batch, step: int, stop: StopSignal) -> None:
+        outcome = self.run.train_step(
+            batch, step, batch.truncated, stop.heard, self._minutes_are_over()
+        )
+        truncated, stops, minutes = outcome.sums
+        done = step + 1
+        if not outcome.taken:
+            self._skip(batch, done, outcome)
+        last = done == self.recipe.steps
+        measures = self.evaluate is not None and self._is_due(done, self.recipe.eval_every)
+        saves = self._is_due(done, self.recipe.checkpoint_every) or minutes > 0 or stops > 0
+        metrics = self._measured() if measures else None
+        if self.log is not None:
+            if outcome.taken:
+                self.log.count(torch.tensor(outcome.loss), int(truncated))
+            if saves or measures or self._is_due(done, self.recipe.log_every):
+                self.log.metrics = metrics
+                self.log.write(done, self.run.scale)
+        if saves:
+            self._save(done)
+        if stops and not last:
+            self.writer.finish()
+            raise StoppedError(f"{self.out}: stopped at step {done} and saved: --resume goes on")
 
-    @property
-    def scale(self) -> float:
-        """The inverse temperature."""
-        return float(self.optimizer.weights["logit_scale"].exp())
+    def _minutes_are_over(self) -> bool:
+        """Whether the leader's clock says that it is time for a checkpoint."""
+        minutes = self.recipe.checkpoint_minutes
+        over = minutes > 0 and time.monotonic() - self.saved_at >= 60 * minutes
+        return over and self.run.world.leads
 
-    def train_step(self, batch: Any, step: int) -> Tensor:
-        """One update; returns the loss, still on the device."""
-        with attention_kernels(self.device):
-            loss = pair_loss(self.model, batch)
-            loss.backward()
-        self.optimizer.step(step, self.recipe.steps)
-        self.optimizer.weights["logit_scale"].clamp_(max=MAX_LOGIT_SCALE)
-        self.optimizer.write_back()
-        self.average.update(self._averaged(), step)
-        return loss.detach()
+    def _is_due(self, done: int, every: int) -> bool:
+        return done % every == 0 or done == self.recipe.steps
 
-    def shipped_model(self, provenance: Provenance | None = None) -> CLIP:
-        """A float32 copy with the averaged weights, in evaluation mode, on the processor."""
-        config = self.recipe.model
-        model = CLIP(replace(config, provenance=provenance) if provenance else config)
-        state = model.state_dict()
-        state |= self.average.tensors
-        model.load_state_dict(state)
-        return model.eval()
+    def _measured(self) -> dict[str, float] | None:
+        """What the leader measures of the model to be shipped, which all have to put together."""
+        model = self.run.shipped_model()
+        if self.evaluate is None or not self.run.world.leads:
+            return None
+        return dict(self.evaluate(model.to(self.run.device), self.tokenizer))
 
-    def save(self, directory: Path, step: int) -> None:
-        """Write a checkpoint."""
-        save_checkpoint(directory, step, self._state(), self.data)
+    def _save(self, done: int) -> None:
+        self.writer.save(self.run.state(), self.run.facts(done))
+        self.saved_at = time.monotonic()
 
-    def _state(self) -> dict[str, Tensor]:
-        state = self.optimizer.state_tensors()
-        state |= {f"buffer/{name}": value for name, value in self.model.named_buffers()}
-        return state | {f"average/{n}": value for n, value in self.average.tensors.items()}
-
-    def load_newest(self, directory: Path) -> int:
-        """Go on from the newest checkpoint; returns the step after it, 0 where there is none."""
-        checkpoints = list_checkpoints(directory)
-        if not checkpoints:
-            return 0
-        try:
-            read = load_checkpoint(checkpoints[-1])
-        except CheckpointError as error:
-            if len(checkpoints) < 2:
-                raise
-            raise CheckpointError(
-                f"{error}; remove it to go on from {checkpoints[-2].name}"
-            ) from error
-        return self._take_over(checkpoints[-1], *read)
-
-    def load(self, path: Path) -> int:
-        """Go on from a checkpoint; returns the step after it."""
-        return self._take_over(path, *load_checkpoint(path))
-
-    @torch.no_grad()
-    def _take_over(self, path: Path, step: int, tensors: Mapping[str, Tensor], data: str) -> int:
-        if data != self.data:
-            raise CheckpointError(f"{path}: is of other data: got {self.data}, expected {data}")
-        expected = self.optimizer.weights
-        got = {n.removeprefix("master/"): t for n, t in tensors.items() if n.startswith("master/")}
-        check_tensors(got, expected, path)
-        self.optimizer.load_state_tensors(tensors)
-        for name, buffer in self.model.named_buffers():
-            buffer.copy_(tensors[f"buffer/{name}"])
-        for name, average in self.average.tensors.items():
-            average.copy_(tensors[f"average/{name}"])
-        return step
+    def _skip(self, batch: Batch, done: int, outcome: Outcome) -> None:
+        """Keep the batch of a step that was not taken; give up after too many of them."""
+        rank = self.run.world.rank
+        path = self.out / SKIPPED / f"step-{done:08d}-rank-{rank:05d}.safetensors"
+        tensors = {"pixels": batch.pixels, "tokens": batch.tokens, "concepts": batch.concepts}
+        if self.run.guard.skipped <= MOST_KEPT:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_tensors(tensors, path, {"step": str(done), "loss": str(outcome.loss)})
+        if self.run.guard.gives_up:
+            self.writer.finish()
+            raise DivergedError(
+                f"{self.out}: the loss is {outcome.loss:g} and the gradient {outcome.grad_norm:g} "
+                f"at step {done}, after {self.run.guard.in_a_row} steps that were not taken, "
+                f"expected small numbers: a lower optim.lr or optim.clip_norm=1 may hold them; "
+                f"the batches are in {path.parent}"
+            )
 
 
 def _check_out(out: Path, recipe: Recipe, resume: bool) -> None:
@@ -193,7 +196,8 @@ def _check_out(out: Path, recipe: Recipe, resume: bool) -> None:
         return
     if not resume:
         raise CheckpointError(f"{out}: already holds a run, expected a new directory or --resume")
-    if read_json(Recipe, saved) != recipe:
+    # How it is computed may change on the way: with another number of devices it has to.
+    if replace(read_json(Recipe, saved), compute=recipe.compute) != recipe:
         raise ConfigError(f"{saved}: is of another recipe or other settings than this run's")
 
 
@@ -201,6 +205,7 @@ def _begin(out: Path, recipe: Recipe, tokenizer: Tokenizer) -> None:
     """Make the run's directory: the recipe comes last, it says that a run is there."""
     try:
         out.mkdir(parents=True, exist_ok=True)
+        remove_half_written(out / "checkpoints")
         if recipe.model.tokenizer != "clip":
             tokenizer.save(out / TOKENIZER_FILE)
         write_json(recipe, out / RECIPE_FILE)
@@ -226,7 +231,9 @@ def _vocabulary(recipe: Recipe, dataset: Dataset, out: Path) -> Tokenizer:
     return train_tokenizer(captions, size)
 
 
-def _loader(recipe: Recipe, dataset: Dataset, tokenizer: Tokenizer) -> PairLoader:
+def _loader(
+    recipe: Recipe, dataset: Dataset, tokenizer: Tokenizer, world: World, workers: int
+) -> PairLoader:
     config = recipe.model
     return PairLoader(
         dataset.samples,
@@ -255,15 +262,3 @@ def _provenance(recipe: Recipe, dataset: Dataset) -> Provenance:
         data=dataset.name,
         samples_seen=recipe.steps * recipe.batch_size,
     )
-
-
-def working_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """The type to compute in; "auto" takes bf16 where the hardware multiplies it natively."""
-    if precision == "auto":
-        precision = "bf16" if has_fast_bf16(device) else "fp32"
-    return torch.bfloat16 if precision == "bf16" else torch.float32
-
-
-def attention_kernels(device: torch.device) -> AbstractContextManager[object]:
-    """On processors plain products train short sequences faster than the fused kernel."""
-    return sdpa_kernel([SDPBackend.MATH]) if device.type == "cpu" else nullcontext()

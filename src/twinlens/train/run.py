@@ -1,0 +1,227 @@
+"""What a run holds: the model, its optimiser and its moving average; one step; its checkpoints."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from twinlens.config import Provenance
+from twinlens.data.loader import Batch
+from twinlens.distributed import World
+from twinlens.errors import CheckpointError, ConfigError
+from twinlens.model.clip import CLIP, MAX_LOGIT_SCALE
+from twinlens.model.precision import has_fast_bf16, pick_device, place
+from twinlens.train.checkpoint import (
+    Facts,
+    check_files,
+    list_checkpoints,
+    read_facts,
+    read_tensors_into,
+)
+from twinlens.train.guard import LossGuard
+from twinlens.train.optim import MasterAdamW, MovingAverage
+from twinlens.train.parallel import Towers, checkpoint_activations, parallelise
+from twinlens.train.recipes import Recipe
+from twinlens.train.task import PairTask, average_gradients, backward
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one step came to, the same in all processes.
+
+    Attributes:
+        loss: Mean over the global batch.
+        grad_norm: Length of the gradient before it is clipped.
+        taken: Whether the weights were changed; not where that would have ruined them.
+        sums: What the caller wanted summed over the processes.
+    """
+
+    loss: float
+    grad_norm: float
+    taken: bool
+    sums: tuple[float, ...] = ()
+
+
+class Run:
+    """The model, its optimiser and its moving average: what a checkpoint holds."""
+
+    def __init__(
+        self, recipe: Recipe, data: str, device: str = "auto", world: World | None = None
+    ) -> None:
+        self.recipe = recipe
+        self.data = data
+        self.world = world or World()
+        self.device = pick_device(device)
+        self.guard = LossGuard()
+        _check_shares(recipe, self.world)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.seed)
+            model = CLIP(recipe.model)
+        dtype = working_dtype(recipe.precision, self.device)
+        sharded = recipe.compute.parallel == "fsdp" and self.world.group is not None
+        # Sharded weights stay float32, and are the masters; torch casts them as it gathers them.
+        self.model = place(model, self.device, torch.float32 if sharded else dtype).train()
+        towers = Towers(self.model)
+        if recipe.compute.checkpoint_activations:
+            checkpoint_activations(towers)
+        parallel = parallelise(
+            towers, self.world, self.device, kind=recipe.compute.parallel, dtype=dtype
+        )
+        self.task = PairTask(self.model, parallel, self.world, recipe.compute, dtype)
+        self.optimizer = MasterAdamW(self.model, recipe.optim)
+        # Built from the working model: masters and average start from the same rounded weights.
+        self.average = MovingAverage(self._averaged(), recipe.optim.ema_decay)
+
+    def _averaged(self) -> dict[str, Tensor]:
+        """What the moving average follows: the masters and the running statistics."""
+        return self.optimizer.weights | {
+            name: value for name, value in self.model.named_buffers() if value.is_floating_point()
+        }
+
+    @property
+    def scale(self) -> float:
+        """The inverse temperature."""
+        return float(self.model.logit_scale.detach().exp())
+
+    def train_step(self, batch: Batch, step: int, *sums: float) -> Outcome:
+        """One update, or none where its loss exploded.
+
+        Args:
+            batch: This process's pairs.
+            step: Steps done before.
+            sums: Numbers to sum over the processes, on the same way as the loss.
+        """
+        lots = (self.recipe.seed, step, self.world.rank)
+        with attention_kernels(self.device):
+            loss = backward(self.task, batch, self.recipe.compute.accum_freq, lots)
+        average_gradients(self._outside(), self.world)
+        norm = self.optimizer.collect()
+        total, *summed = self.world.sums([float(loss), *sums])
+        mean = total / self.world.world_size
+        taken = self.guard.accepts(mean, norm)
+        if taken:
+            self._update(step, norm)
+        else:
+            self.optimizer.discard()
+        return Outcome(mean, norm, taken, tuple(summed))
+
+    def _outside(self) -> list[nn.Parameter]:
+        """The parameters that no tower holds."""
+        return [p for p in (self.model.logit_scale, self.model.logit_bias) if p is not None]
+
+    @torch.no_grad()
+    def _update(self, step: int, norm: float) -> None:
+        self.optimizer.step(step, self.recipe.steps, norm)
+        self.optimizer.weights["logit_scale"].clamp_(max=MAX_LOGIT_SCALE)
+        self.optimizer.write_back()
+        self.average.update(self._averaged(), step)
+
+    def shipped_model(self, provenance: Provenance | None = None) -> CLIP:
+        """A float32 copy with the averaged weights, in evaluation mode, on the processor.
+
+        Sharded weights are gathered: all processes have to ask.
+        """
+        config = self.recipe.model
+        model = CLIP(replace(config, provenance=provenance) if provenance else config)
+        state = model.state_dict()
+        state |= {name: whole(tensor) for name, tensor in self.average.tensors.items()}
+        model.load_state_dict(state)
+        return model.eval()
+
+    def state(self) -> dict[str, Tensor]:
+        """Every tensor that a resumed run needs, live: to be written, or to be read into."""
+        state = self.optimizer.state_tensors()
+        state |= {f"buffer/{name}": value for name, value in self.model.named_buffers()}
+        if self.average.decay:
+            state |= {f"average/{n}": value for n, value in self.average.tensors.items()}
+        return state
+
+    def facts(self, step: int) -> Facts:
+        """What a checkpoint at that step says of itself."""
+        return Facts(
+            step=step,
+            samples_seen=step * self.recipe.batch_size,
+            data=self.data,
+            loss_mean=self.guard.mean,
+            skipped_steps=self.guard.skipped,
+        )
+
+    def load_newest(self, directory: Path) -> int:
+        """Go on from the newest whole checkpoint; returns the steps done, 0 where there is none.
+
+        Raises:
+            CheckpointError: All of them are damaged, or the newest is of another run.
+        """
+        found = list_checkpoints(directory)
+        chosen, problem = len(found), None
+        if self.world.leads:  # one reads all files, and tells the others which to take
+            chosen, problem = _newest_whole(found)
+        chosen = self.world.told_by_leader(chosen)
+        if chosen < 0:
+            raise problem or CheckpointError(f"{directory}: got damaged checkpoints only")
+        return self.load(found[chosen]) if found else 0
+
+    def load(self, path: Path) -> int:
+        """Go on from a checkpoint; returns the steps done.
+
+        Raises:
+            CheckpointError: It is damaged, or of other data or another model.
+        """
+        facts = read_facts(path)
+        if facts.data != self.data:
+            raise CheckpointError(
+                f"{path}: is of other data: got {self.data}, expected {facts.data}"
+            )
+        read_tensors_into(self.state(), path)
+        self.optimizer.write_back()
+        self.guard.mean, self.guard.skipped = facts.loss_mean, facts.skipped_steps
+        return facts.step
+
+
+def _newest_whole(found: list[Path]) -> tuple[int, CheckpointError | None]:
+    """The place of the newest checkpoint that is as it was written, -1 if none is, and why."""
+    problem = None
+    for number in reversed(range(len(found))):
+        try:
+            check_files(found[number])
+        except CheckpointError as error:
+            problem = error
+            if number:
+                warnings.warn(f"{error}: going on from {found[number - 1].name}", stacklevel=3)
+        else:
+            return number, None
+    return (-1, problem) if found else (0, None)
+
+
+def _check_shares(recipe: Recipe, world: World) -> None:
+    parts = world.world_size * recipe.compute.accum_freq
+    if recipe.batch_size % parts:
+        raise ConfigError(
+            f"batch_size: got {recipe.batch_size}, expected a multiple of {parts}: "
+            f"{world.world_size} processes x compute.accum_freq={recipe.compute.accum_freq}"
+        )
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor on the processor; of a sharded one all rows, for which all processes have to ask."""
+    full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return full.cpu()
+
+
+def working_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """The type to compute in; "auto" takes bf16 where the hardware multiplies it natively."""
+    if precision == "auto":
+        precision = "bf16" if has_fast_bf16(device) else "fp32"
+    return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
+def attention_kernels(device: torch.device) -> AbstractContextManager[object]:
+    """On processors plain products train short sequences faster than the fused kernel."""
+    return sdpa_kernel([SDPBackend.MATH]) if device.type == "cpu" else nullcontext()
