@@ -99,6 +99,7 @@ class Run:
             sums: Numbers to sum over the processes, on the same way as the loss.
         """
         lots = (self.recipe.seed, step, self.world.rank)
+        statistics = [buffer.clone() for buffer in self.model.buffers()]
         with attention_kernels(self.device):
             loss = backward(self.task, batch, self.recipe.compute.accum_freq, lots)
         average_gradients(self._outside(), self.world)
@@ -110,6 +111,8 @@ class Run:
             self._update(step, norm)
         else:
             self.optimizer.discard()
+            for buffer, before in zip(self.model.buffers(), statistics, strict=True):
+                buffer.copy_(before)
         return Outcome(mean, norm, taken, tuple(summed))
 
     def _outside(self) -> list[nn.Parameter]:
