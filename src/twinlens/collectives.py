@@ -18,8 +18,12 @@ from torch.autograd.function import once_differentiable
 from torch.distributed import ProcessGroup
 
 # The names of torch 2.13 and, before, of 2.10.
-_all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
-_reduce_scatter = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
+_all_gather: Callable[..., object] = (
+    getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor  # pyright: ignore[reportDeprecated]
+)
+_reduce_scatter: Callable[..., object] = (
+    getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor  # pyright: ignore[reportDeprecated]
+)
 
 
 def rank_and_size(group: ProcessGroup | None) -> tuple[int, int]:
@@ -60,7 +64,7 @@ class _Gather(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         own = gradient.new_empty(len(gradient) // ctx.group.size(), *gradient.shape[1:])
         _reduce_scatter(own, gradient.contiguous(), group=ctx.group)
         return own, None
@@ -96,9 +100,7 @@ def start_passing(
     return finish
 
 
-def pass_on(
-    tensors: Sequence[Shaped[Tensor, "..."]], group: ProcessGroup
-) -> list[Tensor]:
+def pass_on(tensors: Sequence[Shaped[Tensor, "..."]], group: ProcessGroup) -> list[Tensor]:
     """The previous rank's tensors, while ours go to the next rank."""
     return start_passing(tensors, group)()
 

@@ -52,7 +52,9 @@ def sums(block: Block, tile: int) -> tuple[Sums, Sums]:
     return rows, columns
 
 
-def gradients(block: Block, rows: Sums, columns: Sums, tile: int) -> tuple[Tensor, Tensor]:
+def gradients(
+    block: Block, rows: Sums, columns: Sums, tile: int
+) -> tuple[Float[Tensor, "pair embed"], Float[Tensor, "all embed"]]:
     """The loss's gradients by `block.images` and `block.texts`, times the number of images."""
     of_images, of_texts = torch.zeros_like(block.images), torch.zeros_like(block.texts)
     for row, column in tiles(len(block.images), len(block.texts), tile):

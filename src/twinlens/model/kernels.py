@@ -6,7 +6,7 @@ plain torch adds up; the logits themselves are never written. For the gradients 
 gradient of its logits into a tile, which plain products take to the features.
 """
 
-# pyright: basic, reportMissingImports=false
+# pyright: basic, reportMissingImports=false, reportIndexIssue=false
 
 from __future__ import annotations
 
@@ -37,11 +37,15 @@ def sums(block: Block, tile: int) -> tuple[Sums, Sums]:
     grid = triton.cdiv(len(images), SQUARE), triton.cdiv(len(texts), SQUARE)
     rows = images.new_empty(2, grid[1], len(images))
     columns = images.new_empty(2, grid[0], len(texts))
-    _sums_kernel[grid](*_arguments(block), rows[0], rows[1], columns[0], columns[1], **_sizes(block))
+    _sums_kernel[grid](
+        *_arguments(block), rows[0], rows[1], columns[0], columns[1], **_sizes(block)
+    )
     return _together(rows), _together(columns)
 
 
-def gradients(block: Block, rows: Sums, columns: Sums, tile: int) -> tuple[Tensor, Tensor]:
+def gradients(
+    block: Block, rows: Sums, columns: Sums, tile: int
+) -> tuple[Float[Tensor, "pair embed"], Float[Tensor, "all embed"]]:
     """The loss's gradients by `block.images` and `block.texts`, times the number of images."""
     of_images, of_texts = torch.zeros_like(block.images), torch.zeros_like(block.texts)
     for row, column in tiles(len(block.images), len(block.texts), tile):

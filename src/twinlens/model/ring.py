@@ -8,7 +8,7 @@ both are home again. Backward only multiplies.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -45,25 +45,26 @@ def ring_sigmoid(
     """
     inputs = (images, texts, logit_scale, logit_bias)
     wanted = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
-    return _RingSigmoid.apply(*inputs, concepts, group, tile, wanted)  # pyright: ignore[reportReturnType]
+    how = _How(concepts, group, tile, wanted)
+    return _RingSigmoid.apply(how, *inputs)  # pyright: ignore[reportReturnType]
+
+
+class _How(NamedTuple):
+    """What of the arguments has no gradient, and whether the others need one."""
+
+    concepts: Int[Tensor, " pair"] | None
+    group: ProcessGroup | None
+    tile: int
+    wanted: bool
 
 
 class _RingSigmoid(Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        images: Tensor,
-        texts: Tensor,
-        logit_scale: Tensor,
-        logit_bias: Tensor,
-        concepts: Tensor | None,
-        group: ProcessGroup | None,
-        tile: int,
-        wanted: bool,
-    ) -> Tensor:
-        sums = _Sums(images * logit_scale.exp(), logit_bias, concepts, tile, wanted)
-        of_texts = _go_round(sums, texts, concepts, group)
-        if wanted:
+    def forward(ctx: Any, how: _How, *inputs: Tensor) -> Tensor:
+        images, texts, logit_scale, logit_bias = inputs
+        sums = _Sums(images * logit_scale.exp(), logit_bias, how)
+        of_texts = _go_round(sums, texts, how)
+        if how.wanted:
             pairs = len(images)
             of_scale = (sums.of_images * sums.images).sum(1).sum() / pairs
             of_images = sums.of_images.mul_(logit_scale.exp() / pairs)
@@ -74,19 +75,17 @@ class _RingSigmoid(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return (*(gradient * known for known in ctx.saved_tensors), None, None, None, None)
+        return None, *(gradient * known for known in ctx.saved_tensors)
 
 
 def _go_round(
-    sums: _Sums,
-    texts: Float[Tensor, "pair embed"],
-    concepts: Int[Tensor, " pair"] | None,
-    group: ProcessGroup | None,
+    sums: _Sums, texts: Float[Tensor, "pair embed"], how: _How
 ) -> Float[Tensor, "pair embed"]:
     """Meet every rank's texts once; returns the gradient of our own, from all ranks."""
+    group = how.group
     _, size = rank_and_size(group)
     of_texts = torch.zeros_like(texts)
-    travelling = [texts] if concepts is None else [texts, concepts]
+    travelling = [texts] if how.concepts is None else [texts, how.concepts]
     travelling = [tensor.contiguous() for tensor in travelling]
     for hop in range(size):
         # The next texts are on their way while we work on these.
@@ -94,7 +93,7 @@ def _go_round(
         sums.meet(*travelling, of_texts=of_texts, own=hop == 0)
         if finish is not None:
             travelling = finish()
-        if group is not None and size > 1 and sums.wanted:
+        if group is not None and size > 1 and how.wanted:
             (of_texts,) = pass_on([of_texts], group)
     return of_texts
 
@@ -103,18 +102,12 @@ class _Sums:
     """The loss of each of our pictures, and the gradients, so far."""
 
     def __init__(
-        self,
-        images: Float[Tensor, "pair embed"],
-        bias: Float[Tensor, ""],
-        concepts: Int[Tensor, " pair"] | None,
-        tile: int,
-        wanted: bool,
+        self, images: Float[Tensor, "pair embed"], bias: Float[Tensor, ""], how: _How
     ) -> None:
-        """Start at zero; `images` are multiplied by the scale, `wanted` asks for gradients."""
-        self.images, self.bias, self.concepts = images, bias, concepts
-        self.tile, self.wanted = tile, wanted
+        """Start at zero; `images` are multiplied by the scale."""
+        self.images, self.bias, self.how = images, bias, how
         self.loss, self.of_bias = images.new_zeros(2, len(images))
-        self.of_images = torch.zeros_like(images) if wanted else images
+        self.of_images = torch.zeros_like(images) if how.wanted else images
 
     def meet(
         self,
@@ -125,18 +118,18 @@ class _Sums:
         own: bool,
     ) -> None:
         """Add one rank's texts, `own` or another's, and what they get to `of_texts`."""
-        for row, column in tiles(len(self.images), len(texts), self.tile):
+        for row, column in tiles(len(self.images), len(texts), self.how.tile):
             logits = torch.addmm(self.bias, self.images[row], texts[column].T)
             # The diagonal that holds pairs, or one outside of the tile, which is empty. To a pair
             # the answer is yes, and its logit counts with the other sign.
             place = row.start - column.start if own else len(texts)
             pairs = logits.diagonal(place).neg_()
-            if self.concepts is not None and concepts is not None:
-                same = self.concepts[row, None] == concepts[column]
+            if self.how.concepts is not None and concepts is not None:
+                same = self.how.concepts[row, None] == concepts[column]
                 same.diagonal(place).fill_(False)
                 logits.masked_fill_(same, float("-inf"))
             self.loss[row] += F.softplus(logits).sum(1)
-            if self.wanted:
+            if self.how.wanted:
                 of_logits = logits.sigmoid_()
                 pairs.neg_()
                 self.of_bias[row] += of_logits.sum(1)

@@ -2,8 +2,8 @@
 
 With S the scaled similarities of n pairs, the loss needs the log of the sum of exponentials of each
 row and of each column of S. Both are collected as tiles of S pass by, each relative to the largest
-exponent so far. The gradient of S is (row softmax + column softmax) / 2 - identity, over n; backward
-computes each tile of S a second time, and from it what it adds to the gradients of both features.
+exponent so far. The gradient of S is (row softmax + column softmax) / 2 - identity, over n:
+backward computes each tile of S again, and from it what it adds to the gradients of both features.
 
 Spread over ranks, a rank holds the rows of its pictures and all texts: its columns are sums over
 ranks, brought together before they are used, and one pass over its tiles serves both directions.
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -53,54 +53,65 @@ def tiled_softmax(
     """
     kernel = PREFER_KERNEL if kernel is None else kernel
     kernel = kernel and images.is_cuda and importlib.util.find_spec("triton") is not None
-    all_texts = gather_with_gradient(texts, group)
     everyones = None if concepts is None else gather(concepts, group)
-    arguments = (images, all_texts, logit_scale, concepts, everyones, group, tile, kernel)
-    return _TiledSoftmax.apply(*arguments)  # pyright: ignore[reportReturnType]
+    how = _How(concepts, everyones, group, tile, kernel)
+    loss = _TiledSoftmax.apply(images, gather_with_gradient(texts, group), logit_scale, how)
+    return loss  # pyright: ignore[reportReturnType]
+
+
+class _How(NamedTuple):
+    """What of the arguments has no gradient."""
+
+    concepts: Int[Tensor, " pair"] | None
+    all_concepts: Int[Tensor, " all"] | None
+    group: ProcessGroup | None
+    tile: int
+    kernel: bool
 
 
 class _TiledSoftmax(Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        images: Tensor,
-        texts: Tensor,
-        logit_scale: Tensor,
-        concepts: Tensor | None,
-        all_concepts: Tensor | None,
-        group: ProcessGroup | None,
-        tile: int,
-        kernel: bool,
-    ) -> Tensor:
-        pairs = len(images)
-        first = rank_and_size(group)[0] * pairs
-        block = Block(images * logit_scale.exp(), texts, concepts, all_concepts, first)
-        sums, _ = _computing(kernel)
-        rows, columns = sums(block, tile)
-        columns = Sums(*reduce_sums(*columns, group))
-        own = slice(first, first + pairs)
-        positives = (block.images * texts[own]).sum(1)
-        ctx.save_for_backward(*block[:4], logit_scale, *rows, *columns)
-        ctx.first, ctx.tile, ctx.kernel = first, tile, kernel
+    def forward(ctx: Any, images: Tensor, texts: Tensor, logit_scale: Tensor, how: _How) -> Tensor:
+        own = _own(images, how.group)
+        scaled = images * logit_scale.exp()
+        block = Block(scaled, texts, how.concepts, how.all_concepts, own.start)
+        sums, _ = _computing(how.kernel)
+        rows, columns = sums(block, how.tile)
+        columns = Sums(*reduce_sums(columns.largest, columns.relative, how.group))
+        ctx.save_for_backward(scaled, texts, logit_scale, *rows, *columns)
+        ctx.how = how
+        positives = (scaled * texts[own]).sum(1)
         return ((rows.log() + columns.log()[own]) / 2 - positives).mean()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        *features, logit_scale, row_max, row_sum, column_max, column_sum = ctx.saved_tensors
-        block = Block(*features, ctx.first)
+        scaled, texts, logit_scale, row_max, row_sum, column_max, column_sum = ctx.saved_tensors
+        how: _How = ctx.how
+        first = _own(scaled, how.group).start
+        block = Block(scaled, texts, how.concepts, how.all_concepts, first)
         rows, columns = Sums(row_max, row_sum), Sums(column_max, column_sum)
-        _, gradients = _computing(ctx.kernel)
-        of_images, of_texts = gradients(block, rows, columns, ctx.tile)
-        factor = gradient / len(block.images)
+        _, gradients = _computing(how.kernel)
+        of_images, of_texts = gradients(block, rows, columns, how.tile)
+        factor = gradient / len(scaled)
         # A logit's derivative by the log of the scale is the logit, which is a product of features.
-        of_scale = factor * (of_images * block.images).sum(1).sum()
+        of_scale = factor * (of_images * scaled).sum(1).sum()
         of_images *= factor * logit_scale.exp()
         of_texts *= factor
-        return of_images, of_texts, of_scale, None, None, None, None, None
+        return of_images, of_texts, of_scale, None
 
 
-def _computing(kernel: bool) -> tuple[Callable[..., Any], Callable[..., Any]]:
+def _own(images: Float[Tensor, "pair embed"], group: ProcessGroup | None) -> slice:
+    """Where this rank's rows are among those of all ranks."""
+    first = rank_and_size(group)[0] * len(images)
+    return slice(first, first + len(images))
+
+
+_SumsOf: TypeAlias = Callable[[Block, int], tuple[Sums, Sums]]
+_GradientsOf: TypeAlias = Callable[[Block, Sums, Sums, int], tuple[Tensor, Tensor]]
+
+
+def _computing(kernel: bool) -> tuple[_SumsOf, _GradientsOf]:
     """The functions `sums` and `gradients`, plain or with the kernels."""
     if not kernel:
         return blocks.sums, blocks.gradients
