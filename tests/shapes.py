@@ -14,6 +14,7 @@ HOOKED = [
     "twinlens.embedder",
     "twinlens.pieces",
     "twinlens.tokenizer",
+    "twinlens.collectives",
 ]
 """Where there are tensors: modules, or packages with all that is in them."""
 

@@ -1,11 +1,11 @@
-"""The contrastive loss against its definition, written out."""
+"""The losses against their definitions, written out."""
 
 import math
 
 import pytest
 import torch
 
-from twinlens.model.loss import contrastive_loss
+from twinlens.model.loss import contrastive_loss, sigmoid_loss
 
 
 def by_definition(images: torch.Tensor, texts: torch.Tensor, scale: float) -> float:
@@ -62,3 +62,44 @@ def test_half_precision_features_get_a_float32_loss():
     features = torch.randn(4, 8).bfloat16()
     loss = contrastive_loss(features, features, torch.tensor(4.6).bfloat16())
     assert loss.dtype == torch.float32
+
+
+def sigmoid_by_definition(
+    images: torch.Tensor, texts: torch.Tensor, scale: float, bias: float, concepts: list[int]
+) -> float:
+    """Algorithm 1 of the SigLIP paper with loops."""
+    total = 0.0
+    for i, image in enumerate(images):
+        for j, text in enumerate(texts):
+            if i != j and concepts[i] == concepts[j]:
+                continue
+            cosine = torch.cosine_similarity(image.double(), text.double(), dim=0).item()
+            answer = 1 if i == j else -1
+            total -= math.log(1 / (1 + math.exp(-answer * (scale * cosine + bias))))
+    return total / len(images)
+
+
+@pytest.mark.parametrize("concepts", [[0, 1, 2, 3, 4, 5], [7, 7, 1, 2, 1, 7]])
+def test_sigmoid_asks_of_every_picture_with_every_text(concepts: list[int]):
+    torch.manual_seed(0)
+    images, texts = torch.randn(6, 4), torch.randn(6, 4)
+    loss = sigmoid_loss(
+        images, texts, torch.tensor(10.0).log(), torch.tensor(-10.0), torch.tensor(concepts)
+    )
+    expected = sigmoid_by_definition(images, texts, 10.0, -10.0, concepts)
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+    if len(set(concepts)) == len(concepts):
+        without = sigmoid_loss(images, texts, torch.tensor(10.0).log(), torch.tensor(-10.0))
+        assert torch.equal(loss, without)
+
+
+@pytest.mark.parametrize("tile", [None, 3])
+def test_losses_are_float32_under_autocast_too(tile: int | None):
+    torch.manual_seed(0)
+    images, texts = torch.randn(8, 32), torch.randn(8, 32)
+    scale, bias = torch.tensor(4.6), torch.tensor(-10.0)
+    softmax = contrastive_loss(images, texts, scale, tile=tile)
+    sigmoid = sigmoid_loss(images, texts, scale, bias, tile=tile)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(contrastive_loss(images, texts, scale, tile=tile), softmax)
+        assert torch.equal(sigmoid_loss(images, texts, scale, bias, tile=tile), sigmoid)

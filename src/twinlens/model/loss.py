@@ -1,11 +1,23 @@
-"""The contrastive loss as a pure function."""
+"""The losses of a batch of pairs as pure functions: softmax (CLIP's) and sigmoid (SigLIP's).
+
+Each comes dense, tiled, and spread over the ranks of a process group. Spread, features are this
+rank's rows, of as many pairs on every rank, and the result is this rank's loss: the mean over ranks
+of the losses, and of the gradients that they give, is that of the one big batch. What follows the
+loss must be alike on all ranks too, as in `loss.backward()` or `(loss / sets).backward()`: a rank
+computes part of the gradients of other ranks' losses.
+"""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Bool, Float, Float32, Int
 from torch import Tensor
+from torch.distributed import ProcessGroup
+
+from twinlens.collectives import gather, gather_with_gradient, rank_and_size
+from twinlens.model.ring import ring_sigmoid
+from twinlens.model.tiled import tiled_softmax
 
 
 def contrastive_loss(
@@ -13,6 +25,9 @@ def contrastive_loss(
     text_features: Float[Tensor, "pair embed"],
     logit_scale: Float[Tensor, ""],
     concepts: Int[Tensor, " pair"] | None = None,
+    *,
+    group: ProcessGroup | None = None,
+    tile: int | None = None,
 ) -> Float32[Tensor, ""]:
     """Symmetric cross-entropy over the similarities of a batch (paper figure 3).
 
@@ -25,18 +40,91 @@ def contrastive_loss(
         logit_scale: Log of the inverse temperature.
         concepts: What each pair depicts. Two pairs of one concept are no negatives of each
             other: they are left out of both softmaxes.
+        group: The ranks that the batch is spread over; `None` for one process.
+        tile: Hold at most `tile` x `tile` similarities at a time, and compute them a second time
+            for the gradients; `None` holds them all.
 
     Example:
         >>> features = torch.eye(2)
         >>> round(contrastive_loss(features, features, torch.tensor(0.0)).item(), 4)
         0.3133
     """
-    image_features = F.normalize(image_features.float(), dim=-1)
-    text_features = F.normalize(text_features.float(), dim=-1)
-    logits = logit_scale.float().exp() * image_features @ text_features.T
-    if concepts is not None:
-        same = concepts[:, None] == concepts[None, :]
-        same.fill_diagonal_(False)
-        logits = logits.masked_fill(same, float("-inf"))
-    target = torch.arange(len(logits), device=logits.device)
-    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+    with torch.autocast(image_features.device.type, enabled=False):
+        images = F.normalize(image_features.float(), dim=-1)
+        texts = F.normalize(text_features.float(), dim=-1)
+        scale = logit_scale.float()
+        if tile is not None:
+            return tiled_softmax(images, texts, scale, concepts, group=group, tile=tile)
+        if group is None:
+            logits = _without_same(scale.exp() * images @ texts.T, concepts, None)
+            both = logits, logits.T
+        else:
+            all_images = gather_with_gradient(images, group)
+            all_texts = gather_with_gradient(texts, group)
+            both = (
+                _without_same(scale.exp() * images @ all_texts.T, concepts, group),
+                _without_same(scale.exp() * texts @ all_images.T, concepts, group),
+            )
+        first = rank_and_size(group)[0] * len(images)
+        target = torch.arange(first, first + len(images), device=images.device)
+        return (F.cross_entropy(both[0], target) + F.cross_entropy(both[1], target)) / 2
+
+
+def sigmoid_loss(
+    image_features: Float[Tensor, "pair embed"],
+    text_features: Float[Tensor, "pair embed"],
+    logit_scale: Float[Tensor, ""],
+    logit_bias: Float[Tensor, ""],
+    concepts: Int[Tensor, " pair"] | None = None,
+    *,
+    group: ProcessGroup | None = None,
+    tile: int | None = None,
+) -> Float32[Tensor, ""]:
+    """A yes or no for each picture with each text, summed, over the pairs (SigLIP, algorithm 1).
+
+    Computed in float32. Spread over ranks, the texts go round a ring of them, and a rank holds the
+    similarities with one rank's texts at a time, or a tile of those.
+
+    Args:
+        image_features: One row a pair, any length; normalised here.
+        text_features: One row a pair, matching `image_features` row by row.
+        logit_scale: Log of the inverse temperature.
+        logit_bias: Added to each scaled similarity.
+        concepts: What each pair depicts. A picture with the text of another pair of its concept is
+            neither a yes nor a no: it is left out of the sum.
+        group: The ranks that the batch is spread over; `None` for one process.
+        tile: Hold at most `tile` x `tile` similarities at a time.
+
+    Example:
+        >>> features = torch.eye(2)
+        >>> round(sigmoid_loss(features, features, torch.zeros(()), torch.zeros(())).item(), 4)
+        1.0064
+    """
+    with torch.autocast(image_features.device.type, enabled=False):
+        images = F.normalize(image_features.float(), dim=-1)
+        texts = F.normalize(text_features.float(), dim=-1)
+        scale, bias = logit_scale.float(), logit_bias.float()
+        if group is not None or tile is not None:
+            tile = tile or len(images)
+            return ring_sigmoid(images, texts, scale, bias, concepts, group=group, tile=tile)
+        logits = _without_same(scale.exp() * images @ texts.T + bias, concepts, None)
+        answers = 2 * torch.eye(len(logits), device=logits.device) - 1
+        return -F.logsigmoid(answers * logits).sum() / len(logits)
+
+
+def _without_same(
+    logits: Float[Tensor, "pair all"],
+    concepts: Int[Tensor, " pair"] | None,
+    group: ProcessGroup | None,
+) -> Float[Tensor, "pair all"]:
+    """Logits with those of other pairs of the same concept at minus infinity."""
+    if concepts is None:
+        return logits
+    return logits.masked_fill(_same(concepts, group), float("-inf"))
+
+
+def _same(concepts: Int[Tensor, " pair"], group: ProcessGroup | None) -> Bool[Tensor, "pair all"]:
+    """Which of all ranks' pairs show what a pair of ours shows; a pair is not counted itself."""
+    same = concepts[:, None] == gather(concepts, group)[None, :]
+    same.diagonal(rank_and_size(group)[0] * len(concepts)).fill_(False)
+    return same
