@@ -76,10 +76,11 @@ class PairTask:
         return torch.stack(losses).mean()
 
     def _of_one_set(self, images: Tensor, texts: Tensor, concepts: Tensor) -> Tensor:
-        model, how = self.model, {"group": self.world.group, "tile": self.tile}
-        if model.logit_bias is None:
-            return contrastive_loss(images, texts, model.logit_scale, concepts, **how)
-        return sigmoid_loss(images, texts, model.logit_scale, model.logit_bias, concepts, **how)
+        model, group, tile = self.model, self.world.group, self.tile
+        scale, bias = model.logit_scale, model.logit_bias
+        if bias is None:
+            return contrastive_loss(images, texts, scale, concepts, group=group, tile=tile)
+        return sigmoid_loss(images, texts, scale, bias, concepts, group=group, tile=tile)
 
 
 def pixels_of(batch: Batch, model: CLIP, dtype: torch.dtype) -> Tensor:

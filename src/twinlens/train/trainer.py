@@ -24,6 +24,7 @@ from twinlens.train.guard import StopSignal
 from twinlens.train.log import Log, Reporter
 from twinlens.train.recipes import Recipe
 from twinlens.train.run import Outcome, Run
+from twinlens.train.task import split
 
 RECIPE_FILE = "recipe.json"
 SKIPPED = "skipped"
@@ -87,7 +88,8 @@ def fit(
     log = Log(out / "log.jsonl", recipe, first, report) if world.leads else None
     loader = _loader(recipe, dataset, tokenizer, world, workers)
     loop = Loop(run, log, out, evaluate, tokenizer)
-    loop.run_from(loader.batches(first, recipe.steps), first)
+    shares = (split(b, world.world_size)[world.rank] for b in loader.batches(first, recipe.steps))
+    loop.run_from(shares, first)
     model = run.shipped_model(_provenance(recipe, dataset))
     if world.leads:
         save_model(model, out / "model", tokenizer)
