@@ -1,0 +1,124 @@
+"""Training steps a second and their memory: ours beside open_clip's, in turn, fresh processes.
+
+Run: python bench/train_steps.py [--model ViT-B-32] [--batch 64] [--steps 4] [--rounds 3]
+     python bench/train_steps.py --device cuda --batch 1024
+
+Random pixels and one short caption, as a step of its own: forward, contrastive loss, backward,
+AdamW. Both compute in bf16: open_clip by autocast over float32 weights, which is its `amp_bf16`,
+ours on bf16 weights with float32 masters, which is what a recipe's precision "auto" picks where the
+hardware multiplies bf16.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+from contest import peak_mib, print_figures, race, ratios, save, spread
+
+HERE = Path(__file__).resolve()
+CAPTION = "a photo of a small dog on the grass"
+OURS, THEIRS = "twinlens", "open_clip"
+
+
+def open_clip_step(name: str, batch: int, device: str):
+    """One step of open_clip, as its own training loop takes it."""
+    sys.path.insert(0, str(HERE.parent.parent))
+    from tests import torchvision_shim  # noqa: PLC0415
+
+    torchvision_shim.declare()
+    import open_clip  # noqa: PLC0415
+    import torch  # noqa: PLC0415
+
+    model = open_clip.create_model(name, precision="fp32", device=device).train()
+    size = model.visual.image_size[0]
+    pixels = torch.randn(batch, 3, size, size, device=device)
+    tokens = open_clip.get_tokenizer(name)([CAPTION] * batch).to(device)
+    loss_of = open_clip.ClipLoss()
+    adamw = torch.optim.AdamW(model.parameters(), lr=1e-5)
+
+    def step(_: int) -> None:
+        with torch.autocast(device, dtype=torch.bfloat16):
+            image_features, text_features, scale = model(pixels, tokens)
+            loss = loss_of(image_features, text_features, scale)
+        loss.backward()
+        adamw.step()
+        adamw.zero_grad()
+
+    return step
+
+
+def our_step(name: str, batch: int, device: str):
+    """One step of a run: the very code that `twinlens train` runs."""
+    import torch  # noqa: PLC0415
+
+    from twinlens.data.loader import Batch  # noqa: PLC0415
+    from twinlens.model import presets  # noqa: PLC0415
+    from twinlens.tokenizer import Tokenizer  # noqa: PLC0415
+    from twinlens.train.optim import OptimConfig  # noqa: PLC0415
+    from twinlens.train.recipes import Recipe  # noqa: PLC0415
+    from twinlens.train.run import Run  # noqa: PLC0415
+
+    config = getattr(presets, name.lower().replace("-", "_"))()
+    recipe = Recipe(
+        name=name,
+        model=config,
+        batch_size=batch,
+        steps=10_000,
+        precision="bf16",
+        optim=OptimConfig(lr=1e-5),
+    )
+    run = Run(recipe, "random pixels", device)
+    size = config.image_input.image_size
+    one = Batch(
+        pixels=torch.randint(0, 256, (batch, 3, size, size), dtype=torch.uint8),
+        tokens=Tokenizer.clip()([CAPTION] * batch)[None],
+        concepts=torch.arange(batch)[None],
+        truncated=0,
+    )
+    return lambda number: run.train_step(one, number)
+
+
+def contest(options: argparse.Namespace) -> dict[str, float]:
+    """One contestant's figures; runs in a process of its own."""
+    import torch  # noqa: PLC0415
+
+    make = our_step if options.contest == OURS else open_clip_step
+    step = make(options.model, options.batch, options.device)
+    times: list[float] = []
+    for number in range(options.steps + 1):
+        start = time.perf_counter()
+        step(number)
+        if options.device == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    peak = torch.cuda.max_memory_allocated() / 2**20 if options.device == "cuda" else peak_mib()
+    usual = sorted(times[1:])[len(times[1:]) // 2]
+    return {"pairs_per_s": options.batch / usual, "peak_mib": peak}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="ViT-B-32")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=4, help="timed steps, after one that is not")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--out", type=Path, default=Path("bench/results/train_steps.json"))
+    parser.add_argument("--contest", choices=(OURS, THEIRS), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.contest:
+        print(json.dumps(contest(options)))
+        return
+    words = [f"--{key}={getattr(options, key)}" for key in ("model", "batch", "steps", "device")]
+    contestants = {name: [*words, f"--contest={name}"] for name in (OURS, THEIRS)}
+    figures = race(str(HERE), contestants, options.rounds)
+    print_figures(figures)
+    for key in ("pairs_per_s", "peak_mib"):
+        print(f"{key}: ours by theirs {spread(ratios(figures, key, OURS, THEIRS), 2)}")
+    save(figures, options.out, "open_clip_torch")
+
+
+if __name__ == "__main__":
+    main()
