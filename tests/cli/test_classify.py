@@ -92,6 +92,7 @@ def test_labels_come_from_one_place(tmp_path: Path):
     [
         (["--labels", ""], "labels: got none, expected at least one"),
         (["--labels", "cat,cat"], "labels: got 'cat' twice"),
+        (["--labels", "cat,Cat"], "labels: got 'cat' and 'Cat', the same for this model"),
         (["--labels", "word " * 200], "tokens with start and end, expected at most 24"),
         (["--labels", "cat", "--template", "a photo"], "template: got 'a photo'"),
         (["--labels-file", "/nowhere/labels"], "/nowhere/labels: No such file or directory"),
