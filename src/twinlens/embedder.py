@@ -68,7 +68,8 @@ def load(
     Args:
         name: "icons" (embedded in the package), a known name such as "openai/ViT-B-32", a
             directory or file of weights, or `hf://org/name[@revision]`.
-        device: A torch device, or "auto": CUDA, else Apple's, else the processor.
+        device: "cpu", "cuda", "cuda:1", "mps", or "auto": CUDA, else Apple's, else the
+            processor.
         precision: "fp32", "bf16", or "auto": bf16 where the model has more than 50 million
             parameters and the device multiplies bf16 natively, else fp32.
         towers: Read "both", or only the "image" or "text" tower.

@@ -117,6 +117,17 @@ def test_bad_models_are_one_line(run, picture: Path, model: str, message: str):
     assert message in ending.err
 
 
+@pytest.mark.parametrize("device", ["meta", "gpu", "cuda:99"])
+def test_a_device_that_is_not_there_is_one_short_line(
+    run, picture: Path, tiny_directory: Path, device: str
+):
+    words = ["--labels", "cat", "--model", tiny_directory, "--device", device]
+    ending = run("classify", picture, *words)
+    assert (ending.status, ending.out, ending.err.count("\n")) == (2, "", 1)
+    assert f"device: got '{device}', expected" in ending.err
+    assert len(ending.err) < 150
+
+
 def test_bad_pictures_do_not_cost_the_good_ones(
     run, picture: Path, tiny_directory: Path, tmp_path: Path
 ):
