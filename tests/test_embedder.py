@@ -9,10 +9,12 @@ import torch
 from PIL import Image
 
 import twinlens
+from tests.pieces.vocabularies import trained
 from twinlens import Embedder
 from twinlens.embedder import BF16_FROM_PARAMETERS, checked_labels
 from twinlens.errors import CheckpointError, ConfigError, DataError, UnknownNameError
 from twinlens.model.clip import CLIP
+from twinlens.pieces import PieceTokenizer
 from twinlens.tokenizer import Tokenizer
 
 
@@ -138,6 +140,11 @@ def test_a_label_with_braces_is_only_text(lens: Embedder):
         (["cat", " "], "number 2 is empty"),
         (["cat", "dog", "cat "], "got 'cat' twice"),
         (
+            ["Cat", "dog", "cat", "a  cat", "caf\u00e9", "A cat", "caf&eacute;"],
+            "labels: got 'Cat' and 'cat', 'a  cat' and 'A cat', 'caf\u00e9' and 'caf&eacute;', "
+            "the same for this model, expected each once$",
+        ),
+        (
             ["cat", " ".join(["word"] * 200)],
             "got .* tokens with start and end, expected at most 24",
         ),
@@ -157,6 +164,14 @@ def test_a_template_needs_its_place_for_the_label(lens: Embedder, templates: lis
 
 def test_labels_lose_the_blanks_around_them():
     assert checked_labels([" cat", "dog\n"]) == ["cat", "dog"]
+
+
+def test_labels_may_differ_in_case_alone_where_the_model_keeps_it(tmp_path: Path):
+    (tmp_path / "spiece.model").write_bytes(trained("gemma plain"))
+    case_sensitive = PieceTokenizer.from_directory(tmp_path, "whitespace")
+    assert checked_labels(["Cat", "cat"], case_sensitive) == ["Cat", "cat"]
+    with pytest.raises(DataError, match="got 'a cat' and 'a  cat', the same"):
+        checked_labels(["a cat", "a  cat"], case_sensitive)
 
 
 def test_an_unreadable_picture_is_an_error_that_names_it(lens: Embedder, tmp_path: Path):

@@ -121,9 +121,7 @@ def test_a_row_is_start_text_end_zeros() -> None:
 
 def test_a_text_that_just_fits_is_taken_and_one_more_word_is_not() -> None:
     assert CLIP("dog " * 75)[0, 76] == CLIP.end_id
-    message = (
-        r"^text 'dog .*\.\.\.': got 78 tokens .*, expected at most 77 \(truncate=True cuts it\)$"
-    )
+    message = r"^text 'dog .*\.\.\.': got 78 tokens .*, expected at most 77: shorten it by 1$"
     with pytest.raises(DataError, match=message):
         CLIP(["a dog", "dog " * 76])
     with pytest.raises(DataError, match=r"^text 'a\\nb") as caught:

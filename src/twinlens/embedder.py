@@ -68,7 +68,8 @@ def load(
     Args:
         name: "icons" (embedded in the package), a known name such as "openai/ViT-B-32", a
             directory or file of weights, or `hf://org/name[@revision]`.
-        device: A torch device, or "auto": CUDA, else Apple's, else the processor.
+        device: "cpu", "cuda", "cuda:1", "mps", or "auto": CUDA, else Apple's, else the
+            processor.
         precision: "fp32", "bf16", or "auto": bf16 where the model has more than 50 million
             parameters and the device multiplies bf16 natively, else fp32.
         towers: Read "both", or only the "image" or "text" tower.
@@ -220,10 +221,12 @@ class Embedder:
             For each picture all labels with their probabilities (they sum to 1), best first.
 
         Raises:
-            DataError: A picture cannot be decoded, or a label is empty, doubled or too long.
+            DataError: A picture cannot be decoded, or a label is empty, too long, or there twice
+                as the model reads it.
             ConfigError: A template has no `{}`.
         """
-        names = checked_labels(labels)
+        self._require_tower("text")
+        names = checked_labels(labels, self.tokenizer)
         classifier = self.zero_shot_classifier(names, templates)
         return self.rank(self.embed_images(images) @ classifier, names)
 
@@ -274,8 +277,12 @@ class Embedder:
         return F.normalize(torch.cat(parts).float(), dim=-1).cpu().numpy()
 
 
-def checked_labels(labels: Sequence[str]) -> list[str]:
+def checked_labels(labels: Sequence[str], tokenizer: AnyTokenizer | None = None) -> list[str]:
     """The labels without blanks around them.
+
+    Args:
+        labels: What to choose from.
+        tokenizer: The model's: labels must differ for it too. Most make no difference of case.
 
     Raises:
         DataError: There is none, one is empty, or one is there twice.
@@ -288,7 +295,20 @@ def checked_labels(labels: Sequence[str]) -> list[str]:
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
         raise DataError(f"labels: got {', '.join(map(repr, doubled))} twice, expected each once")
+    if tokenizer is not None:
+        _check_distinct(names, tokenizer)
     return names
+
+
+def _check_distinct(names: Sequence[str], tokenizer: AnyTokenizer) -> None:
+    alike: dict[tuple[int, ...], list[str]] = {}
+    for name in names:
+        alike.setdefault(tuple(tokenizer.encode(name)), []).append(name)
+    doubled = [" and ".join(map(repr, same)) for same in alike.values() if len(same) > 1]
+    if doubled:
+        raise DataError(
+            f"labels: got {', '.join(doubled)}, the same for this model, expected each once"
+        )
 
 
 def _as_images(images: ImageInput | Iterable[ImageInput]) -> Iterable[ImageInput]:

@@ -59,8 +59,8 @@ def too_long(text: str, got: int, limit: int) -> DataError:
     """The error for a text of `got` tokens where `limit` fit."""
     short = text if len(text) <= 60 else f"{text[:57]}..."
     return DataError(
-        f"text {short!r}: got {got} tokens with start and end, expected at most {limit} "
-        "(truncate=True cuts it)"
+        f"text {short!r}: got {got} tokens with start and end, expected at most {limit}: "
+        f"shorten it by {got - limit}"
     )
 
 

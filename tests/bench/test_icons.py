@@ -70,7 +70,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a training leaves behind: 2 steps of 8 pairs that took 2 seconds."""
     root = tmp_path_factory.mktemp("run")
     model = override(tiny_recipe().model, ["text.context_length=32"])
-    recipe = replace(recipe_named("icons-demo"), model=model, batch_size=8, steps=2)
+    recipe = recipe_named("icons-demo")
+    recipe = replace(recipe, model=model, batch_size=8, steps=2, eval_every=1)
     write_json(recipe, root / "recipe.json")
     save_model(CLIP(recipe.model), root / "model", train_tokenizer(NAMES * 4, 520))
     (root / "log.jsonl").write_text('{"samples_seen": 16, "pairs_per_second": 8.0}\n')
@@ -103,7 +104,10 @@ def test_its_card_tells_what_was_measured(released: Path):
     assert "12 pictures of\n  12 concepts" in card
     assert "| de |" in card
     assert "no negatives of each other.\n  It rained.\n" in card
-    assert "--out run \\\n    --set batch_size=8 \\\n    --set steps=2\n" in card
+    again = '::emoji" \\\n    --out run \\\n    --set batch_size=8 \\\n    --set steps=2\npython'
+    assert again in card  # how often it was evaluated is no matter
+    assert "reaches below 80%" in card
+    assert "no\n  drawings of Openclipart" in card
     assert (released / "ATTRIBUTION.md").read_text() == "# Attribution\n"
 
 

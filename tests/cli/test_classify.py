@@ -92,6 +92,7 @@ def test_labels_come_from_one_place(tmp_path: Path):
     [
         (["--labels", ""], "labels: got none, expected at least one"),
         (["--labels", "cat,cat"], "labels: got 'cat' twice"),
+        (["--labels", "cat,Cat"], "labels: got 'cat' and 'Cat', the same for this model"),
         (["--labels", "word " * 200], "tokens with start and end, expected at most 24"),
         (["--labels", "cat", "--template", "a photo"], "template: got 'a photo'"),
         (["--labels-file", "/nowhere/labels"], "/nowhere/labels: No such file or directory"),
@@ -114,6 +115,17 @@ def test_bad_models_are_one_line(run, picture: Path, model: str, message: str):
     ending = run("classify", picture, "--labels", "a", "--model", model)
     assert (ending.status, ending.out, ending.err.count("\n")) == (2, "", 1)
     assert message in ending.err
+
+
+@pytest.mark.parametrize("device", ["meta", "gpu", "cuda:99"])
+def test_a_device_that_is_not_there_is_one_short_line(
+    run, picture: Path, tiny_directory: Path, device: str
+):
+    words = ["--labels", "cat", "--model", tiny_directory, "--device", device]
+    ending = run("classify", picture, *words)
+    assert (ending.status, ending.out, ending.err.count("\n")) == (2, "", 1)
+    assert f"device: got '{device}', expected" in ending.err
+    assert len(ending.err) < 150
 
 
 def test_bad_pictures_do_not_cost_the_good_ones(

@@ -265,7 +265,9 @@ def test_a_row_is_text_end_padding(plain: PieceTokenizer) -> None:
 def test_a_text_that_just_fits_is_taken_and_one_more_token_is_not(plain: PieceTokenizer) -> None:
     text = "a " * 7
     assert plain(text, 8)[0, 7] == plain.end_id
-    message = r"^text 'a a .*': got 9 tokens with start and end, expected at most 8 \(truncate=True"
+    message = (
+        r"^text 'a a .*': got 9 tokens with start and end, expected at most 8: shorten it by 1$"
+    )
     with pytest.raises(DataError, match=message):
         plain(["a", text + "a"], 8)
     assert torch.equal(plain(text + "a", 8, truncate=True), plain(text, 8))

@@ -40,8 +40,9 @@ def classify(
     words = read_labels(labels, labels_file)
     from twinlens.embedder import checked_labels, load
 
-    names = checked_labels(words)
+    checked_labels(words)  # before a model is read, or even downloaded
     lens = load(model, device=device)
+    names = checked_labels(words, lens.tokenizer)
     classifier = lens.zero_shot_classifier(names, template or None)
     embeddings, failures = lens.embed_readable_images(paths)
     ranked = [best[:top] for best in lens.rank(embeddings @ classifier, names)]

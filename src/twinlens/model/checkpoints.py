@@ -18,6 +18,7 @@ from twinlens.config import Activation, CLIPConfig, ViTConfig, from_dict, read_p
 from twinlens.errors import CheckpointError, ConfigError
 from twinlens.hub.layouts import layout_of, missing
 from twinlens.model.clip import CLIP, INITIAL_LOGIT_SCALE
+from twinlens.model.differences import differences
 from twinlens.model.formats import big_vision, hugging_face, open_clip, openai
 from twinlens.model.formats.links import Link, Linked, same
 from twinlens.model.formats.storage.tensors import (
@@ -64,27 +65,25 @@ class Checkpoint:
         """
         linked = Linked(self.links, self.tensors)
         known = {name for link in self.links for name in link.foreign}
-        problems = [
-            f"missing {name}"
-            for link in self.links
-            if link.native in expected
-            for name in link.foreign
-            if name not in self.tensors
-        ]
-        problems += [
-            f"unexpected {name}"
-            for name in self.tensors
-            if name not in known and not self.ignored(name)
-        ]
-        problems += [
-            f"{name} is {list(linked[name].shape)} instead of {list(value.shape)}"
-            for name, value in expected.items()
-            if name in linked and linked[name].shape != value.shape
-        ]
-        if problems:
-            raise CheckpointError(
-                f"{self.path}: does not fit its configuration: {'; '.join(problems)}"
-            )
+        found = differences(
+            missing=[
+                name
+                for link in self.links
+                if link.native in expected
+                for name in link.foreign
+                if name not in self.tensors
+            ],
+            unexpected=[
+                name for name in self.tensors if name not in known and not self.ignored(name)
+            ],
+            shapes={
+                name: (shape, value.shape)
+                for name, value in expected.items()
+                if name in linked and (shape := linked[name].shape) != value.shape
+            },
+        )
+        if found:
+            raise CheckpointError(f"{self.path}: does not fit its configuration: {found}")
 
 
 def open_checkpoint(path: Path, *, activation: Activation | None = None) -> Checkpoint:

@@ -14,6 +14,7 @@ from twinlens.config import write_json
 from twinlens.errors import CheckpointError
 from twinlens.files import remove_partials, whole_path
 from twinlens.model.clip import CLIP
+from twinlens.model.differences import differences
 from twinlens.model.vocabulary import TOKENIZER_FILE, AnyTokenizer
 
 CONFIG_FILE = "config.json"
@@ -89,12 +90,14 @@ def check_tensors(got: Mapping[str, Tensor], expected: Mapping[str, Tensor], pat
     Raises:
         CheckpointError: They differ; every difference is listed.
     """
-    problems = [f"missing {name}" for name in expected if name not in got]
-    problems += [f"unexpected {name}" for name in got if name not in expected]
-    problems += [
-        f"{name} is {list(got[name].shape)} instead of {list(expected[name].shape)}"
-        for name in expected
-        if name in got and got[name].shape != expected[name].shape
-    ]
-    if problems:
-        raise CheckpointError(f"{path}: does not fit its configuration: {'; '.join(problems)}")
+    found = differences(
+        missing=[name for name in expected if name not in got],
+        unexpected=[name for name in got if name not in expected],
+        shapes={
+            name: (got[name].shape, value.shape)
+            for name, value in expected.items()
+            if name in got and got[name].shape != value.shape
+        },
+    )
+    if found:
+        raise CheckpointError(f"{path}: does not fit its configuration: {found}")

@@ -14,6 +14,7 @@ from twinlens.data.icons.concepts import characters, codepoints, kind
 from twinlens.data.icons.iconify import IconSet
 from twinlens.data.icons.sources import FLUENT_3D, NOTO_LINES, fetch, read_members
 from twinlens.data.shards import make_directory
+from twinlens.files import whole_file
 
 _FLUENT = IconSet(
     prefix="fluent-emoji-3d",
@@ -67,7 +68,8 @@ def _noto_lines(cache: Path, known: Mapping[str, Any]) -> dict[str, Any]:
     ((_, font),) = read_members(fetch(NOTO_LINES, cache), "400Regular/", ".ttf")
     make_directory(cache)
     path = cache / "NotoEmoji-Regular.ttf"
-    path.write_bytes(font)
+    with whole_file(path) as file:
+        file.write(font)
     icons: dict[str, dict[str, str]] = {}
     for concept in known:
         points = concept.split("-")

@@ -19,7 +19,10 @@ LICENCES = word_set(
     "MIT MIT-0 ISC Apache-2.0 BSD-2-Clause BSD-3-Clause CC0-1.0 CC-BY-3.0 CC-BY-4.0 OFL-1.1 "
     "Unlicense 0BSD"
 )
-"""Permissive and attribution licences (SPDX); every other licence leaves its set out."""
+"""Permissive and attribution licences (SPDX), and OFL-1.1, which is reciprocal for fonts only.
+
+Every other licence leaves its set out.
+"""
 
 ICONIFY_EMOJI = (
     "noto",
