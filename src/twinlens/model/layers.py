@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
@@ -45,14 +45,21 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(
-        self, x: Float[Tensor, "batch length width"]
-    ) -> Float[Tensor, "batch length width"]:
+        self, x: Float[Tensor, "batch length width"], at: Int[Tensor, " batch"] | None = None
+    ) -> Float[Tensor, "batch asked width"]:
+        """The answer at every position, or at one position of each row where `at` says which."""
         batch, length, width = x.shape
         qkv = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads)
         # [3, batch, heads, length, head width]: the layout that the fused kernels want.
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=self.causal)
-        return self.out(mixed.transpose(1, 2).reshape(batch, length, width))
+        if at is None:
+            mixed = F.scaled_dot_product_attention(query, key, value, is_causal=self.causal)
+        else:
+            query = query[torch.arange(batch, device=x.device), :, at].unsqueeze(2)
+            seen = torch.arange(length, device=x.device) <= at[:, None] if self.causal else None
+            mask = None if seen is None else seen[:, None, None]
+            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        return self.out(mixed.transpose(1, 2).flatten(2))
 
 
 class MLP(nn.Module):
@@ -80,9 +87,10 @@ class Block(nn.Module):
         self.mlp = MLP(width, config.mlp_width, config.activation)
 
     def forward(
-        self, x: Float[Tensor, "batch length width"]
-    ) -> Float[Tensor, "batch length width"]:
-        x = x + self.attention(self.attention_norm(x))
+        self, x: Float[Tensor, "batch length width"], at: Int[Tensor, " batch"] | None = None
+    ) -> Float[Tensor, "batch asked width"]:
+        mixed = self.attention(self.attention_norm(x), at)
+        x = (x if at is None else x[torch.arange(len(x), device=x.device), at].unsqueeze(1)) + mixed
         return x + self.mlp(self.mlp_norm(x))
 
 
@@ -117,6 +125,19 @@ class Transformer(nn.Module):
         for block in self.blocks:
             x = block(x)
         return x
+
+    def pooled(
+        self, x: Float[Tensor, "batch length width"], at: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch width"]:
+        """What `forward` has at one position of each row.
+
+        Nothing comes after the last block that asks for its other positions: they are keys and
+        values there, and no more is computed of them. Of twelve blocks that is a sixteenth.
+        """
+        *blocks, last = self.blocks
+        for block in blocks:
+            x = block(x)
+        return last(x, at).squeeze(1)
 
     def states(
         self, x: Float[Tensor, "batch length width"]

@@ -53,8 +53,7 @@ class TextTransformer(nn.Module):
         end = self.ends(tokens)
         if len(tokens) and not self.needs_padding:
             tokens = tokens[:, : int(end.max()) + 1]
-        x = self.transformer(self._embed(tokens))
-        pooled = self.final_norm(x[torch.arange(len(x), device=x.device), end])
+        pooled = self.final_norm(self.transformer.pooled(self._embed(tokens), end))
         if self.projection is not None:
             pooled = pooled @ self.projection
         return pooled if self.projection_bias is None else pooled + self.projection_bias

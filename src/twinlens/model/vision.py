@@ -104,8 +104,9 @@ class VisionTransformer(nn.Module):
         positions = self.positional_embedding
         patches = self.patch_embedding(images, kept) + placed(positions[1:], kept)
         first = (self.class_embedding + positions[0]).expand(len(images), 1, -1)
-        x = self.transformer(self.pre_norm(torch.cat([first, patches], dim=1)))
-        pooled = self.post_norm(x[:, 0])
+        x = self.pre_norm(torch.cat([first, patches], dim=1))
+        x = self.transformer.pooled(x, torch.zeros(len(x), dtype=torch.long, device=x.device))
+        pooled = self.post_norm(x)
         return pooled if self.projection is None else pooled @ self.projection
 
 
