@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-LIMIT = 60
+LIMIT = 120
 """Seconds that one call may take; a hung collective ends with it."""
 
 # A server that has torch already forks the processes: each starts in a moment, and without the
@@ -82,9 +82,9 @@ def _run(directory: str, rank: int, count: int, pipe: Connection, job: tuple[Any
             timeout=timedelta(seconds=LIMIT / 2),
         )
         answer = function(dist.group.WORLD, *arguments)
+        dist.barrier()  # no rank goes while another one still hears from it
     except BaseException:
         failure = traceback.format_exc()
     pipe.send_bytes(pickle.dumps((answer, failure)))
-    if failure is None:
-        dist.barrier()  # no rank goes while another one still hears from it
+    if dist.is_initialized():
         dist.destroy_process_group()

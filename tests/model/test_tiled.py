@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import torch
@@ -140,13 +141,40 @@ for count, embed, first, concepts in [(150, 40, 0, 0), (70, 64, 70, 25), (64, 32
     got = [*(s.log() for s in sums), *kernels.gradients(block, *sums, 100)]
     for one, other in zip(got, expected, strict=True):
         assert (one - other).norm() <= 1e-5 * other.norm()
-print("alike")
+print("good")
+"""
+
+
+BUILT = """
+import triton
+from triton.backends.compiler import GPUTarget
+from twinlens.model import kernels
+
+constants = {name: getattr(kernels, name) for name in ("SQUARE", "STEP", "PRECISION")}
+constants |= {"EMBED": 512, "CONCEPTS": True}
+types = {"concepts": "*i64", "all_concepts": "*i64"}
+types |= dict.fromkeys(("first", "image_count", "text_count"), "i32")
+types |= dict.fromkeys(constants, "constexpr")
+for kernel in (kernels._sums_kernel, kernels._gradients_kernel):
+    signature = {name: types.get(name, "*fp32") for name in kernel.arg_names}
+    source = triton.compiler.ASTSource(kernel, signature, constants)
+    built = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": 8})
+    assert built.asm["cubin"]
+print("good")
 """
 
 
 @pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
-def test_kernels_in_tritons_interpreter_give_what_plain_torch_gives():
-    environment = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", WITH_KERNELS]
+@pytest.mark.parametrize(("script", "interpreted"), [(WITH_KERNELS, "1"), (BUILT, "0")])
+def test_kernels_give_what_plain_torch_gives_and_build_for_a_gpu(
+    script: str, interpreted: str, tmp_path: Path
+):
+    # In a process of its own: Triton looks at its setting while it is imported.
+    environment = os.environ | {
+        "TRITON_INTERPRET": interpreted,
+        "TRITON_CACHE_DIR": str(tmp_path),
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [sys.executable, "-c", script]
     answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert answer.stdout == "alike\n", answer.stderr
+    assert answer.stdout == "good\n", answer.stderr

@@ -6,7 +6,7 @@ plain torch adds up; the logits themselves are never written. For the gradients 
 gradient of its logits into a tile, which plain products take to the features.
 """
 
-# pyright: basic, reportMissingImports=false, reportIndexIssue=false
+# pyright: basic, reportMissingImports=false, reportGeneralTypeIssues=false
 
 from __future__ import annotations
 
@@ -34,12 +34,9 @@ def sums(block: Block, tile: int) -> tuple[Sums, Sums]:
     """The sums of exponentials of the logits' rows and of their columns; `tile` has no effect."""
     del tile  # squares are the tiles
     images, texts = block.images, block.texts
-    grid = triton.cdiv(len(images), SQUARE), triton.cdiv(len(texts), SQUARE)
-    rows = images.new_empty(2, grid[1], len(images))
-    columns = images.new_empty(2, grid[0], len(texts))
-    _sums_kernel[grid](
-        *_arguments(block), rows[0], rows[1], columns[0], columns[1], **_sizes(block)
-    )
+    rows = images.new_empty(2, _squares(texts), len(images))
+    columns = images.new_empty(2, _squares(images), len(texts))
+    _launch(_sums_kernel, block, *rows, *columns)
     return _together(rows), _together(columns)
 
 
@@ -57,34 +54,34 @@ def gradients(
             block.first + row.start - column.start,
         )
         of_logits = block.images.new_empty(len(part.images), len(part.texts))
-        grid = triton.cdiv(len(part.images), SQUARE), triton.cdiv(len(part.texts), SQUARE)
         known = (rows.largest[row], rows.relative[row])
         known += (columns.largest[column], columns.relative[column])
-        _gradients_kernel[grid](*_arguments(part), *known, of_logits, **_sizes(part))
+        _launch(_gradients_kernel, part, *known, of_logits)
         of_images[row].addmm_(of_logits, part.texts)
         of_texts[column].addmm_(of_logits.T, part.images)
     return of_images, of_texts
 
 
-def _arguments(block: Block) -> tuple[Any, ...]:
-    """What both kernels take first."""
+def _launch(kernel: Any, block: Block, *more: Tensor) -> None:
+    """A program for each square of a block; `more` are the kernel's own tensors."""
     images, texts = block.images.contiguous(), block.texts.contiguous()
-    # Without concepts the kernels do not read these two.
+    # Without concepts a kernel does not read these two.
     concepts = images if block.concepts is None else block.concepts.contiguous()
     all_concepts = texts if block.all_concepts is None else block.all_concepts.contiguous()
-    return images, texts, concepts, all_concepts, block.first, len(images), len(texts)
+    kernel[_squares(images), _squares(texts)](
+        *(images, texts, concepts, all_concepts, block.first, len(images), len(texts), *more),
+        EMBED=images.shape[1],
+        CONCEPTS=block.concepts is not None,
+        SQUARE=SQUARE,
+        STEP=STEP,
+        PRECISION=PRECISION,
+        num_warps=8,
+    )
 
 
-def _sizes(block: Block) -> dict[str, Any]:
-    """What is built into the kernels."""
-    return {
-        "EMBED": block.images.shape[1],
-        "CONCEPTS": block.concepts is not None,
-        "SQUARE": SQUARE,
-        "STEP": STEP,
-        "PRECISION": PRECISION,
-        "num_warps": 8,
-    }
+def _squares(features: Float[Tensor, "row embed"]) -> int:
+    """How many squares cover these rows."""
+    return -(-len(features) // SQUARE)
 
 
 def _together(parts: Float[Tensor, "2 part row"]) -> Sums:
