@@ -254,7 +254,7 @@ def _first_batch(dataset: Dataset) -> Batch:
 
 def _loader(dataset: Dataset, tokenizer: Tokenizer) -> PairLoader:
     return PairLoader(
-        dataset.samples,
+        dataset,
         tokenizer,
         batch_size=8,
         image_size=32,

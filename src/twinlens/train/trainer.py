@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from twinlens.config import Provenance, read_json, write_json
+from twinlens.config import Provenance, ViTConfig, read_json, write_json
 from twinlens.data.datasets import Dataset
 from twinlens.data.fingerprint import fingerprint
 from twinlens.data.loader import Batch, PairLoader
@@ -24,7 +24,6 @@ from twinlens.train.guard import StopSignal
 from twinlens.train.log import Log, Reporter
 from twinlens.train.recipes import Recipe
 from twinlens.train.run import Outcome, Run
-from twinlens.train.task import split
 
 RECIPE_FILE = "recipe.json"
 SKIPPED = "skipped"
@@ -86,10 +85,10 @@ def fit(
     if world.leads:
         _begin(out, recipe, tokenizer)
     log = Log(out / "log.jsonl", recipe, first, report) if world.leads else None
-    loader = _loader(recipe, dataset, tokenizer, world, workers)
+    loader = _loader(recipe, dataset, tokenizer, world)
     loop = Loop(run, log, out, evaluate, tokenizer)
-    shares = (split(b, world.world_size)[world.rank] for b in loader.batches(first, recipe.steps))
-    loop.run_from(shares, first)
+    batches = loader.batches(first, recipe.steps, workers=workers, pin=run.device.type == "cuda")
+    loop.run_from(batches, first)
     model = run.shipped_model(_provenance(recipe, dataset))
     if world.leads:
         save_model(model, out / "model", tokenizer)
@@ -233,12 +232,10 @@ def _vocabulary(recipe: Recipe, dataset: Dataset, out: Path) -> Tokenizer:
     return train_tokenizer(captions, size)
 
 
-def _loader(
-    recipe: Recipe, dataset: Dataset, tokenizer: Tokenizer, world: World, workers: int
-) -> PairLoader:
+def _loader(recipe: Recipe, dataset: Dataset, tokenizer: Tokenizer, world: World) -> PairLoader:
     config = recipe.model
     return PairLoader(
-        dataset.samples,
+        dataset,
         tokenizer,
         batch_size=recipe.batch_size,
         image_size=config.image_input.image_size,
@@ -247,7 +244,19 @@ def _loader(
         seed=recipe.seed,
         captions=recipe.captions,
         background=config.image_input.background,
+        rank=world.rank,
+        world_size=world.world_size,
+        patches=_patches(recipe),
     )
+
+
+def _patches(recipe: Recipe) -> tuple[int, int] | None:
+    """Patches of a picture, and how many of them patch dropout leaves; None where it leaves all."""
+    vision = recipe.model.vision
+    if not recipe.patch_dropout or not isinstance(vision, ViTConfig):
+        return None
+    patches = (vision.image_size // vision.patch_size) ** 2
+    return patches, max(1, round(patches * (1 - recipe.patch_dropout)))
 
 
 def describe(dataset: Dataset) -> str:
