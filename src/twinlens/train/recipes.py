@@ -1,70 +1,15 @@
-"""Recipes: everything that decides a run, as functions that return a frozen configuration."""
+"""Recipes by name: functions that return a frozen configuration, the small ones written here."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Literal
 
-from twinlens.config import CLIPConfig
 from twinlens.data.augment import Augmentation
-from twinlens.errors import ConfigError, UnknownNameError
+from twinlens.errors import UnknownNameError
 from twinlens.model import presets
+from twinlens.train import paper
 from twinlens.train.optim import OptimConfig
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """One training run.
-
-    Attributes:
-        name: What the recipe is called.
-        model: Architecture and preprocessing. Where its tokenizer is "tokenizer.json", a
-            vocabulary of `model.text.vocab_size` is trained on the run's captions first.
-        batch_size: Pairs a step.
-        steps: Optimiser steps in all.
-        seed: Decides weights, order, crops and captions.
-        captions: Captions drawn for a picture in a step, each drawn from its own share of the
-            picture's caption list, in order, and contrasted with the whole batch.
-        precision: "bf16" computes in bf16 with float32 master weights; "auto" chooses it where
-            the hardware multiplies bf16 natively, else "fp32". The loss is always in float32.
-        optim: Optimiser and schedule.
-        augment: Random changes of the pictures.
-        checkpoint_every: Steps between checkpoints.
-        eval_every: Steps between evaluations; the last step is always evaluated.
-        log_every: Steps between lines of the log.
-    """
-
-    name: str
-    model: CLIPConfig
-    batch_size: int
-    steps: int
-    seed: int = 0
-    captions: int = 1
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    optim: OptimConfig = field(default_factory=OptimConfig)
-    augment: Augmentation = field(default_factory=Augmentation)
-    checkpoint_every: int = 500
-    eval_every: int = 500
-    log_every: int = 10
-
-    def __post_init__(self) -> None:
-        for name in (
-            "batch_size",
-            "steps",
-            "captions",
-            "checkpoint_every",
-            "eval_every",
-            "log_every",
-        ):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}: got {getattr(self, name)}, expected at least 1")
-        if self.seed < 0:
-            raise ConfigError(f"seed: got {self.seed}, expected 0 or more")
-        if self.model.vision is None or self.model.text is None:
-            raise ConfigError("model: got one tower, expected both")
-        if self.model.logit_bias:
-            raise ConfigError("model.logit_bias: got True, expected False: this loss has no bias")
+from twinlens.train.recipe import Recipe
 
 
 DRAWINGS = Augmentation(
@@ -121,6 +66,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "icons-demo": icons_demo,
     "icons-tiny": icons_tiny,
     "icons-small": icons_small,
+    **paper.RECIPES,
 }
 
 
