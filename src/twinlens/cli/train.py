@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from twinlens.cli.output import log, print_json
+from twinlens.errors import ConfigError
 
 if TYPE_CHECKING:
     from twinlens.train.log import Progress, Reporter
+    from twinlens.train.recipe import Recipe
     from twinlens.train.trainer import Evaluator
 
 
@@ -22,9 +24,12 @@ def train(
     *,
     recipe: Annotated[str, typer.Option(help="What to train, such as icons-demo.")],
     data: Annotated[
-        str, typer.Option(metavar="SPEC", help="A directory, a CSV/TSV/Parquet file or tars.")
-    ],
-    out: Annotated[Path, typer.Option(help="Directory of the run; the model goes to OUT/model.")],
+        str | None,
+        typer.Option(metavar="SPEC", help="A directory, a CSV/TSV/Parquet file or tars."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Directory of the run; the model goes to OUT/model.")
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe, as optim.lr=0.001."),
@@ -37,6 +42,22 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint in OUT.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Print what the run would take, and run nothing.")
+    ] = False,
+    devices: Annotated[
+        str, typer.Option(metavar="NxNAME,...", help="Of --plan, as 64xA100-80,8xH100.")
+    ] = "auto",
+    mfu: Annotated[float, typer.Option(help="Of --plan: share of the peak that is reached.")] = 0.4,
+    price_per_hour: Annotated[
+        float | None, typer.Option(help="Of --plan: of one device, in dollars.")
+    ] = None,
+    caption_tokens: Annotated[
+        float, typer.Option(help="Of --plan: mean length of a caption, start and end counted.")
+    ] = 16.0,
+    sample_kb: Annotated[
+        float, typer.Option(help="Of --plan: mean size of a sample, in 1,000 bytes.")
+    ] = 40.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Train a model. Stopped at any moment, --resume goes on with the same result."""
@@ -46,6 +67,12 @@ def train(
     from twinlens.train.trainer import fit
 
     chosen = override(recipe_named(recipe), settings or [])
+    if plan:
+        assumed = (caption_tokens, mfu, price_per_hour, sample_kb)
+        show_plan(chosen, devices, assumed, as_json=as_json)
+        return
+    if data is None or out is None:
+        raise ConfigError("--data and --out: got one or none, expected both; --plan needs neither")
     pairs = open_dataset(data)
     evaluate = None if val is None else zero_shot_evaluator(val, template or [])
     log(
@@ -64,6 +91,23 @@ def train(
         print_json({"model": str(model), "last": asdict(seen[-1]) if seen else None})
     else:
         typer.echo(model)
+
+
+def show_plan(
+    recipe: Recipe,
+    devices: str,
+    assumed: tuple[float, float, float | None, float],
+    *,
+    as_json: bool,
+) -> None:
+    """Answer with what a recipe would take."""
+    from twinlens.cli.plan import print_plan
+    from twinlens.train.devices import parse_groups
+    from twinlens.train.plan import Assumptions, make_plan
+
+    tokens, mfu, price, sample_kb = assumed
+    assumptions = Assumptions(caption_tokens=tokens, mfu=mfu, price=price, sample_kb=sample_kb)
+    print_plan(make_plan(recipe, parse_groups(devices), assumptions), as_json=as_json)
 
 
 def zero_shot_evaluator(spec: str, templates: list[str]) -> Evaluator:

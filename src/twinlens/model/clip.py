@@ -23,7 +23,7 @@ INITIAL_LOGIT_SCALE = math.log(1 / 0.07)
 """The paper's temperature to begin with (section 2.5)."""
 
 INITIAL_SIGMOID_SCALE, INITIAL_LOGIT_BIAS = math.log(10.0), -10.0
-"""SigLIP's (Zhai et al. 2023, section 3.2): at first almost every pair counts as no match, as it is."""
+"""SigLIP's (Zhai et al. 2023, section 3.2): at first, and rightly, hardly any pair matches."""
 
 MAX_LOGIT_SCALE = math.log(100.0)
 """The paper clips the scale at 100: beyond it training is unstable (section 2.5)."""

@@ -44,18 +44,26 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
-class Convolution:
-    """One convolution of a ResNet: channels, kernel, and the side of the map it gives."""
+class BottleneckShape:
+    """One residual block: channels in and within, the side of its map before and after."""
 
     inputs: int
-    outputs: int
-    kernel: int
+    width: int
     side: int
+    pooled: int
+    projects: bool
+
+    @property
+    def outputs(self) -> int:
+        """Channels out."""
+        return 4 * self.width
 
     @property
     def flops(self) -> int:
-        """Operations for one picture."""
-        return 2 * self.inputs * self.outputs * self.kernel**2 * self.side**2
+        """Operations of its three or four convolutions for one picture."""
+        before = self.side**2 * self.width * (self.inputs + 9 * self.width)
+        after = self.pooled**2 * self.outputs * (self.width + self.projects * self.inputs)
+        return 2 * (before + after)
 
 
 def patch_count(config: ViTConfig, dropout: float = 0.0) -> int:
@@ -72,11 +80,15 @@ def blocks_cost(config: ViTConfig | TextConfig, length: float) -> Cost:
     return Cost(config.layers * (linear + attention))
 
 
+def text_length(config: TextConfig, tokens: float) -> float:
+    """Positions computed for a text: all, where the tower wants its whole context."""
+    whole = config.pooling == "last" or not config.causal
+    return config.context_length if whole else min(tokens, config.context_length)
+
+
 def text_cost(config: TextConfig, embed_dim: int, tokens: float) -> Cost:
-    """One text of so many tokens; a tower that wants its whole context always pays for it."""
-    length = min(tokens, config.context_length)
-    if config.pooling == "last" or not config.causal:
-        length = config.context_length
+    """One text of so many tokens."""
+    length = text_length(config, tokens)
     head = 2 * config.width * embed_dim if config.projection != "none" else 0
     return blocks_cost(config, length) + Cost(head)
 
@@ -103,36 +115,23 @@ def _query_pool(config: ViTConfig, patches: int) -> int:
 
 
 def _resnet_cost(config: ResNetConfig, embed_dim: int) -> Cost:
-    first, *rest = convolutions(config)
+    half, area = config.width // 2, (config.image_size // 2) ** 2
+    first, rest = 2 * 9 * 3 * half * area, 2 * 9 * half * (half + config.width) * area
+    body = sum(block.flops for block in bottlenecks(config))
     width, places = 32 * config.width, (config.image_size // 32) ** 2 + 1
     pool = 2 * width * (width + 2 * width * places + embed_dim) + 2 * 2 * places * width
-    body = sum(convolution.flops for convolution in rest)
-    return Cost(first.flops, first.flops) + Cost(body + pool)
+    return Cost(first, first) + Cost(rest + body + pool)
 
 
-def convolutions(config: ResNetConfig) -> list[Convolution]:
-    """Every convolution, the stem's three first."""
-    width, half = config.width, config.width // 2
-    side = config.image_size // 2
-    stem = [(3, half), (half, half), (half, width)]
-    return [Convolution(i, o, 3, side) for i, o in stem] + list(_bottlenecks(config))
-
-
-def _bottlenecks(config: ResNetConfig) -> Iterator[Convolution]:
+def bottlenecks(config: ResNetConfig) -> Iterator[BottleneckShape]:
+    """Every residual block, in order."""
     channels, side = config.width, config.image_size // 4
     for stage, depth in enumerate(config.layers):
-        width = config.width * 2**stage
-        outputs = 4 * width
         for block in range(depth):
-            before = side
-            if block == 0 and stage > 0:
-                side //= 2
-            yield Convolution(channels, width, 1, before)
-            yield Convolution(width, width, 3, before)
-            yield Convolution(width, outputs, 1, side)
-            if block == 0:
-                yield Convolution(channels, outputs, 1, side)
-            channels = outputs
+            pooled = side // 2 if block == 0 and stage > 0 else side
+            shape = BottleneckShape(channels, config.width * 2**stage, side, pooled, block == 0)
+            yield shape
+            channels, side = shape.outputs, pooled
 
 
 def similarity_cost(model: CLIPConfig, batch_size: int) -> Cost:

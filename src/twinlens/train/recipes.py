@@ -11,7 +11,6 @@ from twinlens.train import paper
 from twinlens.train.optim import OptimConfig
 from twinlens.train.recipe import Recipe
 
-
 DRAWINGS = Augmentation(
     crop_side=0.88, rotate=10.0, stretch=0.1, colour=0.08, brightness=0.05, grey=0.05
 )
