@@ -39,7 +39,7 @@ def test_what_is_no_group_is_refused(text: str):
 
 
 def test_unknown_devices_suggest_close_ones():
-    with pytest.raises(UnknownNameError, match="did you mean .*'A100-80'"):
+    with pytest.raises(UnknownNameError, match=r"did you mean .*'A100-80'"):
         parse_groups("8xA100")
     with pytest.raises(ConfigError, match="device: got 'mps'"):
         parse_groups("mps")

@@ -167,8 +167,14 @@ def describe(progress: Progress) -> str:
         f"scale {progress.scale:.1f}",
         f"{minutes}:{seconds:02d} left",
     ]
-    if progress.truncated_captions:
-        parts.append(f"{progress.truncated_captions:,} captions cut")
+    if progress.mfu is not None:
+        parts.append(f"{progress.mfu:.0%} of the peak")
+    counted = {
+        "captions cut": progress.truncated_captions,
+        "bad samples": progress.bad_samples,
+        "steps skipped": progress.skipped_steps,
+    }
+    parts += [f"{count:,} {what}" for what, count in counted.items() if count]
     return ", ".join(
         parts + [f"{key} {value:.1%}" for key, value in (progress.metrics or {}).items()]
     )

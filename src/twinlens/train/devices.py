@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import resource
+import sys
 import time
 from dataclasses import dataclass
 
@@ -150,6 +152,14 @@ def known_by(full_name: str) -> Device | None:
     """
     words = re.split(r"[\s-]+", full_name.replace("RTX 4090", "RTX4090"))
     return next((device for name, device in KNOWN.items() if name.split("-")[0] in words), None)
+
+
+def peak_memory(device: torch.device) -> float:
+    """Bytes that this process held at most: of the device, or of the machine where it has none."""
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated(device))
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(largest) * (1 if sys.platform == "darwin" else 1024)
 
 
 def _memory(device: torch.device) -> float:
