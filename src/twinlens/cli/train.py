@@ -17,6 +17,7 @@ from twinlens.errors import ConfigError
 if TYPE_CHECKING:
     from twinlens.train.log import Progress, Reporter
     from twinlens.train.recipe import Recipe
+    from twinlens.train.trackers import Tracker
     from twinlens.train.trainer import Evaluator
 
 
@@ -42,6 +43,10 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint in OUT.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
+    track: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Log to tensorboard, wandb or trackio, too."),
+    ] = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Print what the run would take, and run nothing.")
     ] = False,
@@ -64,6 +69,7 @@ def train(
     from twinlens.config import override
     from twinlens.data.datasets import open_dataset
     from twinlens.train.recipes import recipe_named
+    from twinlens.train.trackers import open_trackers
     from twinlens.train.trainer import fit
 
     chosen = override(recipe_named(recipe), settings or [])
@@ -74,13 +80,14 @@ def train(
     if data is None or out is None:
         raise ConfigError("--data and --out: got one or none, expected both; --plan needs neither")
     pairs = open_dataset(data)
+    trackers = open_trackers(track or [], out, chosen)
     evaluate = None if val is None else zero_shot_evaluator(val, template or [])
     log(
         f"{recipe}: {chosen.steps:,} steps of {chosen.batch_size} from {len(pairs.samples):,} pairs"
     )
     seen: list[Progress] = []
     try:
-        with progress_line(seen) as report:
+        with progress_line(seen) as show, tracking(trackers, show) as report:
             model = fit(
                 chosen, pairs, out, resume=resume, evaluate=evaluate, report=report, device=device
             )
@@ -126,6 +133,23 @@ def zero_shot_evaluator(spec: str, templates: list[str]) -> Evaluator:
         return zero_shot.measure(lens, dataset, templates=templates).metrics
 
     return evaluate
+
+
+@contextmanager
+def tracking(trackers: list[Tracker], show: Reporter) -> Generator[Reporter]:
+    """Report to trackers, too; they are closed however the run ends."""
+    from twinlens.train.trackers import figures
+
+    def report(progress: Progress) -> None:
+        show(progress)
+        for tracker in trackers:
+            tracker.log(progress.step, figures(progress))
+
+    try:
+        yield report
+    finally:
+        for tracker in trackers:
+            tracker.close()
 
 
 @contextmanager
