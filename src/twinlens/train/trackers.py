@@ -9,7 +9,9 @@ say.
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -83,13 +85,15 @@ class _Hosted:
         if not self._began:
             self._began = True
             config = to_dict(self._recipe)
-            self._module.init(project=PROJECT, config=config, resume="allow", **self.names())
+            with redirect_stdout(sys.stderr):  # it greets; our stdout is for answers
+                self._module.init(project=PROJECT, config=config, resume="allow", **self.names())
         self._module.log(dict(values), step=step)
 
     def close(self) -> None:
         """Wait for what is under way."""
         if self._began:
-            self._module.finish()
+            with redirect_stdout(sys.stderr):
+                self._module.finish()
 
 
 class WandB(_Hosted):
@@ -152,5 +156,7 @@ def _run_id(out: Path) -> str:
 def _imported(module: str, package: str, extra: str) -> Any:
     try:
         return importlib.import_module(module)
-    except ImportError as error:
+    except ModuleNotFoundError as error:
+        if error.name != package:  # it is there, and cannot be used for another reason
+            raise
         raise MissingExtraError(package, extra) from error
