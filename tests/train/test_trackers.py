@@ -22,7 +22,7 @@ def fake(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
         def call(*values: object, **named: object) -> None:
             calls.append((name, values, named))
             if name != "log":
-                print("a greeting")
+                sys.stdout.write("a greeting\n")
 
         return call
 
