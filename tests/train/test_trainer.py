@@ -29,7 +29,7 @@ from twinlens.tokenizer import Tokenizer, train_tokenizer
 from twinlens.train import trainer
 from twinlens.train.checkpoint import CheckpointWriter, list_checkpoints
 from twinlens.train.log import Progress
-from twinlens.train.recipes import Compute, Recipe
+from twinlens.train.recipe import Compute, Recipe
 from twinlens.train.run import Run
 from twinlens.train.trainer import fit
 
@@ -111,14 +111,14 @@ def test_a_damaged_newest_checkpoint_is_passed_over_with_a_warning(
         path.write_bytes(b"")
     with (
         pytest.warns(UserWarning, match="going on from"),
-        pytest.raises(CheckpointError, match="step-00000008.*SHA-256 is another"),
+        pytest.raises(CheckpointError, match=r"step-00000008.*SHA-256 is another"),
     ):
         fit(tiny_recipe(), dataset, tmp_path, resume=True)
 
 
 def test_a_diverging_run_stops_and_leaves_its_batches(dataset: Dataset, tmp_path: Path):
     optim = replace(tiny_recipe().optim, lr=1e30, clip_norm=0.0)
-    with pytest.raises(DivergedError, match="the loss is nan .* after 5 steps that were not taken"):
+    with pytest.raises(DivergedError, match=r"the loss is nan .* after 5 steps"):
         fit(tiny_recipe(optim=optim, precision="fp32"), dataset, tmp_path)
     assert not (tmp_path / "model").exists()
     kept = sorted((tmp_path / "skipped").iterdir())

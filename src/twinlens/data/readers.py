@@ -51,18 +51,20 @@ def read_in_processes(
     with warnings.catch_warnings():
         # How many are too many is the caller's to know: readers that wait for storage cost nothing.
         warnings.filterwarnings("ignore", "This DataLoader will create")
-        loader: DataLoader[_T | TwinlensError] = DataLoader(
-            _Steps(read),
-            batch_size=None,
-            sampler=steps,
-            num_workers=workers,
-            multiprocessing_context="fork",
-            prefetch_factor=2,
-            pin_memory=pin,
-            worker_init_fn=_leave_signals_to_the_parent,
+        batches = iter(
+            DataLoader["_T | TwinlensError"](
+                _Steps(read),
+                batch_size=None,
+                sampler=steps,
+                num_workers=workers,
+                multiprocessing_context="fork",
+                prefetch_factor=2,
+                pin_memory=pin,
+                worker_init_fn=_leave_signals_to_the_parent,
+            )
         )
     try:
-        for batch in loader:
+        for batch in batches:
             if isinstance(batch, TwinlensError):
                 raise batch
             yield batch
