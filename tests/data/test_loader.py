@@ -212,7 +212,7 @@ def test_a_process_that_dies_is_one_clear_error(samples: list[Sample]):
 
     deadly = loader(samples)
     deadly.__class__ = Deadly
-    with pytest.raises(DataError, match="a process that reads pictures died .*worker"):
+    with pytest.raises(DataError, match=r"a process that reads pictures died .*worker"):
         list(deadly.batches(0, 6, workers=2))
 
 

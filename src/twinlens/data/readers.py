@@ -76,8 +76,10 @@ def read_in_processes(
 
 
 class _Steps(Dataset["_T | TwinlensError"]):
-    """Batches by their number. An error is handed over whole: raised there, it would come wrapped
-    in pages of the process's own story.
+    """Batches by their number.
+
+    An error is handed over whole: raised there, it would come wrapped in pages of that process's
+    own story.
     """
 
     def __init__(self, read: Callable[[int], _T]) -> None:

@@ -88,7 +88,7 @@ def fit(
     log = _log(run, out, first, report) if world.leads else None
     loader = _loader(recipe, dataset, tokenizer, world)
     bad = BadSamples(out, first * recipe.batch_size, recipe.max_bad_share, world)
-    loop = Loop(run, log, bad, out, evaluate, tokenizer)
+    loop = Loop(run, out, log=log, bad=bad, evaluate=evaluate, tokenizer=tokenizer)
     batches = loader.batches(first, recipe.steps, workers=workers, pin=run.device.type == "cuda")
     loop.run_from(batches, first)
     model = run.shipped_model(_provenance(recipe, dataset))
@@ -104,9 +104,10 @@ class Loop:
     def __init__(
         self,
         run: Run,
+        out: Path,
+        *,
         log: Log | None,
         bad: BadSamples,
-        out: Path,
         evaluate: Evaluator | None,
         tokenizer: Tokenizer,
     ) -> None:
