@@ -4,10 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 
 from tests.train.runs import tiny_recipe
-from twinlens.errors import DivergedError
 from twinlens.train import log as log_module
 from twinlens.train.flops import pair_cost
 from twinlens.train.log import Log, Progress
@@ -31,10 +29,10 @@ def test_a_line_is_about_the_steps_since_the_last(tmp_path: Path, clock: list[fl
     seen: list[Progress] = []
     log = Log(tmp_path / "log.jsonl", RECIPE, 0, seen.append, peak=1e9)
     for loss, norm in ((1.0, 2.0), (3.0, 6.0)):
-        log.count(torch.tensor(loss), 1, grad_norm=torch.tensor(norm), waited=0.5, tokens=6, bad=2)
+        log.count(loss, 1, grad_norm=norm, waited=0.5, tokens=6, bad=2)
     clock[0] += 4
     log.write(2, scale=14.0)
-    log.count(torch.tensor(5.0), 0)
+    log.count(5.0, 0)
     clock[0] += 1
     log.write(3, scale=15.0)
     first, second = lines(tmp_path / "log.jsonl")
@@ -51,27 +49,20 @@ def test_a_line_is_about_the_steps_since_the_last(tmp_path: Path, clock: list[fl
 
 def test_without_a_peak_there_is_no_utilisation(tmp_path: Path):
     log = Log(tmp_path / "log.jsonl", RECIPE, 0, None)
-    log.count(torch.tensor(1.0), 0)
+    log.count(1.0, 0)
     log.write(1, scale=1.0)
     assert lines(tmp_path / "log.jsonl")[0]["mfu"] is None
 
 
 def test_skipped_steps_are_counted_and_their_loss_is_not(tmp_path: Path):
     log = Log(tmp_path / "log.jsonl", RECIPE, 0, None)
-    nan = torch.tensor(float("nan"))
+    nan = float("nan")
     log.count(nan, 0, grad_norm=nan, skipped=True)
     log.write(1, scale=1.0)  # nothing to say
-    log.count(torch.tensor(1.0), 0)
+    log.count(1.0, 0)
     log.write(2, scale=1.0)
     [line] = lines(tmp_path / "log.jsonl")
     assert (line["step"], line["loss"], line["skipped_steps"]) == (2, 1.0, 1)
-
-
-def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path):
-    log = Log(tmp_path / "log.jsonl", RECIPE, 0, None)
-    log.count(torch.tensor(float("inf")), 0)
-    with pytest.raises(DivergedError, match="the loss is inf at step 1"):
-        log.write(1, scale=1.0)
 
 
 def test_a_resumed_process_says_where_it_began(tmp_path: Path):
@@ -79,7 +70,7 @@ def test_a_resumed_process_says_where_it_began(tmp_path: Path):
     for first, last in ((0, 3), (2, 4)):
         log = Log(path, RECIPE, first, None)
         for step in range(first, last):
-            log.count(torch.tensor(1.0), 0)
+            log.count(1.0, 0)
             log.write(step + 1, scale=1.0)
     assert [(line["step"], line["began"]) for line in lines(path)] == [
         (1, 0),

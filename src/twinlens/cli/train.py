@@ -85,7 +85,11 @@ def train(
         raise ConfigError("--data and --out: got one or none, expected both; --plan needs neither")
     pairs = open_dataset(data)
     evaluate = None if val is None else zero_shot_evaluator(val, template or [])
-    with joined_world() as world, reporting(chosen, out, track or [], world) as (report, seen):
+    size = len(pairs.samples)
+    with (
+        joined_world() as world,
+        reporting(chosen, size, out, track or [], world) as (report, seen),
+    ):
         model = fit(
             chosen,
             pairs,
@@ -111,7 +115,7 @@ def answer(model: Path, seen: list[Progress], *, as_json: bool) -> None:
 
 @contextmanager
 def reporting(
-    recipe: Recipe, out: Path, track: list[str], world: World
+    recipe: Recipe, pairs: int, out: Path, track: list[str], world: World
 ) -> Generator[tuple[Reporter | None, list[Progress]]]:
     """What the leading process shows and tells trackers, and the lines of its log."""
     from twinlens.train.trackers import open_trackers
@@ -120,8 +124,8 @@ def reporting(
     if not world.leads:
         yield None, seen
         return
-    log(f"{recipe.name}: {recipe.steps:,} steps of {recipe.batch_size:,} pairs")
     trackers = open_trackers(track, out, recipe)
+    log(f"{recipe.name}: {recipe.steps:,} steps of {recipe.batch_size:,} from {pairs:,} pairs")
     try:
         with progress_line(seen) as show, tracking(trackers, show) as report:
             yield report, seen
