@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from twinlens.config import Provenance
 from twinlens.data.loader import Batch
@@ -26,6 +24,7 @@ from twinlens.train.checkpoint import (
     read_tensors_into,
 )
 from twinlens.train.guard import LossGuard
+from twinlens.train.lean import make_lean
 from twinlens.train.optim import MasterAdamW, MovingAverage
 from twinlens.train.parallel import Towers, checkpoint_activations, parallelise
 from twinlens.train.recipe import Recipe
@@ -69,6 +68,8 @@ class Run:
         # Sharded weights stay float32, and are the masters; torch casts them as it gathers them.
         self.model = place(model, self.device, torch.float32 if sharded else dtype).train()
         towers = Towers(self.model)
+        if self.device.type == "cpu":
+            make_lean(towers, recompute=not recipe.compute.checkpoint_activations)
         if recipe.compute.checkpoint_activations:
             checkpoint_activations(towers)
         parallel = parallelise(
@@ -100,10 +101,9 @@ class Run:
         """
         lots = (self.recipe.seed, step, self.world.rank)
         statistics = [buffer.clone() for buffer in self.model.buffers()]
-        with attention_kernels(self.device):
-            loss = backward(self.task, batch, self.recipe.compute.accum_freq, lots)
+        loss = backward(self.task, batch, self.recipe.compute.accum_freq, lots)
         average_gradients(self._outside(), self.world)
-        norm = self.optimizer.collect()
+        norm = self.optimizer.norm()
         total, *summed = self.world.sums([float(loss), *sums])
         mean = total / self.world.world_size
         taken = self.guard.accepts(mean, norm)
@@ -223,8 +223,3 @@ def working_dtype(precision: str, device: torch.device) -> torch.dtype:
     if precision == "auto":
         precision = "bf16" if has_fast_bf16(device) else "fp32"
     return torch.bfloat16 if precision == "bf16" else torch.float32
-
-
-def attention_kernels(device: torch.device) -> AbstractContextManager[object]:
-    """On processors plain products train short sequences faster than the fused kernel."""
-    return sdpa_kernel([SDPBackend.MATH]) if device.type == "cpu" else nullcontext()
