@@ -48,7 +48,7 @@ def values(dataset: Dataset) -> list[int]:
 
 def refused(spec: str | Path, message: str) -> None:
     with pytest.raises(DataError, match=message) as told:
-        open_dataset(str(spec))
+        _ = open_dataset(str(spec)).classnames  # tars are asked for labels only now
     assert "\n" not in str(told.value)
 
 
@@ -404,7 +404,7 @@ def test_ranges_keep_their_zeros(first: int, count: int, width: int):
     last = first + count - 1
     spec = Path(f"d/x-{str(first).zfill(width)}.tar".replace(str(first).zfill(width), "{}"))
     pattern = str(spec).replace("{}", f"{{{str(first).zfill(width)}..{str(last).zfill(width)}}}")
-    got = [path.name for path in datasets._expand(Path(pattern))]
+    got = [Path(path).name for path in datasets._expand(pattern)]
     assert got == [f"x-{str(n).zfill(width)}.tar" for n in range(first, last + 1)]
 
 
@@ -487,9 +487,9 @@ def test_what_is_not_there(tmp_path: Path):
     refused("a::", "a: no such file or directory")
 
 
-@pytest.mark.parametrize("spec", ["s3://bucket/x.tar", "https://x.org/{0..1}.tar", "hf://org/name"])
-def test_other_urls(spec: str):
-    refused(spec, f"{spec.split(':', maxsplit=1)[0]}.*: got a URL, expected a directory, a CSV")
+@pytest.mark.parametrize("spec", ["s3://bucket/x.zip", "https://x.org/{0..1}.csv", "hf://org/a"])
+def test_urls_of_something_else(spec: str):
+    refused(spec, f"{spec.split(':', maxsplit=1)[0]}.*: got a URL of something else than tars")
 
 
 def test_a_picture_is_no_data_set(tmp_path: Path):
