@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from contest import peak_mib, race, save, spread
+
 from twinlens.data.datasets import open_dataset
 from twinlens.data.fingerprint import fingerprint
 from twinlens.data.order import SampleOrder
