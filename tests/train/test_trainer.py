@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from tests.train.runs import squares, tiny_recipe, write_squares
 from twinlens.data.datasets import Dataset, open_dataset

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from twinlens.config import to_dict
-from twinlens.errors import CheckpointError
+from twinlens.errors import CheckpointError, DivergedError
 from twinlens.files import write_whole
 from twinlens.train.optim import learning_rate
 from twinlens.train.recipes import Recipe
