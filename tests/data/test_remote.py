@@ -5,6 +5,7 @@ import http.server
 import itertools
 import re
 import sys
+import tarfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -110,6 +111,32 @@ def test_what_another_try_does_not_mend(url: str, failing: list[Exception]):
         dataset.samples[0].image_bytes()
     with pytest.raises(DataError, match=r"1\.tar: cannot be read: Forbidden"):
         dataset.samples[0].image_bytes()
+
+
+@pytest.mark.parametrize("folder", ["memory://{}", "memory:///{}", "memory://a{}/b"])
+def test_folders_of_any_depth(folder: str):
+    url = f"{folder.format(f'deep{next(FOLDERS)}')}/0.tar"
+    with fsspec.open(url, "wb") as file, tarfile.open(fileobj=file, mode="w") as tar:
+        info = tarfile.TarInfo("a.png")
+        tar.addfile(info)
+    assert [sample.key for sample in open_dataset(url).samples] == ["a"]
+    assert remote.beside(f"{url}?a/b", "x.txt") == url.replace("0.tar", "x.txt")
+
+
+@pytest.mark.parametrize(("status", "tries"), [(404, 1), (403, 1), (503, 3)])
+def test_answers_of_a_server(status: int, tries: int, url: str, failing: list[Exception]):
+    error = RuntimeError(f"status {status}")
+    error.status = status  # pyright: ignore
+    dataset = open_dataset(f"{url}/1.tar")
+    failing[:] = [error] * 3
+    with pytest.raises(DataError, match=r"1\.tar: (no such file|cannot be read)"):
+        dataset.samples[0].image_bytes()
+    assert len(failing) == 3 - tries
+
+
+def test_a_forbidden_file_beside_the_tars_is_none(url: str, failing: list[Exception]):
+    failing[:] = [PermissionError("Forbidden")] * 4
+    assert open_dataset(f"{url}/0.tar").classnames == ("ant",)
 
 
 @pytest.mark.parametrize("cut", [512, 1024, 2000])

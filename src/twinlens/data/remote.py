@@ -21,9 +21,6 @@ Place = Path | str
 _WAITS = (0.5, 2.0)
 """Seconds before the second and the third try."""
 
-_FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, DataError, MissingExtraError)
-"""Errors that another try does not mend."""
-
 _STAMPS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
 """What storages call that which changes with a file's content."""
 
@@ -40,12 +37,18 @@ def name_of(place: Place) -> str:
     return place.name if isinstance(place, Path) else PurePosixPath(urlsplit(place).path).name
 
 
+def folder_of(place: Place) -> Place:
+    """The folder of a file, or of a folder; a bucket's is itself."""
+    if isinstance(place, Path):
+        return place.parent
+    protocol, slashes, rest = place.partition("?")[0].partition("://")
+    return f"{protocol}{slashes}{rest.rpartition('/')[0] or rest}"
+
+
 def beside(place: Place, name: str) -> Place:
     """The file of that name in the same folder."""
-    if isinstance(place, Path):
-        return place.with_name(name)
-    parts = urlsplit(place)
-    return parts._replace(path=str(PurePosixPath(parts.path or "/").with_name(name))).geturl()
+    folder = folder_of(place)
+    return f"{folder}/{name}" if isinstance(folder, str) else folder / name
 
 
 def describe(url: str) -> tuple[int, str]:
@@ -106,16 +109,15 @@ def attempt(url: str, request: Callable[[Any, str], _Answer], *, missing: bool =
     for wait in (*_WAITS, None):
         try:
             return request(system, path)
-        except _FINAL as error:
-            if isinstance(error, FileNotFoundError | PermissionError) and missing:
+        except Exception as error:  # failures are told in as many ways as there are libraries
+            kind = _kind_of(error)
+            if missing and kind in ("missing", "forbidden"):
                 # Where lists are not allowed, S3 forbids what is not there.
                 raise FileNotFoundError(url) from error
-            if isinstance(error, FileNotFoundError):
+            if kind == "missing":
                 raise DataError(f"{url}: no such file") from error
-            if isinstance(error, OSError):
+            if kind == "forbidden":
                 raise DataError(f"{url}: cannot be read: {_told(error)}") from error
-            raise
-        except Exception as error:  # failures are told in as many ways as there are libraries
             if wait is None:
                 tries = len(_WAITS) + 1
                 raise DataError(
@@ -134,6 +136,15 @@ def _system(url: str) -> tuple[Any, str]:
         return core.url_to_fs(url)
     except (ImportError, ValueError) as error:  # s3fs, gcsfs, ... are the user's choice
         raise DataError(f"{url}: cannot be opened: {_told(error)}") from error
+
+
+def _kind_of(error: Exception) -> str:
+    """Whether another try may mend it, and what else it is."""
+    status = getattr(error, "status", None)  # as aiohttp's errors have it
+    if isinstance(error, FileNotFoundError) or status in (404, 410):
+        return "missing"
+    forbidden = isinstance(error, PermissionError | IsADirectoryError) or status in (401, 403)
+    return "forbidden" if forbidden else "passing"
 
 
 def _told(error: Exception) -> str:

@@ -17,7 +17,7 @@ from typing import Any, TypeGuard, cast
 
 from twinlens.data.duplicates import check_keys
 from twinlens.data.index_files import Shard, open_shards
-from twinlens.data.remote import Place, beside, name_of
+from twinlens.data.remote import Place, beside, folder_of, name_of
 from twinlens.data.samples import (
     CLASSNAMES_FILE,
     TEMPLATES_FILE,
@@ -45,7 +45,7 @@ def open_tars(places: Sequence[Place], name: str, ignored: int = 0) -> Dataset:
     if not any(sizes):
         raise DataError(f"{places[0]}: got no pictures, expected samples with jpg, png or webp")
     check_keys(shards)
-    numbered = checked_classnames(_beside(places[0], CLASSNAMES_FILE), _folder(places[0]))
+    numbered = checked_classnames(_beside(places[0], CLASSNAMES_FILE), folder_of(places[0]))
     samples = TarSamples(shards, numbered)
     return Dataset(
         name=name,
@@ -95,14 +95,10 @@ class TarSamples(LazySamples):
         return self.place(index).mark
 
 
-def _folder(place: Place) -> Place:
-    return place.parent if isinstance(place, Path) else place.rpartition("/")[0]
-
-
 def _beside(place: Place, name: str) -> tuple[str, ...]:
     """The lines of a file in the tars' folder or, as in CLIP_benchmark's layout, one above."""
-    above = place.parent.resolve() if isinstance(place, Path) else _folder(place)
-    return read_lines(beside(place, name)) or read_lines(beside(above, name))
+    folder = place.parent.resolve() if isinstance(place, Path) else folder_of(place)
+    return read_lines(beside(place, name)) or read_lines(beside(folder, name))
 
 
 def _labels(shard: Shard, numbered: tuple[str, ...]) -> set[str]:
