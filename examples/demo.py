@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import twinlens
+from twinlens import pages
 from twinlens.cli.train import progress_line, zero_shot_evaluator
 from twinlens.config import override
 from twinlens.data.datasets import Dataset, open_dataset
@@ -82,9 +83,9 @@ def curves() -> str:
     log = [json.loads(line) for line in (OUT / "run" / "log.jsonl").read_text().splitlines()]
     loss = [(line["step"], line["loss"]) for line in log]
     accuracy = [(line["step"], line["metrics"]["acc1"]) for line in log if line["metrics"]]
-    return report.charts(
-        report.line_chart(loss, title="Contrastive loss", x_label="step"),
-        report.line_chart(accuracy, title="Unseen style, top-1", x_label="step", as_percent=True),
+    return pages.charts(
+        pages.line_chart(loss, title="Contrastive loss", x_label="step"),
+        pages.line_chart(accuracy, title="Unseen style, top-1", x_label="step", as_percent=True),
     )
 
 
@@ -102,15 +103,15 @@ def main() -> None:
     say(result)
     pictures = classify(ready)
     minutes = (time.monotonic() - start) / 60
-    page = report.page(
+    page = pages.page(
         "A CLIP, trained from nothing",
         f"In {minutes:.1f} minutes a small model learned to match drawings with words. It was then "
         f"asked about a style that it had never seen, among {result.classes} names.",
-        report.section("How well", report.scores(report.zero_shot_scores(result)[:2])),
-        report.section("How it learned", curves()),
-        report.section("What it says", report.gallery(some_unseen(own, unseen))),
-        report.section(f"What the model {options.model} says", report.gallery(pictures)),
-        report.section("Classes, worst first", report.class_table(result.per_class)),
+        pages.section("How well", report.scores(report.zero_shot_scores(result)[:2])),
+        pages.section("How it learned", curves()),
+        pages.section("What it says", report.gallery(some_unseen(own, unseen))),
+        pages.section(f"What the model {options.model} says", report.gallery(pictures)),
+        pages.section("Classes, worst first", report.class_table(result.per_class)),
     )
     (OUT / "index.html").write_text(page, encoding="utf-8")
     print(f"The page: {(OUT / 'index.html').resolve()}")

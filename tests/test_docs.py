@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from twinlens.cli.main import app
-from twinlens.config import override, setting_names, to_dict
+from twinlens.config import ResNetConfig, ViTConfig, override, setting_names, to_dict
 from twinlens.train.recipes import RECIPES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -113,13 +113,22 @@ def test_the_pages_have_commands():
     assert commands(ROOT / "docs" / "training.md")
 
 
+def image_tower(config: ViTConfig | ResNetConfig) -> tuple[str, ...]:
+    """How a table may describe a tower; that of the small models says the size above it."""
+    if isinstance(config, ResNetConfig):
+        short = f"ResNet {config.width}, {config.layers}"
+        return (short,) if config.image_size == 64 else (f"{short}, {config.image_size} px",)
+    sizes = f"{config.layers} x {config.width}, patches of {config.patch_size}"
+    return (f"ViT {sizes}, {config.image_size} px",)
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_table_of_recipes_is_that_of_the_code(name: str):
     recipe = RECIPES[name]()
     text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
     [row] = re.findall(rf"^\| `{name}` \|.*$", text, re.MULTILINE)
     cells = [cell.strip() for cell in row.split("|")]
-    assert f"ResNet {recipe.model.vision.width}, {recipe.model.vision.layers}" in cells
+    assert cells[2] in image_tower(recipe.model.vision)
     text_tower = recipe.model.text
     assert f"{text_tower.layers} x {text_tower.width}, {text_tower.vocab_size:,} ids" in cells
     counts = (recipe.batch_size, recipe.steps, recipe.batch_size * recipe.steps)

@@ -8,8 +8,8 @@ import pytest
 import twinlens
 from tests.tiny import CLIP_VOCABULARY, tiny_config
 from tests.train.runs import tiny_recipe
-from twinlens.train import recipes
-from twinlens.train.recipes import Recipe
+from twinlens.train import recipes, trackers
+from twinlens.train.recipe import Recipe
 
 
 def four_steps() -> Recipe:
@@ -61,6 +61,27 @@ def test_settings_change_the_recipe(run, words: list[object], tmp_path: Path):
     assert (saved["steps"], saved["optim"]["lr"]) == (2, 0.5)
 
 
+def test_trackers_get_every_line_of_the_log(
+    run, words: list[object], monkeypatch: pytest.MonkeyPatch
+):
+    logged: list[int] = []
+
+    class Ours:
+        def __init__(self, out: Path, recipe: Recipe) -> None:
+            assert (out.name, recipe.name) == ("run", "tiny")
+
+        def log(self, step: int, values: dict[str, float]) -> None:
+            assert values["loss"] > 0
+            logged.append(step)
+
+        def close(self) -> None:
+            logged.append(-1)
+
+    monkeypatch.setitem(trackers.TRACKERS, "ours", Ours)
+    assert run(*words, "--track", "ours").status == 0
+    assert logged == [1, 2, 3, 4, -1]
+
+
 def test_validation_is_the_verb_eval_s_accuracy(
     run, words: list[object], tmp_path: Path, picture_folders: Path
 ):
@@ -100,6 +121,7 @@ def test_resume_goes_on_and_a_second_run_is_refused(
         (["--set", "batch_size=0"], "batch_size: got 0"),
         (["--data", "/nowhere.csv"], "/nowhere.csv"),
         (["--val", "/nowhere"], "/nowhere"),
+        (["--track", "wandbb"], "unknown tracker 'wandbb': did you mean 'wandb'"),
     ],
 )
 def test_mistakes_are_one_line_and_leave_no_run(

@@ -39,6 +39,14 @@ def test_the_generator_decides(pixels: torch.Tensor, config: Augmentation):
     assert not torch.equal(once, pixels)
 
 
+def test_a_part_is_changed_as_the_whole_would_be(pixels: torch.Tensor):
+    config = Augmentation(rotate=30, stretch=0.3, colour=0.3, brightness=0.3, grey=0.5, invert=0.5)
+    whole = augment(pixels, config, seeded(1))
+    for first, last in ((0, 2), (2, 6), (5, 6)):
+        part = augment(pixels[first:last], config, seeded(1), first=first, batch=6)
+        assert torch.equal(part, whole[first:last])
+
+
 def test_grey_pictures_have_equal_channels(pixels: torch.Tensor):
     grey = augment(pixels, Augmentation(grey=1.0), seeded())
     assert torch.equal(grey[:, 0], grey[:, 1])

@@ -1,6 +1,8 @@
 """The order of the data: a function of seed and step, whoever asks."""
 
 import io
+import os
+import signal
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +13,8 @@ import torch
 from PIL import Image
 
 from twinlens.data.augment import Augmentation
-from twinlens.data.datasets import Sample
-from twinlens.data.loader import PairLoader, epoch_order
+from twinlens.data.datasets import Dataset, Sample
+from twinlens.data.loader import Batch, PairLoader, epoch_order
 from twinlens.errors import DataError
 from twinlens.tokenizer import Tokenizer
 
@@ -30,7 +32,9 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
     return found
 
 
-def loader(samples: list[Sample], **changes: object) -> PairLoader:
+def loader(
+    samples: list[Sample], *, classnames: tuple[str, ...] = (), **changes: object
+) -> PairLoader:
     settings = {
         "batch_size": 4,
         "image_size": 16,
@@ -38,7 +42,8 @@ def loader(samples: list[Sample], **changes: object) -> PairLoader:
         "augmentation": Augmentation(),
         "seed": 3,
     }
-    return PairLoader(samples, Tokenizer.clip(), **(settings | changes))  # pyright: ignore
+    dataset = Dataset(name="plain", samples=samples, classnames=classnames)
+    return PairLoader(dataset, Tokenizer.clip(), **(settings | changes))  # pyright: ignore
 
 
 def numbers(pixels: torch.Tensor) -> list[int]:
@@ -55,14 +60,59 @@ def test_a_batch_is_the_same_however_it_is_reached(samples: list[Sample]):
     augmentation = Augmentation(crop_side=0.5, rotate=20, colour=0.2)
     settings = {"augmentation": augmentation, "captions": 2}
     streamed = list(loader(samples, **settings).batches(0, 7))
-    resumed = list(loader(samples, **settings, threads=1).batches(4, 7))
+    resumed = list(loader(samples, **settings).batches(4, 7))
     alone = [loader(samples, **settings).batch(step) for step in range(7)]
+    two, four = (list(loader(samples, **settings).batches(0, 7, workers=n)) for n in (2, 4))
     assert len(streamed) == 7
-    for batches, expected in ((streamed, alone), (resumed, alone[4:])):
+    for batches, expected in ((streamed, alone), (resumed, alone[4:]), (two, alone), (four, alone)):
         for batch, other in zip(batches, expected, strict=True):
-            assert torch.equal(batch.pixels, other.pixels)
-            assert torch.equal(batch.tokens, other.tokens)
-            assert torch.equal(batch.concepts, other.concepts)
+            assert_equal(batch, other)
+
+
+def assert_equal(batch: Batch, other: Batch) -> None:
+    for name in ("pixels", "tokens", "concepts", "kept", "labels"):
+        one, two = getattr(batch, name), getattr(other, name)
+        assert (one is None) == (two is None)
+        assert one is None or torch.equal(one, two), name
+    assert batch.bad == other.bad
+
+
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_the_shares_of_a_world_join_to_the_same_batch(samples: list[Sample], world_size: int):
+    settings = {
+        "batch_size": 12,
+        "augmentation": Augmentation(crop_side=0.5, rotate=20, stretch=0.1, colour=0.2, grey=0.3),
+        "captions": 2,
+        "patches": (16, 4),
+    }
+    whole = loader(samples, **settings).batch(5)
+    shares = [
+        next(loader(samples, **settings, rank=rank, world_size=world_size).batches(5, 6, workers=1))
+        for rank in range(world_size)
+    ]
+    assert torch.equal(torch.cat([share.pixels for share in shares]), whole.pixels)
+    assert torch.equal(torch.cat([share.kept for share in shares]), whole.kept)
+    assert torch.equal(torch.cat([share.tokens for share in shares], dim=1), whole.tokens)
+    assert torch.equal(torch.cat([share.concepts for share in shares], dim=1), whole.concepts)
+
+
+def test_patches_are_kept_in_order_and_differ_from_place_to_place(samples: list[Sample]):
+    kept = loader(samples, batch_size=40, patches=(16, 4)).batch(0).kept
+    assert kept.shape == (40, 4)
+    assert (kept.diff(dim=1) > 0).all()
+    assert 0 <= kept.min() < kept.max() < 16
+    assert len({tuple(row) for row in kept.tolist()}) > 30
+
+
+def test_labels_are_places_among_the_class_names(samples: list[Sample]):
+    labelled = [replace(s, label=f"class {n % 3}") for n, s in enumerate(samples)]
+    names = ("class 2", "class 0", "class 1")
+    batch = loader(labelled, classnames=names, labels=True).batch(0)
+    expected = [names.index(f"class {n % 3}") for n in numbers(batch.pixels)]
+    assert batch.labels.tolist() == expected
+    mixed = [*labelled[:9], replace(labelled[9], label=None)]
+    batch = loader(mixed, classnames=names, labels=True, batch_size=10).batch(0)
+    assert "got the label None" in batch.bad[0].reason
 
 
 def test_seeds_differ(samples: list[Sample]):
@@ -149,18 +199,38 @@ def test_no_samples_and_no_captions_are_errors(samples: list[Sample], tmp_path: 
     with pytest.raises(DataError, match="got no samples"):
         loader([])
     silent = Sample(key="silent", source=samples[0].source)
-    with pytest.raises(DataError, match=r"0\.png: got no caption"):
+    with pytest.raises(DataError, match=r"11 samples in a row are bad: .*0\.png: got no caption"):
         loader([silent]).batch(0)
 
 
-def test_a_broken_picture_ends_the_stream_by_name(samples: list[Sample], tmp_path: Path):
+def test_a_process_that_dies_is_one_clear_error(samples: list[Sample]):
+    class Deadly(PairLoader):
+        def batch(self, step: int) -> Batch:
+            if step == 3:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().batch(step)
+
+    deadly = loader(samples)
+    deadly.__class__ = Deadly
+    with pytest.raises(DataError, match=r"a process that reads pictures died .*worker"):
+        list(deadly.batches(0, 6, workers=2))
+
+
+def test_a_broken_picture_is_replaced_and_told_of(samples: list[Sample], tmp_path: Path):
     encoded = io.BytesIO()
     Image.new("RGB", (64, 64)).save(encoded, "PNG")
     broken = tmp_path / "broken.png"
     broken.write_bytes(encoded.getvalue()[:60])
     bad = Sample(key="broken.png", source=broken, captions=("x",))
-    with pytest.raises(DataError, match=r"broken\.png"):
-        list(loader([*samples, bad]).batches(0, 4))
+    whole = loader([*samples, samples[0]], batch_size=11).batch(0)
+    for workers in (0, 2):
+        [batch] = loader([*samples, bad], batch_size=11).batches(0, 1, workers=workers)
+        [told] = batch.bad
+        assert "broken.png" in told.reason
+        place = told.position
+        assert numbers(batch.pixels)[place] == int(told.replaced_by.removesuffix(".png"))
+        others = [place != n for n in range(11)]
+        assert torch.equal(batch.pixels[others], whole.pixels[others])  # nobody else has moved
 
 
 def test_epoch_order_is_a_permutation():

@@ -51,8 +51,9 @@ def test_logits_are_scaled_cosines(kind: str):
 
 
 def test_scale_and_bias_start_as_the_papers_say():
+    assert tiny_clip().logit_scale.item() == pytest.approx(math.log(1 / 0.07))
     model = tiny_clip(logit_bias=True)
-    assert model.logit_scale.item() == pytest.approx(math.log(1 / 0.07))
+    assert model.logit_scale.item() == pytest.approx(math.log(10))
     assert model.logit_bias is not None
     images, tokens = torch.randn(1, 3, 32, 32), torch.tensor([[62, 63]])
     with_bias, _ = model(images, tokens)

@@ -13,7 +13,7 @@ from twinlens.distributed import World
 from twinlens.model.clip import CLIP
 from twinlens.model.loss import contrastive_loss
 from twinlens.train.parallel import Towers, checkpoint_activations
-from twinlens.train.recipes import Compute
+from twinlens.train.recipe import Compute
 from twinlens.train.task import PairTask, backward, drawn_by, split
 
 PAIRS = 8

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from tests.train.runs import squares, tiny_recipe, write_squares
 from twinlens.data.datasets import Dataset, open_dataset
@@ -29,7 +29,7 @@ from twinlens.tokenizer import Tokenizer, train_tokenizer
 from twinlens.train import trainer
 from twinlens.train.checkpoint import CheckpointWriter, list_checkpoints
 from twinlens.train.log import Progress
-from twinlens.train.recipes import Compute, Recipe
+from twinlens.train.recipe import Compute, Recipe
 from twinlens.train.run import Run
 from twinlens.train.trainer import fit
 
@@ -111,14 +111,14 @@ def test_a_damaged_newest_checkpoint_is_passed_over_with_a_warning(
         path.write_bytes(b"")
     with (
         pytest.warns(UserWarning, match="going on from"),
-        pytest.raises(CheckpointError, match="step-00000008.*SHA-256 is another"),
+        pytest.raises(CheckpointError, match=r"step-00000008.*SHA-256 is another"),
     ):
         fit(tiny_recipe(), dataset, tmp_path, resume=True)
 
 
 def test_a_diverging_run_stops_and_leaves_its_batches(dataset: Dataset, tmp_path: Path):
     optim = replace(tiny_recipe().optim, lr=1e30, clip_norm=0.0)
-    with pytest.raises(DivergedError, match="the loss is nan .* after 5 steps that were not taken"):
+    with pytest.raises(DivergedError, match=r"the loss is nan .* after 5 steps"):
         fit(tiny_recipe(optim=optim, precision="fp32"), dataset, tmp_path)
     assert not (tmp_path / "model").exists()
     kept = sorted((tmp_path / "skipped").iterdir())
@@ -233,6 +233,7 @@ def test_the_model_is_evaluated_on_the_run_s_device(
         return {}
 
     monkeypatch.setattr(trainer, "Run", Elsewhere)
+    monkeypatch.setattr(trainer, "peak_flops", lambda *_: 1e12)
     directory = fit(tiny_recipe(steps=2), dataset, tmp_path, evaluate=evaluate, device="cpu")
     assert seen == ["meta"]
     assert load_model(directory).text_tower.token_embedding.weight.isfinite().all()
@@ -254,7 +255,7 @@ def _first_batch(dataset: Dataset) -> Batch:
 
 def _loader(dataset: Dataset, tokenizer: Tokenizer) -> PairLoader:
     return PairLoader(
-        dataset.samples,
+        dataset,
         tokenizer,
         batch_size=8,
         image_size=32,

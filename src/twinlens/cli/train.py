@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from twinlens.cli.output import log, print_json
+from twinlens.errors import ConfigError
 
 if TYPE_CHECKING:
+    from twinlens.distributed import World
     from twinlens.train.log import Progress, Reporter
+    from twinlens.train.recipe import Recipe
+    from twinlens.train.trackers import Tracker
     from twinlens.train.trainer import Evaluator
 
 
@@ -22,9 +26,12 @@ def train(
     *,
     recipe: Annotated[str, typer.Option(help="What to train, such as icons-demo.")],
     data: Annotated[
-        str, typer.Option(metavar="SPEC", help="A directory, a CSV/TSV/Parquet file or tars.")
-    ],
-    out: Annotated[Path, typer.Option(help="Directory of the run; the model goes to OUT/model.")],
+        str | None,
+        typer.Option(metavar="SPEC", help="A directory, a CSV/TSV/Parquet file or tars."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Directory of the run; the model goes to OUT/model.")
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe, as optim.lr=0.001."),
@@ -37,33 +44,111 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint in OUT.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes that read pictures, for each that trains.")
+    ] = 0,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Log to tensorboard, wandb or trackio, too."),
+    ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Print what the run would take, and run nothing.")
+    ] = False,
+    devices: Annotated[
+        str, typer.Option(metavar="NxNAME,...", help="Of --plan, as 64xA100-80,8xH100.")
+    ] = "auto",
+    mfu: Annotated[float, typer.Option(help="Of --plan: share of the peak that is reached.")] = 0.4,
+    price_per_hour: Annotated[
+        float | None, typer.Option(help="Of --plan: of one device, in dollars.")
+    ] = None,
+    caption_tokens: Annotated[
+        float, typer.Option(help="Of --plan: mean length of a caption, start and end counted.")
+    ] = 16.0,
+    sample_kb: Annotated[
+        float, typer.Option(help="Of --plan: mean size of a sample, in 1,000 bytes.")
+    ] = 40.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Train a model. Stopped at any moment, --resume goes on with the same result."""
     from twinlens.config import override
     from twinlens.data.datasets import open_dataset
+    from twinlens.distributed import joined_world
     from twinlens.train.recipes import recipe_named
     from twinlens.train.trainer import fit
 
     chosen = override(recipe_named(recipe), settings or [])
+    if plan:
+        assumed = (caption_tokens, mfu, price_per_hour, sample_kb)
+        show_plan(chosen, devices, assumed, as_json=as_json)
+        return
+    if data is None or out is None:
+        raise ConfigError("--data and --out: got one or none, expected both; --plan needs neither")
     pairs = open_dataset(data)
     evaluate = None if val is None else zero_shot_evaluator(val, template or [])
-    log(
-        f"{recipe}: {chosen.steps:,} steps of {chosen.batch_size} from {len(pairs.samples):,} pairs"
-    )
-    seen: list[Progress] = []
-    try:
-        with progress_line(seen) as report:
-            model = fit(
-                chosen, pairs, out, resume=resume, evaluate=evaluate, report=report, device=device
-            )
-    except KeyboardInterrupt:
-        log(f"stopped: the same command with --resume goes on from the last checkpoint in {out}")
-        raise
+    size = len(pairs.samples)
+    with (
+        joined_world() as world,
+        reporting(chosen, size, out, track or [], world) as (report, seen),
+    ):
+        model = fit(
+            chosen,
+            pairs,
+            out,
+            resume=resume,
+            evaluate=evaluate,
+            report=report,
+            device=device,
+            workers=workers,
+            world=world,
+        )
+    if world.leads:
+        answer(model, seen, as_json=as_json)
+
+
+def answer(model: Path, seen: list[Progress], *, as_json: bool) -> None:
+    """Where the model is, and how its run ended."""
     if as_json:
         print_json({"model": str(model), "last": asdict(seen[-1]) if seen else None})
     else:
         typer.echo(model)
+
+
+@contextmanager
+def reporting(
+    recipe: Recipe, pairs: int, out: Path, track: list[str], world: World
+) -> Generator[tuple[Reporter | None, list[Progress]]]:
+    """What the leading process shows and tells trackers, and the lines of its log."""
+    from twinlens.train.trackers import open_trackers
+
+    seen: list[Progress] = []
+    if not world.leads:
+        yield None, seen
+        return
+    trackers = open_trackers(track, out, recipe)
+    log(f"{recipe.name}: {recipe.steps:,} steps of {recipe.batch_size:,} from {pairs:,} pairs")
+    try:
+        with progress_line(seen) as show, tracking(trackers, show) as report:
+            yield report, seen
+    except KeyboardInterrupt:
+        log(f"stopped: the same command with --resume goes on from the last checkpoint in {out}")
+        raise
+
+
+def show_plan(
+    recipe: Recipe,
+    devices: str,
+    assumed: tuple[float, float, float | None, float],
+    *,
+    as_json: bool,
+) -> None:
+    """Answer with what a recipe would take."""
+    from twinlens.cli.plan import print_plan
+    from twinlens.train.devices import parse_groups
+    from twinlens.train.plan import Assumptions, make_plan
+
+    tokens, mfu, price, sample_kb = assumed
+    assumptions = Assumptions(caption_tokens=tokens, mfu=mfu, price=price, sample_kb=sample_kb)
+    print_plan(make_plan(recipe, parse_groups(devices), assumptions), as_json=as_json)
 
 
 def zero_shot_evaluator(spec: str, templates: list[str]) -> Evaluator:
@@ -82,6 +167,23 @@ def zero_shot_evaluator(spec: str, templates: list[str]) -> Evaluator:
         return zero_shot.measure(lens, dataset, templates=templates).metrics
 
     return evaluate
+
+
+@contextmanager
+def tracking(trackers: list[Tracker], show: Reporter) -> Generator[Reporter]:
+    """Report to trackers, too; they are closed however the run ends."""
+    from twinlens.train.trackers import figures
+
+    def report(progress: Progress) -> None:
+        show(progress)
+        for tracker in trackers:
+            tracker.log(progress.step, figures(progress))
+
+    try:
+        yield report
+    finally:
+        for tracker in trackers:
+            tracker.close()
 
 
 @contextmanager
@@ -123,8 +225,14 @@ def describe(progress: Progress) -> str:
         f"scale {progress.scale:.1f}",
         f"{minutes}:{seconds:02d} left",
     ]
-    if progress.truncated_captions:
-        parts.append(f"{progress.truncated_captions:,} captions cut")
+    if progress.mfu is not None:
+        parts.append(f"{progress.mfu:.0%} of the peak")
+    counted = {
+        "captions cut": progress.truncated_captions,
+        "bad samples": progress.bad_samples,
+        "steps skipped": progress.skipped_steps,
+    }
+    parts += [f"{count:,} {what}" for what, count in counted.items() if count]
     return ", ".join(
         parts + [f"{key} {value:.1%}" for key, value in (progress.metrics or {}).items()]
     )

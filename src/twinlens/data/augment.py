@@ -75,11 +75,21 @@ def random_square_crop(
 
 
 def augment(
-    pixels: UInt8[Tensor, "batch 3 height width"],
+    pixels: UInt8[Tensor, "pair 3 height width"],
     config: Augmentation,
     generator: torch.Generator,
-) -> UInt8[Tensor, "batch 3 height width"]:
+    *,
+    first: int = 0,
+    batch: int | None = None,
+) -> UInt8[Tensor, "pair 3 height width"]:
     """Turn, stretch and recolour each picture of a batch by its own chance.
+
+    Args:
+        pixels: The pictures, or consecutive ones of a larger batch.
+        config: How much.
+        generator: Draws for the whole batch, so that a part of it is changed as the whole would be.
+        first: The place of the first picture in that batch.
+        batch: Pictures in it; those given, if not said.
 
     Returns:
         A new tensor, or the very same one where the configuration asks for nothing.
@@ -88,38 +98,61 @@ def augment(
     chromatic = config.colour > 0 or config.brightness > 0 or config.grey > 0 or config.invert > 0
     if not geometric and not chromatic:
         return pixels
+    part = slice(first, first + len(pixels))
+    count = len(pixels) if batch is None else batch
     x = pixels.float() / 255
     if geometric:
-        x = _turn_and_stretch(x, config, generator)
+        x = _turn_and_stretch(x, _turns(count, config, generator)[part])
     if chromatic:
-        x = _recolour(x, config, generator)
+        mix, shift = _colours(count, config, generator)
+        x = _recolour(x, mix[part], shift[part])
     return (x.clamp_(0, 1) * 255).round_().to(torch.uint8)
 
 
-def _turn_and_stretch(
-    x: Float[Tensor, "batch 3 height width"], config: Augmentation, generator: torch.Generator
-) -> Float[Tensor, "batch 3 height width"]:
-    batch = len(x)
+def _turns(
+    batch: int, config: Augmentation, generator: torch.Generator
+) -> Float[Tensor, "batch 2 2"]:
+    """Where in a picture each of its new pixels is looked for: a matrix of the plane a picture."""
     angle = (torch.rand(batch, generator=generator) * 2 - 1) * math.radians(config.rotate)
     scale = 1 + (torch.rand(batch, 2, generator=generator) * 2 - 1) * config.stretch
-    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros(batch)
-    rows = [cos * scale[:, 0], -sin * scale[:, 0], zero, sin * scale[:, 1], cos * scale[:, 1], zero]
-    theta = torch.stack(rows, dim=1).view(batch, 2, 3)
-    grid = F.affine_grid(theta, list(x.shape), align_corners=False)
+    cos, sin = angle.cos(), angle.sin()
+    rows = [cos * scale[:, 0], -sin * scale[:, 0], sin * scale[:, 1], cos * scale[:, 1]]
+    return torch.stack(rows, dim=1).view(batch, 2, 2)
+
+
+def _turn_and_stretch(
+    x: Float[Tensor, "pair 3 height width"], turns: Float[Tensor, "pair 2 2"]
+) -> Float[Tensor, "pair 3 height width"]:
+    height, width = x.shape[2:]
+    # Centres of pixels in [-1, 1]. Sums, not products of matrices: in any company the same bits.
+    down = ((torch.arange(height) * 2 + 1) / height - 1).view(1, height, 1)
+    across = ((torch.arange(width) * 2 + 1) / width - 1).view(1, 1, width)
+    m = turns.view(-1, 4, 1, 1)
+    grid = torch.stack(
+        [m[:, 0] * across + m[:, 1] * down, m[:, 2] * across + m[:, 3] * down], dim=-1
+    )
     # Border pixels are repeated: a turned drawing keeps its background to the corners.
     return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
 
 
-def _recolour(
-    x: Float[Tensor, "batch 3 height width"], config: Augmentation, generator: torch.Generator
-) -> Float[Tensor, "batch 3 height width"]:
+def _colours(
+    batch: int, config: Augmentation, generator: torch.Generator
+) -> tuple[Float[Tensor, "batch 3 3"], Float[Tensor, "batch 3 1"]]:
     """One random 3x3 matrix and shift a picture hold hue, saturation, contrast, grey, negative."""
-    batch = len(x)
     mix = torch.eye(3) + config.colour * torch.randn(batch, 3, 3, generator=generator)
     grey = (torch.rand(batch, generator=generator) < config.grey).view(batch, 1, 1)
     mix = torch.where(grey, mix.mean(dim=1, keepdim=True).expand(batch, 3, 3), mix)
     sign = torch.where(torch.rand(batch, generator=generator) < config.invert, -1.0, 1.0)
     shift = config.brightness * torch.randn(batch, 3, 1, generator=generator)
+    return mix * sign.view(batch, 1, 1), shift
+
+
+def _recolour(
+    x: Float[Tensor, "pair 3 height width"],
+    mix: Float[Tensor, "pair 3 3"],
+    shift: Float[Tensor, "pair 3 1"],
+) -> Float[Tensor, "pair 3 height width"]:
     # Around mid-grey, so that a change of contrast does not move the brightness.
-    mixed = torch.bmm(mix * sign.view(batch, 1, 1), x.flatten(2) - 0.5) + 0.5 + shift
-    return mixed.view_as(x)
+    around = x.flatten(2) - 0.5
+    red, green, blue = (mix[:, :, i : i + 1] * around[:, i : i + 1] for i in range(3))
+    return (red + green + blue + 0.5 + shift).view_as(x)

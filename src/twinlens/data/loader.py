@@ -1,15 +1,13 @@
 """Batches of training pairs, in an order that is a function of the seed alone.
 
-Batch number `step` of a run is the same whoever asks for it and whenever: resuming needs no
-state beyond the number.
+Batch number `step` of a run is the same whoever asks for it and whenever, in whichever process:
+resuming needs no state beyond the number.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -20,21 +18,37 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from twinlens.data.augment import Augmentation, augment, random_square_crop
-from twinlens.data.datasets import Sample
 from twinlens.data.images import decode_image
+from twinlens.data.readers import read_in_processes, read_in_threads
+from twinlens.data.samples import Dataset, Sample
 from twinlens.errors import DataError
 from twinlens.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_AHEAD = 3
-"""Batches prepared in advance: enough to hide the decoding, little to hold."""
+TRIES = 10
+"""Samples asked in the place of one that cannot be used, before the run stops."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BadSample:
+    """A sample that could not be used, and the one that took its place.
+
+    Attributes:
+        position: Its place in the stream of the run.
+        reason: What was wrong, and where.
+        replaced_by: The key of the sample that was taken instead.
+    """
+
+    position: int
+    reason: str
+    replaced_by: str
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one training step sees.
+    """What one process sees of a training step.
 
     Attributes:
         pixels: uint8, not normalised.
@@ -42,6 +56,9 @@ class Batch:
         concepts: Equal numbers depict the same thing (see `contrastive_loss`); where the data
             does not say what a picture depicts, its caption counts.
         truncated: How many captions were longer than the context and cut.
+        labels: Places in the data set's class names, where they were asked for.
+        kept: Patches of each picture that are shown to the model, in order; all of them if None.
+        bad: Samples that could not be used and were replaced.
     """
 
     pixels: UInt8[Tensor, "pair 3 size size"]
@@ -50,22 +67,65 @@ class Batch:
     truncated: int
     labels: Int64[Tensor, " pair"] | None = None
     kept: Int64[Tensor, "pair kept"] | None = None
+    bad: tuple[BadSample, ...] = ()
+
+    def pin_memory(self) -> Batch:
+        """A copy that is quick to bring to a GPU."""
+        tensors = {
+            name: value.pin_memory()
+            for name in ("pixels", "tokens", "concepts", "labels", "kept")
+            if (value := getattr(self, name)) is not None
+        }
+        return replace(self, **tensors)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """One pair as it was drawn."""
+
+    picture: NDArray[np.uint8]
+    captions: list[str]
+    concepts: list[int]
+    label: int
 
 
 class PairLoader:
-    """Cuts an endless stream of shuffled epochs into batches, decoding in threads.
+    """Cuts an endless stream of shuffled epochs into batches.
+
+    Each process of a world reads its own consecutive share of a step's pairs. Whatever is random
+    about a pair (sample, crop, captions, colours, patches) follows from the seed and from its place
+    in the stream, so that the shares of any number of processes join to the same batch.
+
+    A sample that cannot be used is replaced by another, drawn from (seed, place, try) and told of
+    in the batch.
 
     Of the `captions` sets of a batch each draws from its own share of a picture's caption list,
     in order: with two, the first from the first half, the second from the second. A caption on
     the border belongs to both shares in proportion; all together, each is drawn as often as any.
 
+    Args:
+        dataset: Where the pairs come from.
+        tokenizer: The vocabulary.
+        batch_size: Pairs a step, of all processes together.
+        image_size: Side of the pictures in pixels.
+        context_length: Most tokens of a text.
+        augmentation: Random changes of the pictures.
+        seed: What decides.
+        captions: Captions drawn for a picture.
+        background: What transparent pictures are laid on.
+        rank: Which process this is.
+        world_size: Of how many.
+        patches: Patches of a picture and how many of them are kept, for patch dropout.
+        labels: Whether to give labels; a sample without one counts as bad.
+
     Raises:
-        DataError: The data set is empty, a sample has no caption, or a picture cannot be decoded.
+        DataError: The data set is empty, or in the place of a bad sample `TRIES` others are bad
+            too.
     """
 
     def __init__(
         self,
-        samples: Sequence[Sample],
+        dataset: Dataset,
         tokenizer: Tokenizer,
         *,
         batch_size: int,
@@ -75,11 +135,14 @@ class PairLoader:
         seed: int,
         captions: int = 1,
         background: tuple[int, int, int] = (255, 255, 255),
-        threads: int = 2,
+        rank: int = 0,
+        world_size: int = 1,
+        patches: tuple[int, int] | None = None,
+        labels: bool = False,
     ) -> None:
-        if not samples:
+        if not dataset.samples:
             raise DataError("training data: got no samples, expected at least one")
-        self.samples = samples
+        self.samples = dataset.samples
         self.tokenizer = tokenizer
         self.batch_size = batch_size
         self.image_size = image_size
@@ -88,50 +151,109 @@ class PairLoader:
         self.seed = seed
         self.captions = captions
         self.background = background
-        self.threads = threads
+        self.patches = patches
+        self.share = batch_size // world_size
+        self.first = rank * self.share
+        self.places = {name: i for i, name in enumerate(dataset.classnames)} if labels else None
 
-    def batches(self, first_step: int, last_step: int) -> Iterator[Batch]:
-        """Batches `first_step` to `last_step` (not included), read ahead in threads."""
-        pending: deque[Future[Batch]] = deque()
-        with ThreadPoolExecutor(self.threads, thread_name_prefix="loader") as pool:
-            try:
-                for step in range(first_step, last_step + _AHEAD):
-                    if step < last_step:
-                        pending.append(pool.submit(self._read, step))
-                    if step >= first_step + _AHEAD:
-                        yield self._augmented(pending.popleft().result(), step - _AHEAD)
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+    def batches(
+        self, first_step: int, last_step: int, *, workers: int = 0, pin: bool = False
+    ) -> Iterator[Batch]:
+        """Batches `first_step` to `last_step` (not included), read ahead.
+
+        Args:
+            first_step: Number of the first batch.
+            last_step: Number of the batch after the last.
+            workers: Processes that read and change the pictures; with 0, threads of this process
+                read, and the pictures are changed here.
+            pin: Whether the batches are to go to a GPU.
+
+        Raises:
+            DataError: See the class; or a worker died.
+        """
+        steps = range(first_step, last_step)
+        if workers:
+            yield from read_in_processes(self.batch, steps, workers=workers, pin=pin)
+        else:
+            # torch's own threads would fight with those of the model: not in the reading threads.
+            for step, batch in zip(steps, read_in_threads(self._read, steps), strict=True):
+                changed = self._augmented(batch, step)
+                yield changed.pin_memory() if pin else changed
 
     def batch(self, step: int) -> Batch:
         """Batch number `step`: a pure function of the data, the seed and the number."""
         return self._augmented(self._read(step), step)
 
     def _augmented(self, batch: Batch, step: int) -> Batch:
-        # Not in the reading threads: torch's own threads would fight with those of the model.
         generator = torch.Generator().manual_seed(_mix(self.seed, step))
-        return replace(batch, pixels=augment(batch.pixels, self.augmentation, generator))
+        pixels = augment(
+            batch.pixels, self.augmentation, generator, first=self.first, batch=self.batch_size
+        )
+        return replace(batch, pixels=pixels)
 
     def _read(self, step: int) -> Batch:
         """Decoded and cropped pictures with their captions."""
-        pictures: list[NDArray[np.uint8]] = []
-        captions: list[list[str]] = []
-        concepts: list[list[int]] = []
-        for position in range(step * self.batch_size, (step + 1) * self.batch_size):
-            epoch, place = divmod(position, len(self.samples))
-            sample = self.samples[epoch_order(len(self.samples), self.seed, epoch)[place]]
-            rng = np.random.default_rng([self.seed, position])
-            pictures.append(self._picture(sample, rng))
-            captions.append(self._captions(sample, rng))
-            concepts.append([_concept_number(sample.concept or text) for text in captions[-1]])
-        pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
-        tokens, truncated = self._tokens(captions)
+        start = step * self.batch_size + self.first
+        positions = range(start, start + self.share)
+        bad: list[BadSample] = []
+        pairs = [self._pair(position, bad) for position in positions]
+        pixels = torch.from_numpy(np.stack([pair.picture for pair in pairs]))
+        tokens, truncated = self._tokens([pair.captions for pair in pairs])
         return Batch(
-            pixels=pixels,
+            pixels=pixels.permute(0, 3, 1, 2).contiguous(),
             tokens=tokens,
-            concepts=torch.tensor(concepts).T,
+            concepts=torch.tensor([pair.concepts for pair in pairs]).T.contiguous(),
             truncated=truncated,
+            labels=torch.tensor([pair.label for pair in pairs]) if self.places else None,
+            kept=self._kept(positions) if self.patches else None,
+            bad=tuple(bad),
         )
+
+    def _pair(self, position: int, bad: list[BadSample]) -> _Pair:
+        """The pair at a place of the stream, or another one in its place."""
+        reasons: list[str] = []
+        for attempt in range(TRIES + 1):
+            try:
+                sample = self.samples[self._index(position, attempt)]
+                pair = self._drawn(sample, np.random.default_rng([self.seed, position]))
+            except DataError as error:
+                reasons.append(str(error))
+                continue
+            bad += [
+                BadSample(position=position, reason=reason, replaced_by=sample.key)
+                for reason in reasons
+            ]
+            return pair
+        raise DataError(f"training data: {len(reasons)} samples in a row are bad: {reasons[0]}")
+
+    def _index(self, position: int, attempt: int) -> int:
+        size = len(self.samples)
+        if attempt:
+            return int(np.random.default_rng([self.seed, position, attempt]).integers(size))
+        epoch, place = divmod(position, size)
+        return int(epoch_order(size, self.seed, epoch)[place])
+
+    def _drawn(self, sample: Sample, rng: np.random.Generator) -> _Pair:
+        picture = self._picture(sample, rng)
+        captions = self._captions(sample, rng)
+        if self.places is not None and sample.label not in self.places:
+            raise DataError(f"{sample.where}: got the label {sample.label!r}, expected a class")
+        return _Pair(
+            picture=picture,
+            captions=captions,
+            concepts=[_concept_number(sample.concept or text) for text in captions],
+            label=self.places[str(sample.label)] if self.places else 0,
+        )
+
+    def _kept(self, positions: range) -> Int64[Tensor, "pair kept"]:
+        patches, kept = self.patches or (0, 0)
+        rows = [
+            np.sort(
+                np.random.default_rng([self.seed, place, TRIES + 1]).permutation(patches)[:kept]
+            )
+            for place in positions
+        ]
+        return torch.from_numpy(np.stack(rows))
 
     def _picture(self, sample: Sample, rng: np.random.Generator) -> NDArray[np.uint8]:
         image = decode_image(sample.image_bytes(), background=self.background, name=sample.where)

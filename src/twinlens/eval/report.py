@@ -1,30 +1,21 @@
-"""A report as one HTML page: charts, accuracies, pictures and tables, nothing loaded from outside.
-
-Each function returns a piece of HTML; `page` puts pieces together. Text is escaped here.
-"""
+"""What a report of a measurement shows: accuracies, pictures, classes, each a piece of a page."""
 
 from __future__ import annotations
 
 import base64
 import io
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from twinlens.data.images import decode_image
+from twinlens.pages import facts, folded, page, percent, section
 
 if TYPE_CHECKING:
     from twinlens.embedder import Prediction
     from twinlens.eval.zero_shot import ClassResult, ZeroShotResult
     from twinlens.types import ImageInput
-
-Points = Sequence[tuple[float, float]]
-
-_WIDTH, _HEIGHT = 400, 220
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 14, 34
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,35 +36,6 @@ class Picture:
     predictions: Sequence[Prediction]
     title: str = ""
     truth: str | None = None
-
-
-def page(title: str, lead: str, *sections: str) -> str:
-    """The whole document."""
-    style = files("twinlens").joinpath("assets/report.css").read_text(encoding="utf-8")
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
-        f"<header><h1>{escape(title)}</h1><p>{escape(lead)}</p></header>\n"
-        + "\n".join(sections)
-        + "\n</main>\n</body>\n</html>\n"
-    )
-
-
-def section(heading: str, *pieces: str, note: str = "") -> str:
-    """A headed part of the page."""
-    text = f"<p>{escape(note)}</p>" if note else ""
-    return f"<section><h2>{escape(heading)}</h2>{text}{''.join(pieces)}</section>"
-
-
-def facts(values: Mapping[str, object]) -> str:
-    """Names and values, such as what was trained, on what, for how long."""
-    rows = (
-        f"<div><dt>{escape(name)}</dt><dd>{escape(str(value))}</dd></div>"
-        for name, value in values.items()
-    )
-    return f'<dl class="facts">{"".join(rows)}</dl>'
 
 
 def scores(measured: Sequence[Score]) -> str:
@@ -97,85 +59,6 @@ def _score(score: Score) -> str:
         f'<div class="score"><h3>{escape(score.name)}</h3>'
         f'<div class="track">{marks}</div><p>{", ".join(words)}</p></div>'
     )
-
-
-def percent(value: float) -> str:
-    """A fraction as a percentage, with more digits where it is small.
-
-    Example:
-        >>> percent(0.5512), percent(0.0006)
-        ('55.1%', '0.06%')
-    """
-    return f"{100 * value:.1f}%" if value >= 0.01 or value == 0 else f"{100 * value:.2f}%"
-
-
-def charts(*drawn: str) -> str:
-    """Charts side by side where there is room."""
-    return f'<div class="charts">{"".join(drawn)}</div>'
-
-
-def line_chart(points: Points, *, title: str, x_label: str, as_percent: bool = False) -> str:
-    """One curve as inline SVG; the last value is written at its end."""
-    if not points:
-        return ""
-    xs, ys = [x for x, _ in points], [y for _, y in points]
-    x_ticks, y_ticks = ticks(min(*xs, 0.0), max(xs)), ticks(min(*ys, 0.0), max(ys))
-    left, right = min(x_ticks[0], *xs), max(x_ticks[-1], *xs)
-    low, high = min(y_ticks[0], *ys), max(y_ticks[-1], *ys)
-
-    def at(x: float, y: float) -> tuple[float, float]:
-        across = (x - left) / (right - left) * (_WIDTH - _LEFT - _RIGHT)
-        up = (y - low) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
-        return round(_LEFT + across, 1), round(_HEIGHT - _BOTTOM - up, 1)
-
-    write, mark = (percent, _round_percent) if as_percent else (_number, _number)
-    grid = "".join(_horizontal(at(left, tick)[1], mark(tick)) for tick in y_ticks)
-    feet = "".join(_foot(at(tick, low)[0], _number(tick)) for tick in x_ticks)
-    path = " ".join(f"{x},{y}" for x, y in (at(*point) for point in points))
-    end_x, end_y = at(*points[-1])
-    label = f"{title}: {len(points)} points, the last is {write(ys[-1])}"
-    return (
-        f"<figure><figcaption>{escape(title)} <b>{write(ys[-1])}</b></figcaption>"
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(label)}">'
-        f'{grid}{feet}<polyline points="{path}"/><circle cx="{end_x}" cy="{end_y}" r="4"/>'
-        f'<text x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 3}" text-anchor="end">{escape(x_label)}</text>'
-        "</svg></figure>"
-    )
-
-
-def _horizontal(y: float, text: str) -> str:
-    return (
-        f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y}" y2="{y}"/>'
-        f'<text x="{_LEFT - 6}" y="{y + 4}" text-anchor="end">{text}</text>'
-    )
-
-
-def _foot(x: float, text: str) -> str:
-    return f'<text x="{x}" y="{_HEIGHT - _BOTTOM + 16}" text-anchor="middle">{text}</text>'
-
-
-def ticks(low: float, high: float, about: int = 4) -> list[float]:
-    """Round numbers from at most `low` to at least `high`.
-
-    Example:
-        >>> ticks(0, 7.3)
-        [0.0, 2.0, 4.0, 6.0, 8.0]
-    """
-    span = high - low if high - low > 1e-12 else 1.0
-    rough = span / about
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * m for m in (1, 2, 5, 10) if power * m >= rough * 0.999)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [float(f"{i * step:.10g}") for i in range(first, max(last, first + 1) + 1)]
-
-
-def _round_percent(value: float) -> str:
-    return f"{100 * value:g}%"
-
-
-def _number(value: float) -> str:
-    """Short: 1200 as 1.2k."""
-    return f"{value / 1000:g}k" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def gallery(pictures: Sequence[Picture]) -> str:
@@ -219,8 +102,7 @@ def class_table(classes: Sequence[ClassResult], *, shown: int = 20) -> str:
     first = _table(classes[:shown])
     if len(classes) <= shown:
         return first
-    rest = f"The other {len(classes) - shown:,} classes"
-    return f"{first}<details><summary>{rest}</summary>{_table(classes[shown:])}</details>"
+    return first + folded(f"The other {len(classes) - shown:,} classes", _table(classes[shown:]))
 
 
 def _table(classes: Sequence[ClassResult]) -> str:

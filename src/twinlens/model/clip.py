@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 INITIAL_LOGIT_SCALE = math.log(1 / 0.07)
 """The paper's temperature to begin with (section 2.5)."""
 
+INITIAL_SIGMOID_SCALE, INITIAL_LOGIT_BIAS = math.log(10.0), -10.0
+"""SigLIP's (Zhai et al. 2023, section 3.2): at first, and rightly, hardly any pair matches."""
+
 MAX_LOGIT_SCALE = math.log(100.0)
 """The paper clips the scale at 100: beyond it training is unstable (section 2.5)."""
 
@@ -41,9 +44,9 @@ def image_tower(config: ViTConfig | ResNetConfig, embed_dim: int) -> ImageTower:
 class CLIP(nn.Module):
     """The model of Radford et al. 2021.
 
-    `logit_scale` is the log of the inverse temperature, initialised to ln(1/0.07);
-    `logit_bias` is None unless the configuration asks for one (sigmoid losses do). A model of one
-    tower has only that one as an attribute.
+    `logit_scale` is the log of the inverse temperature, initialised to ln(1/0.07), or to SigLIP's
+    ln(10) beside a bias; `logit_bias` is None unless the configuration asks for one (sigmoid
+    losses do). A model of one tower has only that one as an attribute.
     """
 
     logit_bias: nn.Parameter | None
@@ -63,9 +66,11 @@ class CLIP(nn.Module):
         """The paper's initialisation; reads torch's global random state."""
         for tower in self.towers():
             tower.init_weights()
-        nn.init.constant_(self.logit_scale, INITIAL_LOGIT_SCALE)
-        if self.logit_bias is not None:
-            nn.init.constant_(self.logit_bias, -10.0)
+        if self.logit_bias is None:
+            nn.init.constant_(self.logit_scale, INITIAL_LOGIT_SCALE)
+        else:
+            nn.init.constant_(self.logit_scale, INITIAL_SIGMOID_SCALE)
+            nn.init.constant_(self.logit_bias, INITIAL_LOGIT_BIAS)
 
     def towers(self) -> list[ImageTower | TextTransformer]:
         """The towers that the model holds, the image tower first."""

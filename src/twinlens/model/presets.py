@@ -1,6 +1,7 @@
-"""Architectures by name: the nine of the paper's release, and small ones for drawings.
+"""Architectures by name: the nine of the paper's release, SigLIP's, and small ones for drawings.
 
-Each is a function that returns a `CLIPConfig`; sizes are those of the paper's tables 19 and 20.
+Each is a function that returns a `CLIPConfig`; the nine have the sizes of the paper's tables 19
+and 20.
 """
 
 from __future__ import annotations
@@ -86,6 +87,44 @@ def vit_l_14_336() -> CLIPConfig:
     """ViT-L/14 at 336 px, 427,944,193 parameters."""
     vision = _vit(336, 14, 1024, 24)
     return _openai(768, vision, 768, 12)
+
+
+def siglip_vit_b_16() -> CLIPConfig:
+    """SigLIP's ViT-B/16, 224 px, with CLIP's vocabulary: 216,525,314 parameters.
+
+    The vocabulary that it was released with, 32,000 pieces learned from C4, does not come with
+    the package.
+    """
+    vision = ViTConfig(
+        image_size=224,
+        patch_size=16,
+        width=768,
+        layers=12,
+        heads=12,
+        activation="gelu_tanh",
+        norm_eps=1e-6,
+        pooling="attention",
+        projection="none",
+    )
+    text = TextConfig(
+        context_length=64,
+        width=768,
+        layers=12,
+        heads=12,
+        activation="gelu_tanh",
+        norm_eps=1e-6,
+        causal=False,
+        pooling="last",
+        projection="affine",
+    )
+    grey = (0.5, 0.5, 0.5)
+    return CLIPConfig(
+        embed_dim=768,
+        vision=vision,
+        text=text,
+        logit_bias=True,
+        preprocess=PreprocessConfig(image_size=224, resize="squash", mean=grey, std=grey),
+    )
 
 
 def _icons(vision: ViTConfig | ResNetConfig, text: TextConfig, embed_dim: int) -> CLIPConfig:

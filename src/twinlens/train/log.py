@@ -3,80 +3,196 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from twinlens.config import to_dict
-from twinlens.errors import CheckpointError, DivergedError
+from twinlens.errors import CheckpointError
 from twinlens.files import write_whole
+from twinlens.train.devices import GB, peak_memory
+from twinlens.train.flops import CAPTION_TOKENS, pair_cost
 from twinlens.train.optim import learning_rate
-from twinlens.train.recipes import Recipe
+from twinlens.train.recipe import Recipe
 
 Reporter = Callable[["Progress"], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """One line of a run's log, as it is written and as the command line shows it."""
+    """One line of a run's log, as it is written and as the command line shows it.
+
+    Attributes:
+        step: Steps done.
+        steps: Steps in all.
+        began: The step that this process began at: 0, or where it went on from.
+        samples_seen: Pairs seen.
+        loss: Mean of the steps since the last line that were not skipped.
+        lr: Learning rate of the last step.
+        scale: Exponentiated.
+        grad_norm: Mean norm of the gradient since the last line, before it is clipped.
+        pairs_per_second: Since the last line, with everything that came between.
+        mfu: Model FLOPs utilisation: the share of the devices' peak that the model's own matrix
+            products take; None where no peak is known.
+        data_wait: Share of the time since the last line in which a step waited for its batch.
+        memory_gb: Most that this process held so far, in 10^9 bytes: the device's where it has
+            memory of its own, else the process's.
+        seconds_left: At the pace of this process so far.
+        truncated_captions: Captions cut since this process began.
+        bad_samples: Samples replaced since this process began.
+        skipped_steps: Steps without an update since this process began.
+        metrics: What was measured at this step.
+    """
 
     step: int
     steps: int
+    began: int = 0
     samples_seen: int
-    loss: float | None
+    loss: float
     lr: float
     scale: float
+    grad_norm: float | None = None
     pairs_per_second: float
+    mfu: float | None = None
+    data_wait: float = 0.0
+    memory_gb: float = 0.0
     seconds_left: float
     truncated_captions: int
+    bad_samples: int = 0
+    skipped_steps: int = 0
     metrics: dict[str, float] | None = None
+
+
+@dataclass(slots=True)
+class _Stretch:
+    """What is summed up from one line to the next."""
+
+    losses: list[float] = field(default_factory=list[float])
+    grad_norms: list[float] = field(default_factory=list[float])
+    tokens: list[float] = field(default_factory=list)
+    waited: float = 0.0
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
 
 
 class Log:
     """`log.jsonl`, one line at a time, and the averages that go into it."""
 
-    def __init__(self, path: Path, recipe: Recipe, first: int, report: Reporter | None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        recipe: Recipe,
+        first: int,
+        report: Reporter | None,
+        *,
+        device: torch.device | None = None,
+        peak: float = 0.0,
+    ) -> None:
+        """Keep the lines up to step `first`, and go on after them.
+
+        Args:
+            path: The file.
+            recipe: The run's.
+            first: The step that this process begins at.
+            report: Called with each line.
+            device: Whose memory is told; the processor's if None.
+            peak: Operations a second that all devices of the run reach at most together, for the
+                utilisation; 0 where it is not known.
+        """
         self.path = path
         self.recipe = recipe
         self.report = report
+        self.device = device or torch.device("cpu")
+        self.peak = peak
         self.metrics: dict[str, float] | None = None
-        self.truncated = 0
-        self._losses: list[Tensor] = []
+        self.truncated = self.bad = self.skipped = 0
+        self._since = _Stretch()
         self._start = (first, time.perf_counter())
         self._last = self._start
-        _keep_lines_until(path, first)
+        keep_lines(path, lambda line: line["step"] <= first)
 
-    def count(self, loss: Tensor, truncated: int) -> None:
-        """Take in one step; the loss is only read when a line is written."""
-        self._losses.append(loss)
+    def count(
+        self,
+        loss: float,
+        truncated: int,
+        *,
+        grad_norm: float | None = None,
+        waited: float = 0.0,
+        tokens: float = CAPTION_TOKENS,
+        bad: int = 0,
+        skipped: bool = False,
+    ) -> None:
+        """Take in one step.
+
+        Args:
+            loss: Of the step, over all devices.
+            truncated: Captions cut.
+            grad_norm: Norm of the gradient, over all devices, before it was clipped.
+            waited: Seconds that the step waited for its batch.
+            tokens: Mean length of its captions, start and end counted.
+            bad: Samples replaced.
+            skipped: Whether it was left without an update; then its loss and norm do not count.
+        """
         self.truncated += truncated
+        self.bad += bad
+        self.skipped += skipped
+        self._since.waited += waited
+        self._since.tokens.append(tokens)
+        if not skipped:
+            self._since.losses.append(loss)
+            self._since.grad_norms += [] if grad_norm is None else [grad_norm]
 
     def write(self, done: int, scale: float) -> None:
-        """Append a line for the steps since the last."""
-        loss = float(torch.stack(self._losses).mean()) if self._losses else None
-        now, recipe = time.perf_counter(), self.recipe
-        pace = (now - self._start[1]) / max(1, done - self._start[0])
-        progress = Progress(
-            step=done,
-            steps=recipe.steps,
-            samples_seen=done * recipe.batch_size,
-            loss=loss,
-            lr=learning_rate(done - 1, recipe.steps, recipe.optim),
-            scale=scale,
-            pairs_per_second=(done - self._last[0]) * recipe.batch_size / (now - self._last[1]),
-            seconds_left=pace * (recipe.steps - done),
-            truncated_captions=self.truncated,
-            metrics=self.metrics,
-        )
+        """Append a line for the steps since the last; none where all of them were skipped.
+
+        Raises:
+            CheckpointError: The line cannot be written.
+        """
+        if not self._since.losses:
+            return
+        now = time.perf_counter()
+        progress = self._progress(done, scale, now)
         self._append(progress)
         if self.report is not None:
             self.report(progress)
-        self._losses, self.metrics, self._last = [], None, (done, now)
+        self._since, self.metrics, self._last = _Stretch(), None, (done, now)
+
+    def _progress(self, done: int, scale: float, now: float) -> Progress:
+        recipe, since = self.recipe, self._since
+        took = now - self._last[1]
+        pace = (now - self._start[1]) / max(1, done - self._start[0])
+        pairs_per_second = (done - self._last[0]) * recipe.batch_size / took
+        return Progress(
+            step=done,
+            steps=recipe.steps,
+            began=self._start[0],
+            samples_seen=done * recipe.batch_size,
+            loss=_mean(since.losses),
+            lr=learning_rate(done - 1, recipe.steps, recipe.optim),
+            scale=scale,
+            grad_norm=_mean(since.grad_norms) if since.grad_norms else None,
+            pairs_per_second=pairs_per_second,
+            mfu=self._utilisation(pairs_per_second),
+            data_wait=min(1.0, since.waited / took),
+            memory_gb=peak_memory(self.device) / GB,
+            seconds_left=pace * (recipe.steps - done),
+            truncated_captions=self.truncated,
+            bad_samples=self.bad,
+            skipped_steps=self.skipped,
+            metrics=self.metrics,
+        )
+
+    def _utilisation(self, pairs_per_second: float) -> float | None:
+        if not self.peak:
+            return None
+        tokens = _mean(self._since.tokens)
+        return pair_cost(self.recipe, tokens).training * pairs_per_second / self.peak
 
     def _append(self, progress: Progress) -> None:
         try:
@@ -86,13 +202,20 @@ class Log:
             raise CheckpointError(f"{self.path}: cannot be written: {error.strerror}") from error
 
 
-def _keep_lines_until(path: Path, step: int) -> None:
-    """Drop what a killed run logged after its last checkpoint: it will be logged again."""
+def keep_lines(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> int:
+    """Drop what a killed run wrote after its last checkpoint: it will be written again.
+
+    Returns:
+        How many lines are left.
+
+    Raises:
+        CheckpointError: The file cannot be written.
+    """
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     kept: list[str] = []
     for line in lines:
         try:
-            if json.loads(line)["step"] <= step:
+            if wanted(json.loads(line)):
                 kept.append(line)
         except ValueError:
             continue  # the line that was being written when the run was killed
@@ -100,3 +223,4 @@ def _keep_lines_until(path: Path, step: int) -> None:
         write_whole("".join(f"{line}\n" for line in kept), path)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be written: {error.strerror}") from error
+    return len(kept)

@@ -28,7 +28,7 @@ from twinlens.train.checkpoint import (
 from twinlens.train.guard import LossGuard
 from twinlens.train.optim import MasterAdamW, MovingAverage
 from twinlens.train.parallel import Towers, checkpoint_activations, parallelise
-from twinlens.train.recipes import Recipe
+from twinlens.train.recipe import Recipe
 from twinlens.train.task import PairTask, average_gradients, backward
 
 
@@ -64,7 +64,7 @@ class Run:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
             model = CLIP(recipe.model)
-        dtype = working_dtype(recipe.precision, self.device)
+        self.dtype = dtype = working_dtype(recipe.precision, self.device)
         sharded = recipe.compute.parallel == "fsdp" and self.world.group is not None
         # Sharded weights stay float32, and are the masters; torch casts them as it gathers them.
         self.model = place(model, self.device, torch.float32 if sharded else dtype).train()

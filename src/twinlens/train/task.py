@@ -21,7 +21,7 @@ from twinlens.train.parallel import statistics_kept, synchronised
 if TYPE_CHECKING:
     from twinlens.data.loader import Batch
     from twinlens.model.clip import CLIP
-    from twinlens.train.recipes import Compute
+    from twinlens.train.recipe import Compute
 
 Features = tuple[Tensor, ...]
 """What towers say of a batch; each tensor has the batch's pairs as its last dimension but one."""

@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
-from twinlens.config import Provenance, read_json, write_json
+from twinlens.config import Provenance, ViTConfig, read_json, write_json
 from twinlens.data.datasets import Dataset
 from twinlens.data.fingerprint import fingerprint
 from twinlens.data.loader import Batch, PairLoader
@@ -19,12 +17,14 @@ from twinlens.model.clip import CLIP
 from twinlens.model.vocabulary import TOKENIZER_FILE
 from twinlens.model.weights import save_model, write_tensors
 from twinlens.tokenizer import Tokenizer, train_tokenizer
+from twinlens.train.bad_samples import BadSamples
 from twinlens.train.checkpoint import CheckpointWriter, list_checkpoints, remove_half_written
+from twinlens.train.devices import peak_flops
 from twinlens.train.guard import StopSignal
 from twinlens.train.log import Log, Reporter
-from twinlens.train.recipes import Recipe
+from twinlens.train.page import write_page
+from twinlens.train.recipe import Recipe
 from twinlens.train.run import Outcome, Run
-from twinlens.train.task import split
 
 RECIPE_FILE = "recipe.json"
 SKIPPED = "skipped"
@@ -85,11 +85,12 @@ def fit(
     world.wait()  # until all have looked: from here on the directory is written
     if world.leads:
         _begin(out, recipe, tokenizer)
-    log = Log(out / "log.jsonl", recipe, first, report) if world.leads else None
-    loader = _loader(recipe, dataset, tokenizer, world, workers)
-    loop = Loop(run, log, out, evaluate, tokenizer)
-    shares = (split(b, world.world_size)[world.rank] for b in loader.batches(first, recipe.steps))
-    loop.run_from(shares, first)
+    log = _log(run, out, first, report) if world.leads else None
+    loader = _loader(recipe, dataset, tokenizer, world)
+    bad = BadSamples(out, first * recipe.batch_size, recipe.max_bad_share, world)
+    loop = Loop(run, out, log=log, bad=bad, evaluate=evaluate, tokenizer=tokenizer)
+    batches = loader.batches(first, recipe.steps, workers=workers, pin=run.device.type == "cuda")
+    loop.run_from(batches, first)
     model = run.shipped_model(_provenance(recipe, dataset))
     if world.leads:
         save_model(model, out / "model", tokenizer)
@@ -101,11 +102,19 @@ class Loop:
     """One run's steps, and what follows each: the log, the evaluation, the checkpoint."""
 
     def __init__(
-        self, run: Run, log: Log | None, out: Path, evaluate: Evaluator | None, tokenizer: Tokenizer
+        self,
+        run: Run,
+        out: Path,
+        *,
+        log: Log | None,
+        bad: BadSamples,
+        evaluate: Evaluator | None,
+        tokenizer: Tokenizer,
     ) -> None:
         self.run = run
         self.recipe = run.recipe
         self.log = log
+        self.bad = bad
         self.out = out
         self.evaluate = evaluate
         self.tokenizer = tokenizer
@@ -128,28 +137,50 @@ class Loop:
         self.writer.finish()
 
     def _step(self, batch: Batch, step: int, stop: StopSignal) -> None:
+        tokens = float((batch.tokens != 0).sum()) / batch.tokens[..., 0].numel()
+        self.bad.list(batch.bad)
         outcome = self.run.train_step(
-            batch, step, batch.truncated, stop.heard, self._minutes_are_over()
+            batch,
+            step,
+            stop.heard,
+            self._minutes_are_over(),
+            batch.truncated,
+            len(batch.bad),
+            tokens,
         )
-        truncated, stops, minutes = outcome.sums
+        stops, minutes, truncated, bad, tokens = outcome.sums
         done = step + 1
+        self.bad.count(int(bad), done * self.recipe.batch_size)
         if not outcome.taken:
             self._skip(batch, done, outcome)
-        last = done == self.recipe.steps
-        measures = self.evaluate is not None and self._is_due(done, self.recipe.eval_every)
-        saves = self._is_due(done, self.recipe.checkpoint_every) or minutes > 0 or stops > 0
-        metrics = self._measured() if measures else None
         if self.log is not None:
-            if outcome.taken:
-                self.log.count(torch.tensor(outcome.loss), int(truncated))
-            if saves or measures or self._is_due(done, self.recipe.log_every):
-                self.log.metrics = metrics
-                self.log.write(done, self.run.scale)
+            self.log.count(
+                outcome.loss,
+                int(truncated),
+                grad_norm=outcome.grad_norm,
+                waited=self.waited,
+                tokens=tokens / self.run.world.world_size,
+                bad=int(bad),
+                skipped=not outcome.taken,
+            )
+        saves = self._is_due(done, self.recipe.checkpoint_every) or minutes > 0 or stops > 0
+        self._report(done, saves=saves)
         if saves:
             self._save(done)
-        if stops and not last:
+        if stops and done < self.recipe.steps:
             self.writer.finish()
             raise StoppedError(f"{self.out}: stopped at step {done} and saved: --resume goes on")
+
+    def _report(self, done: int, *, saves: bool) -> None:
+        """Measure and write a line of the log, where it is time to."""
+        measures = self.evaluate is not None and self._is_due(done, self.recipe.eval_every)
+        metrics = self._measured() if measures else None
+        if self.log is None or not (saves or measures or self._is_due(done, self.recipe.log_every)):
+            return
+        self.log.metrics = metrics
+        self.log.write(done, self.run.scale)
+        if saves:
+            write_page(self.out, self.recipe)
 
     def _minutes_are_over(self) -> bool:
         """Whether the leader's clock says that it is time for a checkpoint."""
@@ -187,6 +218,11 @@ class Loop:
                 f"expected small numbers: a lower optim.lr or optim.clip_norm=1 may hold them; "
                 f"the batches are in {path.parent}"
             )
+
+
+def _log(run: Run, out: Path, first: int, report: Reporter | None) -> Log:
+    peak = run.world.world_size * peak_flops(run.device, run.dtype)
+    return Log(out / "log.jsonl", run.recipe, first, report, device=run.device, peak=peak)
 
 
 def _check_out(out: Path, recipe: Recipe, resume: bool) -> None:
@@ -233,12 +269,10 @@ def _vocabulary(recipe: Recipe, dataset: Dataset, out: Path) -> Tokenizer:
     return train_tokenizer(captions, size)
 
 
-def _loader(
-    recipe: Recipe, dataset: Dataset, tokenizer: Tokenizer, world: World, workers: int
-) -> PairLoader:
+def _loader(recipe: Recipe, dataset: Dataset, tokenizer: Tokenizer, world: World) -> PairLoader:
     config = recipe.model
     return PairLoader(
-        dataset.samples,
+        dataset,
         tokenizer,
         batch_size=recipe.batch_size,
         image_size=config.image_input.image_size,
@@ -247,7 +281,19 @@ def _loader(
         seed=recipe.seed,
         captions=recipe.captions,
         background=config.image_input.background,
+        rank=world.rank,
+        world_size=world.world_size,
+        patches=_patches(recipe),
     )
+
+
+def _patches(recipe: Recipe) -> tuple[int, int] | None:
+    """Patches of a picture, and how many of them patch dropout leaves; None where it leaves all."""
+    vision = recipe.model.vision
+    if not recipe.patch_dropout or not isinstance(vision, ViTConfig):
+        return None
+    patches = (vision.image_size // vision.patch_size) ** 2
+    return patches, max(1, round(patches * (1 - recipe.patch_dropout)))
 
 
 def describe(dataset: Dataset) -> str:

@@ -1,0 +1,42 @@
+"""The figures of `gpu.sh` as one table.
+
+Run: python bench/gpu_table.py bench/results/gpu
+"""
+
+import json
+import statistics
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+
+def rows(path: Path) -> list[tuple[str, str, str, str, str]]:
+    """What was measured, its batch, pairs a second or seconds, memory, utilisation."""
+    figures = json.loads(path.read_text())["figures"]
+    found = []
+    for name, values in figures.items():
+        if isinstance(values, list):  # rounds of training steps
+            one = {key: statistics.median(row[key] for row in values) for key in values[0]}
+            rate, mfu = f"{one['pairs_per_s']:,.0f} pairs/s", f"{one['mfu_percent']:.1f}%"
+            what = f"{path.stem}: {name}"
+            found.append((what, f"{one['batch']:,.0f}", rate, f"{one['peak_mib']:,.0f}", mfu))
+        else:  # a loss
+            time = f"{1000 * values['seconds']:,.1f} ms"
+            found.append((f"loss: {name}", "", time, f"{values['above_inputs_mib']:,.0f}", ""))
+    return found
+
+
+def main() -> None:
+    table = Table(box=None)
+    for column in ("", "batch", "rate or time", "peak MiB", "mfu"):
+        table.add_column(column, justify="right" if column else "left")
+    for path in sorted(Path(sys.argv[1]).glob("*.json")):
+        for row in rows(path):
+            table.add_row(*row)
+    Console(width=140).print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""Reading ahead: batches made by threads or by processes, given out in their order."""
+
+from __future__ import annotations
+
+import signal
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from torch.utils.data import DataLoader, Dataset
+
+from twinlens.errors import DataError, TwinlensError
+
+_AHEAD = 3
+"""Batches prepared in advance: enough to hide the decoding, little to hold."""
+
+_T = TypeVar("_T")
+
+
+def read_in_threads(
+    read: Callable[[int], _T], steps: Sequence[int], *, threads: int = 2
+) -> Iterator[_T]:
+    """`read` of each step in order, a few of them ahead."""
+    pending: deque[Future[_T]] = deque()
+    with ThreadPoolExecutor(threads, thread_name_prefix="loader") as pool:
+        try:
+            for step in steps:
+                pending.append(pool.submit(read, step))
+                if len(pending) > _AHEAD:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def read_in_processes(
+    read: Callable[[int], _T], steps: Sequence[int], *, workers: int, pin: bool
+) -> Iterator[_T]:
+    """As `read_in_threads`, in processes of one thread each; tensors come through shared memory.
+
+    The processes are forked: what `read` needs, a data set of millions perhaps, is there at once
+    and takes no memory again. They are made before the first batch, when this process has no lock
+    taken that a fork could inherit, and touch no GPU.
+
+    Raises:
+        DataError: A process died.
+    """
+    with warnings.catch_warnings():
+        # How many are too many is the caller's to know: readers that wait for storage cost nothing.
+        warnings.filterwarnings("ignore", "This DataLoader will create")
+        batches = iter(
+            DataLoader["_T | TwinlensError"](
+                _Steps(read),
+                batch_size=None,
+                sampler=steps,
+                num_workers=workers,
+                multiprocessing_context="fork",
+                prefetch_factor=2,
+                pin_memory=pin,
+                worker_init_fn=_leave_signals_to_the_parent,
+            )
+        )
+    try:
+        for batch in batches:
+            if isinstance(batch, TwinlensError):
+                raise batch
+            yield batch
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        reason = str(error).splitlines()[0]
+        raise DataError(f"a process that reads pictures died ({reason}): out of memory?") from error
+
+
+class _Steps(Dataset["_T | TwinlensError"]):
+    """Batches by their number.
+
+    An error is handed over whole: raised there, it would come wrapped in pages of that process's
+    own story.
+    """
+
+    def __init__(self, read: Callable[[int], _T]) -> None:
+        self.read = read
+
+    def __getitem__(self, index: int) -> _T | TwinlensError:
+        try:
+            return self.read(index)
+        except TwinlensError as error:
+            return error
+
+
+def _leave_signals_to_the_parent(_: int) -> None:
+    # A scheduler's SIGTERM and a terminal's Ctrl-C reach all processes at once: the parent saves
+    # first, and needs no reader to die on it. When it ends, they end.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

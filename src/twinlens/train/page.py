@@ -1,0 +1,144 @@
+"""The page of a run: its curves, what it is and how it fared, in one file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from twinlens.config import to_dict
+from twinlens.errors import CheckpointError
+from twinlens.files import write_whole
+from twinlens.pages import charts, facts, folded, line_chart, page, section
+from twinlens.train.recipe import Recipe
+
+PAGE_FILE = "train.html"
+
+_Line = Mapping[str, Any]
+
+_CURVES = (
+    ("loss", "Loss", False),
+    ("scale", "Scale of the similarities", False),
+    ("lr", "Learning rate", False),
+    ("grad_norm", "Norm of the gradient", False),
+    ("pairs_per_second", "Pairs a second", False),
+    ("mfu", "Share of the devices' peak", True),
+    ("data_wait", "Share of the time spent waiting for data", True),
+    ("memory_gb", "Most memory, GB", False),
+)
+_COUNTED = {
+    "bad_samples": "Bad samples replaced",
+    "skipped_steps": "Steps skipped",
+    "truncated_captions": "Captions cut",
+}
+
+
+def write_page(out: Path, recipe: Recipe) -> Path:
+    """Write `train.html` of the run in `out` from its log, as far as it has come.
+
+    Raises:
+        CheckpointError: The log cannot be read or the page cannot be written.
+    """
+    path = out / PAGE_FILE
+    try:
+        lines = _read_log(out / "log.jsonl")
+        write_whole(render(recipe, lines, title=out.resolve().name), path)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be written: {error.strerror}") from error
+    return path
+
+
+def _read_log(path: Path) -> list[_Line]:
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def render(recipe: Recipe, lines: Sequence[_Line], *, title: str) -> str:
+    """The page's HTML."""
+    sections = [section("Where it is", facts(_progress(recipe, lines)))]
+    if measured := _measured(lines):
+        sections.append(section("What was measured", charts(*measured)))
+    sections.append(section("How it went", charts(*_curves(lines))))
+    sections.append(section("Processes", facts(_processes(lines)), note=_RESUMES))
+    sections.append(section("Recipe", folded("Every setting", facts(_settings(to_dict(recipe))))))
+    return page(title, _lead(recipe, lines), *sections)
+
+
+_RESUMES = "A stopped run goes on from its last checkpoint; what came after that is not here."
+
+
+def _lead(recipe: Recipe, lines: Sequence[_Line]) -> str:
+    step = lines[-1]["step"] if lines else 0
+    state = "is done" if step >= recipe.steps else f"is {step / recipe.steps:.1%} of the way"
+    return (
+        f"{recipe.name} {state}: {recipe.steps:,} steps of {recipe.batch_size:,} pairs, "
+        f"{recipe.steps * recipe.batch_size:,} in all."
+    )
+
+
+def _progress(recipe: Recipe, lines: Sequence[_Line]) -> dict[str, str]:
+    if not lines:
+        return {"Steps": f"0 of {recipe.steps:,}"}
+    last = lines[-1]
+    hours, seconds = divmod(round(last["seconds_left"]), 3600)
+    known = {
+        "Steps": f"{last['step']:,} of {recipe.steps:,}",
+        "Pairs seen": f"{last['samples_seen']:,}",
+        "Time left": f"{hours:,} h {seconds // 60:02d} min",
+    }
+    ends = _ends(lines)
+    counts = {name: sum(end.get(key, 0) for end in ends) for key, name in _COUNTED.items()}
+    return known | {name: f"{count:,}" for name, count in counts.items()}
+
+
+def _ends(lines: Sequence[_Line]) -> list[_Line]:
+    """The last line of each process: its counts start at nought."""
+    return list({line.get("began", 0): line for line in lines}.values())
+
+
+def _processes(lines: Sequence[_Line]) -> dict[str, str]:
+    return {
+        f"{number}. process": (
+            f"from step {end['began']:,}" if end.get("began") else "from the beginning"
+        )
+        + f" to step {end['step']:,}"
+        for number, end in enumerate(_ends(lines), start=1)
+    }
+
+
+def _curves(lines: Sequence[_Line]) -> list[str]:
+    return [
+        line_chart(_points(lines, key), title=title, x_label="step", as_percent=as_percent)
+        for key, title, as_percent in _CURVES
+    ]
+
+
+def _points(lines: Sequence[_Line], key: str) -> list[tuple[float, float]]:
+    return [(line["step"], line[key]) for line in lines if line.get(key) is not None]
+
+
+def _measured(lines: Sequence[_Line]) -> list[str]:
+    """A curve for each figure of the evaluations."""
+    found = [{"step": line["step"], **line["metrics"]} for line in lines if line.get("metrics")]
+    names = list(dict.fromkeys(name for line in found for name in line if name != "step"))
+    return [
+        line_chart(
+            _points(found, name),
+            title=name,
+            x_label="step",
+            as_percent=all(0 <= value <= 1 for _, value in _points(found, name)),
+        )
+        for name in names
+    ]
+
+
+def _settings(data: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Every setting by its dotted name, as `--set` takes it."""
+    settings: dict[str, str] = {}
+    for key, value in data.items():
+        if isinstance(value, dict):
+            settings |= _settings(value, f"{prefix}{key}.")
+        else:
+            settings[f"{prefix}{key}"] = value if isinstance(value, str) else json.dumps(value)
+    return settings

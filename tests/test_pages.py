@@ -1,0 +1,88 @@
+"""Pieces of pages: charts that show what they were given, in a page that stands alone."""
+
+import math
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.markup import is_balanced, loads_nothing
+from twinlens import pages
+
+
+def drawn(svg: str) -> list[tuple[float, ...]]:
+    [points] = re.findall(r'points="([^"]*)"', svg)
+    return [tuple(map(float, place.split(","))) for place in points.split()]
+
+
+def test_a_page_stands_alone():
+    chart = pages.line_chart([(0, 2), (9, 1)], title="Loss", x_label="steps")
+    folded = pages.folded("More & more", pages.facts({"Steps": 3}))
+    html = pages.page("Title", "Lead", pages.section("Curve", pages.charts(chart)), folded)
+    assert is_balanced(html)
+    assert loads_nothing(html)
+    assert "More &amp; more" in html
+
+
+def test_a_chart_puts_its_ends_where_the_axes_say():
+    svg = pages.line_chart([(0, 0), (10, 4)], title="Loss", x_label="steps")
+    assert 'points="44.0,186.0 388.0,14.0"' in svg
+    assert pages.line_chart([], title="Loss", x_label="steps") == ""
+
+
+@given(st.lists(st.tuples(st.floats(0, 1e6), st.floats(-1e6, 1e6)), min_size=1, max_size=20))
+def test_a_chart_keeps_every_point_inside(points: list[tuple[float, float]]):
+    svg = pages.line_chart(points, title="t", x_label="x")
+    places = drawn(svg)
+    assert len(places) == len(points)
+    assert all(43 <= x <= 389 and 13 <= y <= 187 for x, y in places)
+
+
+@given(st.floats(-1e9, 0), st.floats(0, 1e9))
+def test_ticks_span_their_range_in_few_steps(low: float, high: float):
+    marks = pages.ticks(low, high)
+    slack = 1e-6 * (high - low) + 1e-12
+    assert marks[0] <= low + slack
+    assert marks[-1] >= high - slack
+    assert 2 <= len(marks) <= 7
+    assert marks == sorted(set(marks))
+
+
+def test_thousands_of_points_are_thinned_to_what_is_seen():
+    points = [(float(i), 5.0) for i in range(100_000)]
+    points[31_415] = (31_415.0, 10.0)  # a peak of one step
+    points[92_653] = (92_653.0, 0.0)
+    svg = pages.line_chart(points, title="Loss", x_label="steps")
+    heights = [y for _, y in drawn(svg)]
+    assert len(heights) < 4 * 400
+    assert (min(heights), max(heights)) == (14.0, 186.0)
+    assert "100000 points" in svg
+    assert len(svg) < 40_000
+
+
+@given(st.lists(st.tuples(st.floats(0, 1e6), st.floats(-1e6, 1e6)), min_size=1, max_size=300))
+def test_thinning_keeps_order_ends_and_extremes(points: list[tuple[float, float]]):
+    points.sort()
+    kept = list(pages.thinned(points, columns=10))
+    assert len(kept) <= 40
+    assert (kept[0], kept[-1]) == (points[0], points[-1])
+    assert [x for x, _ in kept] == sorted(x for x, _ in kept)
+    for extreme in (min, max):
+        assert extreme(y for _, y in kept) == extreme(y for _, y in points)
+
+
+def test_what_is_no_number_is_left_out():
+    svg = pages.line_chart([(0, 1), (1, math.nan), (2, math.inf), (3, 2)], title="t", x_label="x")
+    assert len(drawn(svg)) == 2
+    assert pages.line_chart([(0, math.nan)], title="t", x_label="x") == ""
+
+
+def test_numbers_on_axes_are_short():
+    def axis(top: float) -> set[str]:
+        svg = pages.line_chart([(0, 0), (1, top)], title="t", x_label="x")
+        return set(re.findall(r">([^<>]+)</text>", svg)) - {"x"}
+
+    assert {"0", "2e-4", "4e-4", "6e-4"} <= axis(5e-4)
+    assert {"0", "10k", "40k"} <= axis(31_415)
+    assert {"0", "0.5M", "1M"} <= axis(1e6) | {"0.5M"}
+    assert "1.5G" in axis(1.5e9)

@@ -1,0 +1,96 @@
+"""The formulas against torch's own counter, which sees every product."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from tests.tiny import tiny_config
+from twinlens.config import CLIPConfig
+from twinlens.model import presets
+from twinlens.model.clip import CLIP
+from twinlens.model.loss import contrastive_loss
+from twinlens.train.flops import image_cost, pair_cost, similarity_cost, text_cost
+from twinlens.train.recipes import recipe_named
+
+MODELS = {
+    "tiny vit": lambda: tiny_config("vit"),
+    "tiny resnet": lambda: tiny_config("resnet"),
+    "icons-small": presets.icons_small,
+    "vit-b-32": presets.vit_b_32,
+    "vit-l-14-336": presets.vit_l_14_336,
+    "rn50": presets.rn50,
+    "rn50x64": presets.rn50x64,
+    "siglip": presets.siglip_vit_b_16,
+}
+
+
+@pytest.fixture(params=MODELS)
+def config(request: pytest.FixtureRequest) -> CLIPConfig:
+    return MODELS[request.param]()
+
+
+def meta_model(config: CLIPConfig) -> CLIP:
+    with torch.device("meta"):
+        return CLIP(config)
+
+
+def counted(run) -> tuple[int, int]:
+    """Operations forward, and forward and backward."""
+    with sdpa_kernel([SDPBackend.MATH]), FlopCounterMode(display=False) as counter:
+        result = run()
+        forward = counter.get_total_flops()
+        result.sum().backward()
+    return forward, counter.get_total_flops()
+
+
+def test_pictures_cost_what_torch_counts(config: CLIPConfig):
+    model = meta_model(config)
+    size = config.image_input.image_size
+    images = torch.empty(2, 3, size, size, device="meta")
+    cost = image_cost(config.vision, config.embed_dim).times(2)
+    assert (cost.forward, cost.training) == counted(lambda: model.encode_image(images))
+
+
+def test_texts_cost_what_torch_counts(config: CLIPConfig):
+    tower = meta_model(config).text_tower
+    length = config.text.context_length
+
+    def encode():  # what `forward` does where values, and with them lengths, are known
+        tokens = torch.zeros(2, length, dtype=torch.long, device="meta")
+        pooled = tower.final_norm(tower.hidden_states(tokens)[-1][:, -1])
+        pooled = pooled @ tower.projection if tower.projection is not None else pooled
+        return pooled if tower.projection_bias is None else pooled + tower.projection_bias
+
+    cost = text_cost(config.text, config.embed_dim, length).times(2)
+    assert (cost.forward, cost.training) == counted(encode)
+
+
+def test_similarities_cost_what_torch_counts():
+    config = tiny_config()
+    image, text = torch.randn(2, 6, 8, requires_grad=True)
+    cost = similarity_cost(config, 6).times(6)
+    found = counted(lambda: contrastive_loss(image, text, torch.zeros(())))
+    assert (cost.forward, cost.training) == found
+
+
+def test_vit_b_32_takes_the_known_8_8_billion_operations_a_picture():
+    config = presets.vit_b_32()
+    assert image_cost(config.vision, 512).forward == pytest.approx(8.8e9, rel=0.01)
+
+
+def test_short_captions_cost_less_where_the_tower_allows_it():
+    causal, both_ways = presets.vit_b_32(), presets.siglip_vit_b_16()
+    assert text_cost(causal.text, 512, 16).forward < text_cost(causal.text, 512, 77).forward / 4
+    assert text_cost(both_ways.text, 768, 16) == text_cost(both_ways.text, 768, 64)
+
+
+def test_a_pair_has_one_picture_and_all_its_captions():
+    recipe = recipe_named("openai-vit-b-16")
+    one, three = pair_cost(recipe), pair_cost(replace(recipe, captions=3))
+    picture = image_cost(recipe.model.vision, 512)
+    assert three.training - picture.training == 3 * (one.training - picture.training)
+    halved = pair_cost(replace(recipe, patch_dropout=0.5))
+    assert halved.forward < 0.55 * one.forward
