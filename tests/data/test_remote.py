@@ -16,6 +16,7 @@ from tests.data.test_datasets import picture, told, values
 from twinlens.data import index_files, remote
 from twinlens.data.datasets import open_dataset
 from twinlens.data.fingerprint import fingerprint
+from twinlens.data.readers import read_in_processes
 from twinlens.data.shards import write_shard
 from twinlens.errors import DataError, MissingExtraError
 
@@ -201,5 +202,10 @@ def test_tars_of_a_server(tmp_path: Path):
             dataset = open_dataset(f"http://127.0.0.1:{server.server_port}/set/{{0..1}}.tar")
             assert values(dataset) == [1, 2, 3]
             assert dataset.classnames == open_dataset(folder).classnames
+            # The processes that read for training are forked from one that has opened the data.
+            read = read_in_processes(
+                lambda index: dataset.samples[index].image_bytes(), range(3), workers=2, pin=False
+            )
+            assert list(read) == [picture(1), picture(2), picture(3)]
         finally:
             server.shutdown()
