@@ -17,7 +17,9 @@ from PIL import Image
 
 from twinlens.data import datasets, shards
 from twinlens.data.datasets import Dataset, open_dataset
+from twinlens.data.fingerprint import fingerprint
 from twinlens.data.images import decode_image
+from twinlens.data.samples import Source
 from twinlens.data.shards import ShardWriter
 from twinlens.errors import DataError, MissingExtraError
 
@@ -48,7 +50,7 @@ def values(dataset: Dataset) -> list[int]:
 
 def refused(spec: str | Path, message: str) -> None:
     with pytest.raises(DataError, match=message) as told:
-        open_dataset(str(spec))
+        _ = open_dataset(str(spec)).classnames  # tars are asked for labels only now
     assert "\n" not in str(told.value)
 
 
@@ -404,7 +406,7 @@ def test_ranges_keep_their_zeros(first: int, count: int, width: int):
     last = first + count - 1
     spec = Path(f"d/x-{str(first).zfill(width)}.tar".replace(str(first).zfill(width), "{}"))
     pattern = str(spec).replace("{}", f"{{{str(first).zfill(width)}..{str(last).zfill(width)}}}")
-    got = [path.name for path in datasets._expand(Path(pattern))]
+    got = [Path(path).name for path in datasets._expand(pattern)]
     assert got == [f"x-{str(n).zfill(width)}.tar" for n in range(first, last + 1)]
 
 
@@ -477,6 +479,68 @@ def test_opening_tars_reads_no_picture(tmp_path: Path, monkeypatch: pytest.Monke
     assert read == ["json"]
 
 
+def test_captions_of_a_parquet_file_beside_the_tar(tmp_path: Path):
+    members = {"png": picture()}
+    write_tars(tmp_path, [members, {**members, "txt": b"own"}, members, members], first=0)
+    columns = {"key": ["00000", "00001", "00003"], "caption": [" a\ncat ", "other", None]}
+    write_parquet(tmp_path / "00000.parquet", columns)
+    dataset = open_dataset(tmp_path)
+    captions = [("a cat",), ("own",), (), ()]
+    assert [sample.captions for sample in dataset.samples] == captions
+    assert dataset.ignored == 0
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"url": ["a"], "text": ["b"]}, "got the columns 'url', 'text', expected 'key' and"),
+        ({"key": ["a"]}, "got the columns 'key', expected 'key' and 'caption' beside a tar"),
+        (None, "not a whole Parquet file"),
+    ],
+)
+def test_a_parquet_file_beside_the_tar_that_is_wrong(columns: Any, message: str, tmp_path: Path):
+    write_tars(tmp_path, [{"png": picture()}])
+    if columns is None:
+        write(tmp_path, {"00000.parquet": b"PAR1"})
+    else:
+        write_parquet(tmp_path / "00000.parquet", columns)
+    with pytest.raises(DataError, match=f"00000.parquet: {message}"):
+        _ = open_dataset(tmp_path).samples[0]
+
+
+# Mixtures
+
+
+def test_weights_of_parts(tmp_path: Path):
+    a = write_tars(tmp_path / "a", [{"png": picture(n)} for n in range(3)], samples_per_shard=2)
+    b = write(tmp_path / "b", {"x.png": picture(9)})
+    mixed = open_dataset(f"0.7*{a} :: .3*{b}")
+    plain = open_dataset(f"{a}::{b}")
+    assert mixed.sources == (
+        Source(weight=0.7, shard_sizes=[2, 1]),
+        Source(weight=0.3, shard_sizes=(1,)),
+    )
+    assert (plain.sources, plain.shard_sizes) == ((), [2, 1, 1])
+    assert values(mixed) == values(plain) == [0, 1, 2, 9]
+    other = open_dataset(f"0.6*{a}::0.4*{b}")
+    marks = {fingerprint(dataset.samples) for dataset in (mixed, plain, other)}
+    assert len(marks) == 3
+
+
+def test_weights_that_are_wrong(tmp_path: Path):
+    write(tmp_path, {"a/1.png": picture(), "2*a/1.png": picture()})
+    for spec in (f"2*{tmp_path}/a::{tmp_path}/a", f"0*{tmp_path}/a::1*{tmp_path}/a"):
+        refused(spec, "got parts of no weight beside others, expected one for each")
+    refused("-1*a", r"-1\*a: no such file or directory")
+
+
+def test_a_path_that_looks_like_a_weight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    write(tmp_path, {"2*a/1.png": picture(1), "a/1.png": picture(2)})
+    monkeypatch.chdir(tmp_path)
+    assert values(open_dataset("2*a")) == [1]
+    assert values(open_dataset("3*a::1*./2*a")) == [2, 1]
+
+
 # What is no data set
 
 
@@ -487,9 +551,9 @@ def test_what_is_not_there(tmp_path: Path):
     refused("a::", "a: no such file or directory")
 
 
-@pytest.mark.parametrize("spec", ["s3://bucket/x.tar", "https://x.org/{0..1}.tar", "hf://org/name"])
-def test_other_urls(spec: str):
-    refused(spec, f"{spec.split(':', maxsplit=1)[0]}.*: got a URL, expected a directory, a CSV")
+@pytest.mark.parametrize("spec", ["s3://bucket/x.zip", "https://x.org/{0..1}.csv", "hf://org/a"])
+def test_urls_of_something_else(spec: str):
+    refused(spec, f"{spec.split(':', maxsplit=1)[0]}.*: got a URL of something else than tars")
 
 
 def test_a_picture_is_no_data_set(tmp_path: Path):

@@ -9,20 +9,22 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 
 from twinlens.data import tables
-from twinlens.data.fingerprint import mark
 from twinlens.data.folders import is_picture, open_captioned, open_class_folders
+from twinlens.data.remote import is_url, name_of
 from twinlens.data.samples import (
     CLASSNAMES_FILE,
     TEMPLATES_FILE,
     Dataset,
-    LazySamples,
+    JoinedSamples,
     Sample,
+    Source,
     union,
 )
 from twinlens.data.tables import TableImage
@@ -33,7 +35,7 @@ __all__ = ["Dataset", "Sample", "open_dataset"]
 
 _EXPECTED = (
     "a directory, a CSV, TSV or Parquet file, tars such as x/{00000..00003}.tar, "
-    "or hf://datasets/org/name"
+    "their URLs, or hf://datasets/org/name"
 )
 
 
@@ -46,32 +48,51 @@ def open_dataset(spec: str | Path) -> Dataset:
       relative to the file, and rows of one picture are one sample;
     - WebDataset tars: `x/00000.tar`, `x/{00000..00003}.tar`, in img2dataset's or CLIP_benchmark's
       layout;
+    - the same tars behind URLs that fsspec knows, as `s3://bucket/x/{00000..00003}.tar`;
     - `hf://datasets/org/name[@revision][/split, folder or file]` of Parquet files or tars.
+
+    With weights, as in `0.7*web::0.3*icons`, training draws from the parts in that proportion.
 
     Raises:
         DataError: There is no such data set, it has no pictures, or something in it is wrong.
-        MissingExtraError: It is Parquet and pyarrow is not installed.
+        MissingExtraError: It is Parquet or remote, and pyarrow or fsspec is not installed.
     """
-    parts = [_open_part(part.strip()) for part in str(spec).split("::")]
-    if len(parts) == 1:
-        return parts[0]
-    ends = list(itertools.accumulate(len(part.samples) for part in parts))
+    parts = [_weighted(part.strip()) for part in str(spec).split("::")]
+    return _join([(weight, _open_part(part)) for weight, part in parts], str(spec))
 
-    def find(index: int) -> tuple[Sequence[Sample], int]:
-        place = bisect_right(ends, index)
-        return parts[place].samples, index - ends[place]  # counted from the part's end
 
-    def sample(index: int) -> Sample:
-        samples, place = find(index)
-        return samples[place]
+def _weighted(part: str) -> tuple[float | None, str]:
+    """The weight of `0.7*web/{0..9}.tar` and what it is of; a path that is there has none."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)\*(.+)", part)
+    if match is None or Path(part).expanduser().exists():
+        return None, part
+    return float(match[1]), match[2].strip()
 
+
+def _join(parts: Sequence[tuple[float | None, Dataset]], spec: str) -> Dataset:
+    datasets = [part for _, part in parts]
+    if len(datasets) == 1:
+        return datasets[0]
+    weights = [weight for weight, _ in parts if weight is not None]
+    if weights and (len(weights) < len(parts) or not all(weights)):
+        raise DataError(f"{spec}: got parts of no weight beside others, expected one for each")
+    sizes = [part.shard_sizes or (len(part.samples),) for part in datasets]
     return Dataset(
-        name="+".join(part.name for part in parts),
-        samples=LazySamples(range(ends[-1]), sample, lambda index: mark(*find(index))),
-        classnames=union(part.classnames for part in parts),
-        templates=union(part.templates for part in parts),
-        ignored=sum(part.ignored for part in parts),
+        name="+".join(part.name for part in datasets),
+        samples=JoinedSamples([part.samples for part in datasets], weights),
+        classnames=partial(_all_classnames, datasets),
+        templates=union(part.templates for part in datasets),
+        ignored=sum(part.ignored for part in datasets),
+        shard_sizes=list(itertools.chain.from_iterable(sizes)),
+        sources=tuple(
+            Source(weight=weight, shard_sizes=own)
+            for weight, own in zip(weights, sizes, strict=False)
+        ),
     )
+
+
+def _all_classnames(datasets: Sequence[Dataset]) -> tuple[str, ...]:
+    return union(part.classnames for part in datasets)
 
 
 def _open_part(spec: str) -> Dataset:
@@ -80,34 +101,44 @@ def _open_part(spec: str) -> Dataset:
             from twinlens.data.hub_datasets import fetch  # noqa: PLC0415  only here
 
             fetched = fetch(spec)
-            return replace(_open_files(fetched.files, spec), name=fetched.name)
-        if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", spec):
-            raise DataError(f"{spec}: got a URL, expected {_EXPECTED}")
+            return _open_files(fetched.files, spec, fetched.name)
+        if is_url(spec):
+            return _open_url(spec)
         path = Path(spec).expanduser()
         if spec and path.is_dir():
             return _open_directory(path)
         if "{" in spec and not path.exists():
-            return open_tars(list(_expand(path)), path.parent.name)
+            return open_tars([Path(one) for one in _expand(str(path))], path.parent.name)
         return _open_files([path], spec)
     except OSError as error:
         raise DataError(f"{spec}: cannot be read: {error.strerror or error}") from error
 
 
-def _open_files(paths: Sequence[Path], spec: str) -> Dataset:
+def _open_url(spec: str) -> Dataset:
+    urls = list(_expand(spec)) if "{" in spec else [spec]
+    if not all(name_of(url).lower().endswith(".tar") for url in urls):
+        raise DataError(f"{spec}: got a URL of something else than tars, expected {_EXPECTED}")
+    folder = PurePosixPath(urlsplit(urls[0]).path).parent.name
+    return open_tars(
+        urls, folder if len(urls) > 1 and folder else PurePosixPath(name_of(urls[0])).stem
+    )
+
+
+def _open_files(paths: Sequence[Path], spec: str, name: str = "") -> Dataset:
     """Files that are all tables, or all tars."""
     first = paths[0]
     if not spec or not first.exists():
         raise DataError(f"{spec or 'data set'}: no such file or directory, expected {_EXPECTED}")
     if first.suffix.lower() in tables.SUFFIXES:
-        return _open_tables(paths, first.stem)
+        return _open_tables(paths, name or first.stem)
     if first.suffix.lower() == ".tar":
-        return open_tars(paths, first.stem)
+        return open_tars(paths, name or first.stem)
     raise DataError(f"{spec}: got a file of another kind, expected {_EXPECTED}")
 
 
-def _expand(pattern: Path) -> Iterator[Path]:
-    """The paths that `x/{00000..00003}.tar` stands for, zeros kept."""
-    pieces = re.split(r"\{(\d+)\.\.(\d+)\}", str(pattern))
+def _expand(pattern: str) -> Iterator[str]:
+    """The paths or URLs that `x/{00000..00003}.tar` stands for, zeros kept."""
+    pieces = re.split(r"\{(\d+)\.\.(\d+)\}", pattern)
     texts, firsts, lasts = pieces[::3], pieces[1::3], pieces[2::3]
     ranges = [
         [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)]
@@ -116,7 +147,7 @@ def _expand(pattern: Path) -> Iterator[Path]:
     if not ranges or not all(ranges) or any("{" in text for text in texts):
         raise DataError(f"{pattern}: not a range of tars, expected one like x/{{00000..00003}}.tar")
     for numbers in itertools.product(*ranges):
-        yield Path("".join(itertools.chain(*zip(texts, numbers, strict=False), texts[-1:])))
+        yield "".join(itertools.chain(*zip(texts, numbers, strict=False), texts[-1:]))
 
 
 def _open_directory(root: Path) -> Dataset:
@@ -129,16 +160,21 @@ def _open_directory(root: Path) -> Dataset:
     folders = [Path(entry.path) for entry in shown if entry.is_dir()]
     for suffix, opener in ((".tar", open_tars), (".parquet", _open_tables)):
         if matching := [path for path in files if path.suffix.lower() == suffix]:
-            dataset = opener(matching, root.resolve().name)
-            own = [path for path in files if path.name in (CLASSNAMES_FILE, TEMPLATES_FILE)]
-            extra = len(files) - len(matching) - len(own)
-            return replace(dataset, ignored=dataset.ignored + extra)
+            return opener(matching, root.resolve().name, len(files) - _own(files, matching))
     if any(is_picture(path) for path in files):
         return open_captioned(root, files, folders)
     return open_class_folders(root, files, folders)
 
 
-def _open_tables(paths: Sequence[Path], name: str) -> Dataset:
+def _own(files: Sequence[Path], data: Sequence[Path]) -> int:
+    """How many files belong to a data set of tars or tables."""
+    names = {CLASSNAMES_FILE, TEMPLATES_FILE, *(path.name for path in data)}
+    for tar in data:
+        names |= {f"{tar.name}.index", tar.with_suffix(".parquet").name}
+    return sum(path.name in names for path in files)
+
+
+def _open_tables(paths: Sequence[Path], name: str, ignored: int = 0) -> Dataset:
     samples: dict[str, Sample] = {}
     classnames: tuple[str, ...] = ()
     for path in paths:
@@ -153,6 +189,7 @@ def _open_tables(paths: Sequence[Path], name: str) -> Dataset:
         name=name,
         samples=list(samples.values()),
         classnames=classnames or tuple(sorted(labels)),
+        ignored=ignored,
     )
 
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from pathlib import PurePath
 
-from twinlens.data.samples import LazySamples, Sample, file_size
-from twinlens.data.shards import ShardSample
-from twinlens.data.tables import TableImage
+from twinlens.data.samples import Sample, marks
 
 
 def fingerprint(samples: Sequence[Sample]) -> str:
@@ -23,25 +20,7 @@ def fingerprint(samples: Sequence[Sample]) -> str:
         DataError: A file is gone.
     """
     digest = hashlib.blake2b(digest_size=8)
-    for index in range(len(samples)):
+    for one in marks(samples):
         # `ascii`, as what `repr` escapes depends on the version of Unicode.
-        digest.update(ascii(mark(samples, index)).encode() + b"\n")
+        digest.update(ascii(one).encode() + b"\n")
     return digest.hexdigest()
-
-
-def mark(samples: Sequence[Sample], index: int) -> object:
-    """What is cheap to know of one sample, as plain Python values."""
-    if isinstance(samples, LazySamples):
-        return samples.mark(index)
-    sample = samples[index]
-    return _place(sample), sample.captions, sample.concept
-
-
-def _place(sample: Sample) -> object:
-    source = sample.source
-    if isinstance(source, ShardSample):
-        return source.mark
-    if isinstance(source, TableImage):
-        return source.table.name, source.row, file_size(source.table)
-    key = PurePath(sample.key)
-    return key.name if key.is_absolute() else sample.key, file_size(source)

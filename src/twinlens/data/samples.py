@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, TypeVar, overload
 
 from twinlens.data.images import SUFFIXES, read_picture
+from twinlens.data.remote import Place, read_small
 from twinlens.data.shards import ShardSample
 from twinlens.data.tables import TableImage
 from twinlens.errors import DataError
@@ -64,23 +66,58 @@ class Sample:
         return str(self.source)
 
 
+class _Names:
+    """A field that holds names, or a function that finds them once they are asked for."""
+
+    def __get__(self, owner: object, kind: type | None = None) -> tuple[str, ...]:
+        if owner is None:
+            return ()  # the default
+        names: Any = vars(owner)["_names"]
+        if callable(names):
+            vars(owner)["_names"] = names = names()
+        return names
+
+    def __set__(
+        self, owner: object, names: tuple[str, ...] | Callable[[], tuple[str, ...]]
+    ) -> None:
+        vars(owner)["_names"] = names
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A part of a mixture.
+
+    Attributes:
+        weight: Its share of the pairs, in proportion to the other weights.
+        shard_sizes: How many samples each of its shards has.
+    """
+
+    weight: float
+    shard_sizes: Sequence[int]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Dataset:
     """Samples with the names of their classes.
 
     Attributes:
         name: What to call the data set.
         samples: In the data set's order; tars and folders make each when it is asked for.
-        classnames: All labels in order; none where pictures have no labels.
+        classnames: All labels in order; none where pictures have no labels. Where they are in
+            tars, the first time they are asked for they are read, each sample's.
         templates: Prompts with `{}` or `{c}` that came with the data set.
         ignored: How many files or tar samples are no pictures and were passed over.
+        shard_sizes: How many samples lie together, one number a tar; None is all together.
+        sources: The parts, in order, where they have weights; else none.
     """
 
     name: str
     samples: Sequence[Sample]
-    classnames: tuple[str, ...] = ()
+    classnames: _Names = _Names()
     templates: tuple[str, ...] = ()
     ignored: int = 0
+    shard_sizes: Sequence[int] | None = None
+    sources: tuple[Source, ...] = ()
 
 
 class LazySamples(Sequence[Sample]):
@@ -104,6 +141,10 @@ class LazySamples(Sequence[Sample]):
         """What is cheap to know of a sample, without making it."""
         return self._mark(self._entries[index])
 
+    def marks(self) -> Iterator[object]:
+        """What is cheap to know of all samples; less than one value a sample may say it."""
+        return (self.mark(index) for index in range(len(self)))
+
     def __len__(self) -> int:
         return len(self._entries)
 
@@ -115,6 +156,59 @@ class LazySamples(Sequence[Sample]):
         if isinstance(index, slice):
             return LazySamples(self._entries[index], self._make, self._mark)
         return self._make(self._entries[index])
+
+
+class JoinedSamples(LazySamples):
+    """The samples of several parts, one part after the other."""
+
+    def __init__(self, parts: Sequence[Sequence[Sample]], weights: Sequence[float] = ()) -> None:
+        self._ends = list(itertools.accumulate(map(len, parts)))
+        super().__init__(range(self._ends[-1]), self._sample, self._mark_of)
+        self._parts = parts
+        self._weights = weights
+
+    def marks(self) -> Iterator[object]:
+        """Those of the parts."""
+        for part, weight in itertools.zip_longest(self._parts, self._weights):
+            yield len(part), weight
+            yield from marks(part)
+
+    def _find(self, index: int) -> tuple[Sequence[Sample], int]:
+        place = bisect_right(self._ends, index)
+        return self._parts[place], index - self._ends[place]  # counted from the part's end
+
+    def _sample(self, index: int) -> Sample:
+        samples, place = self._find(index)
+        return samples[place]
+
+    def _mark_of(self, index: int) -> object:
+        return mark(*self._find(index))
+
+
+def marks(samples: Sequence[Sample]) -> Iterator[object]:
+    """What is cheap to know of samples, as plain Python values."""
+    if isinstance(samples, LazySamples):
+        yield from samples.marks()
+    else:
+        yield from (mark(samples, index) for index in range(len(samples)))
+
+
+def mark(samples: Sequence[Sample], index: int) -> object:
+    """What is cheap to know of one sample, as plain Python values."""
+    if isinstance(samples, LazySamples):
+        return samples.mark(index)
+    sample = samples[index]
+    return _place(sample), sample.captions, sample.concept
+
+
+def _place(sample: Sample) -> object:
+    source = sample.source
+    if isinstance(source, ShardSample):
+        return source.mark
+    if isinstance(source, TableImage):
+        return source.table.name, source.row, file_size(source.table)
+    key = PurePath(sample.key)
+    return key.name if key.is_absolute() else sample.key, file_size(source)
 
 
 def picture_member(shard: ShardSample) -> str | None:
@@ -136,14 +230,10 @@ def union(lists: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(itertools.chain.from_iterable(lists)))
 
 
-def read_lines(path: Path) -> tuple[str, ...]:
+def read_lines(path: Place) -> tuple[str, ...]:
     """A file's lines without blanks around them and without empty ones; none if it is missing."""
-    try:
-        return split_lines(path.read_bytes(), str(path))
-    except FileNotFoundError:
-        return ()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    data = read_small(path)
+    return () if data is None else split_lines(data, str(path))
 
 
 def file_size(path: Path) -> int:
@@ -173,7 +263,7 @@ def split_lines(data: bytes, where: str) -> tuple[str, ...]:
     return tuple(line.strip() for line in lines if line.strip())
 
 
-def checked_classnames(names: tuple[str, ...], where: Path) -> tuple[str, ...]:
+def checked_classnames(names: tuple[str, ...], where: Place) -> tuple[str, ...]:
     """The names themselves.
 
     Raises:

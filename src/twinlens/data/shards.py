@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from twinlens.data.tar_index import tar_members
+from twinlens.data.remote import Place, name_of, read_range
+from twinlens.data.tar_index import remote_members, tar_members
 from twinlens.errors import DataError
 from twinlens.files import remove_partials, whole_file, write_whole
 
@@ -33,19 +34,19 @@ class ShardSample:
     """Where one sample lies: nothing is read before `read`.
 
     Attributes:
-        shard: The tar.
+        shard: The tar: a path, or a URL.
         key: The name that the sample's members share.
         members: Extension (lower case) to (offset, size) in the tar, in bytes.
     """
 
-    shard: Path
+    shard: Place
     key: str
     members: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
 
     @property
     def mark(self) -> tuple[str, str, dict[str, tuple[int, int]]]:
         """What tells the sample from others, wherever the tar lies."""
-        return self.shard.name, self.key, self.members
+        return name_of(self.shard), self.key, self.members
 
     def read(self, ext: str) -> bytes:
         """The bytes of one member.
@@ -57,12 +58,7 @@ class ShardSample:
             have = ", ".join(self.members)
             raise DataError(f"{self.shard}: sample {self.key}: got {have}, expected a .{ext}")
         offset, size = self.members[ext]
-        try:
-            with self.shard.open("rb") as file:
-                file.seek(offset)
-                data = file.read(size)
-        except OSError as error:
-            raise DataError(f"{self.shard}: cannot be read: {error.strerror}") from error
+        data = _read(self.shard, offset, size)
         if len(data) != size:
             raise DataError(
                 f"{self.shard}: sample {self.key}: got {len(data)} bytes of .{ext}, expected {size}"
@@ -70,27 +66,40 @@ class ShardSample:
         return data
 
 
-def read_index(paths: Sequence[Path]) -> list[ShardSample]:
+def _read(shard: Place, offset: int, size: int) -> bytes:
+    if isinstance(shard, str):
+        return read_range(shard, offset, offset + size)
+    try:
+        with shard.open("rb") as file:
+            file.seek(offset)
+            return file.read(size)
+    except OSError as error:
+        raise DataError(f"{shard}: cannot be read: {error.strerror}") from error
+
+
+def read_index(paths: Sequence[Place]) -> list[ShardSample]:
     """List the samples of tars, in the order of the tars and of their members.
 
     Raises:
         DataError: A tar is missing, cut short, not a tar, or has a name twice; the message names
             it.
     """
-    return [sample for path in paths for sample in _index_one(Path(path))]
+    return [sample for path in paths for sample in _index_one(path)]
 
 
-def _index_one(path: Path) -> list[ShardSample]:
+def _index_one(path: Place) -> list[ShardSample]:
     samples: dict[str, ShardSample] = {}
     try:
-        for name, offset, size in tar_members(path):
+        members = remote_members(path) if isinstance(path, str) else tar_members(path)
+        for name, offset, size in members:
             key, _, ext = _split_name(name)
             if key not in samples:
                 samples[key] = ShardSample(path, key)
             if ext in samples[key].members:
                 raise DataError(f"{path}: sample {key}: got two members .{ext}, expected one")
             samples[key].members[ext] = (offset, size)
-        _require_whole(path, samples.values())
+        if isinstance(path, Path):
+            _require_whole(path, samples.values())
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such shard") from error
     except (tarfile.TarError, EOFError) as error:

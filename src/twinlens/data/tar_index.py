@@ -7,12 +7,16 @@ files) is left to tarfile.
 
 from __future__ import annotations
 
+import io
 import mmap
 import struct
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from twinlens.data.remote import attempt
 
 _BLOCK = 512
 _HEADER = struct.Struct("100s24x12s12x8sc100x5s83x155s12x")
@@ -34,6 +38,37 @@ def tar_members(path: Path) -> list[tuple[str, int, int]]:
         return members
     with tarfile.open(path, "r:") as tar:
         return [(one.name, one.offset_data, one.size) for one in tar if one.isfile()]
+
+
+def remote_members(url: str) -> list[tuple[str, int, int]]:
+    """As `tar_members`, of a tar behind a URL, which must have its end mark.
+
+    Payloads are sought past. That they are few and large, or many and small, fsspec's reading
+    ahead of some MB serves both: few requests for small ones, few bytes of large ones.
+
+    Raises:
+        tarfile.TarError: It is not a whole tar.
+        DataError: It is gone, or cannot be reached.
+        MissingExtraError: fsspec is not installed.
+    """
+
+    def scan(system: Any, path: str) -> list[tuple[str, int, int]] | tarfile.TarError:
+        with system.open(path, "rb") as file:
+            try:
+                with tarfile.open(fileobj=file, mode="r:") as tar:
+                    members = [(one.name, one.offset_data, one.size) for one in tar if one.isfile()]
+                size = file.seek(0, io.SEEK_END)
+                file.seek(max(0, size - 2 * _BLOCK))
+                if file.read() != bytes(2 * _BLOCK):
+                    raise tarfile.ReadError(f"got {size} bytes without the end-of-archive mark")
+            except tarfile.TarError as error:  # trying again does not mend it
+                return error
+        return members
+
+    members = attempt(url, scan)
+    if isinstance(members, tarfile.TarError):
+        raise members
+    return members
 
 
 def _plain_members(data: mmap.mmap) -> list[tuple[str, int, int]] | None:

@@ -2,7 +2,7 @@
 
 A sample is a picture (`jpg`, `png`, `webp`, ...) with any of: `txt`, a caption a line; `json`,
 whose `captions`, `label` and `concept` are ours; `cls`, the number of a class in the file
-`classnames.txt` beside the tars.
+`classnames.txt` beside the tars. Captions may lie in a Parquet file beside the tar, too.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Sequence
-from functools import partial
-from operator import attrgetter
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard, cast
 
+from twinlens.data.duplicates import check_keys
+from twinlens.data.index_files import Shard, open_shards
+from twinlens.data.remote import Place, beside, folder_of, name_of
 from twinlens.data.samples import (
     CLASSNAMES_FILE,
     TEMPLATES_FILE,
@@ -23,74 +25,116 @@ from twinlens.data.samples import (
     LazySamples,
     Sample,
     checked_classnames,
-    picture_member,
     read_lines,
     split_lines,
 )
-from twinlens.data.shards import ShardSample, read_index
+from twinlens.data.shard_captions import captions_beside
+from twinlens.data.shards import ShardSample
 from twinlens.errors import DataError
 
 
-def open_tars(paths: Sequence[Path], name: str) -> Dataset:
-    """Open tars as one data set.
+def open_tars(places: Sequence[Place], name: str, ignored: int = 0) -> Dataset:
+    """Open tars as one data set; `ignored` counts files that are in its folder and not of it.
 
     Raises:
-        DataError: A tar is missing or cut short, there are no pictures, a key is there twice, or
-            a label cannot be read.
+        DataError: A tar is missing or cut short, there are no pictures, or a key is there twice.
+        MissingExtraError: A tar is remote and fsspec is not installed.
     """
-    shards = read_index(paths)
-    pictures = [shard for shard in shards if picture_member(shard)]
-    if not pictures:
-        raise DataError(f"{paths[0]}: got no pictures, expected samples with jpg, png or webp")
-    _check_keys(pictures)
-    folder = paths[0].parent
-    numbered = checked_classnames(_beside(folder, CLASSNAMES_FILE), folder)
-    labels = _labels(pictures, numbered)
+    shards = open_shards(places)
+    sizes = [shard.rows for shard in shards]
+    if not any(sizes):
+        raise DataError(f"{places[0]}: got no pictures, expected samples with jpg, png or webp")
+    check_keys(shards)
+    numbered = checked_classnames(_beside(places[0], CLASSNAMES_FILE), folder_of(places[0]))
+    samples = TarSamples(shards, numbered)
     return Dataset(
         name=name,
-        samples=LazySamples(pictures, partial(_tar_sample, numbered=numbered), attrgetter("mark")),
-        classnames=numbered if labels and labels <= set(numbered) else tuple(sorted(labels)),
-        templates=_beside(folder, TEMPLATES_FILE),
-        ignored=len(shards) - len(pictures),
+        samples=samples,
+        classnames=samples.classnames,
+        templates=_beside(places[0], TEMPLATES_FILE),
+        ignored=ignored + sum(shard.ignored for shard in shards),
+        shard_sizes=sizes,
     )
 
 
-def _beside(folder: Path, name: str) -> tuple[str, ...]:
+class TarSamples(LazySamples):
+    """The samples of tars, found through their indexes: nothing is held for each."""
+
+    def __init__(self, shards: Sequence[Shard], numbered: tuple[str, ...] = ()) -> None:
+        self._shards = shards
+        self._numbered = numbered
+        self._ends = list(itertools.accumulate(shard.rows for shard in shards))
+        super().__init__(range(self._ends[-1]), self._sample, self._mark_of)
+
+    def place(self, index: int) -> ShardSample:
+        """Where a sample lies."""
+        number = bisect_right(self._ends, index)
+        shard = self._shards[number]
+        return shard.index().sample(index - self._ends[number] + shard.rows, shard.place)
+
+    def marks(self) -> Iterator[object]:
+        """One value a tar."""
+        return ((name_of(shard.place), shard.digest) for shard in self._shards)
+
+    def classnames(self) -> tuple[str, ...]:
+        """All labels, for which each sample's json and cls are read.
+
+        Raises:
+            DataError: One cannot be read, or is not in the list of classes.
+        """
+        labels: set[str] = set()
+        for shard in self._shards:
+            if shard.has_labels:
+                labels |= _labels(shard, self._numbered)
+        return self._numbered if labels and labels <= set(self._numbered) else tuple(sorted(labels))
+
+    def _sample(self, index: int) -> Sample:
+        return _tar_sample(self.place(index), self._numbered)
+
+    def _mark_of(self, index: int) -> object:
+        return self.place(index).mark
+
+
+def _beside(place: Place, name: str) -> tuple[str, ...]:
     """The lines of a file in the tars' folder or, as in CLIP_benchmark's layout, one above."""
-    return read_lines(folder / name) or read_lines(folder.resolve().parent / name)
+    folder = place.parent.resolve() if isinstance(place, Path) else folder_of(place)
+    return read_lines(beside(place, name)) or read_lines(beside(folder, name))
 
 
-def _check_keys(shards: Sequence[ShardSample]) -> None:
-    seen: dict[str, ShardSample] = {}
-    for shard in shards:
-        other = seen.setdefault(shard.key, shard)
-        if other is not shard:
-            raise DataError(f"{_where(shard)}: is in {other.shard} too, expected each key once")
+def _labels(shard: Shard, numbered: tuple[str, ...]) -> set[str]:
+    """The labels of one tar, which is opened once if it is on this machine."""
+    if isinstance(shard.place, str):
+        return _labels_by(_read, shard, numbered)
+    try:
+        with shard.place.open("rb") as file:
+            handle = file.fileno()
+
+            def read(sample: ShardSample, ext: str) -> bytes | None:
+                offset, size = sample.members.get(ext, (0, -1))
+                return os.pread(handle, size, offset) if size >= 0 else None
+
+            return _labels_by(read, shard, numbered)
+    except OSError as error:
+        raise DataError(f"{shard.place}: cannot be read: {error.strerror or error}") from error
 
 
-def _labels(shards: Sequence[ShardSample], numbered: tuple[str, ...]) -> set[str]:
-    """All labels; each tar is opened once."""
+def _labels_by(
+    read: Callable[[ShardSample, str], bytes | None], shard: Shard, numbered: tuple[str, ...]
+) -> set[str]:
+    index = shard.index()
     labels: set[str | None] = set()
-    for path, group in itertools.groupby(shards, key=lambda shard: shard.shard):
-        with path.open("rb") as file:
-            for shard in group:
-                json_, cls = (
-                    os.pread(file.fileno(), span[1], span[0]) if span else None
-                    for span in (shard.members.get("json"), shard.members.get("cls"))
-                )
-                given = _parse(json_, shard).get("label")
-                labels.add(_label(shard, given, cls, numbered))
+    for row in range(shard.rows):
+        sample = index.sample(row, shard.place)
+        given = _parse(read(sample, "json"), sample).get("label")
+        labels.add(_label(sample, given, read(sample, "cls"), numbered))
     return {label for label in labels if label is not None}
 
 
 def _tar_sample(shard: ShardSample, numbered: tuple[str, ...]) -> Sample:
     data = _parse(_read(shard, "json"), shard)
     label, concept = data.pop("label", None), data.pop("concept", None)
-    captions: object = data.pop("captions", None) or split_lines(
-        # Not read where the json has captions: each read opens the tar.
-        _read(shard, "txt") or b"",
-        _where(shard),
-    )
+    # Nothing more is read where the json has captions: each read opens the tar.
+    captions: object = data.pop("captions", None) or _other_captions(shard)
     if not _are_texts(captions) or not isinstance(concept, str | None):
         raise DataError(
             f"{_where(shard)}: got captions or a concept of another kind, expected text"
@@ -103,6 +147,11 @@ def _tar_sample(shard: ShardSample, numbered: tuple[str, ...]) -> Sample:
         concept=concept,
         metadata=data,
     )
+
+
+def _other_captions(shard: ShardSample) -> tuple[str, ...]:
+    text = _read(shard, "txt")
+    return captions_beside(shard) if text is None else split_lines(text, _where(shard))
 
 
 def _read(shard: ShardSample, ext: str) -> bytes | None:
