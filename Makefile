@@ -8,10 +8,11 @@ BIN := $(VENV)/bin
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[data,dev,references]'
-	# References whose own needs stay out: torchvision's would be torch for another device.
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[data,train,dev,references]'
+	# References whose own needs stay out: torchvision's would be torch for another device. With
+	# triton, kernels for GPUs are tested in its interpreter.
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps \
-		open_clip_torch timm torchvision
+		open_clip_torch timm torchvision triton
 	touch $@
 
 demo: $(VENV)/.installed

@@ -6,8 +6,8 @@ Run: python bench/train_steps.py [--model ViT-B-32] [--batch 64] [--steps 4] [--
 Random pixels and one short caption, as a step of its own: forward, contrastive loss, backward,
 AdamW. Both compute in bf16: open_clip by autocast over float32 weights, which is its `amp_bf16`,
 ours on bf16 weights with float32 masters, which is what a recipe's precision "auto" picks where the
-hardware multiplies bf16. The utilisation (mfu) counts the model's own products, texts as long as they
-are, against the device's data sheet or, where that is not known, against a large product.
+hardware multiplies bf16. The utilisation (mfu) counts the model's own products, texts as long as
+they are, against the device's data sheet or, where that is not known, against a large product.
 """
 
 import argparse

@@ -7,14 +7,13 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from twinlens.data.augment import Augmentation
 from twinlens.data.datasets import Dataset, Sample
-from twinlens.data.loader import Batch, PairLoader, epoch_order
+from twinlens.data.loader import Batch, PairLoader
 from twinlens.errors import DataError
 from twinlens.tokenizer import Tokenizer
 
@@ -231,8 +230,3 @@ def test_a_broken_picture_is_replaced_and_told_of(samples: list[Sample], tmp_pat
         assert numbers(batch.pixels)[place] == int(told.replaced_by.removesuffix(".png"))
         others = [place != n for n in range(11)]
         assert torch.equal(batch.pixels[others], whole.pixels[others])  # nobody else has moved
-
-
-def test_epoch_order_is_a_permutation():
-    assert sorted(epoch_order(50, 0, 1)) == list(range(50))
-    assert not np.array_equal(epoch_order(50, 0, 1), epoch_order(50, 0, 2))

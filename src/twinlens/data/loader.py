@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from twinlens.data.augment import Augmentation, augment, random_square_crop
 from twinlens.data.images import decode_image
+from twinlens.data.order import SampleOrder
 from twinlens.data.readers import read_in_processes, read_in_threads
 from twinlens.data.samples import Dataset, Sample
 from twinlens.errors import DataError
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 TRIES = 10
 """Samples asked in the place of one that cannot be used, before the run stops."""
+
+NEAR = 1000
+"""How far on in the stream those are looked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +146,7 @@ class PairLoader:
         if not dataset.samples:
             raise DataError("training data: got no samples, expected at least one")
         self.samples = dataset.samples
+        self.order = SampleOrder(dataset, seed)
         self.tokenizer = tokenizer
         self.batch_size = batch_size
         self.image_size = image_size
@@ -227,11 +231,12 @@ class PairLoader:
         raise DataError(f"training data: {len(reasons)} samples in a row are bad: {reasons[0]}")
 
     def _index(self, position: int, attempt: int) -> int:
-        size = len(self.samples)
-        if attempt:
-            return int(np.random.default_rng([self.seed, position, attempt]).integers(size))
-        epoch, place = divmod(position, size)
-        return int(epoch_order(size, self.seed, epoch)[place])
+        if not attempt:
+            return self.order.at(position)
+        # Another place of the stream, not of the list: not far in its storage, and drawn from the
+        # sources of a mixture by their weights.
+        ahead = np.random.default_rng([self.seed, position, attempt]).integers(1, NEAR)
+        return self.order.at(position + int(ahead))
 
     def _drawn(self, sample: Sample, rng: np.random.Generator) -> _Pair:
         picture = self._picture(sample, rng)
@@ -277,12 +282,6 @@ class PairLoader:
         tokens = wide[:, :-1].contiguous()
         tokens[cut, -1] = self.tokenizer.end_id
         return tokens.view(self.captions, len(captions), -1), int(cut.sum())
-
-
-@lru_cache(maxsize=4)
-def epoch_order(size: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """The order of one epoch: a permutation of `size` samples, by (seed, epoch) alone."""
-    return np.random.default_rng([seed, epoch]).permutation(size)
 
 
 def _concept_number(concept: str) -> int:
