@@ -25,6 +25,10 @@ _GROUP = 96
 """Texts encoded together: enough to fill the hardware, few enough to be of one length."""
 
 
+Features = tuple[Tensor, ...]
+"""What towers say of a batch; each tensor has the batch's pairs as its last dimension but one."""
+
+
 class Towers(nn.Module):
     """Both towers as one module, to be parallelised: pictures and texts in, features out.
 
@@ -37,9 +41,7 @@ class Towers(nn.Module):
         self.image_tower = model.image_tower
         self.text_tower = model.text_tower
 
-    def forward(
-        self, images: Tensor, tokens: Tensor | None, kept: Tensor | None
-    ) -> tuple[Tensor, ...]:
+    def forward(self, images: Tensor, tokens: Tensor | None, kept: Tensor | None) -> Features:
         """Image features [pair, embed] and, where there are tokens, text features [text, embed]."""
         image_features = self.encode(images, kept=kept)
         if tokens is None:

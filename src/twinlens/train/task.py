@@ -16,15 +16,12 @@ from torch import Tensor, nn
 from twinlens.data.images import normalize
 from twinlens.distributed import World
 from twinlens.model.loss import contrastive_loss, sigmoid_loss
-from twinlens.train.parallel import statistics_kept, synchronised
+from twinlens.train.parallel import Features, statistics_kept, synchronised
 
 if TYPE_CHECKING:
     from twinlens.data.loader import Batch
     from twinlens.model.clip import CLIP
     from twinlens.train.recipe import Compute
-
-Features = tuple[Tensor, ...]
-"""What towers say of a batch; each tensor has the batch's pairs as its last dimension but one."""
 
 
 class Task(Protocol):
