@@ -95,9 +95,6 @@ def test_weights_and_state_are_those_of_the_optimiser(dtype: torch.dtype):
     config = tiny_config("vit", vocab_size=5000)
     model = place(CLIP(config), torch.device("cpu"), dtype)
     optimizer = MasterAdamW(model, OptimConfig())
-    for parameter in model.parameters():
-        parameter.grad = torch.zeros_like(parameter)
-    optimizer.step(0, 2)
     count = sum(parameter.numel() for parameter in model.parameters())
     sizes = Sizes(parameters=count, largest_block=0)
     plan = device_memory(
@@ -109,7 +106,8 @@ def test_weights_and_state_are_those_of_the_optimiser(dtype: torch.dtype):
 
     states = optimizer.adamw.state.values()
     assert plan.weights == pytest.approx(total(model.parameters()), rel=0.001)
-    assert plan.masters == total(optimizer.masters)
+    apart = [m for m, p in zip(optimizer.masters, optimizer.working, strict=True) if m is not p]
+    assert plan.masters == pytest.approx(total(apart), rel=0.001)
     moments = total(state[key] for state in states for key in ("exp_avg", "exp_avg_sq"))
     assert plan.moments == moments
     assert plan.average == 0

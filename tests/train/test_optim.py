@@ -95,7 +95,7 @@ def test_float32_weights_are_their_own_masters():
 def test_weights_are_updated_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch):
     whole, chunked = (tiny_clip().bfloat16() for _ in range(2))
     one = MasterAdamW(whole, CONFIG)
-    monkeypatch.setattr(optim, "_CHUNK", 1000)
+    monkeypatch.setattr(optim, "CHUNK", 1000)
     other = MasterAdamW(chunked, CONFIG)
     assert len(one.chunks) == 2
     assert len(other.chunks) > 5

@@ -69,15 +69,24 @@ class BottleneckShape:
 def patch_count(config: ViTConfig, dropout: float = 0.0) -> int:
     """Patches of a picture that are computed."""
     patches = (config.image_size // config.patch_size) ** 2
-    return max(1, int(patches * (1 - dropout)))
+    return max(1, round(patches * (1 - dropout)))
 
 
-def blocks_cost(config: ViTConfig | TextConfig, length: float) -> Cost:
-    """All blocks of a transformer for one sequence."""
+def blocks_cost(config: ViTConfig | TextConfig, length: float, *, pooled: bool = True) -> Cost:
+    """All blocks of a transformer for one sequence.
+
+    Where one position of it is read, the last block answers there alone.
+    """
+    asked = 1 if pooled else length
+    whole = (config.layers - 1) * _block_flops(config, length, length)
+    return Cost(whole + _block_flops(config, length, asked))
+
+
+def _block_flops(config: ViTConfig | TextConfig, length: float, asked: float) -> float:
+    """Queries, keys and values of all positions; what follows, of those that are asked for."""
     width, mlp = config.width, config.mlp_width or 4 * config.width
-    linear = 2 * length * width * (3 * width + width + 2 * mlp)
-    attention = 2 * 2 * length**2 * width
-    return Cost(config.layers * (linear + attention))
+    answers = width * (width + 2 * mlp) + 2 * length * width
+    return 2 * (length * width * 3 * width + asked * answers)
 
 
 def text_length(config: TextConfig, tokens: float) -> float:
@@ -98,11 +107,11 @@ def image_cost(config: ViTConfig | ResNetConfig, embed_dim: int, dropout: float 
     if isinstance(config, ResNetConfig):
         return _resnet_cost(config, embed_dim)
     patches, width = patch_count(config, dropout), config.width
-    # All patches are embedded before some are left out: a product over few pixels.
-    embedding = 2 * patch_count(config) * 3 * config.patch_size**2 * width
+    embedding = 2 * patches * 3 * config.patch_size**2 * width
     cost = Cost(embedding, embedding)
     if config.pooling == "attention":
-        return cost + blocks_cost(config, patches) + Cost(_query_pool(config, patches))
+        blocks = blocks_cost(config, patches, pooled=False)
+        return cost + blocks + Cost(_query_pool(config, patches))
     head = 2 * width * embed_dim if config.projection != "none" else 0
     return cost + blocks_cost(config, patches + 1) + Cost(head)
 

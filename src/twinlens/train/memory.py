@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from twinlens.config import ResNetConfig, TextConfig, ViTConfig
 from twinlens.train.flops import BottleneckShape, bottlenecks, patch_count, text_length
+from twinlens.train.optim import CHUNK
 from twinlens.train.recipe import Recipe
 
 FLOAT32 = 4
@@ -102,11 +103,14 @@ def device_memory(
         texts = recipe.captions * text.bytes(checkpointed)
         return micro * (image.bytes(checkpointed) + texts)
 
+    # Sharded weights, and weights of a float32 run, are their own masters.
+    own_masters = sharded or working_bytes == FLOAT32
+    stored_bytes = FLOAT32 if own_masters else working_bytes
     return DeviceMemory(
-        weights=share * working_bytes,
-        # bf16 gradients and their buckets are gone when the optimiser makes float32 ones of them.
-        gradients=share * FLOAT32,
-        masters=share * FLOAT32,
+        weights=share * stored_bytes,
+        # The optimiser makes float32 gradients of bf16 ones a few at a time.
+        gradients=share * stored_bytes + (0 if own_masters else min(share, CHUNK) * FLOAT32),
+        masters=0 if own_masters else share * FLOAT32,
         moments=share * 2 * FLOAT32,
         average=share * FLOAT32 if recipe.optim.ema_decay else 0.0,
         # Weights and gradients of the block at work, and of the next that is fetched meanwhile.
@@ -148,9 +152,10 @@ def _image(recipe: Recipe, size: int) -> Kept:
     if isinstance(vision, ResNetConfig):
         return _resnet(vision, size)
     patches = patch_count(vision, recipe.patch_dropout)
-    cut = patch_count(vision) * 3 * vision.patch_size**2 * size
+    cut = patches * 3 * vision.patch_size**2 * size
     if vision.pooling == "attention":  # around the blocks: a norm, keys and values
-        return _transformer(vision, patches, size, around=cut + patches * 4 * vision.width * size)
+        around = cut + patches * 4 * vision.width * size
+        return _transformer(vision, patches, size, around=around, pooled=False)
     return _transformer(vision, patches + 1, size, around=cut + patches * vision.width * size)
 
 
@@ -160,15 +165,22 @@ def _text(recipe: Recipe, size: int, tokens: float) -> Kept:
 
 
 def _transformer(
-    config: ViTConfig | TextConfig, length: float, size: int, *, around: float
+    config: ViTConfig | TextConfig, length: float, size: int, *, around: float, pooled: bool = True
 ) -> Kept:
     """Of each block: both norms' inputs and outputs, queries, keys, values, their mix, the MLP."""
+    block = _block(config, length, length, size)
+    last = _block(config, length, 1 if pooled else length, size)
+    stream = length * config.width * size
+    whole = around + (config.layers - 1) * block + last
+    return Kept(whole, around + config.layers * stream, block)
+
+
+def _block(config: ViTConfig | TextConfig, length: float, asked: float, size: int) -> float:
+    """Before the attention all positions; from there on those that are asked for."""
     width, mlp = config.width, config.mlp_width or 4 * config.width
-    # QuickGELU is two operations, which keep their inputs apart: x, and the sigmoid.
-    wide = 3 if config.activation == "quick_gelu" else 2
-    block = length * ((8 * width + wide * mlp) * size + FLOAT32 * (config.heads + 4))
-    stream = length * width * size
-    return Kept(around + config.layers * block, around + config.layers * stream, block)
+    before = 5 * width * size + 2 * FLOAT32
+    after = (3 * width + 2 * mlp) * size + FLOAT32 * (config.heads + 2)
+    return length * before + min(asked, length) * after
 
 
 def _resnet(config: ResNetConfig, size: int) -> Kept:

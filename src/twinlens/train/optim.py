@@ -78,7 +78,7 @@ def decays(name: str, parameter: Tensor) -> bool:
     return parameter.ndim >= 2 and not name.endswith("bias")
 
 
-_CHUNK = 2**24
+CHUNK = 2**24
 """Weights that are updated together: 64 MiB of gradients."""
 
 
@@ -138,7 +138,7 @@ class MasterAdamW:
             if master is working:
                 chunks[0].append(place)
                 continue
-            if size + master.numel() > _CHUNK and chunks[-1]:
+            if size + master.numel() > CHUNK and chunks[-1]:
                 chunks.append([])
                 size = 0
             chunks[-1].append(place)

@@ -20,6 +20,7 @@ from twinlens.tokenizer import Tokenizer, train_tokenizer
 from twinlens.train.bad_samples import BadSamples
 from twinlens.train.checkpoint import CheckpointWriter, list_checkpoints, remove_half_written
 from twinlens.train.devices import peak_flops
+from twinlens.train.flops import patch_count
 from twinlens.train.guard import StopSignal
 from twinlens.train.log import Log, Reporter
 from twinlens.train.page import write_page
@@ -292,8 +293,7 @@ def _patches(recipe: Recipe) -> tuple[int, int] | None:
     vision = recipe.model.vision
     if not recipe.patch_dropout or not isinstance(vision, ViTConfig):
         return None
-    patches = (vision.image_size // vision.patch_size) ** 2
-    return patches, max(1, round(patches * (1 - recipe.patch_dropout)))
+    return patch_count(vision), patch_count(vision, recipe.patch_dropout)
 
 
 def describe(dataset: Dataset) -> str:
