@@ -25,6 +25,9 @@ def train(
         str, typer.Option(metavar="SPEC", help="A directory, a CSV/TSV/Parquet file or tars.")
     ],
     out: Annotated[Path, typer.Option(help="Directory of the run; the model goes to OUT/model.")],
+    init: Annotated[
+        str, typer.Option(metavar="MODEL", help="The model to start from, for fine-tuning.")
+    ] = "",
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe, as optim.lr=0.001."),
@@ -45,7 +48,7 @@ def train(
     from twinlens.train.recipes import recipe_named
     from twinlens.train.trainer import fit
 
-    chosen = override(recipe_named(recipe), settings or [])
+    chosen = override(recipe_named(recipe, init), settings or [])
     pairs = open_dataset(data)
     evaluate = None if val is None else zero_shot_evaluator(val, template or [])
     log(
