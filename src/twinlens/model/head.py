@@ -40,7 +40,15 @@ class Classifier(nn.Module):
 
 
 def save_head(head: Head, directory: Path) -> None:
-    """Write the classifier into a model's directory."""
+    """Write the classifier into a model's directory.
+
+    Raises:
+        CheckpointError: It could not be written.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"{directory}: the classifier could not be saved: {error}") from error
     names = {"classnames": json.dumps(head.classnames)}
     write_tensors({"weight": head.weight.float()}, directory / HEAD_FILE, names)
 
