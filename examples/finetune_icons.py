@@ -48,7 +48,11 @@ def build() -> tuple[Path, Path]:
         npm = shutil.which("npm") or "npm"
         subprocess.run([npm, "pack", "--silent", PACKAGE], cwd=OUT, check=True)
     with tarfile.open(OUT / ARCHIVE) as archive:
-        files = {one.name: archive.extractfile(one) for one in archive if one.name.endswith((".svg", ".js"))}
+        files = {
+            one.name: archive.extractfile(one)
+            for one in archive
+            if one.name.endswith((".svg", ".js"))
+        }
         contents = {name: file.read().decode() for name, file in files.items() if file is not None}
     script = contents["package/dist/metadata.js"]
     icons = json.JSONDecoder().raw_decode(script[script.index("{") :])[0]

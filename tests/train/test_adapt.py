@@ -1,5 +1,6 @@
 """Fine-tuning: what is locked, how fast the rest learns, adapters, classifiers, interpolation."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -243,6 +244,8 @@ def test_fine_tuning_resumes_to_the_same_bytes(
 
     def kill(progress: Progress) -> None:
         if progress.step == 4:
+            while not (tmp_path / "killed" / "checkpoints" / "latest").exists():
+                time.sleep(0.01)  # it is written beside the training
             raise KeyboardInterrupt
 
     whole = fit(recipe, named, tmp_path / "whole")
