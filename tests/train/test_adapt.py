@@ -219,7 +219,7 @@ def short(name: str, base: Path, **adapt: object) -> Recipe:
 
 
 @pytest.mark.parametrize(
-    ("kind", "name", "adapt"),
+    "case",
     [
         ("vit", "finetune-contrastive", {}),
         ("vit", "finetune-contrastive", {"lora_rank": 2, "keep": 0.5}),
@@ -232,11 +232,10 @@ def test_fine_tuning_resumes_to_the_same_bytes(
     bases: dict[str, Path],
     named: Dataset,
     tmp_path: Path,
-    kind: str,
-    name: str,
-    adapt: dict[str, object],
+    case: tuple[str, str, dict[str, object]],
 ):
     declare()
+    kind, name, adapt = case
     base = bases[kind]
     if "lora_rank" in adapt:
         pytest.importorskip("peft")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from twinlens.errors import CheckpointError, ConfigError
@@ -158,8 +159,8 @@ def interpolate(
     if found:
         raise CheckpointError(f"interpolation: got two different models: {found}")
     return {
-        # Not lerp: both ends have to come out exactly.
-        name: start[name].float() * (1 - weight) + value.float() * weight
+        # Exact at both ends, and where they are equal.
+        name: torch.lerp(start[name].float(), value.float(), weight)
         if value.is_floating_point()
         else value
         for name, value in end.items()
