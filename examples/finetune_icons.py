@@ -96,12 +96,13 @@ def between(before: str, after: Path, out: Path) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Fine-tune `icons` on an icon set new to it.")
-    parser.add_argument("--steps", type=int, default=80, help="how long to train (80)")
+    parser.add_argument("--steps", type=int, default=100, help="how long to train (100)")
+    parser.add_argument("--recipe", default="finetune-contrastive", help="or lit")
     options = parser.parse_args()
     train, test = build()
     say("Before", "icons", test)
-    settings = [f"steps={options.steps}", "optim.warmup_steps=10", "captions=3"]
-    recipe = override(recipe_named("finetune-contrastive", "icons"), settings)
+    settings = [f"steps={options.steps}", "optim.warmup_steps=10", "optim.lr=0.0003"]
+    recipe = override(recipe_named(options.recipe, "icons"), settings)
     shutil.rmtree(OUT / "run", ignore_errors=True)
     with progress_line([]) as show:
         tuned = fit(recipe, open_dataset(train), OUT / "run", report=show)
