@@ -10,7 +10,7 @@ import typer
 
 from twinlens.cli.main import app
 from twinlens.config import ResNetConfig, ViTConfig, override, setting_names, to_dict
-from twinlens.train.recipes import RECIPES
+from twinlens.train.recipes import RECIPES, recipe_named
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("docs", "bench", "src", "examples")
@@ -105,7 +105,8 @@ def test_commands_are_ones_that_exist(page: Path):
         # Reads the words; an unknown option raises.
         given = verb.make_context("twinlens", list(options)).params
         if words[0] == "train":
-            assert override(RECIPES[given["recipe"]](), given["settings"]).name == given["recipe"]
+            recipe = recipe_named(given["recipe"], given["init"])
+            assert override(recipe, given["settings"]).name == given["recipe"]
 
 
 def test_the_pages_have_commands():

@@ -24,6 +24,7 @@ from twinlens.data.images import normalize, to_pixels
 from twinlens.errors import ConfigError, DataError, UnknownNameError
 from twinlens.model.checkpoints import Towers, load_model
 from twinlens.model.clip import CLIP
+from twinlens.model.head import Head, load_head
 from twinlens.model.precision import has_fast_bf16, pick_device, place
 from twinlens.model.text import encode_by_length
 from twinlens.model.vocabulary import AnyTokenizer, load_tokenizer
@@ -90,7 +91,8 @@ def load(
     target = pick_device(device)
     chosen = _pick_precision(precision, model, target)
     place(model, target, _DTYPES[chosen])  # in place: a large model is not held twice
-    return Embedder(model, tokenizer, device=str(target), precision=chosen)
+    head = load_head(path, model.config.embed_dim)
+    return Embedder(model, tokenizer, device=str(target), precision=chosen, head=head)
 
 
 class Embedder:
@@ -110,8 +112,10 @@ class Embedder:
         device: str = "auto",
         precision: Precision = "auto",
         batch_size: int = 64,
+        head: Head | None = None,
     ) -> None:
         self._tokenizer = tokenizer
+        self._head = head
         self.device = pick_device(device)
         self.precision = _pick_precision(precision, model, self.device)
         self.batch_size = batch_size
@@ -135,6 +139,17 @@ class Embedder:
         if self._tokenizer is None:
             raise ConfigError("texts: the model has no text tower, expected one with both")
         return self._tokenizer
+
+    @property
+    def head(self) -> Head:
+        """The classifier that the model was fine-tuned to.
+
+        Raises:
+            ConfigError: It was not.
+        """
+        if self._head is None:
+            raise ConfigError("labels: got none, and the model has no classifier of its own")
+        return self._head
 
     @property
     def templates(self) -> tuple[str, ...]:
@@ -206,14 +221,15 @@ class Embedder:
     def classify(
         self,
         images: ImageInput | Iterable[ImageInput],
-        labels: Sequence[str],
+        labels: Sequence[str] | None = None,
         templates: Sequence[str] | None = None,
     ) -> list[list[Prediction]]:
         """Which label fits each picture (zero-shot, paper section 3.1).
 
         Args:
             images: One picture or several.
-            labels: What to choose from, each once.
+            labels: What to choose from, each once; none are the classes that the model was
+                fine-tuned for.
             templates: Sentences with `{}` where the label goes; several are averaged. None are
                 the model's own.
 
@@ -223,8 +239,12 @@ class Embedder:
         Raises:
             DataError: A picture cannot be decoded, or a label is empty, too long, or there twice
                 as the model reads it.
-            ConfigError: A template has no `{}`.
+            ConfigError: A template has no `{}`; or there are no labels, and the model was not
+                fine-tuned to a classifier.
         """
+        if labels is None:
+            weight = self.head.weight.numpy()
+            return self.rank(self.embed_images(images) @ weight, self.head.classnames)
         self._require_tower("text")
         names = checked_labels(labels, self.tokenizer)
         classifier = self.zero_shot_classifier(names, templates)

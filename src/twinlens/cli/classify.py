@@ -23,7 +23,10 @@ def classify(
     ],
     *,
     labels: Annotated[
-        str | None, typer.Option(help="What to choose from, separated by commas.")
+        str | None,
+        typer.Option(
+            help="What to choose from, separated by commas; a fine-tuned model has its own."
+        ),
     ] = None,
     labels_file: Annotated[Path | None, typer.Option(help="The same, one to a line.")] = None,
     template: Annotated[
@@ -40,10 +43,14 @@ def classify(
     words = read_labels(labels, labels_file)
     from twinlens.embedder import checked_labels, load
 
-    checked_labels(words)  # before a model is read, or even downloaded
+    if words is not None:
+        checked_labels(words)  # before a model is read, or even downloaded
     lens = load(model, device=device)
-    names = checked_labels(words, lens.tokenizer)
-    classifier = lens.zero_shot_classifier(names, template or None)
+    if words is None:
+        names, classifier = list(lens.head.classnames), lens.head.weight.numpy()
+    else:
+        names = checked_labels(words, lens.tokenizer)
+        classifier = lens.zero_shot_classifier(names, template or None)
     embeddings, failures = lens.embed_readable_images(paths)
     ranked = [best[:top] for best in lens.rank(embeddings @ classifier, names)]
     readable = [path for index, path in enumerate(paths) if index not in failures]
@@ -81,19 +88,22 @@ def find_pictures(given: list[str]) -> list[str]:
     return found
 
 
-def read_labels(labels: str | None, file: Path | None) -> list[str]:
-    """The labels of `--labels` or `--labels-file`; blank ones between separators are dropped.
+def read_labels(labels: str | None, file: Path | None) -> list[str] | None:
+    """The labels of `--labels` or `--labels-file`; blank ones are dropped.
+
+    None where neither is given: the model has its own, or none.
 
     Raises:
-        ConfigError: Neither or both are given.
+        ConfigError: Both are given.
         DataError: The file is not text.
         OSError: The file cannot be read.
     """
-    if (labels is None) == (file is None):
-        got = "neither" if labels is None else "both"
-        raise ConfigError(f"labels: got {got} of --labels and --labels-file, expected one")
-    if file is None:
-        found = (labels or "").split(",")
+    if labels is not None and file is not None:
+        raise ConfigError("labels: got both of --labels and --labels-file, expected one")
+    if labels is not None:
+        found = labels.split(",")
+    elif file is None:
+        return None
     else:
         try:
             found = file.read_text(encoding="utf-8-sig").splitlines()

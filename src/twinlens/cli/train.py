@@ -32,6 +32,9 @@ def train(
     out: Annotated[
         Path | None, typer.Option(help="Directory of the run; the model goes to OUT/model.")
     ] = None,
+    init: Annotated[
+        str, typer.Option(metavar="MODEL", help="The model to start from, for fine-tuning.")
+    ] = "",
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe, as optim.lr=0.001."),
@@ -76,7 +79,7 @@ def train(
     from twinlens.train.recipes import recipe_named
     from twinlens.train.trainer import fit
 
-    chosen = override(recipe_named(recipe), settings or [])
+    chosen = override(recipe_named(recipe, init), settings or [])
     if plan:
         assumed = (caption_tokens, mfu, price_per_hour, sample_kb)
         show_plan(chosen, devices, assumed, as_json=as_json)

@@ -266,6 +266,8 @@ class PairLoader:
 
     def _captions(self, sample: Sample, rng: np.random.Generator) -> list[str]:
         captions = sample.captions
+        if not captions and self.places is not None and sample.label is not None:
+            captions = (sample.label,)  # nobody reads it where labels are learned
         if not captions:
             raise DataError(f"{sample.where}: got no caption, expected at least one")
         # What a data set's lists begin with, often plain names, is learned from in every step.

@@ -9,6 +9,7 @@ from typing import Literal
 from twinlens.config import CLIPConfig, ViTConfig
 from twinlens.data.augment import Augmentation
 from twinlens.errors import ConfigError
+from twinlens.train.adapt import Adapt
 from twinlens.train.optim import OptimConfig
 
 
@@ -60,6 +61,8 @@ class Recipe:
         max_bad_share: Samples that cannot be used are replaced; beyond this share the run ends.
         optim: Optimiser and schedule.
         augment: Random changes of the pictures.
+        init: Name or directory of the model to start from; none starts from random weights.
+        adapt: What of that model is changed, and how much.
         compute: How the step is computed, which changes nothing of what it computes.
         checkpoint_every: Steps between checkpoints.
         checkpoint_minutes: Minutes after which one is written in any case; 0 goes by steps alone.
@@ -81,6 +84,8 @@ class Recipe:
     max_bad_share: float = 0.01
     optim: OptimConfig = field(default_factory=OptimConfig)
     augment: Augmentation = field(default_factory=Augmentation)
+    init: str = ""
+    adapt: Adapt = field(default_factory=Adapt)
     compute: Compute = field(default_factory=Compute)
     checkpoint_every: int = 500
     checkpoint_minutes: float = 0.0
@@ -110,6 +115,8 @@ class Recipe:
             raise ConfigError(
                 f"checkpoint_minutes: got {self.checkpoint_minutes}, expected 0 or more"
             )
+        if not self.init and self.adapt != Adapt():
+            raise ConfigError("init: got none with settings of adapt, expected a model to adapt")
         self._check_patch_dropout()
         self._check_loss()
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
+from twinlens import hub
+from twinlens.config import CLIPConfig
 from twinlens.data.augment import Augmentation
-from twinlens.errors import UnknownNameError
+from twinlens.errors import ConfigError, UnknownNameError
 from twinlens.model import presets
+from twinlens.model.checkpoints import open_checkpoint
 from twinlens.train import paper
+from twinlens.train.adapt import Adapt
 from twinlens.train.optim import OptimConfig
 from twinlens.train.recipe import Recipe
 
@@ -61,6 +66,40 @@ def icons_small() -> Recipe:
     )
 
 
+def finetune_contrastive(init: str, model: CLIPConfig) -> Recipe:
+    """On pairs of another kind than the model knows, gently: what it knows is to stay."""
+    return Recipe(
+        name="finetune-contrastive",
+        init=init,
+        model=model,
+        batch_size=128,
+        steps=500,
+        loss="sigmoid" if model.logit_bias else "softmax",
+        optim=OptimConfig(
+            lr=1e-4, warmup_steps=50, weight_decay=0.1, clip_norm=1.0, ema_decay=0.99
+        ),
+        adapt=Adapt(layer_decay=0.8),
+        checkpoint_every=100,
+        eval_every=100,
+    )
+
+
+def finetune_classifier(init: str, model: CLIPConfig) -> Recipe:
+    """To a closed set of classes, from a linear probe."""
+    return replace(
+        finetune_contrastive(init, model),
+        name="finetune-classifier",
+        adapt=Adapt(layer_decay=0.8, head="linear-probe", label_smoothing=0.1),
+    )
+
+
+def lit(init: str, model: CLIPConfig) -> Recipe:
+    """The text tower learns to read a locked image tower (LiT, Zhai et al. 2022)."""
+    return replace(
+        finetune_contrastive(init, model), name="lit", adapt=Adapt(unlocked_image_layers=0)
+    )
+
+
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "icons-demo": icons_demo,
     "icons-tiny": icons_tiny,
@@ -69,12 +108,33 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 }
 
 
-def recipe_named(name: str) -> Recipe:
+FINETUNING: dict[str, Callable[[str, CLIPConfig], Recipe]] = {
+    "finetune-contrastive": finetune_contrastive,
+    "finetune-classifier": finetune_classifier,
+    "lit": lit,
+}
+
+
+def recipe_named(name: str, init: str = "") -> Recipe:
     """The recipe of that name.
 
+    Args:
+        name: Of `RECIPES` or `FINETUNING`.
+        init: The model to start from, whose configuration becomes the recipe's; those of
+            `FINETUNING` want one.
+
     Raises:
+        ConfigError: A model to start from is missing.
         UnknownNameError: There is none; close names are suggested.
     """
-    if name not in RECIPES:
-        raise UnknownNameError("recipe", name, RECIPES)
-    return RECIPES[name]()
+    if name not in RECIPES and name not in FINETUNING:
+        raise UnknownNameError("recipe", name, [*RECIPES, *FINETUNING])
+    if not init:
+        if name in FINETUNING:
+            raise ConfigError(f"init: got none for {name!r}, expected a model such as icons")
+        return RECIPES[name]()
+    model = open_checkpoint(hub.resolve(init)).config
+    if name in FINETUNING:
+        return FINETUNING[name](init, model)
+    loss = "sigmoid" if model.logit_bias else "softmax"
+    return replace(RECIPES[name](), init=init, model=model, loss=loss)

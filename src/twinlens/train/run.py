@@ -15,7 +15,9 @@ from twinlens.data.loader import Batch
 from twinlens.distributed import World
 from twinlens.errors import CheckpointError, ConfigError
 from twinlens.model.clip import CLIP, MAX_LOGIT_SCALE
+from twinlens.model.head import Classifier, Head
 from twinlens.model.precision import has_fast_bf16, pick_device, place
+from twinlens.train.adapt import Adapt, interpolate, lock, lr_scales, set_train_mode
 from twinlens.train.checkpoint import (
     Facts,
     check_files,
@@ -25,10 +27,12 @@ from twinlens.train.checkpoint import (
 )
 from twinlens.train.guard import LossGuard
 from twinlens.train.lean import make_lean
+from twinlens.train.lora import add_lora, merge_lora
 from twinlens.train.optim import MasterAdamW, MovingAverage
 from twinlens.train.parallel import Towers, checkpoint_activations, parallelise
 from twinlens.train.recipe import Recipe
-from twinlens.train.task import PairTask, average_gradients, backward
+from twinlens.train.start import Start
+from twinlens.train.task import ClassTask, PairTask, Task, average_gradients, backward
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,12 @@ class Run:
     """The model, its optimiser and its moving average: what a checkpoint holds."""
 
     def __init__(
-        self, recipe: Recipe, data: str, device: str = "auto", world: World | None = None
+        self,
+        recipe: Recipe,
+        data: str,
+        device: str = "auto",
+        world: World | None = None,
+        start: Start | None = None,
     ) -> None:
         self.recipe = recipe
         self.data = data
@@ -63,10 +72,13 @@ class Run:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
             model = CLIP(recipe.model)
+            self.initial = _begin_from(start, model) if start else {}
+            head = _adapted(model, recipe.adapt, start)
         self.dtype = dtype = working_dtype(recipe.precision, self.device)
         sharded = recipe.compute.parallel == "fsdp" and self.world.group is not None
         # Sharded weights stay float32, and are the masters; torch casts them as it gathers them.
-        self.model = place(model, self.device, torch.float32 if sharded else dtype).train()
+        self.model = place(model, self.device, torch.float32 if sharded else dtype)
+        set_train_mode(self.model)
         towers = Towers(self.model)
         if self.device.type == "cpu":
             make_lean(towers, recompute=not recipe.compute.checkpoint_activations)
@@ -75,10 +87,17 @@ class Run:
         parallel = parallelise(
             towers, self.world, self.device, kind=recipe.compute.parallel, dtype=dtype
         )
-        self.task = PairTask(self.model, parallel, self.world, recipe.compute, dtype)
-        self.optimizer = MasterAdamW(self.model, recipe.optim)
+        self.head = start.head if start else None
+        self.task = self._task(parallel, head, dtype)
+        self.optimizer = MasterAdamW(self.model, recipe.optim, lr_scales(self.model, recipe.adapt))
         # Built from the working model: masters and average start from the same rounded weights.
         self.average = MovingAverage(self._averaged(), recipe.optim.ema_decay)
+
+    def _task(self, towers: nn.Module, head: Classifier | None, dtype: torch.dtype) -> Task:
+        if head is None:
+            return PairTask(self.model, towers, self.world, self.recipe.compute, dtype)
+        smoothing = self.recipe.adapt.label_smoothing
+        return ClassTask(self.model, head, towers, label_smoothing=smoothing, dtype=dtype)
 
     def _averaged(self) -> dict[str, Tensor]:
         """What the moving average follows: the masters and the running statistics."""
@@ -117,7 +136,8 @@ class Run:
 
     def _outside(self) -> list[nn.Parameter]:
         """The parameters that no tower holds."""
-        return [p for p in (self.model.logit_scale, self.model.logit_bias) if p is not None]
+        towers = ("image_tower.", "text_tower.")
+        return [p for name, p in self.model.named_parameters() if not name.startswith(towers)]
 
     @torch.no_grad()
     def _update(self, step: int, norm: float) -> None:
@@ -129,14 +149,36 @@ class Run:
     def shipped_model(self, provenance: Provenance | None = None) -> CLIP:
         """A float32 copy with the averaged weights, in evaluation mode, on the processor.
 
-        Sharded weights are gathered: all processes have to ask.
+        Adapters are merged, and the weights that the run started from have their share. Sharded
+        weights are gathered: all processes have to ask.
         """
-        config = self.recipe.model
+        config, adapt = self.recipe.model, self.recipe.adapt
         model = CLIP(replace(config, provenance=provenance) if provenance else config)
+        if self.initial:
+            model.load_state_dict(self.initial)
+        if adapt.lora_rank:
+            lock(model, adapt)
+            add_lora(model, adapt)
         state = model.state_dict()
-        state |= {name: whole(tensor) for name, tensor in self.average.tensors.items()}
+        state |= {
+            name: whole(tensor)
+            for name, tensor in self.average.tensors.items()
+            if not name.startswith(_HEAD)
+        }
         model.load_state_dict(state)
+        if adapt.lora_rank:
+            merge_lora(model)
+        if adapt.keep < 1:
+            model.load_state_dict(interpolate(self.initial, model.state_dict(), adapt.keep))
         return model.eval()
+
+    def shipped_head(self) -> Head | None:
+        """The averaged classifier, where one is trained; see `shipped_model`."""
+        if self.head is None:
+            return None
+        weight = whole(self.average.tensors[f"{_HEAD}weight"]).float()
+        kept = interpolate({"": self.head.weight}, {"": weight}, self.recipe.adapt.keep)
+        return Head(self.head.classnames, kept[""])
 
     def state(self) -> dict[str, Tensor]:
         """Every tensor that a resumed run needs, live: to be written, or to be read into."""
@@ -186,6 +228,29 @@ class Run:
         self.optimizer.write_back()
         self.guard.mean, self.guard.skipped = facts.loss_mean, facts.skipped_steps
         return facts.step
+
+
+_HEAD = "head."
+"""What the names of the classifier's parameters begin with."""
+
+
+def _begin_from(start: Start, model: CLIP) -> dict[str, Tensor]:
+    """Give the model the weights to start from; returns a copy of them."""
+    initial = {name: value.clone() for name, value in start.model.state_dict().items()}
+    model.load_state_dict(initial)
+    return initial
+
+
+def _adapted(model: CLIP, adapt: Adapt, start: Start | None) -> Classifier | None:
+    """Lock, put in adapters, add the classifier: what is left with gradients is trained."""
+    lock(model, adapt)
+    if adapt.lora_rank:
+        add_lora(model, adapt)
+    if start is None or start.head is None:
+        return None
+    head = Classifier(start.head.weight)
+    model.add_module(_HEAD.rstrip("."), head)
+    return head
 
 
 def _newest_whole(found: list[Path]) -> tuple[int, CheckpointError | None]:

@@ -10,17 +10,20 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from jaxtyping import Float32
 from torch import Tensor, nn
 
 from twinlens.data.images import normalize
 from twinlens.distributed import World
+from twinlens.errors import DataError
 from twinlens.model.loss import contrastive_loss, sigmoid_loss
 from twinlens.train.parallel import Features, statistics_kept, synchronised
 
 if TYPE_CHECKING:
     from twinlens.data.loader import Batch
     from twinlens.model.clip import CLIP
+    from twinlens.model.head import Classifier
     from twinlens.train.recipe import Compute
 
 
@@ -78,6 +81,39 @@ class PairTask:
         if bias is None:
             return contrastive_loss(images, texts, scale, concepts, group=group, tile=tile)
         return sigmoid_loss(images, texts, scale, bias, concepts, group=group, tile=tile)
+
+
+class ClassTask:
+    """Pictures and their classes: cross-entropy of a classifier over the image features."""
+
+    def __init__(
+        self,
+        model: CLIP,
+        head: Classifier,
+        towers: nn.Module,
+        *,
+        label_smoothing: float,
+        dtype: torch.dtype,
+    ) -> None:
+        self.model = model
+        self.head = head
+        self.towers = towers
+        self.label_smoothing = label_smoothing
+        self.dtype = dtype
+
+    def encode(self, batch: Batch) -> Features:
+        """Image features [pair, embed] alone."""
+        images = pixels_of(batch, self.model, self.dtype)
+        kept = None if batch.kept is None else batch.kept.to(images.device, non_blocking=True)
+        return self.towers(images, None, kept)
+
+    def loss(self, features: Features, batch: Batch) -> Float32[Tensor, ""]:
+        """The mean over the pictures."""
+        if batch.labels is None:
+            raise DataError("training data: got pictures without labels, expected one for each")
+        logits = self.head(features[0], self.model.logit_scale)
+        labels = batch.labels.to(logits.device, non_blocking=True)
+        return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
 
 
 def pixels_of(batch: Batch, model: CLIP, dtype: torch.dtype) -> Tensor:

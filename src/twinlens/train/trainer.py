@@ -14,6 +14,7 @@ from twinlens.data.loader import Batch, PairLoader
 from twinlens.distributed import World
 from twinlens.errors import CheckpointError, ConfigError, DataError, DivergedError, StoppedError
 from twinlens.model.clip import CLIP
+from twinlens.model.head import save_head
 from twinlens.model.vocabulary import TOKENIZER_FILE
 from twinlens.model.weights import save_model, write_tensors
 from twinlens.tokenizer import Tokenizer, train_tokenizer
@@ -26,6 +27,7 @@ from twinlens.train.log import Log, Reporter
 from twinlens.train.page import write_page
 from twinlens.train.recipe import Recipe
 from twinlens.train.run import Outcome, Run
+from twinlens.train.start import start_of
 
 RECIPE_FILE = "recipe.json"
 SKIPPED = "skipped"
@@ -80,8 +82,10 @@ def fit(
     """
     world = world or World()
     _check_out(out, recipe, resume)
-    tokenizer = _vocabulary(recipe, dataset, out)
-    run = Run(recipe, describe(dataset), device, world)
+    start = start_of(recipe, dataset, device) if recipe.init else None
+    tokenizer = start.tokenizer if start else _vocabulary(recipe, dataset, out)
+    data = describe(dataset) + (f", from weights {start.digest}" if start else "")
+    run = Run(recipe, data, device, world, start)
     first = run.load_newest(out / "checkpoints") if resume else 0
     world.wait()  # until all have looked: from here on the directory is written
     if world.leads:
@@ -92,8 +96,10 @@ def fit(
     loop = Loop(run, out, log=log, bad=bad, evaluate=evaluate, tokenizer=tokenizer)
     batches = loader.batches(first, recipe.steps, workers=workers, pin=run.device.type == "cuda")
     loop.run_from(batches, first)
-    model = run.shipped_model(_provenance(recipe, dataset))
+    model, head = run.shipped_model(_provenance(recipe, dataset)), run.shipped_head()
     if world.leads:
+        if head is not None:
+            save_head(head, out / "model")
         save_model(model, out / "model", tokenizer)
     world.wait()
     return out / "model"
@@ -285,6 +291,7 @@ def _loader(recipe: Recipe, dataset: Dataset, tokenizer: Tokenizer, world: World
         rank=world.rank,
         world_size=world.world_size,
         patches=_patches(recipe),
+        labels=recipe.adapt.head != "none",
     )
 
 
@@ -305,7 +312,7 @@ def describe(dataset: Dataset) -> str:
 def _provenance(recipe: Recipe, dataset: Dataset) -> Provenance:
     return Provenance(
         name=recipe.name,
-        source="trained from scratch",
+        source=f"fine-tuned from {recipe.init}" if recipe.init else "trained from scratch",
         recipe=recipe.name,
         data=dataset.name,
         samples_seen=recipe.steps * recipe.batch_size,

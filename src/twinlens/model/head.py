@@ -1,0 +1,75 @@
+"""A classifier over a model's image features, and its file beside the model's."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch.nn.functional as F
+from jaxtyping import Float, Float32
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from twinlens.errors import CheckpointError
+from twinlens.model.weights import write_tensors
+
+HEAD_FILE = "classifier.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Class names and a weight for each, on the model's logit scale."""
+
+    classnames: tuple[str, ...]
+    weight: Float32[Tensor, "embed class"]
+
+
+class Classifier(nn.Module):
+    """Logits of classes: features of unit length by a weight a class, scaled as CLIP's own."""
+
+    def __init__(self, weight: Float32[Tensor, "embed class"]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight.detach().clone())
+
+    def forward(
+        self, features: Float[Tensor, "batch embed"], logit_scale: Float[Tensor, ""]
+    ) -> Float32[Tensor, "batch class"]:
+        unit = F.normalize(features.float(), dim=-1)
+        return logit_scale.float().exp() * unit @ self.weight.float()
+
+
+def save_head(head: Head, directory: Path) -> None:
+    """Write the classifier into a model's directory.
+
+    Raises:
+        CheckpointError: It could not be written.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"{directory}: the classifier could not be saved: {error}") from error
+    names = {"classnames": json.dumps(head.classnames)}
+    write_tensors({"weight": head.weight.float()}, directory / HEAD_FILE, names)
+
+
+def load_head(path: Path, embed_dim: int) -> Head | None:
+    """The classifier of a model's directory; None where it has none.
+
+    Raises:
+        CheckpointError: It is damaged or does not fit the model.
+    """
+    file = path / HEAD_FILE
+    if not file.is_file():
+        return None
+    try:
+        with safe_open(file, framework="pt") as opened:
+            weight: Tensor = opened.get_tensor("weight").float()
+            names = json.loads((opened.metadata() or {})["classnames"])
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{file}: cannot be read as a classifier: {error}") from error
+    if not isinstance(names, list) or list(weight.shape) != [embed_dim, len(names)]:
+        raise CheckpointError(
+            f"{file}: got a weight of {list(weight.shape)}, expected [{embed_dim}, class names]"
+        )
+    return Head(tuple(map(str, names)), weight)

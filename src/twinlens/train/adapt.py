@@ -1,0 +1,167 @@
+"""What fine-tuning changes and how much: locked layers, layer-wise rates, interpolated weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from twinlens.errors import CheckpointError, ConfigError
+from twinlens.model.clip import CLIP
+from twinlens.model.differences import differences
+from twinlens.model.resnet import ModifiedResNet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapt:
+    """How a run changes the model that it starts from.
+
+    Attributes:
+        unlocked_image_layers: The last blocks of the image tower that are trained, with the norm
+            and projection behind them; 0 locks the tower (LiT, Zhai et al. 2022), None trains all.
+        unlocked_text_layers: The same of the text tower.
+        layer_decay: Each layer learns by this share of the learning rate of the one behind it.
+        lora_rank: Of the adapters that are trained in place of the linear layers of what is not
+            locked (LoRA, Hu et al. 2022); 0 trains the weights themselves.
+        lora_alpha: The adapters count `lora_alpha / lora_rank` times.
+        lora_dropout: Share of an adapter's inputs that a step does not see.
+        head: "none" is contrastive; else a classifier over the picture's features is trained,
+            from the names of its classes ("zero-shot") or a logistic regression ("linear-probe").
+        label_smoothing: Share of a label that is spread over all classes.
+        keep: Share of the trained weights in what is shipped; the rest is of the weights that
+            the run started from (WiSE-FT, Wortsman et al. 2022).
+    """
+
+    unlocked_image_layers: int | None = None
+    unlocked_text_layers: int | None = None
+    layer_decay: float = 1.0
+    lora_rank: int = 0
+    lora_alpha: float = 16.0
+    lora_dropout: float = 0.0
+    head: Literal["none", "zero-shot", "linear-probe"] = "none"
+    label_smoothing: float = 0.0
+    keep: float = 1.0
+
+    def __post_init__(self) -> None:
+        ranges = {
+            "unlocked_image_layers": ((self.unlocked_image_layers or 0) >= 0, "0 or more"),
+            "unlocked_text_layers": ((self.unlocked_text_layers or 0) >= 0, "0 or more"),
+            "layer_decay": (0 < self.layer_decay <= 1, "above 0 and at most 1"),
+            "lora_rank": (self.lora_rank >= 0, "0 or more"),
+            "lora_alpha": (0 < self.lora_alpha < math.inf, "above 0"),
+            "lora_dropout": (0 <= self.lora_dropout < 1, "within [0, 1)"),
+            "label_smoothing": (0 <= self.label_smoothing < 1, "within [0, 1)"),
+            "keep": (0 <= self.keep <= 1, "within [0, 1]"),
+        }
+        for name, (holds, expected) in ranges.items():
+            if not holds:
+                raise ConfigError(f"adapt.{name}: got {getattr(self, name)}, expected {expected}")
+
+
+_TOWERS = ("image_tower", "text_tower")
+_INPUTS = (
+    "patch_embedding", "class_embedding", "token_embedding", "positional_embedding", "pre_norm",
+    "stem",
+)  # fmt: skip
+
+
+def layers_of(model: CLIP, tower: str) -> tuple[dict[str, int], int]:
+    """The layer of each parameter of a tower, and the number of its last one.
+
+    0 is what embeds the input, then come the blocks, and last what is behind them.
+    """
+    module = getattr(model, tower)
+    starts = _block_names(module)
+    last = len(starts) + 1
+    layers: dict[str, int] = {}
+    for name, _ in module.named_parameters():
+        block = next((i for i, start in enumerate(starts, 1) if name.startswith(start)), None)
+        behind = 0 if name.partition(".")[0] in _INPUTS else last
+        layers[f"{tower}.{name}"] = behind if block is None else block
+    return layers, last
+
+
+def _block_names(tower: nn.Module) -> list[str]:
+    """What the names of each block's parameters begin with, from the input on."""
+    if isinstance(tower, ModifiedResNet):
+        depths = [len(list(stage.children())) for stage in tower.stages]
+        return [f"stages.{i}.{j}." for i, depth in enumerate(depths) for j in range(depth)]
+    blocks = tower.get_submodule("transformer.blocks")
+    return [f"transformer.blocks.{i}." for i in range(len(list(blocks.children())))]
+
+
+def lock(model: CLIP, adapt: Adapt) -> None:
+    """Take the gradients from all that is not to be trained.
+
+    Raises:
+        ConfigError: More blocks are to be trained than there are.
+    """
+    for tower in _TOWERS:
+        setting = f"unlocked_{tower.removesuffix('_tower')}_layers"
+        unlocked: int | None = getattr(adapt, setting)
+        if tower == "text_tower" and adapt.head != "none":
+            unlocked = 0  # a classifier reads no text
+        if unlocked is None:
+            continue
+        layers, last = layers_of(model, tower)
+        if unlocked >= last:
+            raise ConfigError(
+                f"adapt.{setting}: got {unlocked}, expected at most the {last - 1} blocks there are"
+            )
+        for name, layer in layers.items():
+            trained = unlocked > 0 and layer >= last - unlocked
+            model.get_parameter(name).requires_grad_(trained)
+
+
+def set_train_mode(model: CLIP) -> None:
+    """Training mode, but for batch norms that are locked: their statistics stay as they are."""
+    model.train()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad:
+            module.eval()
+
+
+def lr_scales(model: CLIP, adapt: Adapt) -> dict[str, float]:
+    """Each tower parameter's share of the learning rate: what is behind the blocks has all."""
+    scales: dict[str, float] = {}
+    for tower in _TOWERS:
+        layers, last = layers_of(model, tower)
+        scales |= {name: adapt.layer_decay ** (last - layer) for name, layer in layers.items()}
+    return scales
+
+
+def interpolate(
+    start: Mapping[str, Tensor], end: Mapping[str, Tensor], weight: float
+) -> dict[str, Tensor]:
+    """Weights on the line from `start` (0) to `end` (1), in float32 (WiSE-FT).
+
+    What is no floating-point number is taken from `end`.
+
+    Raises:
+        CheckpointError: Names or shapes differ.
+        ConfigError: The weight is not between 0 and 1.
+    """
+    if not 0 <= weight <= 1:
+        raise ConfigError(f"weight: got {weight}, expected within [0, 1]")
+    found = differences(
+        missing=[name for name in start if name not in end],
+        unexpected=[name for name in end if name not in start],
+        shapes={
+            name: (end[name].shape, value.shape)
+            for name, value in start.items()
+            if name in end and end[name].shape != value.shape
+        },
+    )
+    if found:
+        raise CheckpointError(f"interpolation: got two different models: {found}")
+    return {
+        # Exact at both ends, and where they are equal.
+        name: torch.lerp(start[name].float(), value.float(), weight)
+        if value.is_floating_point()
+        else value
+        for name, value in end.items()
+    }

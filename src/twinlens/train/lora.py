@@ -1,0 +1,59 @@
+"""Low-rank adapters (Hu et al. 2022) by `peft`, put in before training and merged after it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from torch import nn
+
+from twinlens.errors import ConfigError, MissingExtraError
+from twinlens.model.clip import CLIP
+
+if TYPE_CHECKING:
+    from twinlens.train.adapt import Adapt
+
+
+def add_lora(model: CLIP, adapt: Adapt) -> None:
+    """Put adapters beside every linear layer that is trained; only they and the scale stay so.
+
+    They start as no change at all. Reads torch's global random state.
+
+    Raises:
+        ConfigError: All linear layers are locked.
+        MissingExtraError: peft is not installed.
+    """
+    try:
+        import peft  # noqa: PLC0415  an extra
+    except ImportError as error:
+        raise MissingExtraError("peft", "finetune") from error
+    targets = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and module.weight.requires_grad
+    ]
+    if not targets:
+        raise ConfigError("adapt.lora_rank: got all layers locked, expected some to adapt")
+    config = peft.LoraConfig(
+        r=adapt.lora_rank,
+        lora_alpha=cast(int, adapt.lora_alpha),
+        lora_dropout=adapt.lora_dropout,
+        target_modules=targets,
+    )
+    peft.inject_adapter_in_model(config, cast(Any, model))
+    for parameter in (model.logit_scale, model.logit_bias):
+        if parameter is not None:
+            parameter.requires_grad_(True)
+
+
+def merge_lora(model: CLIP) -> None:
+    """Add the adapters to the weights that they stand beside; a plain model is left."""
+    from peft.tuners.lora import LoraLayer  # noqa: PLC0415  an extra
+
+    found = [(n, m) for n, m in model.named_modules() if isinstance(m, LoraLayer)]
+    for name, layer in found:
+        parent, _, own = name.rpartition(".")
+        adapted = cast(Any, layer)
+        adapted.merge()
+        setattr(model.get_submodule(parent), own, adapted.get_base_layer())
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)

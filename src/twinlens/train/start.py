@@ -1,0 +1,134 @@
+"""What a fine-tuning run starts from: a checkpoint's weights and words, and a first classifier."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float32, Int64
+from torch import Tensor
+
+from twinlens import hub
+from twinlens.data.datasets import Dataset
+from twinlens.embedder import Embedder
+from twinlens.errors import ConfigError, DataError
+from twinlens.model.checkpoints import load_model
+from twinlens.model.clip import CLIP
+from twinlens.model.head import Head
+from twinlens.model.vocabulary import load_tokenizer
+from twinlens.tokenizer import Tokenizer
+from twinlens.train.recipe import Recipe
+
+STRENGTHS = tuple(10.0**power for power in range(-7, 0))
+"""Of the probe's weight decay, to choose from."""
+
+HELD_OUT = 0.2
+"""Share of the samples that chooses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A checkpoint to go on from.
+
+    Attributes:
+        model: Its weights in float32, on the processor.
+        tokenizer: Its vocabulary.
+        digest: Of the weights, so that a resumed run notices others.
+        head: The classifier to begin with, where the recipe trains one.
+    """
+
+    model: CLIP
+    tokenizer: Tokenizer
+    digest: str
+    head: Head | None = None
+
+
+def start_of(recipe: Recipe, dataset: Dataset, device: str = "auto") -> Start:
+    """Read what the recipe starts from.
+
+    Raises:
+        ConfigError: The recipe's model is another than the checkpoint's.
+        DataError: A classifier is to be trained and the data have fewer than two classes.
+    """
+    path = hub.resolve(recipe.init)
+    model = load_model(path)
+    if replace(model.config, provenance=recipe.model.provenance) != recipe.model:
+        raise ConfigError(f"model: got another configuration than that of {recipe.init!r}")
+    tokenizer = load_tokenizer(path, model.config)
+    if not isinstance(tokenizer, Tokenizer):
+        raise ConfigError(f"init: got {recipe.init!r} of SentencePiece, expected CLIP's vocabulary")
+    head = None
+    if recipe.adapt.head != "none":
+        head = first_head(
+            Embedder(model, tokenizer, device=device, precision="fp32"), recipe, dataset
+        )
+    return Start(model, tokenizer, digest_of(model.state_dict()), head)
+
+
+def first_head(lens: Embedder, recipe: Recipe, dataset: Dataset) -> Head:
+    """The classifier that training begins with."""
+    names = tuple(dataset.classnames)
+    if len(names) < 2:
+        raise DataError(f"{dataset.name}: got {len(names)} classes, expected at least two")
+    if recipe.adapt.head == "zero-shot":
+        return Head(
+            names,
+            torch.from_numpy(
+                lens.zero_shot_classifier(names, dataset.templates or None)
+            ).contiguous(),
+        )
+    places = {name: i for i, name in enumerate(names)}
+    labelled = [sample for sample in dataset.samples if sample.label is not None]
+    features = lens.embed_images(sample.image_bytes() for sample in labelled)
+    labels = torch.tensor([places[sample.label or ""] for sample in labelled])
+    weight = linear_probe(torch.from_numpy(features), labels, len(names), seed=recipe.seed)
+    # A classifier's logits are on the model's scale.
+    return Head(names, weight / lens.model.logit_scale.detach().float().exp().cpu())
+
+
+def linear_probe(
+    features: Float32[Tensor, "sample embed"],
+    labels: Int64[Tensor, " sample"],
+    classes: int,
+    *,
+    strengths: Sequence[float] = STRENGTHS,
+    seed: int = 0,
+) -> Float32[Tensor, "embed class"]:
+    """Logistic regression (paper section 3.2), its decay chosen on a held-out part."""
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(features)))
+    out = max(1, round(HELD_OUT * len(features)))
+    held, rest = order[:out], order[out:]
+
+    def loss_held_out(strength: float) -> float:
+        weight = _regression(features[rest], labels[rest], classes, strength)
+        return float(F.cross_entropy(features[held] @ weight, labels[held]))
+
+    return _regression(features, labels, classes, min(strengths, key=loss_held_out))
+
+
+def _regression(features: Tensor, labels: Tensor, classes: int, strength: float) -> Tensor:
+    weight = torch.zeros(features.shape[1], classes, requires_grad=True)
+    solver = torch.optim.LBFGS([weight], max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        solver.zero_grad()
+        decay = strength / 2 * weight.square().sum()
+        loss = F.cross_entropy(features @ weight, labels) + decay
+        loss.backward()
+        return loss
+
+    solver.step(closure)  # pyright: ignore[reportArgumentType]  it takes a tensor as well
+    return weight.detach()
+
+
+def digest_of(tensors: Mapping[str, Tensor]) -> str:
+    """Sixteen digits that tell weights from others."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]

@@ -1,0 +1,276 @@
+"""Fine-tuning: what is locked, how fast the rest learns, adapters, classifiers, interpolation."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import twinlens
+from tests.tiny import tiny_clip
+from tests.torchvision_shim import declare
+from tests.train.runs import squares, tiny_recipe
+from twinlens.data.datasets import Dataset
+from twinlens.errors import CheckpointError, ConfigError
+from twinlens.model.clip import CLIP
+from twinlens.model.head import Classifier
+from twinlens.train.adapt import Adapt, interpolate, lock, lr_scales, set_train_mode
+from twinlens.train.log import Progress
+from twinlens.train.lora import add_lora, merge_lora
+from twinlens.train.recipes import Recipe, recipe_named
+from twinlens.train.run import Run
+from twinlens.train.start import first_head, linear_probe
+from twinlens.train.trainer import fit
+
+COLOURS = ("red", "green", "blue", "black")
+
+
+def trained(model: torch.nn.Module) -> set[str]:
+    return {name for name, p in model.named_parameters() if p.requires_grad}
+
+
+@pytest.mark.parametrize("kind", ["vit", "resnet"])
+def test_locking_by_depth(kind: str):
+    model = tiny_clip(kind)
+    everything = trained(model)
+    lock(model, Adapt())
+    assert trained(model) == everything
+    lock(model, Adapt(unlocked_text_layers=1))
+    left = {name for name in trained(model) if name.startswith("text_tower")}
+    assert "text_tower.projection" in left
+    assert "text_tower.final_norm.weight" in left
+    blocks = {name for name in left if ".blocks." in name}
+    assert blocks == {n for n in everything if n.startswith("text_tower.transformer.blocks.1.")}
+    lock(model, Adapt(unlocked_image_layers=0, unlocked_text_layers=0))
+    assert trained(model) == {"logit_scale"}
+    with pytest.raises(ConfigError, match="unlocked_text_layers: got 9, expected at most the 2"):
+        lock(tiny_clip(kind), Adapt(unlocked_text_layers=9))
+
+
+def test_statistics_of_a_locked_resnet_stay():
+    model = tiny_clip("resnet")
+    lock(model, Adapt(unlocked_image_layers=1))
+    set_train_mode(model)
+    before = {name: value.clone() for name, value in model.named_buffers()}
+    model.encode_image(torch.randn(2, 3, 32, 32))
+    changed = {n for n, value in model.named_buffers() if not torch.equal(before[n], value)}
+    assert changed
+    assert all(name.startswith("image_tower.stages.3.0.") for name in changed)
+
+
+def test_rates_fall_from_layer_to_layer():
+    scales = lr_scales(tiny_clip(), Adapt(layer_decay=0.5))
+    assert scales["image_tower.projection"] == scales["text_tower.final_norm.weight"] == 1.0
+    assert scales["image_tower.transformer.blocks.1.mlp.expand.weight"] == 0.5
+    assert scales["image_tower.transformer.blocks.0.mlp.expand.weight"] == 0.25
+    assert scales["image_tower.patch_embedding.weight"] == 0.125
+    assert scales["text_tower.token_embedding.weight"] == 0.125
+    assert "logit_scale" not in scales
+
+
+@pytest.mark.parametrize("kind", ["vit", "resnet"])
+def test_only_adapters_train_and_they_merge(kind: str):
+    declare()
+    pytest.importorskip("peft")
+    model = tiny_clip(kind)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    pixels = torch.randn(2, 3, 32, 32)
+    tokens = torch.randint(1, 64, (2, 12))
+    plain = model(pixels, tokens)[0]
+    adapt = Adapt(lora_rank=2, unlocked_text_layers=1)
+    lock(model, adapt)
+    add_lora(model, adapt)
+    learned = trained(model)
+    assert {name for name in learned if ".lora_" not in name} == {"logit_scale"}
+    assert not any("text_tower.transformer.blocks.0" in name for name in learned)
+    torch.testing.assert_close(model(pixels, tokens)[0], plain)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if ".lora_" in name:
+                parameter.add_(0.05 * torch.randn_like(parameter))
+    adapted = model.eval()(pixels, tokens)[0]
+    assert not torch.allclose(adapted, plain, atol=1e-4)
+    merge_lora(model)
+    assert model.state_dict().keys() == before.keys()
+    torch.testing.assert_close(model(pixels, tokens)[0], adapted, rtol=1e-5, atol=1e-5)
+    locked = CLIP(model.config)
+    lock(locked, Adapt(unlocked_image_layers=0, unlocked_text_layers=0))
+    with pytest.raises(ConfigError, match="all layers locked"):
+        add_lora(locked, adapt)
+
+
+def test_the_line_between_two_models():
+    start, end = tiny_clip().state_dict(), CLIP(tiny_clip().config).state_dict()
+    for weight, expected in ((0.0, start), (1.0, end)):
+        found = interpolate(start, end, weight)
+        assert all(torch.equal(found[name], value) for name, value in expected.items())
+    name = "image_tower.projection"
+    half = interpolate(start, end, 0.5)[name]
+    torch.testing.assert_close(half, (start[name] + end[name]) / 2)
+    with pytest.raises(ConfigError, match=r"weight: got 1\.5"):
+        interpolate(start, end, 1.5)
+    with pytest.raises(CheckpointError, match="two different models"):
+        interpolate(start, tiny_clip("resnet").state_dict(), 0.5)
+
+
+def test_a_probe_finds_what_words_do_not():
+    rng = torch.Generator().manual_seed(0)
+    labels = torch.arange(90) % 3
+    centres = torch.eye(8)[:3]
+    noisy = centres[labels] + 0.2 * torch.randn(90, 8, generator=rng)
+    features = torch.nn.functional.normalize(noisy, dim=-1)
+    words = torch.randn(8, 3, generator=rng)
+    weight = linear_probe(features, labels, 3)
+    accuracy = float(((features @ weight).argmax(1) == labels).float().mean())
+    by_words = float(((features @ words).argmax(1) == labels).float().mean())
+    assert accuracy > 0.95 > by_words
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"unlocked_image_layers": -1},
+        {"layer_decay": 0.0},
+        {"lora_rank": -1},
+        {"label_smoothing": 1.0},
+        {"keep": 1.5},
+    ],
+)
+def test_settings_out_of_range(setting: dict[str, float]):
+    with pytest.raises(ConfigError, match=rf"^adapt\.{next(iter(setting))}: got .*, expected"):
+        Adapt(**setting)  # pyright: ignore[reportArgumentType]
+
+
+def test_a_recipe_that_adapts_wants_a_model():
+    with pytest.raises(ConfigError, match="init: got none"):
+        tiny_recipe(adapt=Adapt(lora_rank=2))
+    with pytest.raises(ConfigError, match="init: got none for 'lit'"):
+        recipe_named("lit")
+    recipe = recipe_named("lit", "icons")
+    assert recipe.init == "icons"
+    assert recipe.model.embed_dim == 256
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    found = squares(tmp_path_factory.mktemp("data") / "squares")
+    samples = [
+        replace(found.samples[i], label=COLOURS[i % len(COLOURS)])
+        for i in range(len(found.samples))
+    ]
+    return replace(found, samples=samples, classnames=COLOURS)
+
+
+@pytest.fixture(scope="module")
+def bases(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A trained model of each kind of image tower."""
+
+    def trained(kind: str) -> Path:
+        recipe = tiny_recipe(kind, steps=6)
+        recipe = replace(recipe, model=replace(recipe.model, templates=("{}",)))
+        return fit(recipe, dataset, tmp_path_factory.mktemp(kind))
+
+    return {kind: trained(kind) for kind in ("vit", "resnet")}
+
+
+@pytest.fixture
+def base(bases: dict[str, Path]) -> Path:
+    return bases["vit"]
+
+
+@pytest.fixture(scope="module")
+def named(dataset: Dataset) -> Dataset:
+    samples = [replace(sample, concept=sample.label) for sample in dataset.samples]
+    return replace(dataset, samples=samples)
+
+
+def short(name: str, base: Path, **adapt: object) -> Recipe:
+    recipe = recipe_named(name, str(base))
+    optim = replace(recipe.optim, lr=1e-2, warmup_steps=2, ema_decay=0.9)
+    return replace(
+        recipe,
+        batch_size=8,
+        steps=6,
+        checkpoint_every=2,
+        log_every=2,
+        precision="fp32",
+        optim=optim,
+        adapt=replace(recipe.adapt, **adapt),  # pyright: ignore[reportArgumentType]
+    )
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("vit", "finetune-contrastive", {}),
+        ("vit", "finetune-contrastive", {"lora_rank": 2, "keep": 0.5}),
+        ("resnet", "finetune-classifier", {"keep": 0.7}),
+        ("vit", "finetune-classifier", {"head": "zero-shot", "unlocked_image_layers": 1}),
+        ("resnet", "lit", {}),
+    ],
+)
+def test_fine_tuning_resumes_to_the_same_bytes(
+    bases: dict[str, Path],
+    named: Dataset,
+    tmp_path: Path,
+    case: tuple[str, str, dict[str, object]],
+):
+    declare()
+    kind, name, adapt = case
+    base = bases[kind]
+    if "lora_rank" in adapt:
+        pytest.importorskip("peft")
+    recipe = short(name, base, **adapt)
+
+    def kill(progress: Progress) -> None:
+        if progress.step == 4:
+            while not (tmp_path / "killed" / "checkpoints" / "latest").exists():
+                time.sleep(0.01)  # it is written beside the training
+            raise KeyboardInterrupt
+
+    whole = fit(recipe, named, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        fit(recipe, named, tmp_path / "killed", report=kill)
+    again = fit(recipe, named, tmp_path / "killed", resume=True)
+    for file in sorted(path.name for path in whole.iterdir()):
+        assert (again / file).read_bytes() == (whole / file).read_bytes()
+    before, after = twinlens.load(base).model, twinlens.load(whole)
+    start = before.state_dict()
+    changed = {n for n, v in after.model.state_dict().items() if not torch.equal(v, start[n])}
+    assert changed
+    if name == "lit":
+        assert not any(entry.startswith("image_tower") for entry in changed)
+    if name == "finetune-classifier":
+        assert not any(entry.startswith("text_tower") for entry in changed)
+        picture = np.full((32, 32, 3), (220, 30, 30), np.uint8)
+        assert {one.label for one in after.classify(picture)[0]} == set(COLOURS)
+    else:
+        with pytest.raises(ConfigError, match="no classifier of its own"):
+            after.classify(np.zeros((32, 32, 3), np.uint8))
+
+
+def test_a_head_begins_as_words_do(base: Path, named: Dataset):
+    lens = twinlens.load(base, precision="fp32")
+    head = first_head(lens, short("finetune-classifier", base, head="zero-shot"), named)
+    pictures = [sample.image_bytes() for sample in named.samples][:4]
+    features = torch.from_numpy(lens.embed_images(pictures))
+    with torch.no_grad():
+        logits = Classifier(head.weight)(features, lens.model.logit_scale)
+    expected = lens.model.logit_scale.exp().item() * (
+        features.numpy() @ lens.zero_shot_classifier(COLOURS)
+    )
+    np.testing.assert_allclose(logits.numpy(), expected, atol=1e-4)
+
+
+def test_a_run_from_other_weights_is_not_resumed(base: Path, named: Dataset, tmp_path: Path):
+    start = trainer.start_of(short("lit", base), named)
+    other = replace(start, digest="0" * 16)
+    assert start.digest != other.digest
+    run = Run(short("lit", base), "data", "cpu", start=start)
+    assert all(not name.startswith("master/image_tower") for name in run.state())
+    altered = short("lit", base)
+    altered = replace(altered, model=replace(altered.model, embed_dim=4))
+    with pytest.raises(ConfigError, match="another configuration"):
+        fit(altered, named, tmp_path)
