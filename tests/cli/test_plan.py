@@ -13,7 +13,7 @@ def test_a_plan_says_parameters_operations_memory_time_and_storage(run):
     assert (ending.status, ending.err) == (0, "")
     rows = {line.split("  ")[0]: line.split() for line in ending.out.splitlines()}
     assert "openai-vit-b-32: 390,625 steps of 32,768, 12,800,000,000 pairs" in ending.out
-    assert rows["image tower"][2:5] == ["87,849,216", "8.82", "GFLOP"]
+    assert rows["image tower"][2:5] == ["87,849,216", "8.29", "GFLOP"]
     assert "151,277,313" in rows["a pair"]
     assert rows["GB a device"][3:] == ["8xH100", "64xA100-80"]
     assert rows["pairs at a time"][-2:] == ["4,096", "512"]
@@ -26,7 +26,7 @@ def test_a_plan_says_parameters_operations_memory_time_and_storage(run):
 def test_json_holds_the_same(run):
     answer = json.loads(run(*PLAN, "--json", "--mfu", 0.5, "--price-per-hour", 3).out)
     assert answer["parameters"]["total"] == 151_277_313
-    assert answer["operations"]["image"] == pytest.approx(8.8e9, rel=0.01)
+    assert answer["operations"]["image"] == pytest.approx(8.29e9, rel=0.01)
     assert answer["assumed"]["mfu"] == 0.5
     first = answer["groups"][0]
     assert first["cost"] == pytest.approx(3 * first["device_hours"])

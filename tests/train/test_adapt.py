@@ -1,5 +1,6 @@
 """Fine-tuning: what is locked, how fast the rest learns, adapters, classifiers, interpolation."""
 
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import twinlens
 from tests.tiny import tiny_clip
@@ -21,7 +23,7 @@ from twinlens.train.log import Progress
 from twinlens.train.lora import add_lora, merge_lora
 from twinlens.train.recipes import Recipe, recipe_named
 from twinlens.train.run import Run
-from twinlens.train.start import first_head, linear_probe
+from twinlens.train.start import first_head, linear_probe, start_of
 from twinlens.train.trainer import fit
 
 COLOURS = ("red", "green", "blue", "black")
@@ -264,13 +266,29 @@ def test_a_head_begins_as_words_do(base: Path, named: Dataset):
     np.testing.assert_allclose(logits.numpy(), expected, atol=1e-4)
 
 
-def test_a_run_from_other_weights_is_not_resumed(base: Path, named: Dataset, tmp_path: Path):
-    start = trainer.start_of(short("lit", base), named)
-    other = replace(start, digest="0" * 16)
-    assert start.digest != other.digest
-    run = Run(short("lit", base), "data", "cpu", start=start)
+def test_locked_weights_are_not_in_the_checkpoint(base: Path, named: Dataset):
+    recipe = short("lit", base)
+    run = Run(recipe, "data", "cpu", start=start_of(recipe, named, "cpu"))
+    assert any(name.startswith("master/text_tower") for name in run.state())
     assert all(not name.startswith("master/image_tower") for name in run.state())
-    altered = short("lit", base)
-    altered = replace(altered, model=replace(altered.model, embed_dim=4))
+
+
+def test_a_run_from_other_weights_is_not_resumed(base: Path, named: Dataset, tmp_path: Path):
+    moved = tmp_path / "base"
+    shutil.copytree(base, moved)
+    recipe = short("lit", moved)
+    fit(recipe, named, tmp_path / "run")
+    weights = load_file(moved / "model.safetensors")
+    weights["text_tower.projection"] += 1e-3
+    save_file(weights, moved / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"is of other data: got .* from weights"):
+        fit(recipe, named, tmp_path / "run", resume=True)
+
+
+def test_another_configuration_than_the_model_s_is_refused(
+    base: Path, named: Dataset, tmp_path: Path
+):
+    recipe = short("lit", base)
+    altered = replace(recipe, model=replace(recipe.model, embed_dim=4))
     with pytest.raises(ConfigError, match="another configuration"):
         fit(altered, named, tmp_path)
