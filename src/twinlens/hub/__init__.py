@@ -27,10 +27,10 @@ __all__ = ["KnownModel", "PublishedModel", "known_models", "published_models", "
 HUB_PREFIX = "hf://"
 
 _EMBEDDED = {"icons": Path(__file__).parents[1] / "assets" / "icons"}
-_HF_MODEL_TYPES = {
+_HF_MODEL_TYPES = (  # no set, which could not be asked for what a file may have instead of a name
     *("clip", "clip_text_model", "clip_vision_model"),
     *("siglip", "siglip_text_model", "siglip_vision_model"),
-}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
