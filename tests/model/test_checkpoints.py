@@ -1,22 +1,36 @@
 """Files that do not hold what their names promise, in every family: one error, all listed."""
 
 import json
+import math
 import time
 from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from tests.model.formats.openai_archive import openai_model
-from tests.tiny import CLIP_VOCABULARY, tiny_clip
+from tests.model.formats.test_big_vision import parameters
+from tests.tiny import tiny_clip, tiny_config
 from twinlens.errors import CheckpointError, TwinlensError
-from twinlens.model.checkpoints import load_model, open_checkpoint
+from twinlens.model import presets
+from twinlens.model.checkpoints import (
+    Towers,
+    chosen_towers,
+    load_model,
+    meta_model,
+    open_checkpoint,
+    resized_positions,
+)
+from twinlens.model.clip import CLIP
 from twinlens.model.formats import hugging_face, open_clip
 from twinlens.model.weights import save_model
-from twinlens.tokenizer import Tokenizer
+from twinlens.tokenizer import train_tokenizer
 
 State = dict[str, torch.Tensor]
 WRITERS: dict[str, Callable[..., None]] = {
@@ -36,6 +50,13 @@ NORMS = {
 }
 
 
+def write(family: str, directory: Path) -> None:
+    """A tiny model with a small vocabulary in a family's layout."""
+    words = train_tokenizer(["a small drawing of the large cat"], 530)
+    model = tiny_clip(vocab_size=530, context_length=16, embed_dim=16, tokenizer="tokenizer.json")
+    WRITERS[family](model, directory, words)
+
+
 @pytest.fixture(scope="module", params=WRITERS)
 def family(request: pytest.FixtureRequest) -> str:
     return request.param
@@ -43,8 +64,7 @@ def family(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def directory(family: str, tmp_path: Path) -> Path:
-    model = tiny_clip(vocab_size=CLIP_VOCABULARY, context_length=77, embed_dim=16)
-    WRITERS[family](model, tmp_path / "model", Tokenizer.clip())
+    write(family, tmp_path / "model")
     return tmp_path / "model"
 
 
@@ -117,12 +137,94 @@ def test_tensors_of_any_rank_are_listed(directory: Path, value: torch.Tensor):
 @pytest.mark.parametrize("part", ["q", "k", "v"])
 @pytest.mark.parametrize("shape", [(), (3,), (2, 1, 3), (7, 16)])
 def test_parts_of_an_attention_must_be_alike(tmp_path: Path, part: str, shape: tuple[int, ...]):
-    model = tiny_clip(vocab_size=CLIP_VOCABULARY, context_length=77, embed_dim=16)
-    hugging_face.write(model, tmp_path, Tokenizer.clip())
+    write("hugging_face", tmp_path)
     name = f"text_model.encoder.layers.0.self_attn.{part}_proj.weight"
     change_tensors(tmp_path, lambda t: t.update({name: torch.ones(shape)}))
     found = f"blocks.0.attention.qkv.weight is {[1, *shape]} instead of [48, 16]"
     assert found in refused(tmp_path)
+
+
+SPOILED = {
+    ("native", "text"): "image_tower.projection",
+    ("open_clip", "text"): "visual.proj",
+    ("hugging_face", "text"): "visual_projection.weight",
+    ("native", "image"): "text_tower.projection",
+    ("open_clip", "image"): "text_projection",
+    ("hugging_face", "image"): "text_projection.weight",
+}
+
+
+def assert_held_alone(path: Path, tower: Towers, whole: CLIP) -> None:
+    """Only a tower's tensors were read, of which others are spoiled, and are held."""
+    with pytest.raises(CheckpointError, match="expected finite weights"):
+        load_model(path)
+    alone = load_model(path, towers=tower)
+    kept = {name for name in whole.state_dict() if name.startswith(f"{tower}_tower.")}
+    single = {name for name in alone.state_dict() if "_tower." in name}
+    assert single == kept
+    assert all(torch.equal(alone.state_dict()[name], whole.state_dict()[name]) for name in kept)
+
+
+@pytest.mark.parametrize("tower", ["text", "image"])
+def test_one_tower_is_read_alone(family: str, tower: Towers, directory: Path):
+    whole, name = load_model(directory), SPOILED[family, tower]
+    change_tensors(directory, lambda t: t.update({name: torch.full_like(t[name], math.nan)}))
+    assert_held_alone(directory, tower, whole)
+
+
+@pytest.mark.parametrize("tower", ["text", "image"])
+def test_one_tower_of_a_big_vision_file_is_read_alone(tower: Towers, tmp_path: Path):
+    found = parameters()
+    np.savez(tmp_path / "whole.npz", **found)
+    other = "img/embedding/kernel" if tower == "text" else "txt/Embed_0/embedding"
+    found[f"params/{other}"] = found[f"params/{other}"] * np.float32("nan")
+    np.savez(tmp_path / "spoiled.npz", **found)
+    assert_held_alone(tmp_path / "spoiled.npz", tower, load_model(tmp_path / "whole.npz"))
+
+
+def test_the_text_tower_alone_has_less_than_a_third_of_the_bytes():
+    config = presets.vit_l_14()
+    both, alone = (
+        sum(
+            value.nbytes
+            for value in meta_model(chosen_towers(config, towers)).state_dict().values()
+        )
+        for towers in ("both", "text")
+    )
+    assert alone < both / 3
+
+
+def test_siglip_s_positions_are_resized_as_timm_does():
+    timm = pytest.importorskip("timm.models.vision_transformer")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        theirs = timm.VisionTransformer(
+            img_size=32,
+            patch_size=8,
+            embed_dim=32,
+            depth=1,
+            num_heads=2,
+            num_classes=0,
+            class_token=False,
+            global_pool="map",
+        )
+        theirs.pos_embed.data.normal_()
+    config = tiny_config(embed_dim=32)
+    tower = replace(
+        config.vision, image_size=32, patch_size=8, pooling="attention", projection="none"
+    )
+    config = replace(config, vision=tower)
+    for size in (48, 40, 16):
+        resized = replace(
+            config,
+            vision=replace(tower, image_size=size),
+            preprocess=replace(config.image_input, image_size=size),
+        )
+        ours = resized_positions(theirs.pos_embed[0].detach(), resized)
+        other = deepcopy(theirs)
+        other.set_input_size(img_size=size)
+        assert ours.shape == other.pos_embed[0].shape
+        assert (ours - other.pos_embed[0]).abs().max() < 1e-6
 
 
 def openai_state() -> State:
@@ -196,8 +298,7 @@ def test_a_resnet_of_more_layers_than_tensors(tmp_path: Path):
     ("layout", "keys"), [("native", ("vision", "kind")), ("hugging_face", ("model_type",))]
 )
 def test_a_kind_that_is_no_name(layout: str, keys: tuple[str, ...], value: object, tmp_path: Path):
-    model = tiny_clip(vocab_size=CLIP_VOCABULARY, context_length=77, embed_dim=16)
-    WRITERS[layout](model, tmp_path, Tokenizer.clip())
+    write(layout, tmp_path)
     change_config(tmp_path / "config.json", value, *keys)
     with pytest.raises(TwinlensError):
         open_checkpoint(tmp_path)
