@@ -452,7 +452,7 @@ def read_plain_json(path: Path) -> dict[str, Any]:
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: cannot be read as a configuration: {error}") from error
     _require(isinstance(data, dict), str(path), type(data).__name__, "a JSON object")
     return data

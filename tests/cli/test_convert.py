@@ -1,6 +1,7 @@
 """`twinlens convert`: every layout into every other, and the report of it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,17 @@ def test_pictures_of_another_size_leave_the_source_unchecked(
     ended = run("convert", hub, tmp_path / "out", "--to", "hf", "--image-size", 64, "--check")
     assert ended.status == 0, ended.err
     assert "not checked, because it is meant to answer otherwise" in ended.out
+
+
+def test_stored_answers_that_cannot_be_read_are_no_check(run: Run, source: Path, tmp_path: Path):
+    damaged = tmp_path / "damaged"
+    shutil.copytree(source, damaged)
+    (damaged / "parity.safetensors").write_bytes(b"no answers")
+    ended = run("convert", damaged, tmp_path / "out", "--to", "hf", "--check", "--json")
+    assert ended.status == 0, ended.err
+    last = json.loads(ended.out)["parity"][-1]
+    assert (last["reference"], last["passes"]) == ("the source", None)
+    assert "cannot be read as safetensors" in last["not checked, because"]
 
 
 def test_openai_s_archive_becomes_a_directory(run: Run, tmp_path: Path):

@@ -190,6 +190,7 @@ def test_what_is_no_model_of_ours_is_not_listed(cache: Cache):
     cache.write("a/bert", {"config.json": b'{"model_type": "bert"}', **weights})
     cache.write("a/naflex", {"config.json": b'{"model_type": "siglip2"}', **weights})
     cache.write("a/timm", {"config.json": b'{"architecture": "resnet50"}', **weights})
+    cache.write("a/nameless", {"config.json": b'{"model_type": []}', **weights})
     cache.write("a/damaged", {"config.json": b"{", **weights})
     cache.write("a/list", {"config.json": b"[]", **weights})
     cache.write("a/config-only", {"config.json": HF_CLIP})

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from tests.model.formats.openai_archive import openai_model
 from tests.model.formats.test_big_vision import parameters
 from tests.tiny import tiny_clip, tiny_config
-from twinlens.errors import CheckpointError, TwinlensError
+from twinlens.errors import CheckpointError, ConfigError, TwinlensError
 from twinlens.model import presets
 from twinlens.model.checkpoints import (
     Towers,
@@ -291,6 +291,20 @@ def test_a_resnet_of_more_layers_than_tensors(tmp_path: Path):
     save_model(tiny_clip("resnet"), tmp_path)
     change_config(tmp_path / "config.json", [1, 10**9, 1, 1], "vision", "layers")
     assert "got a configuration of 1000000003 layers" in refused(tmp_path)
+
+
+WIDTHS: dict[str, tuple[str, ...]] = {
+    "native": ("text", "width"),
+    "open_clip": ("model_cfg", "text_cfg", "width"),
+    "hugging_face": ("text_config", "hidden_size"),
+}
+
+
+@pytest.mark.parametrize("width", [10**9, 10**18, 10**30])
+def test_sizes_that_no_tensor_has(family: str, width: int, directory: Path):
+    change_config(directory / CONFIGS[family], width, *WIDTHS[family])
+    with pytest.raises(ConfigError, match="sizes: got too large ones"):
+        load_model(directory)
 
 
 @pytest.mark.parametrize("value", [[], {}, 3, None])

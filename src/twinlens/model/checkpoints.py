@@ -340,9 +340,21 @@ def resized_positions(
 
 
 def meta_model(config: CLIPConfig) -> CLIP:
-    """A model without memory: its names and shapes."""
-    with torch.device("meta"), _WithoutInitialisation():
-        return CLIP(config)
+    """A model without memory: its names and shapes.
+
+    Raises:
+        ConfigError: A size is larger than that of any tensor.
+    """
+    try:
+        with torch.device("meta"), _WithoutInitialisation():
+            return CLIP(config)
+    except (RuntimeError, TypeError) as error:
+        if "overflow" not in str(error).lower():
+            raise
+        got = str(error).partition("\n")[0]
+        raise ConfigError(
+            f"sizes: got too large ones ({got}), expected those of weights"
+        ) from error
 
 
 class _WithoutInitialisation(TorchFunctionMode):
