@@ -11,6 +11,8 @@ import torch
 from tests.model.formats import reference  # offline, quiet, torchvision's Python
 from tests.model.formats.hugging_face.test_describe import NAMES, made, written_config
 from tests.tiny import CLIP_VOCABULARY, tiny_clip
+from twinlens.config import PreprocessConfig
+from twinlens.data.images import normalize, to_pixels
 from twinlens.embedder import Embedder, load
 from twinlens.errors import CheckpointError
 from twinlens.export.convert import check_checkpoint, write_checkpoint
@@ -169,3 +171,16 @@ def test_probes_are_the_same_every_time():
     assert probe_texts() == probe_texts()
     for one, other in zip(probe_images(), probe_images(), strict=True):
         assert one.tobytes() == other.tobytes()
+
+
+@pytest.mark.parametrize("size", [32, 224, 240, 256, 288, 336, 378, 384, 448])
+def test_libraries_crop_the_probes_alike_at_every_size(size: int):
+    from transformers import CLIPImageProcessorPil  # noqa: PLC0415  as `reference` prepared it
+
+    processor = CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size=size)
+    config = PreprocessConfig(image_size=size)
+    for image in probe_images():
+        theirs = processor(image, return_tensors="pt")["pixel_values"][0]
+        pixels = torch.from_numpy(to_pixels(image, config)).permute(2, 0, 1)
+        ours = normalize(pixels[None], config)[0]
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)

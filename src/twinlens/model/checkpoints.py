@@ -211,11 +211,13 @@ def _open_file(path: Path, activation: Activation | None) -> Checkpoint:
             tensors=tensors,
         )
     if all(name in tensors for name in openai.MARKS):
-        activation = "quick_gelu"  # OpenAI's weights, whatever was asked for
+        _refuse_another(activation, "quick_gelu", path)
+        activation = "quick_gelu"  # OpenAI's weights always are
     if activation is None:
         raise CheckpointError(
             f"{path}: a state dict without a configuration does not tell its activation, "
-            "expected quick_gelu (OpenAI, MetaCLIP, DFN) or gelu (LAION, DataComp) to be named"
+            "expected quick_gelu (OpenAI, MetaCLIP, DFN) or gelu (LAION, DataComp) to be named: "
+            "convert --activation, or load(activation=)"
         )
     with _naming(path):
         config = openai.infer_config(tensors, activation)
@@ -227,6 +229,13 @@ def _open_file(path: Path, activation: Activation | None) -> Checkpoint:
         tensors=tensors,
         ignored=openai.ignored,
     )
+
+
+def _refuse_another(asked: Activation | None, told: str, path: Path) -> None:
+    if asked not in (None, told):
+        raise ConfigError(
+            f"activation: got {asked!r} for {path}, expected {told}, as the checkpoint tells itself"
+        )
 
 
 @contextmanager

@@ -79,6 +79,9 @@ _ROWS = 2**18
 """Numbers that fit a core's cache: several passes over them are one over memory."""
 
 
+_Pair = tuple[Tensor, Tensor]
+
+
 class _QuickGELU(Function):
     """QuickGELU and 1.702 x, of which both its value and its gradient are one pass away.
 
@@ -86,7 +89,7 @@ class _QuickGELU(Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, x: Tensor) -> _Pair:
         scaled, active = torch.empty_like(x), torch.empty_like(x)
         for rows, z, out in _in_cache(x, scaled, active):
             torch.mul(rows, _SLOPE, out=z)
