@@ -86,7 +86,7 @@ def change_config(path: Path, value: Any, *keys: str) -> None:
 
 def refused(path: Path) -> str:
     with pytest.raises(CheckpointError) as caught:
-        load_model(path, activation="gelu")
+        load_model(path, activation="quick_gelu")
     message = str(caught.value)
     assert message.startswith(str(path))
     assert "\n" not in message

@@ -79,7 +79,7 @@ _ROWS = 2**18
 """Numbers that fit a core's cache: several passes over them are one over memory."""
 
 
-_Pair = tuple[Tensor, Tensor]
+_Tensors = tuple[Tensor, ...]
 
 
 class _QuickGELU(Function):
@@ -89,7 +89,7 @@ class _QuickGELU(Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> _Pair:
+    def forward(ctx: Any, x: Tensor) -> _Tensors:
         scaled, active = torch.empty_like(x), torch.empty_like(x)
         for rows, z, out in _in_cache(x, scaled, active):
             torch.mul(rows, _SLOPE, out=z)
@@ -113,7 +113,7 @@ def _gelu_of(scaled: Tensor) -> Tensor:
     return active
 
 
-def _in_cache(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+def _in_cache(*tensors: Tensor) -> Iterator[_Tensors]:
     """Tensors of one shape, a cacheful at a time."""
     return zip(*(tensor.view(-1).split(_ROWS) for tensor in tensors), strict=True)
 
