@@ -13,6 +13,7 @@ from twinlens.config import (
     from_dict,
     override,
     read_json,
+    read_plain_json,
     to_dict,
     write_json,
 )
@@ -101,3 +102,9 @@ def test_files_that_are_no_configuration(tmp_path: Path):
 def test_impossible_sizes_are_refused(make):
     with pytest.raises(ConfigError, match="expected"):
         make()
+
+
+def test_a_file_nested_beyond_reading_is_an_error(tmp_path: Path):
+    (tmp_path / "deep.json").write_text("[" * 100_000 + "]" * 100_000)
+    with pytest.raises(ConfigError, match=r"deep\.json: cannot be read as a configuration"):
+        read_plain_json(tmp_path / "deep.json")

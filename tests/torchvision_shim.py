@@ -1,35 +1,5 @@
-"""Torchvision imported without its compiled half, for the libraries that we compare with.
+"""Torchvision's Python for the reference libraries; to be declared before they are imported."""
 
-PyPI has torchvision for CUDA builds of torch only. With any other build its Python stops at the
-import, because it describes operators that were never declared. `declare` declares them. They
-still cannot be computed: nobody here does.
-"""
+from twinlens.export.torchvision_shim import declare
 
-import torch
-
-_OPERATORS = (
-    "nms(Tensor boxes, Tensor scores, float threshold) -> Tensor",
-    "qnms(Tensor boxes, Tensor scores, float threshold) -> Tensor",
-    "roi_align(Tensor x) -> Tensor",
-    "_roi_align_backward(Tensor x) -> Tensor",
-    "qroi_align(Tensor x) -> Tensor",
-    "roi_pool(Tensor x) -> Tensor",
-    "_roi_pool_backward(Tensor x) -> Tensor",
-    "ps_roi_align(Tensor x) -> Tensor",
-    "_ps_roi_align_backward(Tensor x) -> Tensor",
-    "ps_roi_pool(Tensor x) -> Tensor",
-    "_ps_roi_pool_backward(Tensor x) -> Tensor",
-    "deform_conv2d(Tensor x) -> Tensor",
-    "_deform_conv2d_backward(Tensor x) -> Tensor",
-)
-_declared: list[torch.library.Library] = []  # a library that is let go takes its operators along
-
-
-def declare() -> None:
-    """Make `import torchvision` work; without effect where it works already."""
-    if _declared or hasattr(torch.ops.torchvision, "nms"):
-        return
-    library = torch.library.Library("torchvision", "DEF")
-    for operator in _OPERATORS:
-        library.define(operator)
-    _declared.append(library)
+__all__ = ["declare"]

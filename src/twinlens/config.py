@@ -391,7 +391,7 @@ def _convert_union(args: tuple[Any, ...], value: Any, where: str) -> Any:
     _require(isinstance(value, Mapping) and "kind" in value, where, value, "a table with a kind")
     kinds = {get_args(get_type_hints(option)["kind"])[0]: option for option in options}
     kind = cast("Mapping[str, Any]", value)["kind"]
-    if kind not in kinds:
+    if not isinstance(kind, str) or kind not in kinds:
         raise UnknownNameError(f"kind in {where}", str(kind), kinds)
     return _convert(kinds[kind], value, where)
 
@@ -452,7 +452,7 @@ def read_plain_json(path: Path) -> dict[str, Any]:
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: cannot be read as a configuration: {error}") from error
     _require(isinstance(data, dict), str(path), type(data).__name__, "a JSON object")
     return data

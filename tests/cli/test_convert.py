@@ -1,6 +1,7 @@
 """`twinlens convert`: every layout into every other, and the report of it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tests.model.formats import reference  # noqa: F401  offline, quiet, torchvi
 from tests.model.formats.openai_archive import openai_model, save_openai_archive
 from tests.tiny import CLIP_VOCABULARY, tiny_clip
 from twinlens.embedder import load
+from twinlens.model.formats.openai import MARKS
 from twinlens.model.weights import save_model
 
 
@@ -46,8 +48,11 @@ def test_the_check_writes_a_report(run: Run, layout: str, source: Path, tmp_path
     assert ended.status == 0, ended.err
     reports = json.loads((tmp_path / "out" / "parity.json").read_text())
     assert json.loads(ended.out)["parity"] == reports
-    assert all(report["passes"] for report in reports)
-    assert len(reports) == 2  # read again, and the library on what was written
+    again, library, unchecked = reports  # the library that was written for, not for the source
+    assert again["passes"] is library["passes"] is True
+    assert unchecked["reference"] == "the source"
+    assert unchecked["passes"] is None
+    assert "got nothing to compare with" in unchecked["not checked, because"]
     assert {one["what"] for one in reports[1]["comparisons"]} >= {"tokens", "pixels", "logits"}
 
 
@@ -58,7 +63,11 @@ def test_what_was_checked_is_its_own_reference_later(run: Run, source: Path, tmp
     ended = run("convert", kept, again, "--check", "--json")
     assert ended.status == 0, ended.err
     names = [report["reference"] for report in json.loads(ended.out)["parity"]]
-    assert names == ["what was written, read again", "stored answers on the source"]
+    assert names == [
+        "what was written, read again",
+        "stored answers on the source",
+        "the destination",
+    ]
     answers = load_file(kept / "parity.safetensors")
     answers["logits"] += 0.01
     save_file(answers, kept / "parity.safetensors")
@@ -71,7 +80,67 @@ def test_what_was_checked_is_its_own_reference_later(run: Run, source: Path, tmp
 def test_a_check_without_a_reference_is_no_check(run: Run, source: Path, tmp_path: Path):
     ended = run("convert", source, tmp_path / "out", "--check")
     assert ended.status == 2
-    assert "got nothing to compare with" in ended.err
+    assert "is written but not checked, see parity.json: " in ended.err
+    assert ended.err.count("got nothing to compare with") == 2
+    assert len(ended.err.splitlines()) == 2  # the other says where it was written
+    assert ended.out.count("not checked, because") == 2
+    again, *unchecked = json.loads((tmp_path / "out" / "parity.json").read_text())
+    assert again["passes"] is True
+    assert [report["passes"] for report in unchecked] == [None, None]
+    assert not (tmp_path / "out" / "parity.safetensors").exists()
+
+
+def archive(directory: Path) -> Path:
+    """OpenAI's archive of a model that gives other numbers with another activation."""
+    model = openai_model(seed=0, vocab_size=CLIP_VOCABULARY, context_length=77)
+    save_openai_archive(model, directory / "archive.pt")
+    return directory / "archive.pt"
+
+
+@pytest.mark.parametrize("layout", ["native", "hf", "open_clip"])
+def test_openai_s_archive_is_checked_with_open_clip(run: Run, layout: str, tmp_path: Path):
+    ended = run("convert", archive(tmp_path), tmp_path / "out", "--to", layout, "--check", "--json")
+    assert ended.status == 0, ended.err
+    reports = json.loads(ended.out)["parity"]
+    [on_source] = [one for one in reports if one["reference"].endswith("on the source")]
+    assert on_source["reference"].startswith("open_clip")
+    assert on_source["passes"] is True
+    kinds = [one["what"] for one in on_source["comparisons"]]
+    assert kinds == ["tokens", "pixels", "image_features", "text_features", "logits"]
+
+
+def test_an_activation_that_was_named_is_told_to_be_unchecked(run: Run, tmp_path: Path):
+    state = openai_model(seed=0, vocab_size=CLIP_VOCABULARY, context_length=77).state_dict()
+    torch.save({k: v for k, v in state.items() if k not in MARKS}, tmp_path / "plain.pt")
+    wrong = ("--activation", "gelu")  # it was trained with another
+    ended = run("convert", tmp_path / "plain.pt", tmp_path / "out", "--to", "hf", *wrong, "--check")
+    assert ended.status == 0, ended.err
+    told = " ".join(ended.out.split())
+    assert "the source not checked, because " in told
+    assert "can tell whether an activation that was named is the right one" in told
+    reports = json.loads((tmp_path / "out" / "parity.json").read_text())
+    assert [one["passes"] for one in reports] == [True, True, None]
+
+
+def test_pictures_of_another_size_leave_the_source_unchecked(
+    run: Run, source: Path, tmp_path: Path
+):
+    hub = tmp_path / "hub"
+    assert run("convert", source, hub, "--to", "hf").status == 0
+    ended = run("convert", hub, tmp_path / "out", "--to", "hf", "--image-size", 64, "--check")
+    assert ended.status == 0, ended.err
+    assert "not checked, because it is meant to answer otherwise" in ended.out
+
+
+def test_stored_answers_that_cannot_be_read_are_no_check(run: Run, source: Path, tmp_path: Path):
+    damaged = tmp_path / "damaged"
+    shutil.copytree(source, damaged)
+    (damaged / "parity.safetensors").write_bytes(b"no answers")
+    ended = run("convert", damaged, tmp_path / "out", "--to", "hf", "--check", "--json")
+    assert ended.status == 0, ended.err
+    last = json.loads(ended.out)["parity"][-1]
+    assert (last["reference"], last["passes"]) == ("the source", None)
+    assert "cannot be read as safetensors" in last["not checked, because"]
 
 
 def test_openai_s_archive_becomes_a_directory(run: Run, tmp_path: Path):

@@ -142,6 +142,20 @@ def test_what_others_configurations_and_cards_say(
     assert json.loads(run("models", "--json").out)[0]["licence"] == ""
 
 
+def test_a_single_file_is_listed(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "siglip.npz").write_bytes(b"12345")
+    (tmp_path / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
+    path = tmp_path / "siglip.npz"
+    found = hub.KnownModel(name="hf://a/b", where="cached", path=path, layout="big_vision")
+    at_hand(monkeypatch, found)
+    out = run("models").out
+    for words in ("hf://a/b", "apache-2.0", "not stated", "not measured"):
+        assert words in out
+    one = json.loads(run("models", "--json").out)[0]
+    assert (one["path"], one["layout"]) == (str(path), "big_vision")
+    assert one["size_bytes"] > 5
+
+
 def test_the_known_models_are_a_table(run, monkeypatch: pytest.MonkeyPatch):
     at_hand(monkeypatch)
     lines = run("models", "--known").out.splitlines()

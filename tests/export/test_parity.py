@@ -1,26 +1,32 @@
 """Comparisons of two implementations: what passes, what must not."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.model.formats import reference  # noqa: F401  offline, quiet, torchvision's Python
+from tests.model.formats import reference  # offline, quiet, torchvision's Python
+from tests.model.formats.hugging_face.test_describe import NAMES, made, written_config
 from tests.tiny import CLIP_VOCABULARY, tiny_clip
-from twinlens.embedder import Embedder
+from twinlens.config import PreprocessConfig
+from twinlens.data.images import normalize, to_pixels
+from twinlens.embedder import Embedder, load
 from twinlens.errors import CheckpointError
+from twinlens.export.convert import check_checkpoint, write_checkpoint
 from twinlens.export.parity import (
     TOLERANCE,
     compare,
     our_answers,
     probe_images,
     probe_texts,
-    reference_answers,
     store_answers,
 )
+from twinlens.export.references import reference_answers
 from twinlens.model.formats import hugging_face, open_clip
-from twinlens.tokenizer import Tokenizer
+from twinlens.tokenizer import Tokenizer, train_tokenizer
 
 KINDS = ["tokens", "pixels", "image_features", "text_features", "logits"]
 
@@ -95,7 +101,86 @@ def test_a_library_that_is_not_installed_is_named(
         reference_answers(tmp_path / "model")
 
 
+def test_a_library_that_breaks_is_named_with_the_cause(
+    lens: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Not every failure is a missing package: the advice to install one would lead nowhere."""
+    hugging_face.write(lens.model, tmp_path / "model", lens.tokenizer)
+
+    def broken(*_args: object, **_settings: object) -> None:
+        try:
+            raise RuntimeError("operator is not there:\n  rebuild it")
+        except RuntimeError as error:
+            raise ModuleNotFoundError("Could not import module 'CLIPModel'.") from error
+
+    monkeypatch.setattr(reference.transformers.CLIPModel, "from_pretrained", broken)
+    with pytest.raises(CheckpointError) as caught:
+        reference_answers(tmp_path / "model")
+    cause = "transformers cannot be asked: RuntimeError: operator is not there: rebuild it"
+    assert str(caught.value) == f"{tmp_path / 'model'}: {cause}"
+
+
+IN_A_FRESH_PROCESS = """
+import sys
+from pathlib import Path
+from twinlens.export.references import reference_answers
+print(*reference_answers(Path(sys.argv[1])))
+"""
+
+
+@pytest.mark.parametrize("layout", [hugging_face, open_clip])
+def test_references_answer_where_nothing_was_prepared(layout, lens: Embedder, tmp_path: Path):
+    """As a user's process is: beside a torch that torchvision was not built for, here."""
+    layout.write(lens.model, tmp_path / "model", lens.tokenizer)
+    ended = subprocess.run(
+        [sys.executable, "-c", IN_A_FRESH_PROCESS, str(tmp_path / "model")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.split()[-2] == ("open_clip" if layout is open_clip else "transformers")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_class_of_transformers_is_its_own_reference(name: str, tmp_path: Path):
+    """A single tower's type is that of the class with a projection and of the one without."""
+    words = (
+        reference.piece_vocabulary(tmp_path / "vocabulary", "siglip")
+        if "Siglip" in name
+        else train_tokenizer(["a small drawing of the large cat"], 530)
+    )
+    lens = Embedder(made(written_config(name, words.vocab_size)), words, device="cpu")
+    write_checkpoint(lens, tmp_path / "model", "hf")
+    again = load(tmp_path / "model", device="cpu", precision="fp32")
+    reports = check_checkpoint(again, tmp_path / "model", tmp_path / "model")
+    assert len(reports) == 3
+    assert all(report.passes for report in reports), [report.to_dict() for report in reports]
+    kinds = {one.what for one in reports[1].comparisons}
+    assert ("text_features" in kinds) == ("tokens" in kinds) == ("Vision" not in name)
+    assert ("image_features" in kinds) == ("pixels" in kinds) == ("Text" not in name)
+
+
+def test_probes_fill_the_context_and_are_cut():
+    lengths = [len(Tokenizer.clip().encode(text)) + 2 for text in probe_texts()]
+    assert 77 in lengths
+    assert max(lengths) > 77
+
+
 def test_probes_are_the_same_every_time():
     assert probe_texts() == probe_texts()
     for one, other in zip(probe_images(), probe_images(), strict=True):
         assert one.tobytes() == other.tobytes()
+
+
+@pytest.mark.parametrize("size", [32, 224, 240, 256, 288, 336, 378, 384, 448])
+def test_libraries_crop_the_probes_alike_at_every_size(size: int):
+    from transformers import CLIPImageProcessorPil  # noqa: PLC0415  as `reference` prepared it
+
+    processor = CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size=size)
+    config = PreprocessConfig(image_size=size)
+    for image in probe_images():
+        theirs = processor(image, return_tensors="pt")["pixel_values"][0]
+        pixels = torch.from_numpy(to_pixels(image, config)).permute(2, 0, 1)
+        ours = normalize(pixels[None], config)[0]
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)

@@ -1,8 +1,10 @@
 """Names of models to directories, what a wrong name is told, and what is at hand."""
 
+import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.hub.conftest import COMMIT, HF_CLIP, OPEN_CLIP, Cache, Hub
@@ -83,6 +85,12 @@ def test_a_name_like_no_other_is_told_where_the_names_are(name: str):
 def test_a_path_that_does_not_exist_says_so(name: str):
     with pytest.raises(CheckpointError, match="no such directory"):
         names.resolve(name)
+
+
+@pytest.mark.parametrize("ending", ["pt", "pth", "bin", "safetensors", "npz"])
+def test_a_file_that_does_not_exist_says_so(ending: str):
+    with pytest.raises(CheckpointError, match=rf"weights\.{ending}: no such file, expected one"):
+        names.resolve(f"weights.{ending}")
 
 
 @pytest.mark.parametrize("name", ["icon", "openai/ViT-B-32"])
@@ -182,6 +190,7 @@ def test_what_is_no_model_of_ours_is_not_listed(cache: Cache):
     cache.write("a/bert", {"config.json": b'{"model_type": "bert"}', **weights})
     cache.write("a/naflex", {"config.json": b'{"model_type": "siglip2"}', **weights})
     cache.write("a/timm", {"config.json": b'{"architecture": "resnet50"}', **weights})
+    cache.write("a/nameless", {"config.json": b'{"model_type": []}', **weights})
     cache.write("a/damaged", {"config.json": b"{", **weights})
     cache.write("a/list", {"config.json": b"[]", **weights})
     cache.write("a/config-only", {"config.json": HF_CLIP})
@@ -195,6 +204,46 @@ def test_the_newest_whole_snapshot_is_the_one_at_hand(cache: Cache):
     cache.write("a/clip", {"config.json": HF_CLIP}, commit="b" * 40)  # stopped half-way
     [one] = [one for one in names.known_models() if one.where == "cached"]
     assert one.path.name == "a" * 40
+
+
+@pytest.mark.parametrize(("revision", "shown"), [("main", ""), ("v2", "@v2")])
+def test_a_listed_name_opens_what_is_listed(hub: Hub, revision: str, shown: str):
+    hub.error = ConnectionError("offline")
+    files = {"config.json": HF_CLIP, "model.safetensors": b"weights"}
+    snapshot = hub.cache.write("openai/clip-vit-base-patch32", files, revision=revision)
+    [one] = [one for one in names.known_models() if one.where == "cached"]
+    assert one.name == f"openai/clip-vit-base-patch32{shown}"
+    assert names.resolve(one.name, report=lambda _line: None) == one.path == snapshot
+
+
+def test_a_revision_without_a_name_is_told_by_its_commit(hub: Hub):
+    hub.error = ConnectionError("offline")
+    files = {"config.json": HF_CLIP, "model.safetensors": b"weights"}
+    snapshot = hub.cache.write("a/clip", files, commit="a" * 40)
+    hub.cache.write("a/clip", {"config.json": HF_CLIP}, commit="b" * 40)  # stopped half-way
+    [one] = [one for one in names.known_models() if one.where == "cached"]
+    assert one.name == f"hf://a/clip@{'a' * 40}"
+    assert names.resolve(one.name, report=lambda _line: None) == snapshot
+
+
+def test_the_main_branch_comes_before_newer_revisions(cache: Cache):
+    files = {"config.json": HF_CLIP, "model.safetensors": b"weights"}
+    cache.write("a/clip", files, commit="a" * 40)
+    cache.write("a/clip", files | {"README.md": b"new"}, commit="b" * 40, revision="v2")
+    assert cached() == [("hf://a/clip", "hf")]
+
+
+def test_a_single_file_of_siglip_s_is_listed(hub: Hub):
+    hub.error = ConnectionError("offline")
+    stream = io.BytesIO()
+    np.savez(stream, **{"params/img/MAPHead_0/probe": np.zeros(3)})
+    hub.cache.write("org/siglip", {"siglip.npz": stream.getvalue(), "README.md": b"x"})
+    hub.cache.write("org/other", {"other.npz": b"x"})
+    hub.cache.write("org/adapter", {"adapter.safetensors": b"x"})
+    assert cached() == [("hf://org/siglip", "big_vision")]
+    [one] = [one for one in names.known_models() if one.where == "cached"]
+    assert names.resolve(one.name, report=lambda _line: None) == one.path
+    assert one.path.name == "siglip.npz"
 
 
 def test_no_cache_means_no_cached_models(cache: Cache):

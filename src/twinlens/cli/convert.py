@@ -78,14 +78,23 @@ def convert(
             reports = check_checkpoint(lens, destination, resolve(source) if same_answers else None)
         write_text(destination / PARITY_FILE, json.dumps([r.to_dict() for r in reports], indent=2))
     _report(destination, to, reports, as_json=as_json)
-    failed = [report.reference for report in reports if not report.passes]
-    if failed:
-        raise CheckpointError(f"{destination}: differs from {', '.join(failed)}: see {PARITY_FILE}")
+    _require_passed(destination, reports)
 
 
 def _require_new(destination: Path) -> None:
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         raise ConfigError(f"{destination}: is there already, expected a new or an empty directory")
+
+
+def _require_passed(destination: Path, reports: list[ParityReport]) -> None:
+    failed = [report.reference for report in reports if report.fails]
+    if failed:
+        raise CheckpointError(f"{destination}: differs from {', '.join(failed)}: see {PARITY_FILE}")
+    why = [report.unchecked for report in reports if report.unchecked]
+    if reports and len(why) == len(reports) - 1:  # the first is no reference
+        raise CheckpointError(
+            f"{destination}: is written but not checked, see {PARITY_FILE}: {'; '.join(why)}"
+        )
 
 
 def _note_source(lens: Embedder, source: str) -> None:
@@ -114,6 +123,11 @@ def _report(
         )
         for report in reports
         for one in report.comparisons
+    ]
+    rows += [
+        (report.reference, "", "", "", f"not checked, because {report.unchecked}")
+        for report in reports
+        if report.unchecked
     ]
     if rows:
         print_table(("Reference", "What", "Largest error", "1 - cosine", "Verdict"), rows)

@@ -74,17 +74,18 @@ def describe(model: KnownModel) -> dict[str, Any]:
 
     `metrics` is its `metrics.json`, if it has one.
     """
-    metrics = model.path / "metrics.json"
+    folder = model.path.parent if model.path.is_file() else model.path
+    metrics = folder / "metrics.json"
     published = {} if model.published is None else asdict(model.published)
     return {
         **_UNKNOWN,
-        **_of_its_files(model),
+        **_of_its_files(model, folder),
         **published,
         "name": model.name,
         "where": model.where,
         "path": str(model.path),
         "layout": model.layout,
-        "size_bytes": sum(file.stat().st_size for file in model.path.iterdir() if file.is_file()),
+        "size_bytes": sum(file.stat().st_size for file in folder.iterdir() if file.is_file()),
         "metrics": json.loads(metrics.read_text(encoding="utf-8")) if metrics.is_file() else {},
     }
 
@@ -94,7 +95,7 @@ def describe_published(one: PublishedModel) -> dict[str, Any]:
     return {**_UNKNOWN, **asdict(one), "where": "downloadable"}
 
 
-def _of_its_files(model: KnownModel) -> dict[str, Any]:
+def _of_its_files(model: KnownModel, folder: Path) -> dict[str, Any]:
     """Licence, input and embedding size as the configuration and the model card have them."""
     from twinlens.config import CLIPConfig, read_json, read_plain_json
 
@@ -105,6 +106,9 @@ def _of_its_files(model: KnownModel) -> dict[str, Any]:
             "image_size": config.preprocess.image_size if config.preprocess else None,
             "embed_dim": config.embed_dim,
         }
+    licence = _licence_of_card(folder / "README.md")
+    if model.layout == "big_vision":
+        return {"licence": licence}
     if model.layout == "hf":
         config = read_plain_json(model.path / "config.json")
         vision, embed_dim = config.get("vision_config", config), config.get("projection_dim")
@@ -112,7 +116,7 @@ def _of_its_files(model: KnownModel) -> dict[str, Any]:
         config = read_plain_json(model.path / "open_clip_config.json")["model_cfg"]
         vision, embed_dim = config.get("vision_cfg"), config.get("embed_dim")
     return {
-        "licence": _licence_of_card(model.path / "README.md"),
+        "licence": licence,
         "image_size": vision.get("image_size") if isinstance(vision, dict) else None,
         "embed_dim": embed_dim,
     }

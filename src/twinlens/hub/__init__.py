@@ -12,6 +12,7 @@ one copy of the weights, and the small text files that say how to use it. Never 
 from __future__ import annotations
 
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,18 +20,32 @@ from typing import Literal
 
 from twinlens.config import CLIPConfig, from_dict, read_plain_json
 from twinlens.errors import CheckpointError, TwinlensError, UnknownNameError
-from twinlens.hub.layouts import CONFIG_FILES, TEXT_FILES, VOCABULARY_FILES, layout_of, missing
+from twinlens.hub.layouts import (
+    CONFIG_FILES,
+    TEXT_FILES,
+    VOCABULARY_FILES,
+    WEIGHTS_END,
+    layout_of,
+    missing,
+    single_file,
+)
 from twinlens.hub.published import PublishedModel, by_repository, published_models
 
 __all__ = ["KnownModel", "PublishedModel", "known_models", "published_models", "resolve"]
 
 HUB_PREFIX = "hf://"
 
+CachedLayout = Literal["native", "open_clip", "hf", "big_vision"]
+
+_MAIN = "main"
+_SIGLIP_MEMBER = "img/MAPHead_0/probe.npy"
+"""Of every SigLIP that big_vision released."""
+
 _EMBEDDED = {"icons": Path(__file__).parents[1] / "assets" / "icons"}
-_HF_MODEL_TYPES = {
+_HF_MODEL_TYPES = (  # no set, which could not be asked for what a file may have instead of a name
     *("clip", "clip_text_model", "clip_vision_model"),
     *("siglip", "siglip_text_model", "siglip_vision_model"),
-}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,9 +53,10 @@ class KnownModel:
     """A model that `resolve` finds without a download.
 
     Attributes:
-        name: What to give `resolve`.
+        name: What to give `resolve`; with `@revision` where the cache has another than the main
+            branch.
         where: Whether it is in the package or in the Hugging Face cache.
-        path: Its directory.
+        path: Its directory, or its file if it is a single one.
         layout: "native" is twinlens's own.
         published: What the table says of it, if it is there.
     """
@@ -48,7 +64,7 @@ class KnownModel:
     name: str
     where: Literal["embedded", "cached"]
     path: Path
-    layout: Literal["native", "open_clip", "hf"] = "native"
+    layout: CachedLayout = "native"
     published: PublishedModel | None = None
 
 
@@ -96,6 +112,8 @@ def resolve(name: str | Path, *, report: Callable[[str], None] = to_stderr) -> P
     if isinstance(name, str) and short in published_models():
         repository = published_models()[short].repository
         return fetch(Wanted(text, repository, revision or None), report)
+    if text.endswith(WEIGHTS_END):
+        raise CheckpointError(f"{text}: no such file, expected one with weights in it")
     if _looks_like_a_path(name):
         raise CheckpointError(f"{text}: no such directory, expected one with a model in it")
     raise UnknownNameError(
@@ -134,13 +152,23 @@ def _cached_models() -> Iterator[KnownModel]:
     except (CacheNotFound, OSError):
         return
     for repository in repositories:
-        newest_first = sorted(repository.revisions, key=lambda one: one.last_modified, reverse=True)
-        for path in [one.snapshot_path for one in newest_first]:
-            layout = _recognised(path) if repository.repo_type == "model" else None
+        if repository.repo_type != "model":
+            continue
+        # What the plain name means first, then the newest.
+        order = sorted(
+            repository.revisions,
+            key=lambda one: (_MAIN in one.refs, one.last_modified),
+            reverse=True,
+        )
+        for revision in order:
+            path = single_file(revision.snapshot_path) or revision.snapshot_path
+            layout = _recognised(path)
             if layout is not None:
                 published = by_repository().get(repository.repo_id)
+                name = published.name if published else f"{HUB_PREFIX}{repository.repo_id}"
+                other = min(revision.refs, default=revision.commit_hash)
                 yield KnownModel(
-                    name=published.name if published else f"{HUB_PREFIX}{repository.repo_id}",
+                    name=name if _MAIN in revision.refs else f"{name}@{other}",
                     where="cached",
                     path=path,
                     layout=layout,
@@ -149,13 +177,15 @@ def _cached_models() -> Iterator[KnownModel]:
                 break
 
 
-def _recognised(directory: Path) -> Literal["native", "open_clip", "hf"] | None:
-    """Whose model a directory holds, by its configuration."""
-    layout = layout_of(directory)
+def _recognised(path: Path) -> CachedLayout | None:
+    """Whose model a directory holds, by its configuration, or a file, by the names in it."""
+    if path.is_file():
+        return "big_vision" if _is_siglip(path) else None
+    layout = layout_of(path)
     if layout is None:
         return None
     try:
-        data = read_plain_json(directory / layout.config)
+        data = read_plain_json(path / layout.config)
         if layout.kind == "open_clip":
             return "open_clip" if "model_cfg" in data else None
         if "model_type" in data:
@@ -164,3 +194,11 @@ def _recognised(directory: Path) -> Literal["native", "open_clip", "hf"] | None:
     except TwinlensError:
         return None
     return "native"
+
+
+def _is_siglip(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith(_SIGLIP_MEMBER) for name in archive.namelist())
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return False

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from twinlens.errors import CheckpointError
-from twinlens.hub.layouts import WEIGHTS_END, choose_files, layout_of
+from twinlens.hub.layouts import WEIGHTS_END, choose_files, layout_of, single_file
 from twinlens.hub.published import by_repository
 
 Report = Callable[[str], None]
@@ -103,10 +103,7 @@ def _is_cached(wanted: Wanted, commit: str, file: str) -> bool:
 
 def _model_in(snapshot: Path) -> Path | None:
     """The directory itself, or the one file that is the model."""
-    if layout_of(snapshot) is not None:
-        return snapshot
-    chosen = choose_files([path.name for path in snapshot.iterdir()])
-    return snapshot / chosen[0] if chosen else None
+    return snapshot if layout_of(snapshot) is not None else single_file(snapshot)
 
 
 def _download(wanted: Wanted, files: Collection[str]) -> Path:

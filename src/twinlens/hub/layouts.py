@@ -45,7 +45,7 @@ LAYOUTS = (
 )
 SINGLE_FILES = (".npz", ".safetensors", ".pt")
 """What a repository's only file of weights ends in, where no configuration is beside it."""
-WEIGHTS_END = (*SINGLE_FILES, ".bin")
+WEIGHTS_END = (*SINGLE_FILES, ".pth", ".bin")
 
 CONFIG_FILES = ("config.json", "open_clip_config.json")
 TEXT_FILES = (
@@ -105,6 +105,14 @@ def layout_of(directory: Path) -> Layout | None:
         if found and (directory / layout.config).is_file():
             return layout
     return None
+
+
+def single_file(directory: Path) -> Path | None:
+    """The one file of a directory without a layout that is a model, if there is one."""
+    if layout_of(directory) is not None:
+        return None
+    chosen = choose_files([path.name for path in directory.iterdir()])
+    return directory / chosen[0] if chosen else None
 
 
 def missing(directory: Path) -> str:

@@ -20,7 +20,7 @@ class PublishedModel:
         name: What `resolve` takes.
         repository: Where the hub has it, `org/name`.
         layout: Of the repository's files: "open_clip" or "hf".
-        architecture: As open_clip calls it, whoever published the weights.
+        architecture: As open_clip calls it, or its authors where open_clip has not got it.
         image_size: Side of the pictures in pixels.
         parameters_millions: Of both towers.
         licence: Of the weights, as their authors state it.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,8 +15,15 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from twinlens.config import Activation, CLIPConfig, ViTConfig, from_dict, read_plain_json
-from twinlens.errors import CheckpointError, ConfigError
+from twinlens.config import (
+    Activation,
+    CLIPConfig,
+    ResNetConfig,
+    ViTConfig,
+    from_dict,
+    read_plain_json,
+)
+from twinlens.errors import CheckpointError, ConfigError, TwinlensError
 from twinlens.hub.layouts import layout_of, missing
 from twinlens.model.clip import CLIP, INITIAL_LOGIT_SCALE
 from twinlens.model.differences import differences
@@ -32,6 +40,8 @@ Family = Literal["native", "openai", "open_clip", "hugging_face", "big_vision"]
 Towers = Literal["both", "image", "text"]
 
 _POSITIONS = "image_tower.positional_embedding"
+_LAYERS = 1000
+"""Of a tower that is looked for in any file, so that all it lacks is listed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,13 +65,14 @@ class Checkpoint:
     ignored: Callable[[str], bool] = lambda name: False
 
     def check(self, expected: Mapping[str, Tensor]) -> None:
-        """Compare names and shapes with those of a model.
+        """Compare names, shapes and types with those of a model.
 
         Args:
             expected: The tensors of the towers that are wanted, by our names.
 
         Raises:
-            CheckpointError: Tensors are missing, unexpected or of another shape; all are listed.
+            CheckpointError: Tensors are missing, unexpected, of another shape, or of a type that
+                no weights have; all are listed.
         """
         linked = Linked(self.links, self.tensors)
         known = {name for link in self.links for name in link.foreign}
@@ -81,9 +92,25 @@ class Checkpoint:
                 for name, value in expected.items()
                 if name in linked and (shape := linked[name].shape) != value.shape
             },
+            types=self._wrong_types(expected),
         )
         if found:
             raise CheckpointError(f"{self.path}: does not fit its configuration: {found}")
+
+    def _wrong_types(self, expected: Mapping[str, Tensor]) -> dict[str, tuple[str, str]]:
+        """Whole and complex numbers where floats should be, of whatever size."""
+        wrong: dict[str, tuple[str, str]] = {}
+        for link in self.links:
+            for name in link.foreign if link.native in expected else ():
+                if name not in self.tensors:
+                    continue
+                got, wanted = self.tensors[name].dtype, expected[link.native].dtype
+                if got.is_complex or (wanted.is_floating_point and not got.is_floating_point):
+                    wrong[name] = (
+                        str(got).removeprefix("torch."),
+                        str(wanted).removeprefix("torch."),
+                    )
+        return wrong
 
 
 def open_checkpoint(path: Path, *, activation: Activation | None = None) -> Checkpoint:
@@ -118,6 +145,7 @@ def open_checkpoint(path: Path, *, activation: Activation | None = None) -> Chec
 
 def _open_native(path: Path, tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> Checkpoint:
     config = from_dict(CLIPConfig, data)
+    _require_layers(config, tensors, path)
     return Checkpoint(
         family="native",
         path=path,
@@ -129,6 +157,7 @@ def _open_native(path: Path, tensors: Mapping[str, Tensor], data: Mapping[str, A
 
 def _open_hugging_face(path: Path, tensors: Mapping[str, Tensor]) -> Checkpoint:
     config = hugging_face.read_config(path)
+    _require_layers(config, tensors, path)
     return Checkpoint(
         family="hugging_face",
         path=path,
@@ -141,6 +170,7 @@ def _open_hugging_face(path: Path, tensors: Mapping[str, Tensor]) -> Checkpoint:
 
 def _open_open_clip(path: Path, tensors: Mapping[str, Tensor]) -> Checkpoint:
     config = open_clip.read_config(path, tensors)
+    _require_layers(config, tensors, path)
     return Checkpoint(
         family="open_clip",
         path=path,
@@ -151,10 +181,28 @@ def _open_open_clip(path: Path, tensors: Mapping[str, Tensor]) -> Checkpoint:
     )
 
 
+def _require_layers(config: CLIPConfig, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse more layers than a file can hold, before anything is made for each of them.
+
+    Raises:
+        CheckpointError: There are.
+    """
+    for tower in (config.vision, config.text):
+        if tower is None:
+            continue
+        layers = sum(tower.layers) if isinstance(tower, ResNetConfig) else tower.layers
+        if layers > max(len(tensors), _LAYERS):
+            raise CheckpointError(
+                f"{path}: got a configuration of {layers} layers and {len(tensors)} tensors, "
+                "expected more tensors than layers"
+            )
+
+
 def _open_file(path: Path, activation: Activation | None) -> Checkpoint:
     tensors = open_tensors(path)
     if big_vision.matches(tensors):
-        config = big_vision.infer_config(tensors)
+        with _naming(path):
+            config = big_vision.infer_config(tensors)
         return Checkpoint(
             family="big_vision",
             path=path,
@@ -163,13 +211,16 @@ def _open_file(path: Path, activation: Activation | None) -> Checkpoint:
             tensors=tensors,
         )
     if all(name in tensors for name in openai.MARKS):
-        activation = "quick_gelu"  # OpenAI's weights, whatever was asked for
+        _refuse_another(activation, "quick_gelu", path)
+        activation = "quick_gelu"  # OpenAI's weights always are
     if activation is None:
         raise CheckpointError(
             f"{path}: a state dict without a configuration does not tell its activation, "
-            "expected quick_gelu (OpenAI, MetaCLIP, DFN) or gelu (LAION, DataComp) to be named"
+            "expected quick_gelu (OpenAI, MetaCLIP, DFN) or gelu (LAION, DataComp) to be named: "
+            "convert --activation, or load(activation=)"
         )
-    config = openai.infer_config(tensors, activation)
+    with _naming(path):
+        config = openai.infer_config(tensors, activation)
     return Checkpoint(
         family="openai",
         path=path,
@@ -178,6 +229,22 @@ def _open_file(path: Path, activation: Activation | None) -> Checkpoint:
         tensors=tensors,
         ignored=openai.ignored,
     )
+
+
+def _refuse_another(asked: Activation | None, told: str, path: Path) -> None:
+    if asked not in (None, told):
+        raise ConfigError(
+            f"activation: got {asked!r} for {path}, expected {told}, as the checkpoint tells itself"
+        )
+
+
+@contextmanager
+def _naming(path: Path) -> Generator[None]:
+    """Have errors about shapes, which know no file, begin with its path."""
+    try:
+        yield
+    except TwinlensError as error:
+        raise CheckpointError(f"{path}: {error}") from error
 
 
 def load_model(
@@ -282,9 +349,21 @@ def resized_positions(
 
 
 def meta_model(config: CLIPConfig) -> CLIP:
-    """A model without memory: its names and shapes."""
-    with torch.device("meta"), _WithoutInitialisation():
-        return CLIP(config)
+    """A model without memory: its names and shapes.
+
+    Raises:
+        ConfigError: A size is larger than that of any tensor.
+    """
+    try:
+        with torch.device("meta"), _WithoutInitialisation():
+            return CLIP(config)
+    except (RuntimeError, TypeError) as error:
+        if "overflow" not in str(error).lower():
+            raise
+        got = str(error).partition("\n")[0]
+        raise ConfigError(
+            f"sizes: got too large ones ({got}), expected those of weights"
+        ) from error
 
 
 class _WithoutInitialisation(TorchFunctionMode):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 _NUMBERS = re.compile(r"([0-9]{1,9})")
 _ENDINGS = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
@@ -13,6 +14,7 @@ def differences(
     missing: Sequence[str],
     unexpected: Sequence[str],
     shapes: Mapping[str, tuple[Sequence[int], Sequence[int]]],
+    types: Mapping[str, tuple[str, str]] = MappingProxyType({}),
 ) -> str:
     """All differences in one line; empty if there are none.
 
@@ -20,6 +22,7 @@ def differences(
         missing: Names that the checkpoint lacks.
         unexpected: Names that the model does not know.
         shapes: Of names that both have: the shape there, and the one that it should have.
+        types: Likewise the types.
 
     Example:
         >>> names = [f"blocks.{n}.norm.{end}" for n in range(12) for end in ("weight", "bias")]
@@ -28,14 +31,18 @@ def differences(
     """  # noqa: E501  an error is one line
     parts = [f"missing {_told(missing)}"] if missing else []
     parts += [f"unexpected {_told(unexpected)}"] if unexpected else []
-    alike: dict[tuple[tuple[int, ...], tuple[int, ...]], list[str]] = {}
-    for name, (got, expected) in shapes.items():
-        alike.setdefault((tuple(got), tuple(expected)), []).append(name)
-    parts += [
-        f"{_told(names)} is {list(got)} instead of {list(expected)}"
-        for (got, expected), names in alike.items()
+    listed = {name: (str(list(a)), str(list(b))) for name, (a, b) in shapes.items()}
+    return "; ".join([*parts, *_instead(listed), *_instead(types)])
+
+
+def _instead(changed: Mapping[str, tuple[str, str]]) -> list[str]:
+    """What is there and what should be, each pair once with all its names."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for name, pair in changed.items():
+        alike.setdefault(pair, []).append(name)
+    return [
+        f"{_told(names)} is {got} instead of {expected}" for (got, expected), names in alike.items()
     ]
-    return "; ".join(parts)
 
 
 def _told(names: Sequence[str]) -> str:

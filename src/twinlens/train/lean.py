@@ -6,6 +6,7 @@ plain for everyone else.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from twinlens.model.layers import MLP, Attention
+from twinlens.model.layers import MLP, Attention, Block, QuickGELU
 
 
 def make_lean(towers: nn.Module, *, recompute: bool) -> None:
@@ -28,24 +29,93 @@ def make_lean(towers: nn.Module, *, recompute: bool) -> None:
     for module in towers.modules():
         if isinstance(module, Attention):
             module.attend = plain_attention
-        if isinstance(module, MLP) and recompute:
-            module.forward = partial(_mlp, module)
+        if recompute and isinstance(module, Block):
+            module.forward = partial(_block, module)
+            module.mlp.forward = partial(_mlp, module.mlp)
+
+
+def _block(block: Block, x: Tensor, at: Tensor | None = None) -> Tensor:
+    """`Block.forward` that keeps what goes into its norms, and not what comes out."""
+    mixed = _of_normed(block.attention_norm, x, lambda normed: block.attention(normed, at))
+    x = (x if at is None else x[torch.arange(len(x)), at].unsqueeze(1)) + mixed
+    return x + _of_normed(block.mlp_norm, x, block.mlp)
+
+
+def _of_normed(norm: nn.Module, x: Tensor, use: Callable[[Tensor], Tensor]) -> Tensor:
+    normed = norm(x)
+    with made_again(normed, lambda: norm(x.detach())):
+        return use(normed)
 
 
 def _mlp(mlp: MLP, x: Tensor) -> Tensor:
     """`MLP.forward` that keeps what goes into its activation, and not what comes out."""
     h = mlp.expand(x)
+    if isinstance(mlp.activation, QuickGELU):
+        active, scaled = _QuickGELU.apply(h)  # pyright: ignore[reportGeneralTypeIssues]
+        with made_again(active, lambda: _gelu_of(scaled)):
+            return mlp.contract(active)
     active = mlp.activation(h)
-    place = active.data_ptr()  # not the tensor: what a hook knows lives as long as the gradient
+    with made_again(active, lambda: mlp.activation(h.detach())):
+        return mlp.contract(active)
+
+
+def made_again(
+    tensor: Tensor, again: Callable[[], Tensor]
+) -> torch.autograd.graph.saved_tensors_hooks:
+    """Within, autograd does not keep this tensor but makes it again for the gradient."""
+    place = tensor.data_ptr()  # not the tensor: what a hook knows lives as long as the gradient
 
     def pack(saved: Tensor) -> Tensor | torch.Size:
         return saved.shape if saved.data_ptr() == place else saved
 
     def unpack(packed: Tensor | torch.Size) -> Tensor:
-        return packed if isinstance(packed, Tensor) else mlp.activation(h.detach()).view(packed)
+        return packed if isinstance(packed, Tensor) else again().view(packed)
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
-        return mlp.contract(active)
+    return torch.autograd.graph.saved_tensors_hooks(pack, unpack)
+
+
+_SLOPE = 1.702
+_ROWS = 2**18
+"""Numbers that fit a core's cache: several passes over them are one over memory."""
+
+
+_Tensors = tuple[Tensor, ...]
+
+
+class _QuickGELU(Function):
+    """QuickGELU and 1.702 x, of which both its value and its gradient are one pass away.
+
+    With z = 1.702 x it is silu(z) / 1.702, and its slope is silu'(z).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> _Tensors:
+        scaled, active = torch.empty_like(x), torch.empty_like(x)
+        for rows, z, out in _in_cache(x, scaled, active):
+            torch.mul(rows, _SLOPE, out=z)
+            torch.ops.aten.silu.out(z, out=out)
+            out.mul_(1 / _SLOPE)
+        ctx.save_for_backward(scaled)
+        ctx.mark_non_differentiable(scaled)
+        return active, scaled
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor, _: Tensor | None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return torch.ops.aten.silu_backward(gradient, *ctx.saved_tensors)
+
+
+def _gelu_of(scaled: Tensor) -> Tensor:
+    active = torch.empty_like(scaled)
+    for z, out in _in_cache(scaled, active):
+        torch.ops.aten.silu.out(z, out=out)
+        out.mul_(1 / _SLOPE)
+    return active
+
+
+def _in_cache(*tensors: Tensor) -> Iterator[_Tensors]:
+    """Tensors of one shape, a cacheful at a time."""
+    return zip(*(tensor.view(-1).split(_ROWS) for tensor in tensors), strict=True)
 
 
 def plain_attention(

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from twinlens.config import ResNetConfig, TextConfig, ViTConfig
 from twinlens.train.flops import BottleneckShape, bottlenecks, patch_count, text_length
-from twinlens.train.optim import CHUNK
 from twinlens.train.recipe import Recipe
 
 FLOAT32 = 4
@@ -108,8 +107,8 @@ def device_memory(
     stored_bytes = FLOAT32 if own_masters else working_bytes
     return DeviceMemory(
         weights=share * stored_bytes,
-        # The optimiser makes float32 gradients of bf16 ones a few at a time.
-        gradients=share * stored_bytes + (0 if own_masters else min(share, CHUNK) * FLOAT32),
+        # bf16 gradients are gone when the optimiser has made float32 ones of them.
+        gradients=share * FLOAT32,
         masters=0 if own_masters else share * FLOAT32,
         moments=share * 2 * FLOAT32,
         average=share * FLOAT32 if recipe.optim.ema_decay else 0.0,

@@ -78,10 +78,6 @@ def decays(name: str, parameter: Tensor) -> bool:
     return parameter.ndim >= 2 and not name.endswith("bias")
 
 
-CHUNK = 2**24
-"""Weights that are updated together: 64 MiB of gradients."""
-
-
 class MasterAdamW:
     """AdamW whose state and weights are float32, whatever the model computes in.
 
@@ -118,7 +114,6 @@ class MasterAdamW:
             eps=config.eps,
             fused=True,
         )
-        self.chunks = self._chunks()
         for master in self.masters:
             # As the optimiser itself would make them before its first step.
             self.adamw.state[master] = {
@@ -127,27 +122,16 @@ class MasterAdamW:
                 "exp_avg_sq": torch.zeros_like(master),
             }
 
-    def _chunks(self) -> list[list[int]]:
-        """Places of weights that are updated together.
-
-        Those that are their own masters come first and at once: their gradients are there anyway.
-        """
-        chunks: list[list[int]] = [[], []]
-        size = 0
-        for place, (master, working) in enumerate(zip(self.masters, self.working, strict=True)):
-            if master is working:
-                chunks[0].append(place)
-                continue
-            if size + master.numel() > CHUNK and chunks[-1]:
-                chunks.append([])
-                size = 0
-            chunks[-1].append(place)
-            size += master.numel()
-        return chunks
-
-    def norm(self) -> float:
-        """The length of the gradient over all processes."""
-        return gradient_norm([p.grad for p in self.working if p.grad is not None])
+    @torch.no_grad()
+    def collect(self) -> float:
+        """Bring the working gradients to the masters; returns their norm over all processes."""
+        for master, working in zip(self.masters, self.working, strict=True):
+            if master is not working:
+                # The fused kernel walks raw memory: a gradient needs its master's layout.
+                if working.grad is not None:
+                    master.grad = torch.empty_like(master).copy_(working.grad)
+                working.grad = None
+        return gradient_norm([master.grad for master in self.masters if master.grad is not None])
 
     def discard(self) -> None:
         """Forget the gradients."""
@@ -157,22 +141,14 @@ class MasterAdamW:
     @torch.no_grad()
     def step(self, step: int, steps: int, norm: float) -> None:
         """Update the masters by a gradient of that norm; `write_back` makes them count."""
-        shrinks = 0 < self.config.clip_norm < norm
+        if 0 < self.config.clip_norm < norm:
+            for master in self.masters:
+                if master.grad is not None:
+                    master.grad.mul_(self.config.clip_norm / norm)
         for group in self.adamw.param_groups:
             group["lr"] = group["lr_scale"] * learning_rate(step, steps, self.config)
-        # A few at a time: float32 copies of all gradients would be as large as the weights.
-        for chunk in self.chunks:
-            for place in chunk:
-                master, working = self.masters[place], self.working[place]
-                if master is not working and working.grad is not None:
-                    # The fused kernel walks raw memory: a gradient needs its master's layout.
-                    master.grad = torch.empty_like(master).copy_(working.grad)
-                    working.grad = None
-                if shrinks and master.grad is not None:
-                    master.grad.mul_(self.config.clip_norm / norm)
-            self.adamw.step()  # of those that have a gradient now
-            for place in chunk:
-                self.masters[place].grad = None
+        self.adamw.step()
+        self.discard()
 
     @torch.no_grad()
     def write_back(self) -> None:
@@ -213,7 +189,7 @@ def gradient_norm(gradients: Sequence[Tensor]) -> float:
 
 def _squares(tensors: Sequence[Tensor]) -> Tensor:
     """The sum of all squares, on the tensors' device."""
-    norms = [torch.linalg.vector_norm(tensor, dtype=torch.float32) for tensor in tensors]
+    norms = [torch.linalg.vector_norm(tensor) for tensor in tensors]
     return torch.stack(norms).square().sum() if norms else torch.zeros(())
 
 

@@ -132,7 +132,7 @@ class Run:
         statistics = [buffer.clone() for buffer in self.model.buffers()]
         loss = backward(self.task, batch, self.recipe.compute.accum_freq, lots)
         average_gradients(self._outside(), self.world)
-        norm = self.optimizer.norm()
+        norm = self.optimizer.collect()
         total, *summed = self.world.sums([float(loss), *sums])
         mean = total / self.world.world_size
         taken = self.guard.accepts(mean, norm)

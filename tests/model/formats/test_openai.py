@@ -16,7 +16,7 @@ from twinlens.model.formats import openai
 from twinlens.model.formats.links import written
 
 torchvision_shim.declare()
-open_clip_model = pytest.importorskip("open_clip.model")
+from open_clip import model as open_clip_model  # noqa: E402
 
 START, END = 49406, 49407
 TOLERANCE = 2e-5
@@ -157,10 +157,12 @@ def test_a_state_dict_alone_does_not_tell_its_activation(tmp_path: Path):
     assert opened.config.text_input.activation == "gelu"
 
 
-def test_openai_s_own_weights_are_quick_gelu_whatever_was_asked(tmp_path: Path):
+def test_openai_s_own_weights_are_quick_gelu_and_nothing_else(tmp_path: Path):
     marks = {name: torch.tensor(32) for name in openai.MARKS}
     torch.save(tiny_state() | marks, tmp_path / "weights.pt")
-    opened = open_checkpoint(tmp_path / "weights.pt", activation="gelu")
+    with pytest.raises(ConfigError, match=r"activation: got 'gelu' for .*, expected quick_gelu"):
+        open_checkpoint(tmp_path / "weights.pt", activation="gelu")
+    opened = open_checkpoint(tmp_path / "weights.pt")
     assert opened.config.text_input.activation == "quick_gelu"
     model = read_model(opened)
     assert torch.equal(model.text_tower.projection, tiny_state()["text_projection"])

@@ -37,7 +37,13 @@ def same(native: str, foreign: str) -> Link:
 
 def transposed(native: str, foreign: str) -> Link:
     """A matrix that the other stores the other way round."""
-    return Link(native, (foreign,), lambda parts: parts[0].T, lambda ours: [ours.T])
+    return Link(
+        native,
+        (foreign,),
+        # What is no matrix is reported with all that does not fit, so it passes here unchanged.
+        lambda parts: parts[0].T if parts[0].ndim == 2 else parts[0],
+        lambda ours: [ours.T],
+    )
 
 
 def reshaped(native: str, foreign: str, ours: Sequence[int], theirs: Sequence[int]) -> Link:
@@ -53,12 +59,16 @@ def reshaped(native: str, foreign: str, ours: Sequence[int], theirs: Sequence[in
 
 def stacked(native: str, *foreign: str) -> Link:
     """Parts of equal size, laid one after the other along the first axis."""
-    return Link(
-        native,
-        foreign,
-        lambda parts: torch.cat(list(parts)),
-        lambda ours: ours.chunk(len(foreign)),
-    )
+    return Link(native, foreign, _in_one, lambda ours: ours.chunk(len(foreign)))
+
+
+def _in_one(parts: Sequence[Tensor]) -> Tensor:
+    shapes = sorted(part.shape for part in parts)
+    usual = shapes[len(shapes) // 2]  # where one part alone is odd, that of the others
+    for part in parts:
+        if part.shape != usual or not part.ndim:
+            return part[None]  # fits nothing of ours, and is reported with all that does not
+    return torch.cat(list(parts))
 
 
 def module(native: str, foreign: str, *names: str) -> list[Link]:

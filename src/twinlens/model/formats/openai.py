@@ -6,7 +6,7 @@ open_clip's own models keep it too.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
@@ -141,28 +141,22 @@ def infer_config(tensors: Mapping[str, Tensor], activation: Activation) -> CLIPC
     Heads are 64 wide and MLPs four times the width, as in all of OpenAI's models.
 
     Raises:
-        CheckpointError: A tensor that tells a size is missing.
+        CheckpointError: A tensor that tells a size is missing or has an unlikely shape.
+        ConfigError: The sizes do not fit together.
     """
-    try:
-        vision = _infer_vision(tensors, activation)
-        context_length, width = tensors["positional_embedding"].shape
-        text = TextConfig(
+    vision = _infer_vision(tensors, activation)
+    context_length, width = _shape(tensors, "positional_embedding", 2)
+    return CLIPConfig(
+        embed_dim=_shape(tensors, "text_projection", 2)[1],
+        vision=vision,
+        text=TextConfig(
             context_length=context_length,
-            vocab_size=tensors["token_embedding.weight"].shape[0],
+            vocab_size=_shape(tensors, "token_embedding.weight", 2)[0],
             width=width,
             layers=_count(tensors, "transformer.resblocks."),
             heads=width // _HEAD_WIDTH,
             activation=activation,
-        )
-        embed_dim = tensors["text_projection"].shape[1]
-    except KeyError as error:
-        raise CheckpointError(
-            f"state dict: got no {error.args[0]}, expected OpenAI's names"
-        ) from error
-    return CLIPConfig(
-        embed_dim=embed_dim,
-        vision=vision,
-        text=text,
+        ),
         preprocess=PreprocessConfig(image_size=vision.image_size),
     )
 
@@ -171,8 +165,8 @@ def _infer_vision(
     tensors: Mapping[str, Tensor], activation: Activation
 ) -> ViTConfig | ResNetConfig:
     if "visual.attnpool.positional_embedding" in tensors:
-        positions = tensors["visual.attnpool.positional_embedding"].shape[0] - 1
-        width = tensors["visual.layer1.0.conv1.weight"].shape[0]
+        positions = _shape(tensors, "visual.attnpool.positional_embedding", 2)[0] - 1
+        width = _shape(tensors, "visual.layer1.0.conv1.weight", 4)[0]
         one, two, three, four = (_count(tensors, f"visual.layer{i}.") for i in (1, 2, 3, 4))
         return ResNetConfig(
             image_size=32 * math.isqrt(positions),
@@ -180,8 +174,8 @@ def _infer_vision(
             layers=(one, two, three, four),
             heads=width * 32 // _HEAD_WIDTH,
         )
-    width, _, patch_size, _ = tensors["visual.conv1.weight"].shape
-    patches = tensors["visual.positional_embedding"].shape[0] - 1
+    width, _, patch_size, _ = _shape(tensors, "visual.conv1.weight", 4)
+    patches = _shape(tensors, "visual.positional_embedding", 2)[0] - 1
     return ViTConfig(
         image_size=patch_size * math.isqrt(patches),
         patch_size=patch_size,
@@ -190,6 +184,15 @@ def _infer_vision(
         heads=width // _HEAD_WIDTH,
         activation=activation,
     )
+
+
+def _shape(tensors: Mapping[str, Tensor], name: str, axes: int) -> Sequence[int]:
+    if name not in tensors:
+        raise CheckpointError(f"state dict: got no {name}, expected OpenAI's names")
+    shape = tensors[name].shape
+    if len(shape) != axes or min(shape) < 1:
+        raise CheckpointError(f"{name}: got shape {list(shape)}, expected {axes} axes")
+    return shape
 
 
 def _count(tensors: Mapping[str, Tensor], prefix: str) -> int:

@@ -42,7 +42,8 @@ from twinlens.pieces import stated_cleaning
 
 def matches(config: Mapping[str, Any]) -> bool:
     """Whether a parsed `config.json` is of a family that this module reads."""
-    return config.get("model_type") in MODEL_TYPES
+    model_type = config.get("model_type")
+    return isinstance(model_type, str) and model_type in MODEL_TYPES
 
 
 def read_config(directory: Path) -> CLIPConfig:

@@ -39,6 +39,9 @@ _INDEX_LIMIT = 100 * 2**20
 _MAPPED_AT_ONCE = 64 * 2**20
 """Bytes that a look through a safetensors file leaves in memory, and one tensor more."""
 
+_LARGEST = torch.finfo(torch.float32).max
+"""Of the numbers that are computed with."""
+
 _NUMPY_TYPES = {
     "|b1": torch.bool,
     "|i1": torch.int8,
@@ -172,7 +175,8 @@ def require_finite(name: str, tensor: Tensor, path: Path) -> None:
     """Refuse weights that no training leaves; a pass over them that allots no memory.
 
     Raises:
-        CheckpointError: A value is NaN or infinite, or its type has no arithmetic.
+        CheckpointError: A value is NaN or infinite, or would be in float32; or its type has no
+            arithmetic.
     """
     if not tensor.numel() or not tensor.is_floating_point():
         return
@@ -181,7 +185,7 @@ def require_finite(name: str, tensor: Tensor, path: Path) -> None:
     except RuntimeError as error:
         raise CheckpointError(f"{path}: {name}: got {tensor.dtype}, expected weights") from error
     for extreme in (float(lowest), float(highest)):
-        if not math.isfinite(extreme):
+        if not abs(extreme) <= _LARGEST:
             raise CheckpointError(f"{path}: {name}: got {extreme}, expected finite weights")
 
 

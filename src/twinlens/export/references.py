@@ -1,0 +1,166 @@
+"""What references say of the probes: the library that a format belongs to, or stored answers."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from twinlens.config import read_plain_json
+from twinlens.errors import CheckpointError
+from twinlens.export import torchvision_shim
+from twinlens.export.parity import ANSWERS_FILE, probe_images, probe_texts, with_logits
+from twinlens.hub.layouts import layout_of
+from twinlens.model.formats import hugging_face, openai
+from twinlens.model.formats.hugging_face.names import ARCHITECTURES
+from twinlens.model.formats.storage.tensors import open_tensors
+from twinlens.model.weights import read_tensors
+
+
+def reference_answers(path: Path) -> dict[str, dict[str, Tensor]]:
+    """What every reference that is at hand says of the probes, by the reference's name.
+
+    Args:
+        path: A directory in Hugging Face's or open_clip's layout, one with stored answers, or
+            OpenAI's archive.
+
+    Raises:
+        CheckpointError: None is at hand; says why.
+    """
+    answers: dict[str, dict[str, Tensor]] = {}
+    if (path / ANSWERS_FILE).is_file():
+        answers["stored answers"] = read_tensors(path / ANSWERS_FILE)
+    try:
+        name, theirs = _library_answers(path)
+        answers[name] = theirs
+    except CheckpointError:
+        if not answers:
+            raise
+    return answers
+
+
+def _library_answers(path: Path) -> tuple[str, dict[str, Tensor]]:
+    if path.is_file():
+        names = open_tensors(path)
+        if all(mark in names for mark in openai.MARKS):
+            return _asked("open_clip", "open_clip_torch", path, _openai_answers)
+        raise CheckpointError(
+            f"{path}: got weights alone, expected a configuration or the marks of OpenAI's own: "
+            "no reference can tell whether an activation that was named is the right one"
+        )
+    layout = layout_of(path)
+    if layout is not None and layout.kind == "open_clip":
+        return _asked("open_clip", "open_clip_torch", path, _open_clip_answers)
+    if layout is not None and hugging_face.matches(read_plain_json(path / layout.config)):
+        return _asked("transformers", "transformers", path, _transformers_answers)
+    raise CheckpointError(
+        f"{path}: got nothing to compare with, expected a directory in Hugging Face's or "
+        f"open_clip's layout, or one with {ANSWERS_FILE}"
+    )
+
+
+def _asked(
+    module: str, package: str, path: Path, ask: Callable[[Any, Path], dict[str, Tensor]]
+) -> tuple[str, dict[str, Tensor]]:
+    torchvision_shim.declare()
+    try:
+        library = importlib.import_module(module)
+        answers = ask(library, path)
+    except Exception as error:  # libraries import parts of theirs late, and break in any way
+        raise CheckpointError(
+            f"{path}: {module} cannot be asked: {_cause(error, module, package)}"
+        ) from error
+    return f"{module} {importlib.metadata.version(package)}", answers
+
+
+def _cause(error: BaseException, module: str, package: str) -> str:
+    if isinstance(error, ModuleNotFoundError) and error.name == module:
+        return f"it is not installed: run  pip install {package}"
+    while error.__cause__ is not None:  # "could not import" says less than why
+        error = error.__cause__
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+@torch.inference_mode()
+def _openai_answers(open_clip: Any, path: Path) -> dict[str, Tensor]:
+    """OpenAI's weights in open_clip's model of them; its own reader would run the archive."""
+    tensors = open_tensors(path)
+    state = {name: tensors[name].float() for name in tensors if not openai.ignored(name)}
+    model = open_clip.model.build_model_from_openai_state_dict(
+        dict(state), cast_dtype=torch.float32
+    )
+    model = model.float()
+    model.load_state_dict(state)  # once more: it was in float16
+    transform = open_clip.image_transform(
+        model.visual.image_size,
+        is_train=False,
+        mean=open_clip.OPENAI_DATASET_MEAN,
+        std=open_clip.OPENAI_DATASET_STD,
+    )
+    tokens = open_clip.tokenize(probe_texts(), context_length=model.context_length)
+    return _open_clip_s(model.eval(), tokens, transform)
+
+
+@torch.inference_mode()
+def _open_clip_answers(open_clip: Any, path: Path) -> dict[str, Tensor]:
+    name = f"local-dir:{path}"
+    model, _, transform = open_clip.create_model_and_transforms(name)
+    tokens = open_clip.get_tokenizer(name)(probe_texts())
+    return _open_clip_s(model.float().eval(), tokens, transform)
+
+
+def _open_clip_s(model: Any, tokens: Tensor, transform: Any) -> dict[str, Tensor]:
+    pixels = torch.stack([transform(image) for image in probe_images()])
+    answers = {
+        "tokens": tokens,
+        "pixels": pixels,
+        "text_features": model.encode_text(tokens, normalize=True),
+        "image_features": model.encode_image(pixels, normalize=True),
+    }
+    return with_logits(answers, model.logit_scale, model.logit_bias)
+
+
+@torch.inference_mode()
+def _transformers_answers(transformers: Any, path: Path) -> dict[str, Tensor]:
+    model = _class(transformers, path).from_pretrained(path, local_files_only=True)
+    model = model.float().eval()
+    answers: dict[str, Tensor] = {}
+    config = model.config
+    if hasattr(model, "get_text_features") or hasattr(config, "vocab_size"):
+        tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
+        length = getattr(config, "text_config", config).max_position_embeddings
+        answers["tokens"] = tokenizer(
+            probe_texts(), padding="max_length", truncation=True, max_length=length,
+            return_tensors="pt",
+        ).input_ids  # fmt: skip
+        answers["text_features"] = _hf_features(model, "text", input_ids=answers["tokens"])
+    if hasattr(model, "get_image_features") or hasattr(config, "patch_size"):
+        processor = transformers.AutoImageProcessor.from_pretrained(
+            path, local_files_only=True, backend="pil"
+        )
+        answers["pixels"] = processor(probe_images(), return_tensors="pt").pixel_values
+        answers["image_features"] = _hf_features(model, "image", pixel_values=answers["pixels"])
+    scale, bias = getattr(model, "logit_scale", None), getattr(model, "logit_bias", None)
+    return with_logits(answers, torch.zeros(()) if scale is None else scale, bias)
+
+
+def _class(transformers: Any, path: Path) -> Any:
+    """The class that a directory names: by its type alone a single tower is taken for another."""
+    names = read_plain_json(path / "config.json").get("architectures") or ["AutoModel"]
+    return getattr(transformers, names[0] if names[0] in ARCHITECTURES else "AutoModel")
+
+
+def _hf_features(model: Any, kind: str, **inputs: Tensor) -> Tensor:
+    """Unit vectors of either tower, whatever shape of answer the version gives."""
+    ask = getattr(model, f"get_{kind}_features", model)
+    answer = ask(**inputs)
+    if not isinstance(answer, Tensor):
+        embeds = getattr(answer, f"{kind}_embeds", None)
+        answer = answer.pooler_output if embeds is None else embeds
+    return F.normalize(answer, dim=-1)

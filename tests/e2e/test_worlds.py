@@ -1,0 +1,64 @@
+"""The command in two processes, as torchrun starts them, and told to stop."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.test_resume import COMMAND, SETTINGS, TIME_LIMIT
+from tests.train.runs import write_squares
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_squares(tmp_path_factory.mktemp("data") / "squares")
+
+
+def command(data: Path, out: Path, *settings: str) -> list[str]:
+    words = [word for setting in (*SETTINGS, *settings) for word in ("--set", setting)]
+    return [str(COMMAND), "train", "--recipe", "icons-demo", "--data", str(data),
+            "--out", str(out), *words]  # fmt: skip
+
+
+def test_torchrun_trains_in_two_processes(data: Path, tmp_path: Path):
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--no-python"]
+    ended = subprocess.run(
+        [*launch, "--nproc-per-node=2", *command(data, tmp_path / "run"), "--workers=1"],
+        capture_output=True,
+        text=True,
+        timeout=TIME_LIMIT,
+        check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines() == [str(tmp_path / "run" / "model")]  # one process answers
+    assert ended.stderr.count("12 steps of 16 from 24 pairs") == 1
+    assert "step 12" in ended.stderr
+    assert (tmp_path / "run" / "train.html").exists()
+    assert len((tmp_path / "run" / "log.jsonl").read_text().splitlines()) == 12
+
+
+def test_sigterm_saves_and_ends_with_75(data: Path, tmp_path: Path):
+    out = tmp_path / "run"
+    running = subprocess.Popen(
+        command(data, out, "steps=100000", "checkpoint_every=100000"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    end = time.monotonic() + TIME_LIMIT
+    while not ((out / "log.jsonl").exists() and (out / "log.jsonl").read_text()):
+        assert running.poll() is None, running.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    running.send_signal(signal.SIGTERM)
+    _, said = running.communicate(timeout=TIME_LIMIT)
+    assert running.returncode == 75, said
+    assert "and saved: --resume goes on" in said
+    assert (out / "checkpoints" / "latest").read_text().startswith("step-")
+    assert not (out / "model").exists()
