@@ -25,8 +25,7 @@ from twinlens.cli.train import progress_line
 from twinlens.config import override
 from twinlens.data.datasets import open_dataset
 from twinlens.eval.zero_shot import measure
-from twinlens.model.weights import save_model
-from twinlens.train.adapt import interpolate
+from twinlens.train.between import save_between
 from twinlens.train.recipes import recipe_named
 from twinlens.train.trainer import fit
 
@@ -86,14 +85,6 @@ def say(what: str, model: str | Path, test: Path) -> None:
     )
 
 
-def between(before: str, after: Path, out: Path) -> Path:
-    """The model half-way between the two."""
-    start, end = twinlens.load(before), twinlens.load(after)
-    end.model.load_state_dict(interpolate(start.model.state_dict(), end.model.state_dict(), 0.5))
-    save_model(end.model, out, end.tokenizer)
-    return out
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Fine-tune `icons` on an icon set new to it.")
     parser.add_argument("--steps", type=int, default=100, help="how long to train (100)")
@@ -107,7 +98,9 @@ def main() -> None:
     with progress_line([]) as show:
         tuned = fit(recipe, open_dataset(train), OUT / "run", report=show)
     say("After", tuned, test)
-    say("Half-way", between("icons", tuned, OUT / "half"), test)
+    shutil.rmtree(OUT / "half", ignore_errors=True)
+    save_between("icons", tuned, OUT / "half")
+    say("Half-way", OUT / "half", test)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """Fine-tuning: what is locked, how fast the rest learns, adapters, classifiers, interpolation."""
 
+import builtins
 import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from tests.tiny import tiny_clip
 from tests.torchvision_shim import declare
 from tests.train.runs import squares, tiny_recipe
 from twinlens.data.datasets import Dataset
-from twinlens.errors import CheckpointError, ConfigError
+from twinlens.errors import CheckpointError, ConfigError, DataError, MissingExtraError
 from twinlens.model.clip import CLIP
 from twinlens.model.head import Classifier
 from twinlens.train.adapt import Adapt, interpolate, lock, lr_scales, set_train_mode
@@ -137,6 +139,7 @@ def test_a_probe_finds_what_words_do_not():
         {"layer_decay": 0.0},
         {"lora_rank": -1},
         {"label_smoothing": 1.0},
+        {"label_smoothing": 0.1},
         {"keep": 1.5},
     ],
 )
@@ -292,3 +295,80 @@ def test_another_configuration_than_the_model_s_is_refused(
     altered = replace(recipe, model=replace(recipe.model, embed_dim=4))
     with pytest.raises(ConfigError, match="another configuration"):
         fit(altered, named, tmp_path)
+
+
+def test_bf16_ships_the_start_as_it_was(base: Path, named: Dataset):
+    recipe = replace(short("finetune-contrastive", base), precision="bf16")
+    start = start_of(recipe, named, "cpu")
+    shipped = Run(recipe, "data", "cpu", start=start).shipped_model().state_dict()
+    for name, value in start.model.state_dict().items():
+        torch.testing.assert_close(shipped[name], value, rtol=0, atol=0)
+
+
+def test_adapters_are_drawn_by_the_seed_alone():
+    declare()
+    pytest.importorskip("peft")
+    found: list[dict[str, torch.Tensor]] = []
+    for noise in (1, 2):
+        model = tiny_clip()
+        torch.manual_seed(noise)
+        before = torch.get_rng_state()
+        add_lora(model, Adapt(lora_rank=2), 5)
+        assert torch.equal(torch.get_rng_state(), before)
+        found.append({n: v for n, v in model.state_dict().items() if ".lora_" in n})
+    assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("peft", MissingExtraError, "peft"),
+        ("transformers.cache", ConfigError, "peft cannot be imported: no such part"),
+    ],
+)
+def test_why_peft_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, name: str, error: type[Exception], message: str
+):
+    real = builtins.__import__
+
+    def broken(wanted: str, *rest: Any, **more: Any) -> Any:
+        if wanted == "peft":
+            raise ImportError("no such\npart", name=name)
+        return real(wanted, *rest, **more)
+
+    monkeypatch.setattr(builtins, "__import__", broken)
+    with pytest.raises(error, match=message):
+        add_lora(tiny_clip(), Adapt(lora_rank=2))
+
+
+def test_templates_of_a_data_set_make_a_head(base: Path, named: Dataset):
+    lens = twinlens.load(base, precision="fp32")
+    recipe = short("finetune-classifier", base, head="zero-shot")
+    head = first_head(lens, recipe, replace(named, templates=("red {c}",)))
+    expected = lens.zero_shot_classifier(COLOURS, ["red {}"])
+    np.testing.assert_array_equal(head.weight.numpy(), expected)
+
+
+def test_a_probe_leaves_out_what_cannot_be_read(base: Path, named: Dataset, tmp_path: Path):
+    lens = twinlens.load(base, precision="fp32")
+    recipe = short("finetune-classifier", base)
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    bad = [
+        replace(named.samples[0], source=broken),
+        replace(named.samples[1], source=tmp_path / "missing.png"),
+    ]
+    head = first_head(lens, recipe, replace(named, samples=[*bad, *named.samples]))
+    expected = first_head(lens, recipe, named)
+    torch.testing.assert_close(head.weight, expected.weight, rtol=0, atol=0)
+
+
+def test_labels_that_make_no_probe(base: Path, named: Dataset):
+    lens = twinlens.load(base, precision="fp32")
+    recipe = short("finetune-classifier", base)
+    alien = replace(named.samples[0], label="mauve")
+    with pytest.raises(DataError, match="got the label 'mauve', expected one of"):
+        first_head(lens, recipe, replace(named, samples=[alien]))
+    nameless = [replace(sample, label=None) for sample in named.samples]
+    with pytest.raises(DataError, match="got 0 labelled pictures"):
+        first_head(lens, recipe, replace(named, samples=nameless))

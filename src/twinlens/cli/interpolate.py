@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from twinlens.cli.output import print_json
-from twinlens.errors import CheckpointError
+from twinlens.cli.output import log, print_json
 
 
 def interpolate(
@@ -22,20 +20,11 @@ def interpolate(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Write the model whose weights lie between those of A and B."""
-    from twinlens.hub import resolve
-    from twinlens.model.checkpoints import load_model
-    from twinlens.model.vocabulary import load_tokenizer
-    from twinlens.model.weights import save_model
-    from twinlens.train import adapt
+    from twinlens.train.between import save_between
 
-    if out.exists():
-        raise CheckpointError(f"{out}: is there already, expected a new directory")
-    path = resolve(end)
-    first, second = load_model(resolve(start)), load_model(path)
-    second.load_state_dict(adapt.interpolate(first.state_dict(), second.state_dict(), weight))
-    provenance = replace(second.config.provenance, source=f"{weight:g} of {end}, rest of {start}")
-    second.config = replace(second.config, provenance=provenance)
-    save_model(second, out, load_tokenizer(path, second.config))
+    note = save_between(start, end, out, weight)
+    if note:
+        log(f"note: {note}")
     if as_json:
         print_json({"model": str(out), "weight": weight})
     else:

@@ -60,6 +60,10 @@ class Adapt:
         for name, (holds, expected) in ranges.items():
             if not holds:
                 raise ConfigError(f"adapt.{name}: got {getattr(self, name)}, expected {expected}")
+        if self.label_smoothing and self.head == "none":
+            raise ConfigError(
+                f"adapt.label_smoothing: got {self.label_smoothing}, expected 0 without adapt.head"
+            )
 
 
 _TOWERS = ("image_tower", "text_tower")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+import torch
 from torch import nn
 
 from twinlens.errors import ConfigError, MissingExtraError
@@ -13,19 +14,22 @@ if TYPE_CHECKING:
     from twinlens.train.adapt import Adapt
 
 
-def add_lora(model: CLIP, adapt: Adapt) -> None:
+def add_lora(model: CLIP, adapt: Adapt, seed: int = 0) -> None:
     """Put adapters beside every linear layer that is trained; only they and the scale stay so.
 
-    They start as no change at all. Reads torch's global random state.
+    They start as no change at all, drawn by `seed`.
 
     Raises:
-        ConfigError: All linear layers are locked.
+        ConfigError: All linear layers are locked, or peft cannot be imported.
         MissingExtraError: peft is not installed.
     """
     try:
         import peft  # noqa: PLC0415  an extra
     except ImportError as error:
-        raise MissingExtraError("peft", "finetune") from error
+        if error.name == "peft":
+            raise MissingExtraError("peft", "finetune") from error
+        cause = " ".join(str(error).split())
+        raise ConfigError(f"adapt.lora_rank: peft cannot be imported: {cause}") from error
     targets = [
         name
         for name, module in model.named_modules()
@@ -39,7 +43,9 @@ def add_lora(model: CLIP, adapt: Adapt) -> None:
         lora_dropout=adapt.lora_dropout,
         target_modules=targets,
     )
-    peft.inject_adapter_in_model(config, cast(Any, model))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        peft.inject_adapter_in_model(config, cast(Any, model))
     for parameter in (model.logit_scale, model.logit_bias):
         if parameter is not None:
             parameter.requires_grad_(True)

@@ -17,7 +17,7 @@ from twinlens.errors import CheckpointError, ConfigError
 from twinlens.model.clip import CLIP, MAX_LOGIT_SCALE
 from twinlens.model.head import Classifier, Head
 from twinlens.model.precision import has_fast_bf16, pick_device, place
-from twinlens.train.adapt import Adapt, interpolate, lock, lr_scales, set_train_mode
+from twinlens.train.adapt import interpolate, lock, lr_scales, set_train_mode
 from twinlens.train.checkpoint import (
     Facts,
     check_files,
@@ -73,7 +73,7 @@ class Run:
             torch.manual_seed(recipe.seed)
             model = CLIP(recipe.model)
             self.initial = _begin_from(start, model) if start else {}
-            head = _adapted(model, recipe.adapt, start)
+            head = _adapted(model, recipe, start)
         self.dtype = dtype = working_dtype(recipe.precision, self.device)
         sharded = recipe.compute.parallel == "fsdp" and self.world.group is not None
         # Sharded weights stay float32, and are the masters; torch casts them as it gathers them.
@@ -90,7 +90,8 @@ class Run:
         self.head = start.head if start else None
         self.task = self._task(parallel, head, dtype)
         self.optimizer = MasterAdamW(self.model, recipe.optim, lr_scales(self.model, recipe.adapt))
-        # Built from the working model: masters and average start from the same rounded weights.
+        self._unround_masters()
+        # Masters and average start from the same weights.
         self.average = MovingAverage(self._averaged(), recipe.optim.ema_decay)
 
     def _task(self, towers: nn.Module, head: Classifier | None, dtype: torch.dtype) -> Task:
@@ -98,6 +99,15 @@ class Run:
             return PairTask(self.model, towers, self.world, self.recipe.compute, dtype)
         smoothing = self.recipe.adapt.label_smoothing
         return ClassTask(self.model, head, towers, label_smoothing=smoothing, dtype=dtype)
+
+    @torch.no_grad()
+    def _unround_masters(self) -> None:
+        """Start the masters from the checkpoint's own weights, not from the working type's."""
+        exact = self.initial | ({f"{_HEAD}weight": self.head.weight} if self.head else {})
+        for name, master in self.optimizer.weights.items():
+            # Sharded masters were never rounded.
+            if name in exact and not isinstance(master, DTensor):
+                master.copy_(exact[name])
 
     def _averaged(self) -> dict[str, Tensor]:
         """What the moving average follows: the masters and the running statistics."""
@@ -158,7 +168,7 @@ class Run:
             model.load_state_dict(self.initial)
         if adapt.lora_rank:
             lock(model, adapt)
-            add_lora(model, adapt)
+            add_lora(model, adapt, self.recipe.seed)
         state = model.state_dict()
         state |= {
             name: whole(tensor)
@@ -241,11 +251,11 @@ def _begin_from(start: Start, model: CLIP) -> dict[str, Tensor]:
     return initial
 
 
-def _adapted(model: CLIP, adapt: Adapt, start: Start | None) -> Classifier | None:
+def _adapted(model: CLIP, recipe: Recipe, start: Start | None) -> Classifier | None:
     """Lock, put in adapters, add the classifier: what is left with gradients is trained."""
-    lock(model, adapt)
-    if adapt.lora_rank:
-        add_lora(model, adapt)
+    lock(model, recipe.adapt)
+    if recipe.adapt.lora_rank:
+        add_lora(model, recipe.adapt, recipe.seed)
     if start is None or start.head is None:
         return None
     head = Classifier(start.head.weight)

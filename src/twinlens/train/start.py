@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -70,24 +71,54 @@ def start_of(recipe: Recipe, dataset: Dataset, device: str = "auto") -> Start:
 
 
 def first_head(lens: Embedder, recipe: Recipe, dataset: Dataset) -> Head:
-    """The classifier that training begins with."""
+    """The classifier that training begins with.
+
+    Raises:
+        DataError: There are fewer than two classes, a label is none of them, or fewer than two
+            labelled pictures can be read.
+    """
     names = tuple(dataset.classnames)
     if len(names) < 2:
         raise DataError(f"{dataset.name}: got {len(names)} classes, expected at least two")
     if recipe.adapt.head == "zero-shot":
-        return Head(
-            names,
-            torch.from_numpy(
-                lens.zero_shot_classifier(names, dataset.templates or None)
-            ).contiguous(),
-        )
-    places = {name: i for i, name in enumerate(names)}
-    labelled = [sample for sample in dataset.samples if sample.label is not None]
-    features = lens.embed_images(sample.image_bytes() for sample in labelled)
-    labels = torch.tensor([places[sample.label or ""] for sample in labelled])
-    weight = linear_probe(torch.from_numpy(features), labels, len(names), seed=recipe.seed)
+        templates = [template.replace("{c}", "{}") for template in dataset.templates]
+        words = lens.zero_shot_classifier(names, templates or None)
+        return Head(names, torch.from_numpy(words).contiguous())
+    features, labels = _features(lens, dataset)
+    weight = linear_probe(features, labels, len(names), seed=recipe.seed)
     # A classifier's logits are on the model's scale.
     return Head(names, weight / lens.model.logit_scale.detach().float().exp().cpu())
+
+
+def _features(
+    lens: Embedder, dataset: Dataset
+) -> tuple[Float32[Tensor, "picture embed"], Int64[Tensor, " picture"]]:
+    """Embeddings and classes of the labelled pictures that can be read."""
+    places = {name: i for i, name in enumerate(dataset.classnames)}
+    labels: list[int] = []
+
+    def pictures() -> Iterator[bytes]:
+        for sample in dataset.samples:
+            if sample.label is None:
+                continue
+            if sample.label not in places:
+                raise DataError(
+                    f"{dataset.name}: {sample.key}: got the label {sample.label!r}, "
+                    "expected one of the class names"
+                )
+            with suppress(DataError):  # the training loop counts and lists those
+                picture = sample.image_bytes()
+                labels.append(places[sample.label])
+                yield picture
+
+    features, failures = lens.embed_readable_images(pictures())
+    kept = [label for i, label in enumerate(labels) if i not in failures]
+    if len(kept) < 2:
+        raise DataError(
+            f"{dataset.name}: got {len(kept)} labelled pictures that can be read, "
+            "expected some of each class"
+        )
+    return torch.from_numpy(features), torch.tensor(kept)
 
 
 def linear_probe(
