@@ -74,6 +74,10 @@ def random_square_crop(
     return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=box))
 
 
+_TOGETHER = 16
+"""Pictures whose numbers fit a core's cache: many passes over them are one over memory."""
+
+
 def augment(
     pixels: UInt8[Tensor, "pair 3 height width"],
     config: Augmentation,
@@ -98,15 +102,20 @@ def augment(
     chromatic = config.colour > 0 or config.brightness > 0 or config.grey > 0 or config.invert > 0
     if not geometric and not chromatic:
         return pixels
-    part = slice(first, first + len(pixels))
     count = len(pixels) if batch is None else batch
-    x = pixels.float() / 255
-    if geometric:
-        x = _turn_and_stretch(x, _turns(count, config, generator)[part])
-    if chromatic:
-        mix, shift = _colours(count, config, generator)
-        x = _recolour(x, mix[part], shift[part])
-    return (x.clamp_(0, 1) * 255).round_().to(torch.uint8)
+    turns = _turns(count, config, generator) if geometric else None
+    colours = _colours(count, config, generator) if chromatic else None
+    changed = torch.empty_like(pixels)
+    for start in range(0, len(pixels), _TOGETHER):
+        here = slice(start, start + _TOGETHER)
+        there = slice(first + start, first + min(start + _TOGETHER, len(pixels)))
+        x = pixels[here].float().mul_(1 / 255)
+        if turns is not None:
+            x = _turn_and_stretch(x, turns[there])
+        if colours is not None:
+            x = _recolour(x, *(draws[there] for draws in colours))
+        changed[here] = x.clamp_(0, 1).mul_(255).round_()
+    return changed
 
 
 def _turns(
@@ -154,5 +163,7 @@ def _recolour(
 ) -> Float[Tensor, "pair 3 height width"]:
     # Around mid-grey, so that a change of contrast does not move the brightness.
     around = x.flatten(2) - 0.5
-    red, green, blue = (mix[:, :, i : i + 1] * around[:, i : i + 1] for i in range(3))
-    return (red + green + blue + 0.5 + shift).view_as(x)
+    mixed = mix[:, :, :1] * around[:, :1]
+    for channel in (1, 2):
+        mixed.addcmul_(mix[:, :, channel : channel + 1], around[:, channel : channel + 1])
+    return mixed.add_(0.5 + shift).view_as(x)

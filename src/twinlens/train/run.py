@@ -26,7 +26,7 @@ from twinlens.train.checkpoint import (
     read_tensors_into,
 )
 from twinlens.train.guard import LossGuard
-from twinlens.train.lean import make_lean
+from twinlens.train.lean import keep_freed_memory, make_lean
 from twinlens.train.lora import add_lora, merge_lora
 from twinlens.train.optim import MasterAdamW, MovingAverage
 from twinlens.train.parallel import Towers, checkpoint_activations, parallelise
@@ -82,6 +82,7 @@ class Run:
         towers = Towers(self.model)
         if self.device.type == "cpu":
             make_lean(towers, recompute=not recipe.compute.checkpoint_activations)
+            keep_freed_memory()
         if recipe.compute.checkpoint_activations:
             checkpoint_activations(towers)
         parallel = parallelise(
