@@ -25,12 +25,13 @@ import torch
 from icons import Figure, languages, measure, pick, show
 
 import twinlens
-from twinlens.config import Provenance, read_json, setting_names, to_dict
+from twinlens.config import Provenance
 from twinlens.errors import CheckpointError, TwinlensError
 from twinlens.model.checkpoints import load_model
 from twinlens.model.clip import CLIP
 from twinlens.model.vocabulary import load_tokenizer
 from twinlens.model.weights import save_model
+from twinlens.settings import read_json, setting_names, to_dict
 from twinlens.train.recipes import Recipe, recipe_named
 
 EMBEDDED = Path(twinlens.__file__).parent / "assets" / "icons"

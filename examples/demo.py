@@ -18,10 +18,10 @@ from pathlib import Path
 import twinlens
 from twinlens import pages
 from twinlens.cli.train import progress_line, zero_shot_evaluator
-from twinlens.config import override
 from twinlens.data.datasets import Dataset, open_dataset
 from twinlens.eval import report
 from twinlens.eval.zero_shot import ZeroShotResult, measure
+from twinlens.settings import override
 from twinlens.train.recipes import recipe_named
 from twinlens.train.trainer import fit
 

@@ -22,9 +22,9 @@ import resvg_py
 
 import twinlens
 from twinlens.cli.train import progress_line
-from twinlens.config import override
 from twinlens.data.datasets import open_dataset
 from twinlens.eval.zero_shot import measure
+from twinlens.settings import override
 from twinlens.train.between import save_between
 from twinlens.train.recipes import recipe_named
 from twinlens.train.trainer import fit

@@ -9,7 +9,8 @@ import pytest
 import typer
 
 from twinlens.cli.main import app
-from twinlens.config import ResNetConfig, ViTConfig, override, setting_names, to_dict
+from twinlens.config import ResNetConfig, ViTConfig
+from twinlens.settings import override, setting_names, to_dict
 from twinlens.train.recipes import RECIPES, recipe_named
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -77,3 +77,13 @@ class MissingExtraError(TwinlensError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"{package} is not installed: run  pip install 'twinlens[{extra}]'")
+
+
+def require(holds: bool, what: str, got: object, expected: str) -> None:
+    """Refuse a setting in one line: what it is, what was got and what is expected.
+
+    Raises:
+        ConfigError: It does not hold.
+    """
+    if not holds:
+        raise ConfigError(f"{what}: got {got!r}, expected {expected}")

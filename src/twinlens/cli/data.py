@@ -40,10 +40,10 @@ def icons(
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest.")] = False,
 ) -> None:
     """Build the open icon corpus: pictures and captions from openly licensed icons and emoji."""
-    from twinlens.config import override
     from twinlens.data.icons.build import build
     from twinlens.data.icons.settings import PRESETS
     from twinlens.errors import UnknownNameError
+    from twinlens.settings import override
 
     if preset not in PRESETS:
         raise UnknownNameError("preset", preset, PRESETS)

@@ -73,9 +73,9 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Train a model. Stopped at any moment, --resume goes on with the same result."""
-    from twinlens.config import override
     from twinlens.data.datasets import open_dataset
     from twinlens.distributed import joined_world
+    from twinlens.settings import override
     from twinlens.train.recipes import recipe_named
     from twinlens.train.trainer import fit
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from twinlens.config import CLIPConfig, from_dict, read_plain_json
+from twinlens.config import CLIPConfig
 from twinlens.errors import CheckpointError, TwinlensError, UnknownNameError
 from twinlens.hub.layouts import (
     CONFIG_FILES,
@@ -30,6 +30,7 @@ from twinlens.hub.layouts import (
     single_file,
 )
 from twinlens.hub.published import PublishedModel, by_repository, published_models
+from twinlens.settings import from_dict, read_plain_json
 
 __all__ = ["KnownModel", "PublishedModel", "known_models", "published_models", "resolve"]
 

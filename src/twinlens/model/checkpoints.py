@@ -15,14 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from twinlens.config import (
-    Activation,
-    CLIPConfig,
-    ResNetConfig,
-    ViTConfig,
-    from_dict,
-    read_plain_json,
-)
+from twinlens.config import Activation, CLIPConfig, ResNetConfig, ViTConfig
 from twinlens.errors import CheckpointError, ConfigError, TwinlensError
 from twinlens.hub.layouts import layout_of, missing
 from twinlens.model.clip import CLIP, INITIAL_LOGIT_SCALE
@@ -35,6 +28,7 @@ from twinlens.model.formats.storage.tensors import (
     passing,
     require_finite,
 )
+from twinlens.settings import from_dict, read_plain_json
 
 Family = Literal["native", "openai", "open_clip", "hugging_face", "big_vision"]
 Towers = Literal["both", "image", "text"]

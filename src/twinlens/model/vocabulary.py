@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from twinlens.config import CLIPConfig, read_plain_json
+from twinlens.config import CLIPConfig
 from twinlens.errors import CheckpointError, ConfigError
 from twinlens.pieces import PieceTokenizer
+from twinlens.settings import read_plain_json
 from twinlens.tokenizer import END_OF_PIECE, Tokenizer
 
 AnyTokenizer = Tokenizer | PieceTokenizer

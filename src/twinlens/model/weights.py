@@ -10,12 +10,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from twinlens.config import write_json
 from twinlens.errors import CheckpointError
 from twinlens.files import remove_partials, whole_path
 from twinlens.model.clip import CLIP
 from twinlens.model.differences import differences
 from twinlens.model.vocabulary import TOKENIZER_FILE, AnyTokenizer
+from twinlens.settings import write_json
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"

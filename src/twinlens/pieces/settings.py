@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from twinlens.config import TextCleaning, read_plain_json
+from twinlens.config import TextCleaning
 from twinlens.errors import CheckpointError, ConfigError
+from twinlens.settings import read_plain_json
 
 CONFIG_FILE = "tokenizer_config.json"
 SPECIALS_FILE = "special_tokens_map.json"

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from twinlens.config import to_dict
 from twinlens.errors import CheckpointError
 from twinlens.files import write_whole
+from twinlens.settings import to_dict
 from twinlens.train.devices import GB, peak_memory
 from twinlens.train.flops import CAPTION_TOKENS, pair_cost
 from twinlens.train.optim import learning_rate

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from twinlens.config import to_dict
 from twinlens.errors import CheckpointError
 from twinlens.files import write_whole
 from twinlens.pages import charts, facts, folded, line_chart, page, section
+from twinlens.settings import to_dict
 from twinlens.train.recipe import Recipe
 
 PAGE_FILE = "train.html"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from twinlens.config import Provenance, ViTConfig, read_json, write_json
+from twinlens.config import Provenance, ViTConfig
 from twinlens.data.datasets import Dataset
 from twinlens.data.fingerprint import fingerprint
 from twinlens.data.loader import Batch, PairLoader
@@ -17,6 +17,7 @@ from twinlens.model.clip import CLIP
 from twinlens.model.head import save_head
 from twinlens.model.vocabulary import TOKENIZER_FILE
 from twinlens.model.weights import save_model, write_tensors
+from twinlens.settings import read_json, write_json
 from twinlens.tokenizer import Tokenizer, train_tokenizer
 from twinlens.train.bad_samples import BadSamples
 from twinlens.train.checkpoint import CheckpointWriter, list_checkpoints, remove_half_written

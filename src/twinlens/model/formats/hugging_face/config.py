@@ -8,13 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from twinlens.config import (
-    CLIPConfig,
-    PreprocessConfig,
-    TextConfig,
-    ViTConfig,
-    read_plain_json,
-)
+from twinlens.config import CLIPConfig, PreprocessConfig, TextConfig, ViTConfig
 from twinlens.errors import CheckpointError, ConfigError
 from twinlens.model.formats.extras import EXTRAS, with_extras
 from twinlens.model.formats.hugging_face.names import (
@@ -38,6 +32,7 @@ from twinlens.model.formats.hugging_face.names import (
 from twinlens.model.formats.hugging_face.tokenizer import tokenizer_kind
 from twinlens.model.formats.sections import Section
 from twinlens.pieces import stated_cleaning
+from twinlens.settings import read_plain_json
 
 
 def matches(config: Mapping[str, Any]) -> bool:

@@ -15,12 +15,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
-from twinlens.config import TextCleaning, read_plain_json
+from twinlens.config import TextCleaning
 from twinlens.errors import CheckpointError, ConfigError
 from twinlens.files import write_whole
 from twinlens.model.vocabulary import AnyTokenizer
 from twinlens.pieces import PieceTokenizer
 from twinlens.pieces.tokenizer import MODEL_FILES
+from twinlens.settings import read_plain_json
 from twinlens.tokenizer import END, START, Tokenizer
 
 TOKENIZER_FILE = "tokenizer.json"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from twinlens.config import CLIPConfig, ResNetConfig, read_plain_json
+from twinlens.config import CLIPConfig, ResNetConfig
 from twinlens.errors import CheckpointError
 from twinlens.files import write_whole
 from twinlens.model.clip import CLIP
@@ -25,6 +25,7 @@ from twinlens.model.formats.open_clip.config import parse
 from twinlens.model.formats.open_clip.describe import describe, has_timm_tower
 from twinlens.model.vocabulary import AnyTokenizer
 from twinlens.model.weights import write_tensors
+from twinlens.settings import read_plain_json
 
 CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILE = "open_clip_model.safetensors"
