@@ -27,6 +27,12 @@ def peak_mib() -> float:
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
+def resident_mib() -> float:
+    """The resident memory this process has now, MiB."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+
 def race(script: str, contestants: Mapping[str, Sequence[str]], rounds: int) -> Rows:
     """Every contestant once a round, each in a fresh process of the script."""
     figures: Rows = {name: [] for name in contestants}
@@ -56,15 +62,17 @@ def print_figures(figures: Rows) -> None:
     for column in ("", *keys):
         table.add_column(column, justify="right" if column else "left")
     for name, rows in figures.items():
-        table.add_row(name, *(spread([row[key] for row in rows]) for key in keys))
-    Console(width=160).print(table)
+        columns = [[row[key] for row in rows] for key in keys]
+        table.add_row(name, *(spread(c, digits=2 if max(c) < 10 else 1) for c in columns))
+    Console(width=180).print(table)
 
 
-def save(figures: object, path: Path, *packages: str) -> None:
-    """The figures with the kind of machine and the versions, as JSON."""
+def save(figures: Rows, path: Path, *packages: str, settings: object = None) -> None:
+    """The figures with the kind of machine, the versions and the settings, as JSON."""
     answer = {
         "machine": f"{os.cpu_count()} cores, {platform.processor() or platform.machine()}",
         "versions": {name: version(name) for name in ("torch", *packages)},
+        "settings": settings,
         "figures": figures,
     }
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -16,15 +16,15 @@ def rows(path: Path) -> list[tuple[str, str, str, str, str]]:
     """What was measured, its batch, pairs a second or seconds, memory, utilisation."""
     figures = json.loads(path.read_text())["figures"]
     found = []
-    for name, values in figures.items():
-        if isinstance(values, list):  # rounds of training steps
-            one = {key: statistics.median(row[key] for row in values) for key in values[0]}
+    for name, rounds in figures.items():
+        one = {key: statistics.median(row[key] for row in rounds) for key in rounds[0]}
+        if "pairs_per_s" in one:
             rate, mfu = f"{one['pairs_per_s']:,.0f} pairs/s", f"{one['mfu_percent']:.1f}%"
             what = f"{path.stem}: {name}"
             found.append((what, f"{one['batch']:,.0f}", rate, f"{one['peak_mib']:,.0f}", mfu))
         else:  # a loss
-            time = f"{1000 * values['seconds']:,.1f} ms"
-            found.append((f"loss: {name}", "", time, f"{values['above_inputs_mib']:,.0f}", ""))
+            time = f"{1000 * one['seconds']:,.1f} ms"
+            found.append((f"loss: {name}", "", time, f"{one['above_inputs_mib']:,.0f}", ""))
     return found
 
 

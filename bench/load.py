@@ -10,17 +10,11 @@ Files are in the page cache for all.
 
 import argparse
 import json
-import os
-import platform
-import statistics
-import subprocess
 import sys
 import tempfile
-from importlib.metadata import version
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
+from contest import peak_mib, print_figures, race, save
 
 HERE = Path(__file__).resolve()
 CONTESTANTS = ("twinlens", "twinlens, text tower", "open_clip")
@@ -36,13 +30,6 @@ def make_directory(directory: Path) -> None:
 
     torch.manual_seed(0)
     open_clip.write(CLIP(presets.vit_l_14()), directory)
-
-
-def peak_mib() -> float:
-    """The largest resident memory this process had, MiB; mapped files count as far as read."""
-    # Not `getrusage`: a child's figure starts at its parent's.
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def contest(name: str, directory: Path) -> dict[str, float]:
@@ -85,31 +72,6 @@ def contest(name: str, directory: Path) -> dict[str, float]:
     }
 
 
-def race(directory: Path, rounds: int) -> dict[str, list[dict[str, float]]]:
-    """Every contestant once a round, each in a fresh process."""
-    figures: dict[str, list[dict[str, float]]] = {name: [] for name in CONTESTANTS}
-    for _ in range(rounds):
-        for name in CONTESTANTS:
-            command = [sys.executable, str(HERE), "--contest", name, "--directory", str(directory)]
-            answer = subprocess.run(command, check=True, capture_output=True, text=True)
-            figures[name].append(json.loads(answer.stdout.splitlines()[-1]))
-    return figures
-
-
-def median(rows: list[dict[str, float]], key: str) -> float:
-    return statistics.median(row[key] for row in rows)
-
-
-def print_figures(figures: dict[str, list[dict[str, float]]]) -> None:
-    table = Table(box=None)
-    keys = list(next(iter(figures.values()))[0])
-    for column in ("", *keys):
-        table.add_column(column, justify="right" if column else "left")
-    for name, rows in figures.items():
-        table.add_row(name, *(f"{median(rows, key):,.2f}" for key in keys))
-    Console().print(table)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
@@ -121,14 +83,12 @@ def main() -> None:
         print(json.dumps(contest(options.contest, options.directory)))
         return
     with tempfile.TemporaryDirectory() as folder:
-        make_directory(Path(folder) / "vit-l-14")
-        figures = race(Path(folder) / "vit-l-14", options.rounds)
+        directory = Path(folder) / "vit-l-14"
+        make_directory(directory)
+        words = [f"--directory={directory}", "--contest"]
+        figures = race(str(HERE), {name: [*words, name] for name in CONTESTANTS}, options.rounds)
     print_figures(figures)
-    machine = f"{os.cpu_count()} cores, {platform.processor() or platform.machine()}"
-    versions = {name: version(name) for name in ("torch", "open_clip_torch", "safetensors")}
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    answer = {"machine": machine, "versions": versions, "figures": figures}
-    options.out.write_text(json.dumps(answer, indent=2))
+    save(figures, options.out, "open_clip_torch", "safetensors")
 
 
 if __name__ == "__main__":

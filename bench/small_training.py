@@ -1,6 +1,6 @@
 """Training a small model of drawings on a processor: pairs a second, and where the time goes.
 
-Run: python bench/small_training.py [--batch 512] [--steps 12] [--rounds 3] [--workers 0]
+Run: python bench/small_training.py [--batch 512] [--steps 12] [--rounds 3] [--patch-dropout 0.5]
 
 The embedded model's case with a transformer: 64 pixels, 16-pixel patches, some eight million
 parameters, the package's own shards, augmentation as in the recipes for drawings. Each round is a
@@ -31,7 +31,7 @@ def contest(options: argparse.Namespace) -> dict[str, float]:
     from twinlens.model.presets import icons_demo  # noqa: PLC0415
     from twinlens.tokenizer import train_tokenizer  # noqa: PLC0415
     from twinlens.train.devices import measured_peak  # noqa: PLC0415
-    from twinlens.train.flops import pair_cost  # noqa: PLC0415
+    from twinlens.train.flops import pair_cost, patch_count  # noqa: PLC0415
     from twinlens.train.recipes import recipe_named  # noqa: PLC0415
     from twinlens.train.run import Run  # noqa: PLC0415
 
@@ -43,8 +43,14 @@ def contest(options: argparse.Namespace) -> dict[str, float]:
     )
     model: CLIPConfig = replace(icons_demo(), embed_dim=256, vision=vision, text=text)
     recipe = replace(
-        recipe_named("icons-demo"), model=model, batch_size=options.batch, captions=1, steps=10_000
+        recipe_named("icons-demo"),
+        model=model,
+        batch_size=options.batch,
+        captions=1,
+        steps=10_000,
+        patch_dropout=options.patch_dropout,
     )
+    seen = patch_count(vision, options.patch_dropout)
     dataset = open_dataset(str(SHARDS))
     captions = [caption for sample in dataset.samples for caption in sample.captions]
     loader = PairLoader(
@@ -55,6 +61,7 @@ def contest(options: argparse.Namespace) -> dict[str, float]:
         context_length=text.context_length,
         augmentation=recipe.augment,
         seed=0,
+        patches=(patch_count(vision), seen) if options.patch_dropout else None,
     )
     run = Run(recipe, "shards", "cpu")
     steps, waited, tokens, start = WARM + options.steps, 0.0, 0.0, 0.0
@@ -86,13 +93,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--patch-dropout", type=float, default=0.0, help="share left out (FLIP)")
     parser.add_argument("--out", type=Path, default=Path("bench/results/small_training.json"))
     parser.add_argument("--contest", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.contest:
         print(json.dumps(contest(options)))
         return
-    words = [f"--{key}={getattr(options, key)}" for key in ("batch", "steps", "workers")]
+    keys = ("batch", "steps", "workers", "patch_dropout")
+    words = [f"--{key.replace('_', '-')}={getattr(options, key)}" for key in keys]
     figures = race(str(HERE), {"small ViT": [*words, "--contest"]}, options.rounds)
     print_figures(figures)
     save(figures, options.out)

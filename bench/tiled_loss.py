@@ -10,26 +10,12 @@ is 4 GiB, and it needs several.
 
 import argparse
 import json
-import os
-import platform
-import statistics
-import subprocess
-import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
+from contest import peak_mib, print_figures, race, resident_mib, save
 
 HERE = Path(__file__).resolve()
-Figures = dict[str, dict[str, float]]
-
-
-def resident_mib(key: str) -> float:
-    """This process's resident memory, MiB: `VmRSS` now, `VmHWM` at most so far."""
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return int(status.split(f"{key}:")[1].split()[0]) / 1024
 
 
 def contest(options: argparse.Namespace) -> dict[str, float]:
@@ -64,11 +50,11 @@ def contest(options: argparse.Namespace) -> dict[str, float]:
     on_cuda = options.device == "cuda"
     if on_cuda:
         torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated() / 2**20 if on_cuda else resident_mib("VmRSS")
+    before = torch.cuda.memory_allocated() / 2**20 if on_cuda else resident_mib()
     start = time.perf_counter()
     both_ways(images, texts)
     seconds = time.perf_counter() - start
-    peak = torch.cuda.max_memory_allocated() / 2**20 if on_cuda else resident_mib("VmHWM")
+    peak = torch.cuda.max_memory_allocated() / 2**20 if on_cuda else peak_mib()
     return {"above_inputs_mib": peak - before, "seconds": seconds}
 
 
@@ -84,33 +70,11 @@ def contests(options: argparse.Namespace) -> list[tuple[str, str, int]]:
     return entries
 
 
-def in_its_process(entry: tuple[str, str, int], options: argparse.Namespace) -> dict[str, float]:
+def words(entry: tuple[str, str, int], options: argparse.Namespace) -> list[str]:
+    """The command line of one contest."""
     loss, form, pairs = entry
-    command = [sys.executable, str(HERE), "--form", form, "--loss", loss, "--pairs", str(pairs)]
-    command += ["--device", options.device, "--width", str(options.width)]
-    command += ["--tile", str(options.tile)]
-    answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(answer.stdout.splitlines()[-1])
-
-
-def medians(rounds: list[Figures]) -> Figures:
-    """Of each contest: the median of each figure, and the lowest and highest seconds."""
-    answer: Figures = {}
-    for name, first in rounds[0].items():
-        answer[name] = {key: statistics.median(one[name][key] for one in rounds) for key in first}
-        seconds = [one[name]["seconds"] for one in rounds]
-        answer[name] |= {"lowest_s": min(seconds), "highest_s": max(seconds)}
-    return answer
-
-
-def print_figures(figures: Figures) -> None:
-    table = Table(box=None)
-    for column in ("", "MiB above inputs", "seconds", "lowest to highest"):
-        table.add_column(column, justify="right" if column else "left")
-    for name, one in figures.items():
-        spread = f"{one['lowest_s']:.2f} to {one['highest_s']:.2f}"
-        table.add_row(name, f"{one['above_inputs_mib']:,.0f}", f"{one['seconds']:.2f}", spread)
-    Console().print(table)
+    shared = [f"--{key}={getattr(options, key)}" for key in ("device", "width", "tile")]
+    return [f"--form={form}", f"--loss={loss}", f"--pairs={pairs}", *shared]
 
 
 def main() -> None:
@@ -128,17 +92,11 @@ def main() -> None:
     if options.form:
         print(json.dumps(contest(options)))
         return
-    rounds = [
-        {f"{e[0]}, {e[1]}, {e[2]:,}": in_its_process(e, options) for e in contests(options)}
-        for _ in range(options.rounds)
-    ]
-    figures = medians(rounds)
+    contestants = {f"{e[0]}, {e[1]}, {e[2]:,}": words(e, options) for e in contests(options)}
+    figures = race(str(HERE), contestants, options.rounds)
     print_figures(figures)
     settings = {"width": options.width, "tile": options.tile, "device": options.device, "seed": 0}
-    machine = f"{os.cpu_count()} cores, {platform.processor() or platform.machine()}"
-    answer = {"machine": machine, "versions": {"torch": version("torch")}, "settings": settings}
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(answer | {"figures": figures, "rounds": rounds}, indent=2))
+    save(figures, options.out, settings=settings)
 
 
 if __name__ == "__main__":
