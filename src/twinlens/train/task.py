@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import compress
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -156,7 +157,10 @@ def backward(task: Task, batch: Batch, parts: int, lots: Sequence[int]) -> Float
         with synchronised(task.towers, i == parts - 1):
             features = _encode_part(task, part, (*lots, i))
             slopes = [_gradient(w).narrow(-2, i * size, size) for w in whole]
-            torch.autograd.backward(features, slopes)
+            learned = [one.requires_grad for one in features]  # not those of a locked tower
+            torch.autograd.backward(
+                list(compress(features, learned)), list(compress(slopes, learned))
+            )
     return loss.detach()
 
 
