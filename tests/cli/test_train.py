@@ -1,6 +1,7 @@
 """`twinlens train`."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,19 @@ def test_a_classifier_is_asked_nothing_in_words(
     )  # fmt: skip
     assert (ending.status, ending.out, ending.err.count("\n")) == (2, "", 1)
     assert "--template: got 'a {}', expected none: a classifier reads no words" in ending.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_class_that_no_classifier_will_have_is_known_before_the_run(
+    run, tiny_directory: Path, picture_folders: Path, tmp_path: Path
+):
+    held_out = tmp_path / "val" / "mauve"
+    held_out.mkdir(parents=True)
+    shutil.copy(picture_folders / "blue" / "0.png", held_out)
+    words = ["--init", tiny_directory, "--data", picture_folders, "--out", tmp_path / "run"]
+    ending = run("train", "--recipe", "finetune-classifier", *words, "--val", held_out.parent)
+    assert (ending.status, ending.out, ending.err.count("\n")) == (2, "", 1)
+    assert "val: got 'mauve', expected classes that the classifier has: it has 4" in ending.err
     assert not (tmp_path / "run").exists()
 
 

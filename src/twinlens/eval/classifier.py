@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,6 @@ from twinlens.eval.classification import Choice, Classification, measure_choice
 if TYPE_CHECKING:
     from twinlens.data.datasets import Dataset
     from twinlens.embedder import Embedder
-    from twinlens.model.head import Head
 
 _LISTED = 5
 
@@ -32,21 +32,26 @@ def measure(lens: Embedder, dataset: Dataset) -> Classification:
             more than 1% of the pictures cannot be decoded.
     """
     head = lens.head
-    _check_classes(dataset, head)
+    check_classes(dataset, head.classnames)
     names = {name: name for name in head.classnames}
     choice = Choice(task="classifier", names=names, weight=head.weight.numpy())
     return measure_choice(lens, dataset, choice)
 
 
-def _check_classes(dataset: Dataset, head: Head) -> None:
+def check_classes(dataset: Dataset, classnames: Sequence[str]) -> None:
+    """Make sure that a classifier of these classes can be measured on a data set.
+
+    Raises:
+        DataError: There are no labels, or the data set has a class that the classifier has not.
+    """
     if not dataset.classnames:
         raise DataError(f"{dataset.name}: got no labels, expected pictures with a class each")
-    known = set(head.classnames)
+    known = set(classnames)
     unknown = [name for name in dataset.classnames if name not in known]
     if unknown:
         first = ", ".join(map(repr, islice(unknown, _LISTED)))
         others = f" and {len(unknown) - _LISTED:,} others" if len(unknown) > _LISTED else ""
         raise DataError(
             f"{dataset.name}: got {first}{others}, expected classes that the classifier has: "
-            f"it has {len(known):,}, from {head.classnames[0]!r} to {head.classnames[-1]!r}"
+            f"it has {len(known):,}, from {classnames[0]!r} to {classnames[-1]!r}"
         )
