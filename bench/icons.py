@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from twinlens import hub, load
 from twinlens.cli.output import print_table
 from twinlens.data.datasets import Dataset, open_dataset
-from twinlens.eval import retrieval, zero_shot
+from twinlens.eval import classification, retrieval, zero_shot
 
 if TYPE_CHECKING:
     from twinlens.embedder import Embedder
@@ -89,7 +89,7 @@ def languages(figures: Sequence[Figure]) -> list[Figure]:
 
 
 def _zero_shot(lens: Embedder, dataset: Dataset) -> list[Figure]:
-    embedded = zero_shot.embed_samples(lens, dataset.samples, dataset.name)
+    embedded = classification.embed_samples(lens, dataset.samples, dataset.name)
     spoken = {code for sample in dataset.samples for code in sample.metadata.get("names", ())}
     figures: list[Figure] = []
     for language in ("en", *sorted(spoken - {"en"})):
@@ -109,7 +109,7 @@ def _retrieval(lens: Embedder, dataset: Dataset) -> list[Figure]:
 def _figures(
     part: str,
     language: str,
-    result: zero_shot.ZeroShotResult | retrieval.NameRetrieval,
+    result: classification.Classification | retrieval.NameRetrieval,
     names: int,
 ) -> list[Figure]:
     """Those metrics that have an interval."""

@@ -20,7 +20,8 @@ from twinlens import pages
 from twinlens.cli.train import progress_line, zero_shot_evaluator
 from twinlens.data.datasets import Dataset, open_dataset
 from twinlens.eval import report
-from twinlens.eval.zero_shot import ZeroShotResult, measure
+from twinlens.eval.classification import Classification
+from twinlens.eval.zero_shot import measure
 from twinlens.settings import override
 from twinlens.train.recipes import recipe_named
 from twinlens.train.trainer import fit
@@ -45,7 +46,7 @@ def train(steps: int) -> Path:
         return fit(recipe, pairs, OUT / "run", evaluate=evaluate, report=show)
 
 
-def say(result: ZeroShotResult) -> None:
+def say(result: Classification) -> None:
     accuracy, chance = result.metrics["acc1"], result.chance["acc1"]
     low, high = result.intervals["acc1"]
     print(
@@ -107,7 +108,7 @@ def main() -> None:
         "A CLIP, trained from nothing",
         f"In {minutes:.1f} minutes a small model learned to match drawings with words. It was then "
         f"asked about a style that it had never seen, among {result.classes} names.",
-        pages.section("How well", report.scores(report.zero_shot_scores(result)[:2])),
+        pages.section("How well", report.scores(report.classification_scores(result)[:2])),
         pages.section("How it learned", curves()),
         pages.section("What it says", report.gallery(some_unseen(own, unseen))),
         pages.section(f"What the model {options.model} says", report.gallery(pictures)),

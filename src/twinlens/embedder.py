@@ -148,7 +148,10 @@ class Embedder:
             ConfigError: It was not.
         """
         if self._head is None:
-            raise ConfigError("labels: got none, and the model has no classifier of its own")
+            raise ConfigError(
+                "labels: the model has no classifier of its own, "
+                "expected one fine-tuned to classes, or labels to choose from"
+            )
         return self._head
 
     @property

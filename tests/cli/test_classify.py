@@ -95,7 +95,7 @@ def test_labels_come_from_one_place(tmp_path: Path):
         (["--labels", "word " * 200], "tokens with start and end, expected at most 24"),
         (["--labels", "cat", "--template", "a photo"], "template: got 'a photo'"),
         (["--labels-file", "/nowhere/labels"], "/nowhere/labels: No such file or directory"),
-        ([], "labels: got none, and the model has no classifier of its own"),
+        ([], "labels: the model has no classifier of its own, expected one fine-tuned to classes"),
     ],
 )
 def test_bad_labels_are_one_line(

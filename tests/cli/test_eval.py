@@ -69,6 +69,9 @@ def test_unreadable_and_ignored_files_are_said(run, words: list[object], tmp_pat
         ({6: ["--language", "de"]}, "language: got 'de'"),
         ({6: ["--template", "x"]}, "template: got 'x'"),
         ({6: ["--out", "page.html"]}, "--out: got page.html"),
+        ({5: "classifier"}, "the model has no classifier of its own"),
+        ({5: "classifier", 6: ["--template", "a {}"]}, "--template and --language: got one"),
+        ({5: "classifier", 6: ["--language", "de"]}, "--template and --language: got one"),
     ],
 )
 def test_mistakes_are_one_line(run, words: list[object], changes: dict[int, object], message: str):

@@ -1,6 +1,7 @@
 """`twinlens train`."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,51 @@ def test_validation_is_the_verb_eval_s_accuracy(
     model = tmp_path / "run" / "model"
     words = ["eval", model, "--data", picture_folders, "--template", "a {} one", "--json"]
     assert metrics == json.loads(run(*words).out)["metrics"]
+
+
+def test_a_classifier_is_measured_as_the_verb_eval_does(
+    run, tiny_directory: Path, picture_folders: Path, tmp_path: Path
+):
+    out = tmp_path / "run"
+    settings = ["steps=4", "batch_size=4", "precision=fp32", "eval_every=2", "adapt.keep=0.5"]
+    ending = run(
+        "train", "--recipe", "finetune-classifier", "--init", tiny_directory,
+        "--data", picture_folders, "--val", picture_folders, "--out", out, "--json",
+        *(word for setting in settings for word in ("--set", setting)),
+    )  # fmt: skip
+    assert ending.err.count("acc1") == 2  # at steps 2 and 4
+    metrics = json.loads(ending.out)["last"]["metrics"]
+    words = ["eval", out / "model", "--data", picture_folders, "--json"]
+    answer = json.loads(run(*words, "--task", "classifier").out)
+    assert metrics == answer["metrics"]
+    assert (answer["task"], answer["classes"]) == ("classifier", 4)
+    assert metrics != json.loads(run(*words).out)["metrics"]  # zero-shot is something else
+
+
+def test_a_classifier_is_asked_nothing_in_words(
+    run, tiny_directory: Path, picture_folders: Path, tmp_path: Path
+):
+    words = ["--init", tiny_directory, "--data", picture_folders, "--out", tmp_path / "run"]
+    ending = run(
+        "train", "--recipe", "finetune-classifier", *words,
+        "--val", picture_folders, "--template", "a {}",
+    )  # fmt: skip
+    assert (ending.status, ending.out, ending.err.count("\n")) == (2, "", 1)
+    assert "--template: got 'a {}', expected none: a classifier reads no words" in ending.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_class_that_no_classifier_will_have_is_known_before_the_run(
+    run, tiny_directory: Path, picture_folders: Path, tmp_path: Path
+):
+    held_out = tmp_path / "val" / "mauve"
+    held_out.mkdir(parents=True)
+    shutil.copy(picture_folders / "blue" / "0.png", held_out)
+    words = ["--init", tiny_directory, "--data", picture_folders, "--out", tmp_path / "run"]
+    ending = run("train", "--recipe", "finetune-classifier", *words, "--val", held_out.parent)
+    assert (ending.status, ending.out, ending.err.count("\n")) == (2, "", 1)
+    assert "val: got 'mauve', expected classes that the classifier has: it has 4" in ending.err
+    assert not (tmp_path / "run").exists()
 
 
 def test_resume_goes_on_and_a_second_run_is_refused(

@@ -8,7 +8,8 @@ from twinlens import Embedder, Prediction, pages
 from twinlens.data.datasets import Dataset
 from twinlens.errors import DataError
 from twinlens.eval import report
-from twinlens.eval.zero_shot import ClassResult, measure
+from twinlens.eval.classification import ClassResult
+from twinlens.eval.zero_shot import measure
 
 
 def picture(**changes: object) -> report.Picture:
@@ -26,7 +27,7 @@ def test_a_page_is_balanced_and_loads_nothing(lens: Embedder, dataset: Dataset):
         pages.section("Curve", pages.line_chart([(0, 2), (9, 1)], title="Loss", x_label="steps")),
         pages.section("Pictures", report.gallery([picture(truth="cat"), picture(title="two")])),
         pages.section("Facts", pages.facts({"Steps": 3})),
-        report.zero_shot_page(measure(lens, dataset), model="tiny"),
+        report.classification_page(measure(lens, dataset), model="tiny"),
     )
     assert is_balanced(html)
     assert loads_nothing(html)

@@ -9,8 +9,9 @@ import pytest
 from twinlens import Embedder
 from twinlens.data.datasets import Dataset, Sample
 from twinlens.errors import DataError
+from twinlens.eval.classification import embed_samples
 from twinlens.eval.metrics import wilson_interval
-from twinlens.eval.zero_shot import embed_samples, measure
+from twinlens.eval.zero_shot import measure
 
 
 def relabelled(dataset: Dataset, labels: list[str | None]) -> Dataset:

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from tests.train.runs import squares, tiny_recipe, write_squares
 from twinlens.data.datasets import Dataset, open_dataset
 from twinlens.data.loader import Batch, PairLoader
+from twinlens.embedder import Embedder
 from twinlens.errors import (
     CheckpointError,
     ConfigError,
@@ -201,9 +202,10 @@ def test_it_learns_the_colours(dataset: Dataset, tmp_path: Path):
 def test_the_model_shipped_is_the_average_that_was_evaluated(dataset: Dataset, tmp_path: Path):
     seen: list[torch.Tensor] = []
 
-    def evaluate(model: torch.nn.Module, _: object) -> dict[str, float]:
-        assert not model.training
-        seen.append(model.state_dict()["text_tower.projection"].clone())
+    def evaluate(lens: Embedder) -> dict[str, float]:
+        assert not lens.model.training
+        assert lens.precision == "fp32"
+        seen.append(lens.model.text_tower.projection.detach().clone())
         return {"acc1": 0.5}
 
     directory = fit(tiny_recipe(), dataset, tmp_path, evaluate=evaluate)
@@ -227,13 +229,13 @@ def test_the_model_is_evaluated_on_the_run_s_device(
 
     seen: list[str] = []
 
-    def evaluate(model: torch.nn.Module, _: object) -> dict[str, float]:
-        seen.extend({tensor.device.type for tensor in model.state_dict().values()})
-        return {}
+    def lens(model: torch.nn.Module, *_: object, device: str, **__: object) -> None:
+        seen.extend({device, *(tensor.device.type for tensor in model.state_dict().values())})
 
     monkeypatch.setattr(trainer, "Run", Elsewhere)
+    monkeypatch.setattr(trainer, "Embedder", lens)  # the real one asks whether there is the device
     monkeypatch.setattr(trainer, "peak_flops", lambda *_: 1e12)
-    directory = fit(tiny_recipe(steps=2), dataset, tmp_path, evaluate=evaluate, device="cpu")
+    directory = fit(tiny_recipe(steps=2), dataset, tmp_path, evaluate=lambda _: {}, device="cpu")
     assert seen == ["meta"]
     assert load_model(directory).text_tower.token_embedding.weight.isfinite().all()
 

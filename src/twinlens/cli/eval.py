@@ -14,7 +14,8 @@ from twinlens.cli.output import log, print_json, print_table, working, write_tex
 
 if TYPE_CHECKING:
     from twinlens.data.datasets import Dataset
-    from twinlens.eval.zero_shot import ZeroShotResult
+    from twinlens.embedder import Embedder
+    from twinlens.eval.classification import Classification
 
 SHOWN_CLASSES = 15
 
@@ -23,6 +24,7 @@ class Task(StrEnum):
     """What to measure."""
 
     ZERO_SHOT = "zero-shot"
+    CLASSIFIER = "classifier"
 
 
 def eval_(
@@ -49,15 +51,17 @@ def eval_(
     from twinlens.data.datasets import open_dataset
     from twinlens.embedder import load
     from twinlens.errors import ConfigError
-    from twinlens.eval import zero_shot
 
     if out is not None and out.suffix == ".html":
         raise ConfigError(f"--out: got {out}, expected a name for the JSON; the page stands beside")
-    del task  # one so far; the option is here so that scripts name what they mean
+    if task is Task.CLASSIFIER and (template or language != "en"):
+        raise ConfigError(
+            "--template and --language: got one, expected none: a classifier reads no words"
+        )
     dataset = open_dataset(data)
     lens = load(model, device=device)
     with working(f"Reading {len(dataset.samples):,} pictures of {dataset.name}"):
-        result = zero_shot.measure(lens, dataset, templates=template or (), language=language)
+        result = _measure(lens, dataset, task, template or [], language)
     provenance = lens.config.provenance
     answer = result.to_dict(model=model, pretrained=provenance.recipe or provenance.source)
     _log_oddities(dataset, result)
@@ -69,7 +73,17 @@ def eval_(
         _write(out, answer, result, model)
 
 
-def _log_oddities(dataset: Dataset, result: ZeroShotResult) -> None:
+def _measure(
+    lens: Embedder, dataset: Dataset, task: Task, templates: list[str], language: str
+) -> Classification:
+    from twinlens.eval import classifier, zero_shot
+
+    if task is Task.CLASSIFIER:
+        return classifier.measure(lens, dataset)
+    return zero_shot.measure(lens, dataset, templates=templates, language=language)
+
+
+def _log_oddities(dataset: Dataset, result: Classification) -> None:
     if dataset.ignored:
         log(f"ignored: {dataset.ignored} files of {dataset.name} that are no pictures")
     for key, reason in result.unreadable.items():
@@ -80,16 +94,16 @@ def _log_oddities(dataset: Dataset, result: ZeroShotResult) -> None:
         log(f"note: {result.shared_names} classes have the name of another class")
 
 
-def _write(out: Path, answer: dict[str, object], result: ZeroShotResult, model: str) -> None:
-    from twinlens.eval.report import zero_shot_page
+def _write(out: Path, answer: dict[str, object], result: Classification, model: str) -> None:
+    from twinlens.eval.report import classification_page
 
     html = out.with_suffix(".html")
     write_text(out, json.dumps(answer, indent=2, ensure_ascii=False) + "\n")
-    write_text(html, zero_shot_page(result, model=model))
+    write_text(html, classification_page(result, model=model))
     log(f"wrote {out} and {html}")
 
 
-def _print(result: ZeroShotResult, model: str) -> None:
+def _print(result: Classification, model: str) -> None:
     """The metrics, then the classes that went worst."""
     rows: list[tuple[str, ...]] = []
     for key, value in result.metrics.items():

@@ -15,6 +15,7 @@ from twinlens.cli.output import log, print_json
 from twinlens.errors import ConfigError
 
 if TYPE_CHECKING:
+    from twinlens.data.datasets import Dataset
     from twinlens.distributed import World
     from twinlens.train.log import Progress, Reporter
     from twinlens.train.recipe import Recipe
@@ -87,7 +88,7 @@ def train(
     if data is None or out is None:
         raise ConfigError("--data and --out: got one or none, expected both; --plan needs neither")
     pairs = open_dataset(data)
-    evaluate = None if val is None else zero_shot_evaluator(val, template or [])
+    evaluate = None if val is None else evaluator(chosen, pairs, val, template or [])
     size = len(pairs.samples)
     with (
         joined_world() as world,
@@ -154,22 +155,34 @@ def show_plan(
     print_plan(make_plan(recipe, parse_groups(devices), assumptions), as_json=as_json)
 
 
+def evaluator(recipe: Recipe, pairs: Dataset, spec: str, templates: list[str]) -> Evaluator:
+    """What a recipe's model is measured by: its own classifier if it trains one, else its words."""
+    if recipe.adapt.head == "none":
+        return zero_shot_evaluator(spec, templates)
+    if templates:
+        raise ConfigError(
+            f"--template: got {templates[0]!r}, expected none: a classifier reads no words"
+        )
+    return classifier_evaluator(spec, pairs)
+
+
 def zero_shot_evaluator(spec: str, templates: list[str]) -> Evaluator:
     """Zero-shot accuracy on a data set, for the training loop to call."""
     from twinlens.data.datasets import open_dataset
-    from twinlens.embedder import Embedder
     from twinlens.eval import zero_shot
-    from twinlens.model.clip import CLIP
-    from twinlens.tokenizer import Tokenizer
 
     dataset = open_dataset(spec)
+    return lambda lens: zero_shot.measure(lens, dataset, templates=templates).metrics
 
-    def evaluate(model: CLIP, tokenizer: Tokenizer) -> dict[str, float]:
-        device = str(model.logit_scale.device)
-        lens = Embedder(model, tokenizer, device=device, precision="fp32")
-        return zero_shot.measure(lens, dataset, templates=templates).metrics
 
-    return evaluate
+def classifier_evaluator(spec: str, pairs: Dataset) -> Evaluator:
+    """The accuracy of a classifier of the pairs' classes, for the training loop to call."""
+    from twinlens.data.datasets import open_dataset
+    from twinlens.eval import classifier
+
+    dataset = open_dataset(spec)
+    classifier.check_classes(dataset, pairs.classnames)  # now, not hours after
+    return lambda lens: classifier.measure(lens, dataset).metrics
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from twinlens.pages import facts, folded, page, percent, section
 
 if TYPE_CHECKING:
     from twinlens.embedder import Prediction
-    from twinlens.eval.zero_shot import ClassResult, ZeroShotResult
+    from twinlens.eval.classification import Classification, ClassResult
     from twinlens.types import ImageInput
 
 
@@ -115,8 +115,8 @@ def _table(classes: Sequence[ClassResult]) -> str:
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead>{rows}</table></div>'
 
 
-def zero_shot_scores(result: ZeroShotResult) -> list[Score]:
-    """The metrics of a zero-shot measurement for `scores`."""
+def classification_scores(result: Classification) -> list[Score]:
+    """The metrics of a measurement for `scores`."""
     names = {"acc1": "Top-1 accuracy", "acc5": "Top-5 accuracy"}
     return [
         Score(
@@ -129,23 +129,23 @@ def zero_shot_scores(result: ZeroShotResult) -> list[Score]:
     ]
 
 
-def zero_shot_page(result: ZeroShotResult, *, model: str) -> str:
-    """The page of one zero-shot measurement."""
+def classification_page(result: Classification, *, model: str) -> str:
+    """The page of one measurement, zero-shot or of a model's own classifier."""
+    in_words = bool(result.templates)
+    known = "that it was told only in words" if in_words else "of its own classifier"
     lead = (
         f"{model} classifies {result.samples:,} pictures of {result.dataset} among "
-        f"{result.classes:,} classes that it was told only in words."
+        f"{result.classes:,} classes {known}."
     )
-    asked = {
-        "Model": model,
-        "Data": result.dataset,
-        "Language of the class names": result.language,
-        "Prompts": " · ".join(result.templates),
-        "Pictures that could not be read": len(result.unreadable),
-    }
+    asked: dict[str, object] = {"Model": model, "Data": result.dataset}
+    if in_words:
+        asked["Language of the class names"] = result.language
+        asked["Prompts"] = " · ".join(result.templates)
+    asked["Pictures that could not be read"] = len(result.unreadable)
     return page(
-        "Zero-shot classification",
+        "Zero-shot classification" if in_words else "Classification",
         lead,
-        section("Accuracy", scores(zero_shot_scores(result))),
+        section("Accuracy", scores(classification_scores(result))),
         section("What was asked", facts(asked)),
         section("Classes, worst first", class_table(result.per_class)),
     )

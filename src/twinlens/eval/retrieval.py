@@ -11,9 +11,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from twinlens.errors import DataError, ShapeError
+from twinlens.eval.classification import embed_samples
 from twinlens.eval.metrics import wilson_interval
 from twinlens.eval.prompts import names_of_classes
-from twinlens.eval.zero_shot import embed_samples
 
 if TYPE_CHECKING:
     from twinlens.data.datasets import Dataset

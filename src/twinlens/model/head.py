@@ -72,4 +72,7 @@ def load_head(path: Path, embed_dim: int) -> Head | None:
         raise CheckpointError(
             f"{file}: got a weight of {list(weight.shape)}, expected [{embed_dim}, class names]"
         )
-    return Head(tuple(map(str, names)), weight)
+    head = Head(tuple(map(str, names)), weight)
+    if len(set(head.classnames)) < len(head.classnames):
+        raise CheckpointError(f"{file}: got a class name twice, expected each once")
+    return head

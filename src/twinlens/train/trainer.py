@@ -12,8 +12,8 @@ from twinlens.data.datasets import Dataset
 from twinlens.data.fingerprint import fingerprint
 from twinlens.data.loader import Batch, PairLoader
 from twinlens.distributed import World
+from twinlens.embedder import Embedder
 from twinlens.errors import CheckpointError, ConfigError, DataError, DivergedError, StoppedError
-from twinlens.model.clip import CLIP
 from twinlens.model.head import save_head
 from twinlens.model.vocabulary import TOKENIZER_FILE
 from twinlens.model.weights import save_model, write_tensors
@@ -37,7 +37,7 @@ SKIPPED = "skipped"
 MOST_KEPT = 20
 """Of those batches: enough to find the cause, and not a disk full of them."""
 
-Evaluator = Callable[[CLIP, Tokenizer], Mapping[str, float]]
+Evaluator = Callable[[Embedder], Mapping[str, float]]
 
 
 def fit(
@@ -64,8 +64,8 @@ def fit(
         out: Gets `recipe.json`, `log.jsonl`, `checkpoints/` and `model/`. All processes of a world
             must see the same directory.
         resume: Go on from the newest checkpoint in `out`, or from the start if there is none.
-        evaluate: Called with the model to be shipped (the moving average, in float32), on the
-            device of the run, and its vocabulary.
+        evaluate: Called with what is to be shipped (the moving average, in float32), on the
+            device of the run: the model, its vocabulary and its classifier if one is trained.
         report: Called with each line of the log.
         device: A torch device; "auto" takes CUDA where there is one.
         workers: Processes that read pictures beside this one.
@@ -201,10 +201,12 @@ class Loop:
 
     def _measured(self) -> dict[str, float] | None:
         """What the leader measures of the model to be shipped, which all have to put together."""
-        model = self.run.shipped_model()
+        model, head = self.run.shipped_model(), self.run.shipped_head()
         if self.evaluate is None or not self.run.world.leads:
             return None
-        return dict(self.evaluate(model.to(self.run.device), self.tokenizer))
+        device = str(model.to(self.run.device).logit_scale.device)
+        lens = Embedder(model, self.tokenizer, device=device, precision="fp32", head=head)
+        return dict(self.evaluate(lens))
 
     def _save(self, done: int) -> None:
         self.writer.save(self.run.state(), self.run.facts(done))

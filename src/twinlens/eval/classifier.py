@@ -1,0 +1,57 @@
+"""A model's own classifier on a data set: the one that it was fine-tuned to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from twinlens.errors import DataError
+from twinlens.eval.classification import Choice, Classification, measure_choice
+
+if TYPE_CHECKING:
+    from twinlens.data.datasets import Dataset
+    from twinlens.embedder import Embedder
+
+_LISTED = 5
+
+
+def measure(lens: Embedder, dataset: Dataset) -> Classification:
+    """Classify every labelled picture among the classes of the model's own classifier.
+
+    Classes are the same where their names are. Those of the classifier that have no pictures are
+    there to choose from all the same.
+
+    Args:
+        lens: A model with a classifier.
+        dataset: Labelled pictures; those without a label are left out.
+
+    Raises:
+        ConfigError: The model has no classifier.
+        DataError: There are no labels, the data set has a class that the classifier has not, or
+            more than 1% of the pictures cannot be decoded.
+    """
+    head = lens.head
+    check_classes(dataset, head.classnames)
+    names = {name: name for name in head.classnames}
+    choice = Choice(task="classifier", names=names, weight=head.weight.numpy())
+    return measure_choice(lens, dataset, choice)
+
+
+def check_classes(dataset: Dataset, classnames: Sequence[str]) -> None:
+    """Make sure that a classifier of these classes can be measured on a data set.
+
+    Raises:
+        DataError: There are no labels, or the data set has a class that the classifier has not.
+    """
+    if not dataset.classnames:
+        raise DataError(f"{dataset.name}: got no labels, expected pictures with a class each")
+    known = set(classnames)
+    unknown = [name for name in dataset.classnames if name not in known]
+    if unknown:
+        first = ", ".join(map(repr, islice(unknown, _LISTED)))
+        others = f" and {len(unknown) - _LISTED:,} others" if len(unknown) > _LISTED else ""
+        raise DataError(
+            f"{dataset.name}: got {first}{others}, expected classes that the classifier has: "
+            f"it has {len(known):,}, from {classnames[0]!r} to {classnames[-1]!r}"
+        )

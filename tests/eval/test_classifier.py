@@ -1,0 +1,94 @@
+"""A model's own classifier, measured where every answer is known."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from twinlens import Embedder
+from twinlens.data.datasets import Dataset
+from twinlens.errors import ConfigError, DataError
+from twinlens.eval import classifier
+from twinlens.eval.metrics import wilson_interval
+from twinlens.eval.report import classification_page
+from twinlens.model.clip import CLIP
+from twinlens.model.head import Head
+from twinlens.tokenizer import Tokenizer
+
+CLASSES = ("mauve", "red", "yellow", "pink", "green", "blue")
+"""In another order than the data set's, and two more."""
+
+
+def with_head(model: CLIP, head: Head | None) -> Embedder:
+    return Embedder(model, Tokenizer.clip(), device="cpu", head=head)
+
+
+@pytest.fixture
+def knowing(tiny_model: CLIP, dataset: Dataset) -> Embedder:
+    """A classifier that is right but for the first picture, blue, which it takes for mauve."""
+    answers = ["mauve", *(str(sample.label) for sample in dataset.samples[1:])]
+    wanted = np.array([[answer == name for name in CLASSES] for answer in answers], np.float32)
+    pictures = [sample.image_bytes() for sample in dataset.samples]
+    embeddings = with_head(tiny_model, None).embed_images(pictures)
+    weight = np.linalg.pinv(embeddings.astype(np.float64)) @ wanted  # fewer pictures than numbers
+    return with_head(tiny_model, Head(CLASSES, torch.from_numpy(weight).float()))
+
+
+def test_every_figure_is_the_known_one(knowing: Embedder, dataset: Dataset):
+    result = classifier.measure(knowing, dataset)
+    assert result.metrics["acc1"] == 11 / 12
+    assert result.metrics["acc5"] >= 11 / 12
+    assert result.metrics["mean_per_class_recall"] == pytest.approx((2 / 3 + 3) / 4)
+    assert result.intervals["acc1"] == wilson_interval(11 / 12, 12)
+    assert result.chance["acc1"] == result.chance["mean_per_class_recall"] == 1 / 6
+    assert (result.samples, result.classes, result.unnamed_classes) == (12, 6, 0)
+    worst, *others = result.per_class
+    assert (worst.classname, worst.samples, worst.mistaken_for) == ("blue", 3, "mauve")
+    assert {one.classname for one in others} == {"green", "red", "yellow"}
+    assert {one.recall for one in others} == {1.0}
+
+
+def test_the_answers_are_those_of_classify(knowing: Embedder, dataset: Dataset):
+    pictures = [sample.image_bytes() for sample in dataset.samples]
+    best = [found[0].label for found in knowing.classify(pictures)]
+    assert best == ["mauve", *(sample.label for sample in dataset.samples[1:])]
+
+
+def test_json_and_page_are_those_of_zero_shot_but_for_the_words(
+    knowing: Embedder, dataset: Dataset
+):
+    result = classifier.measure(knowing, dataset)
+    answer = json.loads(json.dumps(result.to_dict(model="tiny", pretrained="by hand")))
+    assert (answer["task"], answer["templates"]) == ("classifier", [])
+    assert list(answer)[:6] == ["dataset", "model", "pretrained", "task", "metrics", "language"]
+    html = classification_page(result, model="tiny")
+    assert "6 classes of its own classifier" in html
+    assert "Prompts" not in html
+    assert "Zero-shot" not in html
+
+
+@pytest.mark.parametrize(
+    ("extra", "listed"),
+    [
+        (["cat"], "got 'cat', expected classes that the classifier has: it has 6, from 'mauve'"),
+        ([f"cat {i}" for i in range(7)], "'cat 3', 'cat 4' and 2 others, expected"),
+    ],
+)
+def test_classes_that_the_classifier_has_not(
+    knowing: Embedder, dataset: Dataset, extra: list[str], listed: str
+):
+    wider = replace(dataset, classnames=(*dataset.classnames, *extra))
+    with pytest.raises(DataError, match=listed) as raised:
+        classifier.measure(knowing, wider)
+    assert "'blue'," not in str(raised.value)
+
+
+def test_without_labels_or_classifier_there_is_nothing_to_measure(
+    tiny_model: CLIP, knowing: Embedder, dataset: Dataset
+):
+    with pytest.raises(DataError, match="noise: got no labels"):
+        classifier.measure(knowing, replace(dataset, classnames=()))
+    with pytest.raises(ConfigError, match="no classifier of its own, expected one fine-tuned"):
+        classifier.measure(with_head(tiny_model, None), dataset)
