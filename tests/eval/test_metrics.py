@@ -1,12 +1,20 @@
 """Measures against what can be counted by hand or by another way."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from twinlens.errors import ShapeError
-from twinlens.eval.metrics import accuracy, recall_per_class, top_k, wilson_interval
+from twinlens.eval.metrics import (
+    accuracy,
+    recall_per_class,
+    sign_test,
+    top_k,
+    wilson_interval,
+)
 
 
 @given(st.integers(1, 7), st.integers(0, 2**32 - 1))
@@ -60,3 +68,11 @@ def test_wilson_interval_covers_the_truth():
     found = np.random.default_rng(0).binomial(40, 0.1, size=4000) / 40
     covered = [low <= 0.1 <= high for low, high in (wilson_interval(f, 40) for f in found)]
     assert 0.92 < np.mean(covered) < 0.98
+
+
+@given(st.integers(0, 30), st.integers(0, 30))
+def test_the_sign_test_adds_up_all_outcomes_that_are_no_likelier(gained: int, lost: int):
+    tosses = gained + lost
+    chances = [math.comb(tosses, heads) / 2**tosses for heads in range(tosses + 1)]
+    expected = sum(chance for chance in chances if chance <= chances[gained] * (1 + 1e-12))
+    assert sign_test(gained, lost) == pytest.approx(expected)

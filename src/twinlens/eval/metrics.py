@@ -62,6 +62,25 @@ def recall_per_class(
         return right / samples, samples
 
 
+def sign_test(gained: int, lost: int) -> float:
+    """How likely two equally good models differ by so much on the same samples, in [0, 1].
+
+    McNemar's exact test: samples that both get right or both wrong say nothing, the others are
+    thrown coins.
+
+    Args:
+        gained: Samples that only one of the models gets right.
+        lost: Those that only the other does.
+
+    Example:
+        >>> sign_test(9, 1)
+        0.021484375
+    """
+    tosses, fewer = gained + lost, min(gained, lost)
+    tail = sum(math.comb(tosses, heads) for heads in range(fewer + 1))
+    return min(1.0, 2 * tail / 2**tosses)
+
+
 def wilson_interval(fraction: float, samples: int) -> tuple[float, float]:
     """The 95% interval of a fraction measured on independent samples (Wilson 1927).
 
