@@ -1,23 +1,27 @@
 # ruff: noqa: PLC0415  imports wait until the verb runs: --help stays instant
-"""`twinlens data`: build training data."""
+"""`twinlens data`: build training data, and prepare it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from twinlens.cli.output import log, print_json, print_table
+from twinlens.cli.output import USER_MISTAKE, counting, log, print_json, print_table
 
-app = typer.Typer(help="Build training data.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from twinlens.data.index_files import Opened
+    from twinlens.data.samples import Dataset
+
+app = typer.Typer(help="Build training data, and prepare it.", no_args_is_help=True)
 
 
 @app.callback()
 def data() -> None:
-    """Build training data."""
+    """Build training data, and prepare it."""
 
 
 @app.command()
@@ -59,6 +63,84 @@ def icons(
         print_json(manifest)
     else:
         _print_summary(out, manifest)
+
+
+@app.command()
+def index(
+    spec: Annotated[str, typer.Argument(metavar="SPEC", help="Tars, or a directory of them.")],
+    *,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; by default one a core, at most 16.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Index tars ahead of a run, which opens them in seconds then; a stopped one goes on."""
+    from twinlens.data.datasets import tars_of
+    from twinlens.data.index_files import each_shard
+
+    try:
+        with counting("indexing tars") as progress:
+            tars = each_shard(tars_of(spec), keep=True, workers=workers, progress=progress)
+            opened = sorted(tars, key=lambda one: one.number)
+    except KeyboardInterrupt:
+        log("stopped: the same command goes on from the indexes that are there")
+        raise
+    answer = _index_summary(opened)
+    for reason in answer["bad"]:
+        log(f"error: {reason}")
+    if as_json:
+        print_json(answer)
+    else:
+        _print_index(answer)
+    if answer["bad"]:
+        raise typer.Exit(USER_MISTAKE)
+
+
+def _index_summary(opened: list[Opened]) -> dict[str, Any]:
+    """What came of an indexing, as `--json` prints it.
+
+    Raises:
+        DataError: The indexes could not be kept.
+    """
+    from twinlens.data.index_files import cache_folder
+    from twinlens.errors import DataError
+
+    good = [one.shard for one in opened if not isinstance(one.shard, DataError)]
+    unkept = sum(shard.held is not None for shard in good)
+    if unkept:
+        raise DataError(f"{cache_folder()}: {unkept:,} indexes cannot be written there")
+    built = sum(one.built for one in opened if not isinstance(one.shard, DataError))
+    return {
+        "tars": len(good),
+        "samples": sum(shard.rows for shard in good),
+        "bytes": sum(shard.size for shard in good),
+        "already_indexed": len(good) - built,
+        "bad": [str(one.shard) for one in opened if isinstance(one.shard, DataError)],
+    }
+
+
+def _print_index(answer: dict[str, Any]) -> None:
+    typer.echo(
+        f"{answer['tars']:,} tars with {answer['samples']:,} samples, {answer['bytes']:,} bytes; "
+        f"{answer['already_indexed']:,} were indexed already"
+    )
+    if answer["bad"]:
+        typer.echo(f"{len(answer['bad']):,} tars cannot be used")
+
+
+def open_shown(spec: str, *, shows: bool = True) -> Dataset:
+    """A data set; where its tars are to be indexed first, stderr shows how far that is.
+
+    Args:
+        spec: What `open_dataset` takes.
+        shows: Whether it does: of the processes of a run, one is enough.
+    """
+    from twinlens.data.datasets import open_dataset
+
+    if not shows:
+        return open_dataset(spec)
+    with counting("indexing tars") as progress:
+        return open_dataset(spec, progress=progress)
 
 
 @contextmanager

@@ -48,7 +48,7 @@ def eval_(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure a model: accuracy with its 95% interval, chance, and every class."""
-    from twinlens.data.datasets import open_dataset
+    from twinlens.cli.data import open_shown
     from twinlens.embedder import load
     from twinlens.errors import ConfigError
 
@@ -58,7 +58,7 @@ def eval_(
         raise ConfigError(
             "--template and --language: got one, expected none: a classifier reads no words"
         )
-    dataset = open_dataset(data)
+    dataset = open_shown(data)
     lens = load(model, device=device)
     with working(f"Reading {len(dataset.samples):,} pictures of {dataset.name}"):
         result = _measure(lens, dataset, task, template or [], language)

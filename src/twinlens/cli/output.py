@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 import traceback
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -56,6 +57,45 @@ def working(message: str) -> Generator[None]:
 
     with Console(stderr=True).status(message):
         yield
+
+
+_AT_ONCE = 2.0
+"""Seconds that work may take without a bar."""
+
+_LINE_EVERY = 30.0
+"""Seconds between lines where there is no terminal."""
+
+
+@contextmanager
+def counting(message: str) -> Generator[Callable[[int, int], None]]:
+    """Show how much of some long work is done: a bar on a terminal, now and then a line elsewhere.
+
+    What is over at once shows nothing. Gives a function of (done, in all).
+    """
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn  # noqa: PLC0415
+
+    console = Console(stderr=True, highlight=False)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    bar = Progress(*columns, console=console, transient=True)
+    task = bar.add_task(message, total=None)
+    said = began = time.monotonic()
+
+    def progress(done: int, total: int) -> None:
+        nonlocal said
+        now = time.monotonic()
+        bar.update(task, completed=done, total=total)
+        if console.is_terminal and now - began >= _AT_ONCE:
+            bar.start()
+        elif not console.is_terminal and now - said >= _LINE_EVERY:
+            log(f"{message}: {done:,} of {total:,}")
+            said = now
+
+    try:
+        yield progress
+    finally:
+        if bar.live.is_started:
+            bar.stop()
 
 
 def write_text(path: Path, text: str) -> None:

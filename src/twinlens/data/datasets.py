@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 
 from twinlens.data import tables
 from twinlens.data.folders import is_picture, open_captioned, open_class_folders
-from twinlens.data.remote import is_url, name_of
+from twinlens.data.index_files import Progress
+from twinlens.data.remote import Place, is_url, name_of
 from twinlens.data.samples import (
     CLASSNAMES_FILE,
     TEMPLATES_FILE,
@@ -28,10 +29,10 @@ from twinlens.data.samples import (
     union,
 )
 from twinlens.data.tables import TableImage
-from twinlens.data.tars import open_tars
+from twinlens.data.tars import Tars, open_tars
 from twinlens.errors import DataError
 
-__all__ = ["Dataset", "Sample", "open_dataset"]
+__all__ = ["Dataset", "Sample", "open_dataset", "tars_of"]
 
 _EXPECTED = (
     "a directory, a CSV, TSV or Parquet file, tars such as x/{00000..00003}.tar, "
@@ -39,7 +40,7 @@ _EXPECTED = (
 )
 
 
-def open_dataset(spec: str | Path) -> Dataset:
+def open_dataset(spec: str | Path, *, progress: Progress | None = None) -> Dataset:
     """Open what a SPEC names; several SPECs are joined with `::`.
 
     - a directory with a folder of pictures per class, or of pictures with same-named `.txt` (a
@@ -53,12 +54,34 @@ def open_dataset(spec: str | Path) -> Dataset:
 
     With weights, as in `0.7*web::0.3*icons`, training draws from the parts in that proportion.
 
+    `progress` is told (done, in all) while tars are indexed, which is done once.
+
     Raises:
         DataError: There is no such data set, it has no pictures, or something in it is wrong.
         MissingExtraError: It is Parquet or remote, and pyarrow or fsspec is not installed.
     """
-    parts = [_weighted(part.strip()) for part in str(spec).split("::")]
-    return _join([(weight, _open_part(part)) for weight, part in parts], str(spec))
+    parts = [(weight, _open_part(part, progress)) for weight, part in _parts(spec)]
+    return _join(parts, str(spec))
+
+
+def tars_of(spec: str | Path) -> list[Place]:
+    """The tars that a SPEC names.
+
+    Raises:
+        DataError: A part of it names no tars.
+        MissingExtraError: It is on the Hugging Face hub, and what fetches from there is missing.
+    """
+    places: list[Place] = []
+    for _, part in _parts(spec):
+        found = _find(part)
+        if not isinstance(found, Tars):
+            raise DataError(f"{part}: got a data set without tars, expected tars")
+        places += found.places
+    return places
+
+
+def _parts(spec: str | Path) -> list[tuple[float | None, str]]:
+    return [_weighted(part.strip()) for part in str(spec).split("::")]
 
 
 def _weighted(part: str) -> tuple[float | None, str]:
@@ -95,36 +118,40 @@ def _all_classnames(datasets: Sequence[Dataset]) -> tuple[str, ...]:
     return union(part.classnames for part in datasets)
 
 
-def _open_part(spec: str) -> Dataset:
+def _open_part(spec: str, progress: Progress | None) -> Dataset:
+    found = _find(spec)
+    return open_tars(found, progress) if isinstance(found, Tars) else found
+
+
+def _find(spec: str) -> Tars | Dataset:
+    """Tars by their places; anything else is opened."""
     try:
         if spec.startswith("hf://datasets/"):
             from twinlens.data.hub_datasets import fetch  # noqa: PLC0415  only here
 
             fetched = fetch(spec)
-            return _open_files(fetched.files, spec, fetched.name)
+            return _find_files(fetched.files, spec, fetched.name)
         if is_url(spec):
-            return _open_url(spec)
+            return _find_urls(spec)
         path = Path(spec).expanduser()
         if spec and path.is_dir():
-            return _open_directory(path)
+            return _find_in_directory(path)
         if "{" in spec and not path.exists():
-            return open_tars([Path(one) for one in _expand(str(path))], path.parent.name)
-        return _open_files([path], spec)
+            return Tars([Path(one) for one in _expand(str(path))], path.parent.name)
+        return _find_files([path], spec)
     except OSError as error:
         raise DataError(f"{spec}: cannot be read: {error.strerror or error}") from error
 
 
-def _open_url(spec: str) -> Dataset:
+def _find_urls(spec: str) -> Tars:
     urls = list(_expand(spec)) if "{" in spec else [spec]
     if not all(name_of(url).lower().endswith(".tar") for url in urls):
         raise DataError(f"{spec}: got a URL of something else than tars, expected {_EXPECTED}")
     folder = PurePosixPath(urlsplit(urls[0]).path).parent.name
-    return open_tars(
-        urls, folder if len(urls) > 1 and folder else PurePosixPath(name_of(urls[0])).stem
-    )
+    return Tars(urls, folder if len(urls) > 1 and folder else PurePosixPath(name_of(urls[0])).stem)
 
 
-def _open_files(paths: Sequence[Path], spec: str, name: str = "") -> Dataset:
+def _find_files(paths: Sequence[Path], spec: str, name: str = "") -> Tars | Dataset:
     """Files that are all tables, or all tars."""
     first = paths[0]
     if not spec or not first.exists():
@@ -132,7 +159,7 @@ def _open_files(paths: Sequence[Path], spec: str, name: str = "") -> Dataset:
     if first.suffix.lower() in tables.SUFFIXES:
         return _open_tables(paths, name or first.stem)
     if first.suffix.lower() == ".tar":
-        return open_tars(paths, name or first.stem)
+        return Tars(paths, name or first.stem)
     raise DataError(f"{spec}: got a file of another kind, expected {_EXPECTED}")
 
 
@@ -150,7 +177,7 @@ def _expand(pattern: str) -> Iterator[str]:
         yield "".join(itertools.chain(*zip(texts, numbers, strict=False), texts[-1:]))
 
 
-def _open_directory(root: Path) -> Dataset:
+def _find_in_directory(root: Path) -> Tars | Dataset:
     with os.scandir(root) as entries:
         shown = sorted(
             (entry for entry in entries if not entry.name.startswith(".")),
@@ -158,7 +185,7 @@ def _open_directory(root: Path) -> Dataset:
         )
     files = [Path(entry.path) for entry in shown if entry.is_file()]
     folders = [Path(entry.path) for entry in shown if entry.is_dir()]
-    for suffix, opener in ((".tar", open_tars), (".parquet", _open_tables)):
+    for suffix, opener in ((".tar", Tars), (".parquet", _open_tables)):
         if matching := [path for path in files if path.suffix.lower() == suffix]:
             return opener(matching, root.resolve().name, len(files) - _own(files, matching))
     if any(is_picture(path) for path in files):

@@ -28,7 +28,7 @@ def read_in_threads(
         try:
             for step in steps:
                 pending.append(pool.submit(read, step))
-                if len(pending) > _AHEAD:
+                if len(pending) > max(_AHEAD, threads):
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()

@@ -12,11 +12,12 @@ import json
 import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard, cast
 
 from twinlens.data.duplicates import check_keys
-from twinlens.data.index_files import Shard, open_shards
+from twinlens.data.index_files import Progress, Shard, open_shards
 from twinlens.data.remote import Place, beside, folder_of, name_of
 from twinlens.data.samples import (
     CLASSNAMES_FILE,
@@ -33,26 +34,46 @@ from twinlens.data.shards import ShardSample
 from twinlens.errors import DataError
 
 
-def open_tars(places: Sequence[Place], name: str, ignored: int = 0) -> Dataset:
-    """Open tars as one data set; `ignored` counts files that are in its folder and not of it.
+@dataclass(frozen=True, slots=True)
+class Tars:
+    """Tars that are one data set.
+
+    Attributes:
+        places: Where they are.
+        name: What to call the data set.
+        ignored: Files that are in its folder and not of it.
+    """
+
+    places: Sequence[Place]
+    name: str
+    ignored: int = 0
+
+
+def open_tars(tars: Tars, progress: Progress | None = None) -> Dataset:
+    """Open tars as one data set.
+
+    Args:
+        tars: Which.
+        progress: Told of indexes that are built.
 
     Raises:
         DataError: A tar is missing or cut short, there are no pictures, or a key is there twice.
         MissingExtraError: A tar is remote and fsspec is not installed.
     """
-    shards = open_shards(places)
+    first = tars.places[0]
+    shards = open_shards(tars.places, progress=progress)
     sizes = [shard.rows for shard in shards]
     if not any(sizes):
-        raise DataError(f"{places[0]}: got no pictures, expected samples with jpg, png or webp")
+        raise DataError(f"{first}: got no pictures, expected samples with jpg, png or webp")
     check_keys(shards)
-    numbered = checked_classnames(_beside(places[0], CLASSNAMES_FILE), folder_of(places[0]))
+    numbered = checked_classnames(_beside(first, CLASSNAMES_FILE), folder_of(first))
     samples = TarSamples(shards, numbered)
     return Dataset(
-        name=name,
+        name=tars.name,
         samples=samples,
         classnames=samples.classnames,
-        templates=_beside(places[0], TEMPLATES_FILE),
-        ignored=ignored + sum(shard.ignored for shard in shards),
+        templates=_beside(first, TEMPLATES_FILE),
+        ignored=tars.ignored + sum(shard.ignored for shard in shards),
         shard_sizes=sizes,
     )
 
