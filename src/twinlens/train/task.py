@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import compress
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -151,12 +152,17 @@ def backward(task: Task, batch: Batch, parts: int, lots: Sequence[int]) -> Float
     )
     loss = task.loss(whole, batch)
     loss.backward()
+    if not any(parameter.requires_grad for parameter in task.towers.parameters()):
+        return loss.detach()
     size = len(batch.pixels) // parts
     for i, part in enumerate(cut):
         with synchronised(task.towers, i == parts - 1):
             features = _encode_part(task, part, (*lots, i))
             slopes = [_gradient(w).narrow(-2, i * size, size) for w in whole]
-            torch.autograd.backward(features, slopes)
+            learned = [feature.requires_grad for feature in features]  # a locked tower's are not
+            torch.autograd.backward(
+                list(compress(features, learned)), list(compress(slopes, learned))
+            )
     return loss.detach()
 
 
