@@ -61,7 +61,7 @@ class World:
         return int(self.sums([value if self.leads else 0])[0])
 
     def share(self, items: Sequence[_T]) -> Sequence[_T]:
-        """Every so manieth, from this process's number on: those of all processes are all items."""
+        """Every n-th item from this process's number on, n being the processes: all have all."""
         return items[self.rank :: self.world_size]
 
     def gathered(self, value: _T) -> list[_T]:

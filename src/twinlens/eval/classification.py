@@ -175,7 +175,7 @@ class _Answers:
 
 
 def _share(lens: Embedder, dataset: Dataset, choice: Choice, world: World) -> _Answers:
-    """The answers for this process's pictures: every so manieth of the data set."""
+    """The answers for this process's pictures, its share of the data set."""
     every = dataset.samples
     places = world.share(range(len(every)))
     asked = {i: sample for i in places if (sample := every[i]).label in choice.names}

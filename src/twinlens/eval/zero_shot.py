@@ -59,7 +59,7 @@ def measure(
 
 
 def _joined(parts: Sequence[NDArray[np.float32]], classes: int) -> NDArray[np.float32]:
-    """The weights of all classes, of which each process has every so manieth."""
+    """The weights of all classes, of which each process has its `World.share`."""
     whole = np.empty((len(parts[0]), classes), np.float32)
     for rank, part in enumerate(parts):
         whole[:, rank :: len(parts)] = part
