@@ -29,6 +29,7 @@ from twinlens import hub, load
 from twinlens.cli.output import print_table
 from twinlens.data.datasets import Dataset, open_dataset
 from twinlens.eval import classification, retrieval, zero_shot
+from twinlens.eval.embedded import embed_samples
 
 if TYPE_CHECKING:
     from twinlens.embedder import Embedder
@@ -89,7 +90,7 @@ def languages(figures: Sequence[Figure]) -> list[Figure]:
 
 
 def _zero_shot(lens: Embedder, dataset: Dataset) -> list[Figure]:
-    embedded = classification.embed_samples(lens, dataset.samples, dataset.name)
+    embedded = embed_samples(lens, dataset.samples, dataset.name)
     spoken = {code for sample in dataset.samples for code in sample.metadata.get("names", ())}
     figures: list[Figure] = []
     for language in ("en", *sorted(spoken - {"en"})):

@@ -11,7 +11,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -20,6 +20,8 @@ from twinlens.errors import ConfigError, DistributedError
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
+
+_T = TypeVar("_T")
 
 PATIENCE = 600.0
 """Seconds that a process waits for the others before it takes one of them for dead."""
@@ -57,6 +59,49 @@ class World:
     def told_by_leader(self, value: int) -> int:
         """The leader's value, in every process."""
         return int(self.sums([value if self.leads else 0])[0])
+
+    def share(self, items: Sequence[_T]) -> Sequence[_T]:
+        """Every n-th item from this process's number on, n being the processes: all have all."""
+        return items[self.rank :: self.world_size]
+
+    def gathered(self, value: _T) -> list[_T]:
+        """Each process's value, rank by rank: the same list in all.
+
+        Raises:
+            DistributedError: A process failed before it came here; see `together`.
+        """
+        values: list[_T] = []
+        for rank, (failure, theirs) in enumerate(self._exchange("", value)):
+            if failure:
+                raise DistributedError(f"process {rank} failed: {failure}")
+            values.append(cast(_T, theirs))
+        return values
+
+    @contextmanager
+    def together(self) -> Generator[None]:
+        """Work that succeeds in all processes, or ends with an error in all.
+
+        One that fails raises its own error. The others learn of it where they next meet, in
+        `gathered` or at the end of the work; no other collective may be in it. Not to be nested.
+
+        Raises:
+            DistributedError: Another process failed; says which, and why.
+        """
+        try:
+            yield
+        except DistributedError:
+            raise  # that of another one, which all know
+        except Exception as error:
+            self._exchange(f"{type(error).__name__}: {' '.join(str(error).split())}", None)
+            raise
+        self.gathered(None)
+
+    def _exchange(self, failure: str, value: object) -> list[tuple[str, object]]:
+        """What each process has to say: what went wrong there, if anything, and a value."""
+        said: list[Any] = [(failure, value)] * self.world_size
+        if self.group is not None:
+            dist.all_gather_object(said, (failure, value), group=self.group)
+        return said
 
     def wait(self) -> None:
         """Return when all processes have come here."""

@@ -271,7 +271,8 @@ class Embedder:
         if not templates:
             raise ConfigError("templates: got none, expected at least one such as 'a photo of {}'")
         texts = [template.replace("{}", name) for name in classnames for template in templates]
-        embeddings = self.embed_texts(texts).reshape(len(classnames), len(templates), -1)
+        embeddings = self.embed_texts(texts)
+        embeddings = embeddings.reshape(len(classnames), len(templates), self.config.embed_dim)
         means = embeddings.mean(axis=1)
         return (means / np.linalg.norm(means, axis=1, keepdims=True)).T
 

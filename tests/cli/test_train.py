@@ -135,7 +135,7 @@ def test_a_class_that_no_classifier_will_have_is_known_before_the_run(
     words = ["--init", tiny_directory, "--data", picture_folders, "--out", tmp_path / "run"]
     ending = run("train", "--recipe", "finetune-classifier", *words, "--val", held_out.parent)
     assert (ending.status, ending.out, ending.err.count("\n")) == (2, "", 1)
-    assert "val: got 'mauve', expected classes that the classifier has: it has 4" in ending.err
+    assert "val: got 'mauve', expected some of the 4 classes that the classifier has" in ending.err
     assert not (tmp_path / "run").exists()
 
 

@@ -1,5 +1,6 @@
 """The command in two processes, as torchrun starts them, and told to stop."""
 
+import json
 import os
 import signal
 import subprocess
@@ -9,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+import twinlens
 from tests.e2e.test_resume import COMMAND, SETTINGS, TIME_LIMIT
 from tests.train.runs import write_squares
+from twinlens.data.datasets import open_dataset
+from twinlens.eval import zero_shot
 
 
 @pytest.fixture(scope="module")
@@ -24,10 +28,26 @@ def command(data: Path, out: Path, *settings: str) -> list[str]:
             "--out", str(out), *words]  # fmt: skip
 
 
+def labelled(data: Path) -> Path:
+    """The squares by their colours: an odd number of them, for two processes to share."""
+    pictures = sorted(data.glob("*.png"))[:23]
+    rows = [f"{path},{path.with_suffix('.txt').read_text().split()[-1]}" for path in pictures]
+    table = data.parent / "labelled.csv"
+    table.write_text("\n".join(["image,label", *rows, ""]))
+    return table
+
+
 def test_torchrun_trains_in_two_processes(data: Path, tmp_path: Path):
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--no-python"]
     ended = subprocess.run(
-        [*launch, "--nproc-per-node=2", *command(data, tmp_path / "run"), "--workers=1"],
+        [
+            *launch,
+            "--nproc-per-node=2",
+            *command(data, tmp_path / "run"),
+            "--workers=1",
+            "--val",
+            str(labelled(data)),
+        ],
         capture_output=True,
         text=True,
         timeout=TIME_LIMIT,
@@ -39,7 +59,12 @@ def test_torchrun_trains_in_two_processes(data: Path, tmp_path: Path):
     assert ended.stderr.count("12 steps of 16 from 24 pairs") == 1
     assert "step 12" in ended.stderr
     assert (tmp_path / "run" / "train.html").exists()
-    assert len((tmp_path / "run" / "log.jsonl").read_text().splitlines()) == 12
+    lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+    assert len(lines) == 12
+    lens = twinlens.load(tmp_path / "run" / "model", device="cpu", precision="fp32")
+    expected = zero_shot.measure(lens, open_dataset(labelled(data)))
+    assert expected.samples == 23
+    assert json.loads(lines[-1])["metrics"] == expected.metrics  # measured by both
 
 
 def test_sigterm_saves_and_ends_with_75(data: Path, tmp_path: Path):

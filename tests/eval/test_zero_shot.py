@@ -9,7 +9,7 @@ import pytest
 from twinlens import Embedder
 from twinlens.data.datasets import Dataset, Sample
 from twinlens.errors import DataError
-from twinlens.eval.classification import embed_samples
+from twinlens.eval.embedded import embed_samples
 from twinlens.eval.metrics import wilson_interval
 from twinlens.eval.zero_shot import measure
 

@@ -23,6 +23,7 @@ from twinlens.model.head import Classifier
 from twinlens.train.adapt import Adapt, interpolate, lock, lr_scales, set_train_mode
 from twinlens.train.log import Progress
 from twinlens.train.lora import add_lora, merge_lora
+from twinlens.train.recipe import Compute
 from twinlens.train.recipes import Recipe, recipe_named
 from twinlens.train.run import Run
 from twinlens.train.start import first_head, linear_probe, start_of
@@ -254,6 +255,29 @@ def test_fine_tuning_resumes_to_the_same_bytes(
     else:
         with pytest.raises(ConfigError, match="no classifier of its own"):
             after.classify(np.zeros((32, 32, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("name", "adapt"),
+    [("lit", {}), ("finetune-classifier", {"unlocked_image_layers": 0, "head": "zero-shot"})],
+)
+def test_parts_of_a_batch_teach_what_is_not_locked(
+    base: Path, named: Dataset, tmp_path: Path, name: str, adapt: dict[str, object]
+):
+    recipe = short(name, base, **adapt)
+    recipe = replace(recipe, optim=replace(recipe.optim, lr=1e-3))
+    whole = fit(recipe, named, tmp_path / "whole")
+    in_parts = replace(recipe, compute=Compute(accum_freq=2))
+    parts = fit(in_parts, named, tmp_path / "parts")
+    for file in (path.name for path in whole.glob("*.safetensors")):
+        expected, got = load_file(whole / file), load_file(parts / file)
+        for key, value in got.items():
+            torch.testing.assert_close(value, expected[key], rtol=0, atol=1e-4, msg=key)
+    moved = load_file(whole / "model.safetensors")
+    start = load_file(base / "model.safetensors")
+    assert {n.partition(".")[0] for n, v in moved.items() if not torch.equal(v, start[n])} == (
+        {"text_tower", "logit_scale"} if name == "lit" else {"logit_scale"}
+    )
 
 
 def test_a_head_begins_as_words_do(base: Path, named: Dataset):

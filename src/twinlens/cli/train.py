@@ -74,7 +74,7 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Train a model. Stopped at any moment, --resume goes on with the same result."""
-    from twinlens.data.datasets import open_dataset
+    from twinlens.cli.data import open_shown
     from twinlens.distributed import joined_world
     from twinlens.settings import override
     from twinlens.train.recipes import recipe_named
@@ -87,24 +87,22 @@ def train(
         return
     if data is None or out is None:
         raise ConfigError("--data and --out: got one or none, expected both; --plan needs neither")
-    pairs = open_dataset(data)
-    evaluate = None if val is None else evaluator(chosen, pairs, val, template or [])
-    size = len(pairs.samples)
-    with (
-        joined_world() as world,
-        reporting(chosen, size, out, track or [], world) as (report, seen),
-    ):
-        model = fit(
-            chosen,
-            pairs,
-            out,
-            resume=resume,
-            evaluate=evaluate,
-            report=report,
-            device=device,
-            workers=workers,
-            world=world,
-        )
+    with joined_world() as world:
+        pairs = open_shown(data, shows=world.leads)
+        evaluate = None if val is None else evaluator(chosen, pairs, val, template or [], world)
+        size = len(pairs.samples)
+        with reporting(chosen, size, out, track or [], world) as (report, seen):
+            model = fit(
+                chosen,
+                pairs,
+                out,
+                resume=resume,
+                evaluate=evaluate,
+                report=report,
+                device=device,
+                workers=workers,
+                world=world,
+            )
     if world.leads:
         answer(model, seen, as_json=as_json)
 
@@ -155,34 +153,36 @@ def show_plan(
     print_plan(make_plan(recipe, parse_groups(devices), assumptions), as_json=as_json)
 
 
-def evaluator(recipe: Recipe, pairs: Dataset, spec: str, templates: list[str]) -> Evaluator:
+def evaluator(
+    recipe: Recipe, pairs: Dataset, spec: str, templates: list[str], world: World
+) -> Evaluator:
     """What a recipe's model is measured by: its own classifier if it trains one, else its words."""
     if recipe.adapt.head == "none":
-        return zero_shot_evaluator(spec, templates)
+        return zero_shot_evaluator(spec, templates, world)
     if templates:
         raise ConfigError(
             f"--template: got {templates[0]!r}, expected none: a classifier reads no words"
         )
-    return classifier_evaluator(spec, pairs)
+    return classifier_evaluator(spec, pairs, world)
 
 
-def zero_shot_evaluator(spec: str, templates: list[str]) -> Evaluator:
-    """Zero-shot accuracy on a data set, for the training loop to call."""
+def zero_shot_evaluator(spec: str, templates: list[str], world: World | None = None) -> Evaluator:
+    """Zero-shot accuracy on a data set, for the training loop to call in all processes."""
     from twinlens.data.datasets import open_dataset
     from twinlens.eval import zero_shot
 
     dataset = open_dataset(spec)
-    return lambda lens: zero_shot.measure(lens, dataset, templates=templates).metrics
+    return lambda lens: zero_shot.measure(lens, dataset, templates=templates, world=world).metrics
 
 
-def classifier_evaluator(spec: str, pairs: Dataset) -> Evaluator:
-    """The accuracy of a classifier of the pairs' classes, for the training loop to call."""
+def classifier_evaluator(spec: str, pairs: Dataset, world: World) -> Evaluator:
+    """The same of a classifier of the pairs' classes."""
     from twinlens.data.datasets import open_dataset
     from twinlens.eval import classifier
 
     dataset = open_dataset(spec)
     classifier.check_classes(dataset, pairs.classnames)  # now, not hours after
-    return lambda lens: classifier.measure(lens, dataset).metrics
+    return lambda lens: classifier.measure(lens, dataset, world=world).metrics
 
 
 @contextmanager

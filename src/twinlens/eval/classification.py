@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from twinlens.errors import DataError
+from twinlens.distributed import World
+from twinlens.eval.embedded import (
+    CHUNK,
+    Readable,
+    check_readable,
+    chunk_starts,
+    embed_readable,
+)
 from twinlens.eval.metrics import accuracy, recall_per_class, top_k, wilson_interval
 
 if TYPE_CHECKING:
@@ -17,28 +23,7 @@ if TYPE_CHECKING:
 
     from twinlens.data.datasets import Dataset, Sample
     from twinlens.embedder import Embedder
-    from twinlens.types import Embeddings, ImageInput
-
-MAX_UNREADABLE = 0.01
-_CHUNK = 2048
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Readable:
-    """The samples whose pictures could be decoded, their embeddings, and what ails the others."""
-
-    samples: list[Sample]
-    embeddings: Embeddings
-    unreadable: dict[str, str]
-
-    def of(self, labels: Container[str | None]) -> Readable:
-        """The part whose labels are among these."""
-        kept = [i for i, sample in enumerate(self.samples) if sample.label in labels]
-        return Readable(
-            samples=[self.samples[i] for i in kept],
-            embeddings=self.embeddings[kept],
-            unreadable=self.unreadable,
-        )
+    from twinlens.types import Embeddings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +119,12 @@ class Choice:
 
 
 def measure_choice(
-    lens: Embedder, dataset: Dataset, choice: Choice, embedded: Readable | None = None
+    lens: Embedder,
+    dataset: Dataset,
+    choice: Choice,
+    *,
+    embedded: Readable | None = None,
+    world: World | None = None,
 ) -> Classification:
     """Classify every picture whose label is among the classes, each by its highest logit.
 
@@ -143,20 +133,21 @@ def measure_choice(
         dataset: Labelled pictures.
         choice: The classes to choose from.
         embedded: What `embed_samples` gave for this model and data set, if it is there already.
+        world: The processes that measure together, each its share of the pictures.
 
     Raises:
         DataError: There are no such pictures, or more than 1% of them cannot be decoded.
     """
     names = choice.names
     if embedded is None:
-        labelled = [sample for sample in dataset.samples if sample.label in names]
-        read = embed_samples(lens, labelled, dataset.name)
+        world = world or World()
+        found = _joined(world.gathered(_share(lens, dataset, choice, world)))
+        unreadable = dict(found.unreadable[place] for place in sorted(found.unreadable))
+        check_readable(dataset.name, len(found.targets) + len(found.unreadable), unreadable)
     else:
         read = embedded.of(names)
-    numbers = {label: number for number, label in enumerate(names)}
-    targets = np.array([numbers[str(sample.label)] for sample in read.samples])
-    ranked = _ranked(read.embeddings, choice.weight)
-    metrics, intervals, chance = _summary(ranked, targets, len(names))
+        found, unreadable = _answers(read.samples, read.embeddings, choice), read.unreadable
+    metrics, intervals, chance = _summary(found.ranked, found.targets, len(names))
     return Classification(
         task=choice.task,
         dataset=dataset.name,
@@ -165,61 +156,55 @@ def measure_choice(
         metrics=metrics,
         intervals=intervals,
         chance=chance,
-        samples=len(targets),
+        samples=len(found.targets),
         classes=len(names),
-        unreadable=read.unreadable,
+        unreadable=unreadable,
         unnamed_classes=sum(label not in names for label in dataset.classnames),
         shared_names=len(names) - len(set(names.values())),
-        per_class=_per_class(ranked[:, 0], targets, list(names.values())),
+        per_class=_per_class(found.ranked[:, 0], found.targets, list(names.values())),
     )
 
 
-def embed_samples(lens: Embedder, samples: Sequence[Sample], dataset_name: str) -> Readable:
-    """Embed the pictures of samples, leaving out those that cannot be decoded.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answers:
+    """Of some pictures: their classes, the best five for each, and, by place, who has none."""
 
-    Raises:
-        DataError: There are no samples, or more than 1% cannot be decoded.
-    """
-    parts: list[Embeddings] = []
-    unreadable: dict[int, str] = {}
-    for start in range(0, len(samples), _CHUNK):
-        pictures: dict[int, ImageInput] = {}
-        for index in range(start, min(start + _CHUNK, len(samples))):
-            try:
-                pictures[index] = _picture(samples[index])
-            except DataError as error:
-                unreadable[index] = str(error)
-        embeddings, failures = lens.embed_readable_images(pictures.values())
-        parts.append(embeddings)
-        indices = list(pictures)
-        for place, error in failures.items():
-            unreadable[indices[place]] = str(error).removeprefix("<bytes>: ")
-    named = {samples[index].key: why for index, why in sorted(unreadable.items())}
-    _check_readable(dataset_name, len(samples), named)
-    kept = [sample for index, sample in enumerate(samples) if index not in unreadable]
-    return Readable(samples=kept, embeddings=np.concatenate(parts), unreadable=named)
+    targets: NDArray[np.int64]
+    ranked: NDArray[np.int64]
+    unreadable: dict[int, tuple[str, str]]
 
 
-def _picture(sample: Sample) -> ImageInput:
-    return sample.source if isinstance(sample.source, Path) else sample.image_bytes()
+def _share(lens: Embedder, dataset: Dataset, choice: Choice, world: World) -> _Answers:
+    """The answers for this process's pictures, its share of the data set."""
+    every = dataset.samples
+    places = world.share(range(len(every)))
+    asked = {i: sample for i in places if (sample := every[i]).label in choice.names}
+    samples, where = list(asked.values()), list(asked)
+    embeddings, failures = embed_readable(lens, samples)
+    read = [sample for index, sample in enumerate(samples) if index not in failures]
+    unreadable = {where[index]: (samples[index].key, why) for index, why in failures.items()}
+    return replace(_answers(read, embeddings, choice), unreadable=unreadable)
 
 
-def _check_readable(dataset_name: str, samples: int, unreadable: Mapping[str, str]) -> None:
-    if samples == 0:
-        raise DataError(f"{dataset_name}: got no labelled pictures, expected at least one")
-    if len(unreadable) > MAX_UNREADABLE * samples:
-        key, reason = next(iter(unreadable.items()))
-        raise DataError(
-            f"{dataset_name}: {len(unreadable)} of {samples} pictures cannot be read, "
-            f"expected at most {MAX_UNREADABLE:.0%}; the first is {key}: {reason}"
-        )
+def _answers(samples: Sequence[Sample], embeddings: Embeddings, choice: Choice) -> _Answers:
+    numbers = {label: number for number, label in enumerate(choice.names)}
+    targets = np.array([numbers[str(sample.label)] for sample in samples], np.int64)
+    return _Answers(targets=targets, ranked=_ranked(embeddings, choice.weight), unreadable={})
+
+
+def _joined(parts: Sequence[_Answers]) -> _Answers:
+    return _Answers(
+        targets=np.concatenate([part.targets for part in parts]),
+        ranked=np.concatenate([part.ranked for part in parts]),
+        unreadable={place: one for part in parts for place, one in part.unreadable.items()},
+    )
 
 
 def _ranked(embeddings: Embeddings, classifier: NDArray[np.float32]) -> NDArray[np.int64]:
     """The best five classes of each picture, or all where there are fewer."""
     k = min(5, classifier.shape[1])
-    chunks = range(0, len(embeddings), _CHUNK)  # the full score matrix need not fit in memory
-    return np.concatenate([top_k(embeddings[i : i + _CHUNK] @ classifier, k) for i in chunks])
+    chunks = (embeddings[i : i + CHUNK] for i in chunk_starts(len(embeddings)))
+    return np.concatenate([top_k(chunk @ classifier, k) for chunk in chunks])
 
 
 def _summary(

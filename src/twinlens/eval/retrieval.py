@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from twinlens.errors import DataError, ShapeError
-from twinlens.eval.classification import embed_samples
+from twinlens.eval.embedded import embed_samples
 from twinlens.eval.metrics import wilson_interval
 from twinlens.eval.prompts import names_of_classes
 

@@ -68,6 +68,8 @@ def parallelise(
     if world.group is None:
         return towers
     if kind == "ddp":
+        if not any(parameter.requires_grad for parameter in towers.parameters()):
+            return towers  # all locked: there are no gradients to add up, and torch refuses it
         return DistributedDataParallel(
             towers,
             device_ids=[device] if device.type == "cuda" else None,

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from twinlens import hub
 from twinlens.data.datasets import Dataset
+from twinlens.distributed import World
 from twinlens.embedder import Embedder
 from twinlens.errors import ConfigError, DataError
 from twinlens.model.checkpoints import load_model
@@ -48,8 +49,16 @@ class Start:
     head: Head | None = None
 
 
-def start_of(recipe: Recipe, dataset: Dataset, device: str = "auto") -> Start:
+def start_of(
+    recipe: Recipe, dataset: Dataset, device: str = "auto", world: World | None = None
+) -> Start:
     """Read what the recipe starts from.
+
+    Args:
+        recipe: What is to be trained.
+        dataset: The training data.
+        device: Where the pictures are embedded for a first classifier.
+        world: The processes that start together, all with the leader's classifier.
 
     Raises:
         ConfigError: The recipe's model is another than the checkpoint's.
@@ -67,6 +76,8 @@ def start_of(recipe: Recipe, dataset: Dataset, device: str = "auto") -> Start:
         head = first_head(
             Embedder(model, tokenizer, device=device, precision="fp32"), recipe, dataset
         )
+        # Where machines differ a solver may end elsewhere, and no step would bring them together.
+        head = (world or World()).gathered(head)[0]
     return Start(model, tokenizer, digest_of(model.state_dict()), head)
 
 

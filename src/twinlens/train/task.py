@@ -152,12 +152,14 @@ def backward(task: Task, batch: Batch, parts: int, lots: Sequence[int]) -> Float
     )
     loss = task.loss(whole, batch)
     loss.backward()
+    if not any(parameter.requires_grad for parameter in task.towers.parameters()):
+        return loss.detach()
     size = len(batch.pixels) // parts
     for i, part in enumerate(cut):
         with synchronised(task.towers, i == parts - 1):
             features = _encode_part(task, part, (*lots, i))
             slopes = [_gradient(w).narrow(-2, i * size, size) for w in whole]
-            learned = [one.requires_grad for one in features]  # not those of a locked tower
+            learned = [feature.requires_grad for feature in features]  # a locked tower's are not
             torch.autograd.backward(
                 list(compress(features, learned)), list(compress(slopes, learned))
             )

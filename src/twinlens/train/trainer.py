@@ -65,7 +65,8 @@ def fit(
             must see the same directory.
         resume: Go on from the newest checkpoint in `out`, or from the start if there is none.
         evaluate: Called with what is to be shipped (the moving average, in float32), on the
-            device of the run: the model, its vocabulary and its classifier if one is trained.
+            device of the run: the model, its vocabulary and its classifier if one is trained. In
+            a world it is called in every process at once, and the leader's answer is logged.
         report: Called with each line of the log.
         device: A torch device; "auto" takes CUDA where there is one.
         workers: Processes that read pictures beside this one.
@@ -83,7 +84,7 @@ def fit(
     """
     world = world or World()
     _check_out(out, recipe, resume)
-    start = start_of(recipe, dataset, device) if recipe.init else None
+    start = start_of(recipe, dataset, device, world) if recipe.init else None
     tokenizer = start.tokenizer if start else _vocabulary(recipe, dataset, out)
     data = describe(dataset) + (f", from weights {start.digest}" if start else "")
     run = Run(recipe, data, device, world, start)
@@ -200,13 +201,14 @@ class Loop:
         return done % every == 0 or done == self.recipe.steps
 
     def _measured(self) -> dict[str, float] | None:
-        """What the leader measures of the model to be shipped, which all have to put together."""
-        model, head = self.run.shipped_model(), self.run.shipped_head()
-        if self.evaluate is None or not self.run.world.leads:
+        """What all processes find together, each with the whole model that is to be shipped."""
+        if self.evaluate is None:
             return None
-        device = str(model.to(self.run.device).logit_scale.device)
-        lens = Embedder(model, self.tokenizer, device=device, precision="fp32", head=head)
-        return dict(self.evaluate(lens))
+        model, head = self.run.shipped_model(), self.run.shipped_head()
+        with self.run.world.together():
+            device = str(model.to(self.run.device).logit_scale.device)
+            lens = Embedder(model, self.tokenizer, device=device, precision="fp32", head=head)
+            return dict(self.evaluate(lens))
 
     def _save(self, done: int) -> None:
         self.writer.save(self.run.state(), self.run.facts(done))

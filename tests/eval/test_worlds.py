@@ -1,0 +1,95 @@
+"""Measured by several processes, each its share: the result is that of one."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.distributed import ProcessGroup
+
+import twinlens
+from tests.processes import run_processes
+from twinlens import Embedder
+from twinlens.data.datasets import Dataset, Sample
+from twinlens.distributed import World
+from twinlens.errors import DataError
+from twinlens.eval import classifier, zero_shot
+from twinlens.eval.classification import Classification
+from twinlens.model.head import Head, save_head
+from twinlens.model.weights import save_model
+
+CLASSES = ("blue", "green", "red", "yellow", "pink")
+
+
+@pytest.fixture
+def model(lens: Embedder, tmp_path: Path) -> Path:
+    """The tiny model with a classifier that knows nothing."""
+    weight = np.random.default_rng(0).normal(size=(16, len(CLASSES)))
+    save_model(lens.model, tmp_path / "model")
+    save_head(Head(CLASSES, torch.from_numpy(weight).float()), tmp_path / "model")
+    return tmp_path / "model"
+
+
+def measured(world: World, model: Path, dataset: Dataset) -> list[Classification]:
+    lens = twinlens.load(model, device="cpu", precision="fp32")
+    return [
+        zero_shot.measure(lens, dataset, templates=["a {}", "the {}"], world=world),
+        zero_shot.measure(lens, dataset, language="de", world=world),
+        classifier.measure(lens, dataset, world=world),
+    ]
+
+
+def in_a_world(group: ProcessGroup, model: Path, dataset: Dataset) -> list[Classification]:
+    return measured(World(group.rank(), group.size(), 0, group), model, dataset)
+
+
+@pytest.mark.parametrize(("processes", "pictures"), [(2, 12), (2, 11), (3, 10), (3, 2)])
+def test_the_result_is_that_of_one_process(
+    model: Path, dataset: Dataset, processes: int, pictures: int
+):
+    few = replace(dataset, samples=list(dataset.samples)[:pictures])
+    alone = measured(World(), model, few)
+    assert alone[0].samples == pictures
+    assert run_processes(in_a_world, processes, model, few) == [alone] * processes
+
+
+def unreadable(dataset: Dataset, folder: Path, count: int, good: int) -> Dataset:
+    """Some bad pictures between many good ones."""
+    samples = list(dataset.samples) * good
+    for number in range(count):
+        path = folder / f"{number}.png"
+        path.write_bytes(b"not a picture")
+        samples.insert(5 * number, Sample(key=f"bad {number}", source=path, label="red"))
+    return replace(dataset, samples=samples)
+
+
+def test_bad_pictures_are_listed_in_the_order_of_the_data(
+    model: Path, dataset: Dataset, tmp_path: Path
+):
+    many = unreadable(dataset, tmp_path, 3, good=40)
+    alone = measured(World(), model, many)
+    assert list(alone[2].unreadable) == ["bad 0", "bad 1", "bad 2"]
+    found = run_processes(in_a_world, 2, model, many)
+    assert found == [alone, alone]
+    assert list(found[1][2].unreadable) == ["bad 0", "bad 1", "bad 2"]
+
+
+def refused(group: ProcessGroup, model: Path, dataset: Dataset) -> str:
+    with pytest.raises(DataError) as raised:
+        in_a_world(group, model, dataset)
+    return str(raised.value)
+
+
+def test_too_many_bad_pictures_are_an_error_everywhere(
+    model: Path, dataset: Dataset, tmp_path: Path
+):
+    few = unreadable(dataset, tmp_path, 2, good=10)
+    messages = run_processes(refused, 2, model, few)
+    assert messages[0] == messages[1]
+    assert "2 of 122 pictures cannot be read, expected at most 1%" in messages[0]
+    nothing = replace(dataset, samples=[])
+    assert (
+        run_processes(refused, 2, model, nothing)
+        == ["noise: got no labelled pictures, expected at least one"] * 2
+    )
