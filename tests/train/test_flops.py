@@ -8,18 +8,22 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.tiny import tiny_config
-from twinlens.config import CLIPConfig
+from twinlens.config import CLIPConfig, ResNetConfig
 from twinlens.model import presets
 from twinlens.model.clip import CLIP
 from twinlens.model.loss import contrastive_loss
+from twinlens.train.adapt import Adapt, lock
 from twinlens.train.flops import (
     Cost,
     blocks_cost,
     image_cost,
     pair_cost,
+    recipe_image,
+    recipe_text,
     similarity_cost,
     text_cost,
 )
+from twinlens.train.recipe import Recipe
 from twinlens.train.recipes import recipe_named
 
 MODELS = {
@@ -107,3 +111,46 @@ def test_a_pair_has_one_picture_and_all_its_captions():
     assert three.training - picture.training == 3 * (one.training - picture.training)
     halved = pair_cost(replace(recipe, patch_dropout=0.5))
     assert halved.forward < 0.55 * one.forward
+
+
+@pytest.mark.parametrize("name", ["tiny vit", "tiny resnet", "vit-b-32", "rn50", "siglip"])
+@pytest.mark.parametrize("unlocked", [1, 2])
+def test_locked_layers_cost_the_pass_forward_alone(name: str, unlocked: int):
+    recipe = Recipe(
+        name="some",
+        model=replace(MODELS[name](), logit_bias=False),
+        batch_size=2,
+        steps=1,
+        init="some",
+        adapt=Adapt(unlocked_image_layers=unlocked),
+    )
+    model = meta_model(recipe.model)
+    lock(model, recipe.adapt)
+    size = recipe.model.image_input.image_size
+    images = torch.empty(2, 3, size, size, device="meta")
+    cost = recipe_image(recipe).times(2)
+    forward, training = counted(lambda: model.encode_image(images))
+    assert cost.forward == forward
+    # The first convolution that is trained wants no gradient of its input.
+    assert cost.training == pytest.approx(
+        training, rel=0.03 if isinstance(recipe.model.vision, ResNetConfig) else 0
+    )
+
+
+def test_a_locked_tower_costs_no_gradient_and_a_classifier_no_text():
+    recipe = recipe_named("openai-vit-b-32")
+    lit = replace(recipe, init="some", adapt=Adapt(unlocked_image_layers=0))
+    assert recipe_image(lit).training == recipe_image(recipe).forward
+    assert recipe_text(lit, 16) == recipe_text(recipe, 16)
+    classifier = replace(recipe, init="some", adapt=Adapt(head="linear-probe"))
+    assert pair_cost(classifier) == recipe_image(recipe)
+
+
+def test_adapters_need_the_gradient_of_what_goes_in():
+    recipe = replace(recipe_named("openai-vit-b-32"), init="some", adapt=Adapt(lora_rank=8))
+    model = meta_model(recipe.model)
+    for name, parameter in model.named_parameters():
+        # What an adapter adds to a layer's output, in place of two small products.
+        parameter.requires_grad_(name.endswith("bias") and ".blocks." in name)
+    _, training = counted(lambda: model.encode_image(torch.empty(2, 3, 224, 224, device="meta")))
+    assert recipe_image(recipe).times(2).training == pytest.approx(training, rel=0.02)

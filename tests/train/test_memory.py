@@ -12,11 +12,12 @@ from twinlens.config import CLIPConfig
 from twinlens.model import presets
 from twinlens.model.clip import CLIP
 from twinlens.model.precision import place
+from twinlens.train.adapt import Adapt, lock, set_train_mode
 from twinlens.train.memory import Sizes, device_memory
 from twinlens.train.optim import MasterAdamW, OptimConfig
 from twinlens.train.recipe import Compute, Recipe
 
-SIZES = Sizes(parameters=1_000_000, largest_block=1000)
+SIZES = Sizes(parameters=1_000_000, trained=1_000_000, largest_block=1000)
 
 
 def recipe_of(model: CLIPConfig, **changes: object) -> Recipe:
@@ -96,7 +97,7 @@ def test_weights_and_state_are_those_of_the_optimiser(dtype: torch.dtype):
     model = place(CLIP(config), torch.device("cpu"), dtype)
     optimizer = MasterAdamW(model, OptimConfig())
     count = sum(parameter.numel() for parameter in model.parameters())
-    sizes = Sizes(parameters=count, largest_block=0)
+    sizes = Sizes(parameters=count, trained=count, largest_block=0)
     plan = device_memory(
         recipe_of(config), sizes, devices=1, working_bytes=dtype.itemsize, tokens=8
     )
@@ -133,3 +134,25 @@ def test_parts_and_tiles_save_what_they_promise():
     assert one.similarities_tiled == 4 * 4 * 4096 * 4096
     assert one.activations_checkpointed < one.activations_whole / 3
     assert one.parts(checkpointed=True, tiled=False)["activations"] == one.activations_checkpointed
+
+
+@pytest.mark.parametrize(
+    "config", [VIT_64, presets.icons_demo(), tiny_siglip()], ids=["vit", "resnet", "siglip"]
+)
+@pytest.mark.parametrize("unlocked", [0, 1])
+def test_locked_blocks_keep_nothing(config: CLIPConfig, unlocked: int):
+    adapt = Adapt(unlocked_image_layers=unlocked, unlocked_text_layers=0)
+    model = CLIP(config)
+    lock(model, adapt)
+    set_train_mode(model)
+    images = torch.randn(2, 3, *[config.image_input.image_size] * 2)
+    plan = planned(recipe_of(config, batch_size=2, adapt=adapt, init="some")).activations_whole
+    assert plan == pytest.approx(kept_by(model.image_tower, images) if unlocked else 0, rel=0.1)
+
+
+def test_only_what_is_trained_has_gradients_and_state():
+    sizes = replace(SIZES, trained=1000)
+    recipe = recipe_of(tiny_config(), optim=OptimConfig(ema_decay=0.9))
+    plan = device_memory(recipe, sizes, devices=1, working_bytes=2, tokens=12)
+    assert plan.weights == 2_000_000
+    assert plan.gradients == plan.masters == plan.average == plan.moments / 2 == 4000

@@ -5,9 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tests.tiny import tiny_config
+from tests.torchvision_shim import declare
 from twinlens.errors import ConfigError
 from twinlens.model.clip import CLIP
+from twinlens.train.adapt import Adapt, lock
 from twinlens.train.devices import KNOWN, Group
+from twinlens.train.lora import add_lora
 from twinlens.train.plan import Assumptions, Plan, make_plan
 from twinlens.train.recipe import Compute, Recipe
 from twinlens.train.recipes import RECIPES, recipe_named
@@ -111,3 +115,32 @@ def test_a_batch_that_does_not_divide_is_noted():
 def test_impossible_assumptions_are_refused(assumed: dict[str, float], message: str):
     with pytest.raises(ConfigError, match=message):
         Assumptions(**assumed)
+
+
+@pytest.mark.parametrize(
+    "adapt",
+    [
+        Adapt(unlocked_image_layers=0),
+        Adapt(unlocked_image_layers=1, unlocked_text_layers=1),
+        Adapt(head="linear-probe", unlocked_image_layers=2),
+        Adapt(lora_rank=4),
+        Adapt(lora_rank=2, unlocked_text_layers=1),
+    ],
+    ids=str,
+)
+def test_what_is_trained_is_what_the_optimiser_gets(adapt: Adapt):
+    recipe = Recipe(
+        name="some", model=tiny_config("vit"), batch_size=8, steps=1, adapt=adapt, init="some"
+    )
+    model = CLIP(recipe.model)
+    lock(model, adapt)
+    if adapt.lora_rank:
+        declare()
+        add_lora(model, adapt)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    plan = plan_of(recipe)
+    assert plan.parameters["trained"] == sum(parameter.numel() for parameter in trained)
+    moments = sum(2 * 4 * parameter.numel() for parameter in trained)
+    assert plan.groups[0].memory.moments == moments
+    every = sum(parameter.numel() for parameter in model.parameters())
+    assert plan.groups[0].memory.weights == 2 * every

@@ -53,8 +53,11 @@ def _print_model(plan: Plan) -> None:
         ("  at full context", None, done.text_full_context, done.text_full_context_training),
         ("similarities", count["other"], done.similarities, done.similarities_training),
         ("a pair", count["total"], done.pair, done.pair_training),
+        ("  of it trained", count["trained"], None, None),
         ("  with what is computed twice", None, None, done.pair_executed),
     ]
+    if count["trained"] == count["total"]:
+        del parts[5]
     rows = [
         [name, "" if number is None else f"{number:,}", flop(forward), flop(training)]
         for name, number, forward, training in parts

@@ -105,20 +105,30 @@ def lock(model: CLIP, adapt: Adapt) -> None:
         ConfigError: More blocks are to be trained than there are.
     """
     for tower in _TOWERS:
-        setting = f"unlocked_{tower.removesuffix('_tower')}_layers"
-        unlocked: int | None = getattr(adapt, setting)
-        if tower == "text_tower" and adapt.head != "none":
-            unlocked = 0  # a classifier reads no text
-        if unlocked is None:
-            continue
         layers, last = layers_of(model, tower)
-        if unlocked >= last:
-            raise ConfigError(
-                f"adapt.{setting}: got {unlocked}, expected at most the {last - 1} blocks there are"
-            )
+        first = first_trained(adapt, tower, last)
         for name, layer in layers.items():
-            trained = unlocked > 0 and layer >= last - unlocked
-            model.get_parameter(name).requires_grad_(trained)
+            if layer < first:
+                model.get_parameter(name).requires_grad_(False)
+
+
+def first_trained(adapt: Adapt, tower: str, last: int) -> int:
+    """The first layer of a tower that is trained, of those up to `last`; beyond it, none is.
+
+    Raises:
+        ConfigError: More blocks are to be trained than there are.
+    """
+    setting = f"unlocked_{tower.removesuffix('_tower')}_layers"
+    unlocked: int | None = getattr(adapt, setting)
+    if tower == "text_tower" and adapt.head != "none":
+        unlocked = 0  # a classifier reads no text
+    if unlocked is None:
+        return 0
+    if unlocked >= last:
+        raise ConfigError(
+            f"adapt.{setting}: got {unlocked}, expected at most the {last - 1} blocks there are"
+        )
+    return last - unlocked if unlocked else last + 1
 
 
 def set_train_mode(model: CLIP) -> None:

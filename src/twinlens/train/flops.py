@@ -8,10 +8,11 @@ that, but for the first layer, whose pixels want no gradient.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from twinlens.config import CLIPConfig, ResNetConfig, TextConfig, ViTConfig
+from twinlens.train.adapt import Adapt, first_trained
 from twinlens.train.recipe import Recipe
 
 CAPTION_TOKENS = 16.0
@@ -73,13 +74,25 @@ def patch_count(config: ViTConfig, dropout: float = 0.0) -> int:
 
 
 def blocks_cost(config: ViTConfig | TextConfig, length: float, *, pooled: bool = True) -> Cost:
-    """All blocks of a transformer for one sequence.
+    """All blocks of a transformer for one sequence; see `block_costs`."""
+    return total(block_costs(config, length, pooled=pooled))
+
+
+def block_costs(
+    config: ViTConfig | TextConfig, length: float, *, pooled: bool = True
+) -> list[Cost]:
+    """Each block of a transformer for one sequence.
 
     Where one position of it is read, the last block answers there alone.
     """
     asked = 1 if pooled else length
-    whole = (config.layers - 1) * _block_flops(config, length, length)
-    return Cost(whole + _block_flops(config, length, asked))
+    before = [Cost(_block_flops(config, length, length))] * (config.layers - 1)
+    return [*before, Cost(_block_flops(config, length, asked))]
+
+
+def total(costs: Iterable[Cost]) -> Cost:
+    """All of them together."""
+    return sum(costs, Cost(0))
 
 
 def _block_flops(config: ViTConfig | TextConfig, length: float, asked: float) -> float:
@@ -97,23 +110,35 @@ def text_length(config: TextConfig, tokens: float) -> float:
 
 def text_cost(config: TextConfig, embed_dim: int, tokens: float) -> Cost:
     """One text of so many tokens."""
+    return total(text_layers(config, embed_dim, tokens))
+
+
+def text_layers(config: TextConfig, embed_dim: int, tokens: float) -> list[Cost]:
+    """The same, layer by layer; they are numbered as those of `adapt.layers_of`."""
     length = text_length(config, tokens)
     head = 2 * config.width * embed_dim if config.projection != "none" else 0
-    return blocks_cost(config, length) + Cost(head)
+    return [Cost(0), *block_costs(config, length), Cost(head)]
 
 
 def image_cost(config: ViTConfig | ResNetConfig, embed_dim: int, dropout: float = 0.0) -> Cost:
     """One picture."""
+    return total(image_layers(config, embed_dim, dropout))
+
+
+def image_layers(
+    config: ViTConfig | ResNetConfig, embed_dim: int, dropout: float = 0.0
+) -> list[Cost]:
+    """The same, layer by layer; they are numbered as those of `adapt.layers_of`."""
     if isinstance(config, ResNetConfig):
-        return _resnet_cost(config, embed_dim)
+        return _resnet_layers(config, embed_dim)
     patches, width = patch_count(config, dropout), config.width
     embedding = 2 * patches * 3 * config.patch_size**2 * width
-    cost = Cost(embedding, embedding)
+    first = Cost(embedding, embedding)
     if config.pooling == "attention":
-        blocks = blocks_cost(config, patches, pooled=False)
-        return cost + blocks + Cost(_query_pool(config, patches))
+        blocks = block_costs(config, patches, pooled=False)
+        return [first, *blocks, Cost(_query_pool(config, patches))]
     head = 2 * width * embed_dim if config.projection != "none" else 0
-    return cost + blocks_cost(config, patches + 1) + Cost(head)
+    return [first, *block_costs(config, patches + 1), Cost(head)]
 
 
 def _query_pool(config: ViTConfig, patches: int) -> int:
@@ -123,13 +148,13 @@ def _query_pool(config: ViTConfig, patches: int) -> int:
     return linear + 2 * 2 * patches * width
 
 
-def _resnet_cost(config: ResNetConfig, embed_dim: int) -> Cost:
+def _resnet_layers(config: ResNetConfig, embed_dim: int) -> list[Cost]:
     half, area = config.width // 2, (config.image_size // 2) ** 2
     first, rest = 2 * 9 * 3 * half * area, 2 * 9 * half * (half + config.width) * area
-    body = sum(block.flops for block in bottlenecks(config))
+    blocks = [Cost(block.flops) for block in bottlenecks(config)]
     width, places = 32 * config.width, (config.image_size // 32) ** 2 + 1
     pool = 2 * width * (width + 2 * width * places + embed_dim) + 2 * 2 * places * width
-    return Cost(first, first) + Cost(rest + body + pool)
+    return [Cost(first + rest, first), *blocks, Cost(pool)]
 
 
 def bottlenecks(config: ResNetConfig) -> Iterator[BottleneckShape]:
@@ -154,9 +179,49 @@ def pair_cost(recipe: Recipe, tokens: float = CAPTION_TOKENS) -> Cost:
     Its `training` times pairs per second, as a share of a device's peak, is the model FLOPs
     utilisation: what is computed twice to save memory does not count.
     """
-    model, vision = recipe.model, recipe.model.vision
+    similarities = recipe_similarities(recipe)
+    texts = (recipe_text(recipe, tokens) + similarities).times(recipe.captions)
+    return recipe_image(recipe) + texts
+
+
+def recipe_image(recipe: Recipe) -> Cost:
+    """One picture of a recipe, by what it trains of the tower."""
+    vision = recipe.model.vision
     assert vision is not None
-    text = text_cost(model.text_input, model.embed_dim, tokens)
-    similarities = similarity_cost(model, recipe.batch_size)
-    image = image_cost(vision, model.embed_dim, recipe.patch_dropout)
-    return image + (text + similarities).times(recipe.captions)
+    layers = image_layers(vision, recipe.model.embed_dim, recipe.patch_dropout)
+    return total(_adapted(layers, recipe.adapt, "image_tower", vision))
+
+
+def recipe_text(recipe: Recipe, tokens: float) -> Cost:
+    """One text of a recipe, by what it trains of the tower; a classifier reads none."""
+    if recipe.adapt.head != "none":
+        return Cost(0)
+    config = recipe.model.text_input
+    layers = text_layers(config, recipe.model.embed_dim, tokens)
+    return total(_adapted(layers, recipe.adapt, "text_tower", config))
+
+
+def recipe_similarities(recipe: Recipe) -> Cost:
+    """One pair's; a classifier's few classes are not counted."""
+    if recipe.adapt.head != "none":
+        return Cost(0)
+    return similarity_cost(recipe.model, recipe.batch_size)
+
+
+def _adapted(
+    layers: list[Cost], adapt: Adapt, tower: str, config: ViTConfig | ResNetConfig | TextConfig
+) -> list[Cost]:
+    """Of locked layers the pass forward alone; of adapted ones their inputs' gradient, too.
+
+    The adapters' own products are a hundredth of those beside them and not counted.
+    """
+    first = first_trained(adapt, tower, len(layers) - 1)
+    if adapt.lora_rank:  # beside linear layers: none embeds, and a ResNet has them at its end
+        first = max(first, len(layers) - 1 if isinstance(config, ResNetConfig) else 1)
+    backward = 1 if adapt.lora_rank else 2
+    return [
+        replace(cost, no_gradient=max(cost.no_gradient, (2 - backward) * cost.forward))
+        if number >= first
+        else replace(cost, no_gradient=2 * cost.forward)
+        for number, cost in enumerate(layers)
+    ]

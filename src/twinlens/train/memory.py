@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from twinlens.config import ResNetConfig, TextConfig, ViTConfig
+from twinlens.train.adapt import first_trained
 from twinlens.train.flops import BottleneckShape, bottlenecks, patch_count, text_length
 from twinlens.train.recipe import Recipe
 
@@ -73,9 +74,10 @@ class DeviceMemory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """Parameters of a model: all, and of its largest block."""
+    """Parameters of a model: all, those that are trained, and those of its largest block."""
 
     parameters: int
+    trained: int
     largest_block: int
 
 
@@ -93,7 +95,8 @@ def device_memory(
     """
     compute = recipe.compute
     sharded = compute.parallel == "fsdp"
-    share = sizes.parameters / (devices if sharded else 1)
+    sharing = devices if sharded else 1
+    share, trained = sizes.parameters / sharing, sizes.trained / sharing
     local = recipe.batch_size / devices
     micro = local / compute.accum_freq
     image, text = _image(recipe, working_bytes), _text(recipe, working_bytes, tokens)
@@ -108,10 +111,10 @@ def device_memory(
     return DeviceMemory(
         weights=share * stored_bytes,
         # bf16 gradients are gone when the optimiser has made float32 ones of them.
-        gradients=share * FLOAT32,
-        masters=0 if own_masters else share * FLOAT32,
-        moments=share * 2 * FLOAT32,
-        average=share * FLOAT32 if recipe.optim.ema_decay else 0.0,
+        gradients=trained * FLOAT32,
+        masters=0 if own_masters else trained * FLOAT32,
+        moments=trained * 2 * FLOAT32,
+        average=trained * FLOAT32 if recipe.optim.ema_decay else 0.0,
         # Weights and gradients of the block at work, and of the next that is fetched meanwhile.
         gathered_blocks=4 * sizes.largest_block * working_bytes if sharded else 0.0,
         activations_whole=activations(False),
@@ -129,12 +132,16 @@ def _tile(recipe: Recipe, local: float) -> tuple[float, float]:
 
 
 def _similarities(recipe: Recipe, rows: float, columns: float) -> float:
+    if recipe.adapt.head != "none":
+        return 0.0
     alive = _LIVE_SOFTMAX if recipe.loss == "softmax" else _LIVE_SIGMOID
     return alive * rows * columns * FLOAT32
 
 
 def _features(recipe: Recipe, local: float) -> float:
     """Both towers': of the whole batch for the softmax, own and a neighbour's for the sigmoid."""
+    if recipe.adapt.head != "none":
+        return local * recipe.model.embed_dim * FLOAT32
     rows = recipe.batch_size if recipe.loss == "softmax" else 2 * local
     return rows * (1 + recipe.captions) * recipe.model.embed_dim * FLOAT32
 
@@ -149,29 +156,52 @@ def _image(recipe: Recipe, size: int) -> Kept:
     vision = recipe.model.vision
     assert vision is not None
     if isinstance(vision, ResNetConfig):
-        return _resnet(vision, size)
+        depth = sum(vision.layers)
+        return _resnet(vision, size, trained=_trained_blocks(recipe, "image_tower", depth))
+    trained = _trained_blocks(recipe, "image_tower", vision.layers)
     patches = patch_count(vision, recipe.patch_dropout)
     cut = patches * 3 * vision.patch_size**2 * size
     if vision.pooling == "attention":  # around the blocks: a norm, keys and values
-        around = cut + patches * 4 * vision.width * size
-        return _transformer(vision, patches, size, around=around, pooled=False)
-    return _transformer(vision, patches + 1, size, around=cut + patches * vision.width * size)
+        behind = patches * 4 * vision.width * size if trained else 0
+        blocks = _transformer(vision, patches, size, trained, before=cut, pooled=False)
+        return Kept(blocks.whole + behind, blocks.inputs + behind, blocks.block)
+    before = cut + patches * vision.width * size
+    return _transformer(vision, patches + 1, size, trained, before=before)
 
 
 def _text(recipe: Recipe, size: int, tokens: float) -> Kept:
     config = recipe.model.text_input
-    return _transformer(config, text_length(config, tokens), size, around=0)
+    trained = _trained_blocks(recipe, "text_tower", config.layers)
+    return _transformer(config, text_length(config, tokens), size, trained, before=0)
+
+
+def _trained_blocks(recipe: Recipe, tower: str, depth: int) -> int:
+    """Of a tower's blocks, the last that have a gradient."""
+    first = first_trained(recipe.adapt, tower, depth + 1)
+    return min(depth, depth + 1 - first) if first <= depth + 1 else 0
 
 
 def _transformer(
-    config: ViTConfig | TextConfig, length: float, size: int, *, around: float, pooled: bool = True
+    config: ViTConfig | TextConfig,
+    length: float,
+    size: int,
+    trained: int,
+    *,
+    before: float,
+    pooled: bool = True,
 ) -> Kept:
-    """Of each block: both norms' inputs and outputs, queries, keys, values, their mix, the MLP."""
+    """Of each block: both norms' inputs and outputs, queries, keys, values, their mix, the MLP.
+
+    Blocks that are locked keep nothing, and neither does what is before them.
+    """
+    if not trained:
+        return Kept(0, 0, 0)
+    before = before if trained == config.layers else 0
     block = _block(config, length, length, size)
     last = _block(config, length, 1 if pooled else length, size)
     stream = length * config.width * size
-    whole = around + (config.layers - 1) * block + last
-    return Kept(whole, around + config.layers * stream, block)
+    whole = before + (trained - 1) * block + last
+    return Kept(whole, before + trained * stream, block)
 
 
 def _block(config: ViTConfig | TextConfig, length: float, asked: float, size: int) -> float:
@@ -182,13 +212,17 @@ def _block(config: ViTConfig | TextConfig, length: float, asked: float, size: in
     return length * before + min(asked, length) * after
 
 
-def _resnet(config: ResNetConfig, size: int) -> Kept:
+def _resnet(config: ResNetConfig, size: int, *, trained: int) -> Kept:
     """Of each convolution what goes into its norm, and what its activation gives."""
+    if not trained:
+        return Kept(0, 0, 0)
     half, area = config.width // 2, (config.image_size // 2) ** 2
     stem = area * (4 * 3 + 2 * (half + half + config.width)) + config.width * area // 4
     places = (config.image_size // 32) ** 2 + 1
+    shapes = list(bottlenecks(config))[-trained:]
+    if trained < sum(config.layers):
+        stem = shapes[0].inputs * shapes[0].side ** 2  # what comes out of the last locked block
     around = size * (stem + 3 * places * 32 * config.width)
-    shapes = list(bottlenecks(config))
     blocks = [size * _bottleneck(shape) for shape in shapes]
     inputs = size * sum(shape.inputs * shape.side**2 for shape in shapes)
     return Kept(around + sum(blocks), around + inputs, max(blocks))

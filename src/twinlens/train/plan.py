@@ -8,13 +8,21 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
+from torch import nn
 
 from twinlens.errors import ConfigError
 from twinlens.model.clip import CLIP
 from twinlens.model.layers import Block
 from twinlens.model.resnet import Bottleneck
+from twinlens.train.adapt import Adapt, lock
 from twinlens.train.devices import GB, Group
-from twinlens.train.flops import CAPTION_TOKENS, image_cost, pair_cost, similarity_cost, text_cost
+from twinlens.train.flops import (
+    CAPTION_TOKENS,
+    pair_cost,
+    recipe_image,
+    recipe_similarities,
+    recipe_text,
+)
 from twinlens.train.memory import DeviceMemory, Sizes, device_memory
 from twinlens.train.recipe import Recipe
 
@@ -123,15 +131,16 @@ def make_plan(recipe: Recipe, groups: Sequence[Group], assumed: Assumptions) -> 
     """Plan a recipe on groups of devices; nothing is allocated."""
     with torch.device("meta"):
         model = CLIP(recipe.model)
+    lock(model, recipe.adapt)
     operations = _operations(recipe, assumed.caption_tokens)
-    sizes = _sizes(model)
+    sizes = _sizes(model, recipe.adapt)
     planned = [_group_plan(recipe, group, operations, assumed, sizes) for group in groups]
     return Plan(
         recipe=recipe.name,
         steps=recipe.steps,
         batch_size=recipe.batch_size,
         pairs=recipe.steps * recipe.batch_size,
-        parameters=_parameters(model),
+        parameters=_parameters(model) | {"trained": sizes.trained},
         operations=operations,
         assumed=assumed,
         groups=planned,
@@ -148,26 +157,33 @@ def _parameters(model: CLIP) -> dict[str, int]:
     return towers | {"other": total - sum(towers.values()), "total": total}
 
 
-def _sizes(model: CLIP) -> Sizes:
-    """FSDP's units are the blocks of both towers; what lies outside them is small."""
+def _sizes(model: CLIP, adapt: Adapt) -> Sizes:
+    """FSDP's units are the blocks of both towers; what lies outside them is small.
+
+    What is trained has gradients, or adapters beside it; a classifier is not counted.
+    """
     blocks = [
         sum(parameter.numel() for parameter in module.parameters())
         for module in model.modules()
         if isinstance(module, Block | Bottleneck)
     ]
+    trained = [parameter.numel() for parameter in model.parameters() if parameter.requires_grad]
+    adapters = 0
+    if adapt.lora_rank:
+        linear = [m for m in model.modules() if isinstance(m, nn.Linear) and m.weight.requires_grad]
+        adapters = adapt.lora_rank * sum(m.in_features + m.out_features for m in linear)
+        trained = [1, int(model.logit_bias is not None), adapters]
     return Sizes(
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        parameters=sum(parameter.numel() for parameter in model.parameters()) + adapters,
+        trained=sum(trained),
         largest_block=max(blocks),
     )
 
 
 def _operations(recipe: Recipe, tokens: float) -> Operations:
-    model, vision = recipe.model, recipe.model.vision
-    assert vision is not None
-    image = image_cost(vision, model.embed_dim, recipe.patch_dropout)
-    text = text_cost(model.text_input, model.embed_dim, tokens)
-    full = text_cost(model.text_input, model.embed_dim, model.text_input.context_length)
-    similarities = similarity_cost(model, recipe.batch_size)
+    image, text = recipe_image(recipe), recipe_text(recipe, tokens)
+    full = recipe_text(recipe, recipe.model.text_input.context_length)
+    similarities = recipe_similarities(recipe)
     pair, compute = pair_cost(recipe, tokens), recipe.compute
     towers = pair.forward - recipe.captions * similarities.forward
     again = (compute.accum_freq > 1) + compute.checkpoint_activations
