@@ -29,6 +29,7 @@ from torch import Tensor
 from twinlens.errors import CheckpointError, ConfigError, DataError
 from twinlens.files import write_whole
 from twinlens.texts import checked, mended, too_long
+from twinlens.types import Fitted
 
 START, END = "<start_of_text>", "<end_of_text>"
 END_OF_PIECE = "</w>"
@@ -104,6 +105,7 @@ class Tokenizer:
         vocab_size: Number of ids, special tokens included.
         start_id: The id before every text, `vocab_size - 2`.
         end_id: The id after every text, `vocab_size - 1`.
+        pad_id: The id that fills a row, 0.
 
     Example:
         >>> tokenizer = Tokenizer.clip()
@@ -119,6 +121,7 @@ class Tokenizer:
         self.vocab_size = bpe.get_vocab_size()
         self.start_id = self.vocab_size - 2
         self.end_id = self.vocab_size - 1
+        self.pad_id = 0
 
     @classmethod
     def clip(cls) -> Tokenizer:
@@ -183,21 +186,30 @@ class Tokenizer:
                 token) is not set.
             ConfigError: `context_length` leaves no room for start and end.
         """
+        return self._rows(texts, context_length, truncate)[0]
+
+    def fitted(self, texts: Sequence[str], context_length: int) -> Fitted:
+        """Rows of ids, texts that are too long cut, and how many of them were."""
+        return self._rows(texts, context_length, truncate=True)
+
+    def _rows(self, texts: str | Sequence[str], context_length: int, truncate: bool) -> Fitted:
         if context_length < 2:
             raise ConfigError(f"context_length: got {context_length}, expected at least 2")
         start, end = (id_.to_bytes(_ID.itemsize, "little") for id_ in (self.start_id, self.end_id))
         width = context_length * _ID.itemsize
         room = width - 2 * _ID.itemsize
         rows: list[bytes] = []
+        cut = 0
         for text in [texts] if isinstance(texts, str) else texts:
             ids = self._pack(text)
             if len(ids) > room:
                 if not truncate:
                     raise too_long(text, len(ids) // _ID.itemsize + 2, context_length)
                 ids = ids[:room]
+                cut += 1
             rows.append((start + ids + end).ljust(width, b"\0"))
         table = np.frombuffer(b"".join(rows), _ID).reshape(-1, context_length)
-        return torch.as_tensor(table.astype(np.int64))
+        return torch.as_tensor(table.astype(np.int64)), cut
 
     def _pack(self, text: str) -> bytes:
         return b"".join(map(self._word_ids.__getitem__, _clean_words(text)))

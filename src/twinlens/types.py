@@ -1,17 +1,36 @@
-"""Names for what is passed around: pictures as users hand them in, and shapes."""
+"""Names for what is passed around: pictures as users hand them in, shapes, vocabularies."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from PIL import Image
+    from torch import Tensor
 
 ImageInput: TypeAlias = "str | Path | bytes | Image.Image | NDArray[np.uint8]"
 """A picture: a path, an encoded file's bytes, a PIL image, or uint8 [height, width, 3 or 1]."""
 
 Embeddings: TypeAlias = "NDArray[np.float32]"
 """Unit vectors, float32 [n, embed_dim]."""
+
+Fitted: TypeAlias = "tuple[Tensor, int]"
+"""Rows of token ids, int64 [text, context_length], and how many of the texts were cut for them."""
+
+
+class Vocabulary(Protocol):
+    """What training asks of a vocabulary, CLIP's kind or SentencePiece's.
+
+    Attributes:
+        pad_id: The id that fills a row.
+    """
+
+    pad_id: int
+
+    def fitted(self, texts: Sequence[str], context_length: int) -> Fitted:
+        """Rows of ids, texts that are too long cut, and how many of them were."""
+        ...

@@ -22,7 +22,7 @@ from twinlens.data.order import SampleOrder
 from twinlens.data.readers import read_in_processes, read_in_threads
 from twinlens.data.samples import Dataset, Sample
 from twinlens.errors import DataError
-from twinlens.tokenizer import Tokenizer
+from twinlens.types import Vocabulary
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,7 +55,7 @@ class Batch:
 
     Attributes:
         pixels: uint8, not normalised.
-        tokens: Zero padded, `context_length` wide; one set of captions after the other.
+        tokens: Padded, `context_length` wide; one set of captions after the other.
         concepts: Equal numbers depict the same thing (see `contrastive_loss`); where the data
             does not say what a picture depicts, its caption counts.
         truncated: How many captions were longer than the context and cut.
@@ -129,7 +129,7 @@ class PairLoader:
     def __init__(
         self,
         dataset: Dataset,
-        tokenizer: Tokenizer,
+        tokenizer: Vocabulary,
         *,
         batch_size: int,
         image_size: int,
@@ -278,12 +278,8 @@ class PairLoader:
     def _tokens(self, captions: list[list[str]]) -> tuple[Int64[Tensor, "set pair length"], int]:
         """Tokens, and how many captions were cut."""
         texts = [caption for one_set in zip(*captions, strict=True) for caption in one_set]
-        # One place more than the context shows which captions did not fit.
-        wide = self.tokenizer(texts, self.context_length + 1, truncate=True)
-        cut = wide[:, -1] == self.tokenizer.end_id
-        tokens = wide[:, :-1].contiguous()
-        tokens[cut, -1] = self.tokenizer.end_id
-        return tokens.view(self.captions, len(captions), -1), int(cut.sum())
+        tokens, cut = self.tokenizer.fitted(texts, self.context_length)
+        return tokens.view(self.captions, len(captions), -1), cut
 
 
 def _concept_number(concept: str) -> int:

@@ -29,6 +29,7 @@ from twinlens.pieces.engines import (
 from twinlens.pieces.model_file import read_piece_file
 from twinlens.pieces.settings import TokenizerSettings, read_settings
 from twinlens.texts import cleaned, too_long
+from twinlens.types import Fitted
 
 TOKENIZER_FILE = "tokenizer.json"
 MODEL_FILES = ("spiece.model", "sentencepiece.model", "tokenizer.model")
@@ -171,19 +172,29 @@ class PieceTokenizer:
                 token) is not set.
             ConfigError: `context_length` leaves no room for the special tokens.
         """
+        return self._rows(texts, context_length, truncate)[0]
+
+    def fitted(self, texts: Sequence[str], context_length: int) -> Fitted:
+        """Rows of ids, texts that are too long cut, and how many of them were."""
+        return self._rows(texts, context_length, truncate=True)
+
+    def _rows(self, texts: str | Sequence[str], context_length: int, truncate: bool) -> Fitted:
         around = len(self._frame.before) + len(self._frame.after)
         if context_length < around:
             raise ConfigError(f"context_length: got {context_length}, expected at least {around}")
         texts = [texts] if isinstance(texts, str) else texts
         table = np.full((len(texts), context_length), self.pad_id, np.int64)
+        cut = 0
         for row, text in zip(table, texts, strict=True):
-            ids = self.encode(text)
-            ids = self._framed(ids[: context_length - around] if truncate else ids)
+            pieces = self.encode(text)
+            kept = pieces[: context_length - around] if truncate else pieces
+            cut += len(kept) < len(pieces)
+            ids = self._framed(kept)
             if len(ids) > context_length:
                 raise too_long(text, len(ids), context_length)
             start = context_length - len(ids) if self._frame.pads_left else 0
             row[start : start + len(ids)] = ids
-        return torch.as_tensor(table)
+        return torch.as_tensor(table), cut
 
     def _framed(self, ids: Sequence[int]) -> list[int]:
         # Where a text spells an end token at its end, `SiglipTokenizer` puts no other behind it.

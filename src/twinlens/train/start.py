@@ -21,8 +21,7 @@ from twinlens.errors import ConfigError, DataError
 from twinlens.model.checkpoints import load_model
 from twinlens.model.clip import CLIP
 from twinlens.model.head import Head
-from twinlens.model.vocabulary import load_tokenizer
-from twinlens.tokenizer import Tokenizer
+from twinlens.model.vocabulary import AnyTokenizer, load_tokenizer
 from twinlens.train.recipe import Recipe
 
 STRENGTHS = tuple(10.0**power for power in range(-7, 0))
@@ -44,7 +43,7 @@ class Start:
     """
 
     model: CLIP
-    tokenizer: Tokenizer
+    tokenizer: AnyTokenizer
     digest: str
     head: Head | None = None
 
@@ -69,8 +68,6 @@ def start_of(
     if replace(model.config, provenance=recipe.model.provenance) != recipe.model:
         raise ConfigError(f"model: got another configuration than that of {recipe.init!r}")
     tokenizer = load_tokenizer(path, model.config)
-    if not isinstance(tokenizer, Tokenizer):
-        raise ConfigError(f"init: got {recipe.init!r} of SentencePiece, expected CLIP's vocabulary")
     head = None
     if recipe.adapt.head != "none":
         head = first_head(

@@ -15,7 +15,7 @@ from twinlens.distributed import World
 from twinlens.embedder import Embedder
 from twinlens.errors import CheckpointError, ConfigError, DataError, DivergedError, StoppedError
 from twinlens.model.head import save_head
-from twinlens.model.vocabulary import TOKENIZER_FILE
+from twinlens.model.vocabulary import TOKENIZER_FILE, AnyTokenizer
 from twinlens.model.weights import save_model, write_tensors
 from twinlens.settings import read_json, write_json
 from twinlens.tokenizer import Tokenizer, train_tokenizer
@@ -118,7 +118,7 @@ class Loop:
         log: Log | None,
         bad: BadSamples,
         evaluate: Evaluator | None,
-        tokenizer: Tokenizer,
+        tokenizer: AnyTokenizer,
     ) -> None:
         self.run = run
         self.recipe = run.recipe
@@ -146,7 +146,7 @@ class Loop:
         self.writer.finish()
 
     def _step(self, batch: Batch, step: int, stop: StopSignal) -> None:
-        tokens = float((batch.tokens != 0).sum()) / batch.tokens[..., 0].numel()
+        tokens = float((batch.tokens != self.tokenizer.pad_id).sum()) / batch.tokens[..., 0].numel()
         self.bad.list(batch.bad)
         outcome = self.run.train_step(
             batch,
@@ -251,7 +251,7 @@ def _check_out(out: Path, recipe: Recipe, resume: bool) -> None:
         raise ConfigError(f"{saved}: is of another recipe or other settings than this run's")
 
 
-def _begin(out: Path, recipe: Recipe, tokenizer: Tokenizer) -> None:
+def _begin(out: Path, recipe: Recipe, tokenizer: AnyTokenizer) -> None:
     """Make the run's directory: the recipe comes last, it says that a run is there."""
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -281,7 +281,7 @@ def _vocabulary(recipe: Recipe, dataset: Dataset, out: Path) -> Tokenizer:
     return train_tokenizer(captions, size)
 
 
-def _loader(recipe: Recipe, dataset: Dataset, tokenizer: Tokenizer, world: World) -> PairLoader:
+def _loader(recipe: Recipe, dataset: Dataset, tokenizer: AnyTokenizer, world: World) -> PairLoader:
     config = recipe.model
     return PairLoader(
         dataset,
