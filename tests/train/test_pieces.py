@@ -22,6 +22,8 @@ from twinlens.train.log import Progress
 from twinlens.train.optim import OptimConfig
 from twinlens.train.recipe import Recipe
 from twinlens.train.recipes import recipe_named
+from twinlens.train.run import Run
+from twinlens.train.start import start_of
 from twinlens.train.trainer import fit
 
 CONTEXT = 8
@@ -131,3 +133,24 @@ def test_a_killed_run_ends_with_the_same_bytes(base: Path, pairs: Dataset, tmp_p
     resumed = fit(short(base), pairs, tmp_path / "killed", resume=True)
     for name in ("model.safetensors", "tokenizer.json", "config.json"):
         assert (resumed / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_a_scale_above_clip_s_limit_stays(base: Path, pairs: Dataset):
+    """SigLIP's published scale is 117: cut to 100 it would be another model."""
+    recipe = short(base)
+    start = start_of(recipe, pairs, "cpu")
+    with torch.no_grad():
+        start.model.logit_scale.fill_(4.77)
+    run = Run(recipe, "data", "cpu", start=start)
+    loader = PairLoader(
+        pairs,
+        start.tokenizer,
+        batch_size=8,
+        image_size=32,
+        context_length=CONTEXT,
+        augmentation=Augmentation(),
+        seed=0,
+    )
+    before = run.scale
+    run.train_step(loader.batch(0), 0)
+    assert 110 < run.scale != before

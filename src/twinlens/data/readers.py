@@ -73,6 +73,10 @@ def read_in_processes(
             raise
         reason = str(error).splitlines()[0]
         raise DataError(f"a process that reads pictures died ({reason}): out of memory?") from error
+    finally:
+        # The processes end with the last name for them, and they do not hear SIGTERM: kept by the
+        # story of an error, they would be waited for in vain when this process ends.
+        del batches
 
 
 class _Steps(Dataset["_T | TwinlensError"]):

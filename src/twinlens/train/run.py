@@ -153,7 +153,8 @@ class Run:
     @torch.no_grad()
     def _update(self, step: int, norm: float) -> None:
         self.optimizer.step(step, self.recipe.steps, norm)
-        self.optimizer.weights["logit_scale"].clamp_(max=MAX_LOGIT_SCALE)
+        if self.recipe.loss == "softmax":  # a sigmoid's needs no limit: SigLIP's own is above it
+            self.optimizer.weights["logit_scale"].clamp_(max=MAX_LOGIT_SCALE)
         self.optimizer.write_back()
         self.average.update(self._averaged(), step)
 
