@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -47,8 +48,7 @@ def whole_path(path: Path) -> Generator[Path]:
     Raises:
         OSError: As for `whole_file`.
     """
-    # Each write has a place of its own: two at once, the last one wins, and they never mix.
-    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
+    partial = _partial(path)
     try:
         partial.touch(exist_ok=False)
         mode = _mode(path) or _mode(partial)
@@ -60,6 +60,31 @@ def whole_path(path: Path) -> Generator[Path]:
     except BaseException:
         with suppress(OSError):
             partial.unlink()
+        raise
+    _sync_names(path.parent)
+
+
+@contextmanager
+def whole_directory(path: Path) -> Generator[Path]:
+    """Make a directory with all that the block puts into it, or none.
+
+    Gives an empty directory beside the place, which takes the name `path` when the block has ended
+    without an error. An empty directory there is replaced, and parents are made.
+
+    Raises:
+        OSError: It cannot be written, or there is something at `path`.
+    """
+    path = path.resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = _partial(path)
+    try:
+        partial.mkdir()
+        yield partial
+        for place in [*partial.rglob("*"), partial]:
+            _sync(place)
+        partial.replace(path)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
         raise
     _sync_names(path.parent)
 
@@ -82,6 +107,11 @@ def remove_partials(directory: Path) -> None:
     """
     for path in directory.glob(_PARTIALS):
         path.unlink(missing_ok=True)
+
+
+def _partial(path: Path) -> Path:
+    """A place beside it. Each write has its own: two at once, the last wins, and they never mix."""
+    return path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
 
 
 def _mode(path: Path) -> int:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twinlens.cli.output import log, print_json, print_table, working, write_text
-from twinlens.errors import CheckpointError, ConfigError
+from twinlens.cli.output import log, print_json, print_table, require_new, working, write_text
+from twinlens.errors import CheckpointError
 
 if TYPE_CHECKING:
     from twinlens.embedder import Embedder
@@ -55,7 +55,7 @@ def convert(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Rewrite a checkpoint for another library; the numbers stay as they are."""
-    _require_new(destination)
+    require_new(destination)
     from twinlens.embedder import load
     from twinlens.export.convert import check_checkpoint, write_checkpoint
     from twinlens.hub import resolve
@@ -79,11 +79,6 @@ def convert(
         write_text(destination / PARITY_FILE, json.dumps([r.to_dict() for r in reports], indent=2))
     _report(destination, to, reports, as_json=as_json)
     _require_passed(destination, reports)
-
-
-def _require_new(destination: Path) -> None:
-    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
-        raise ConfigError(f"{destination}: is there already, expected a new or an empty directory")
 
 
 def _require_passed(destination: Path, reports: list[ParityReport]) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 import twinlens
-from twinlens.cli import classify, convert, data, eval, interpolate, models, train  # noqa: A004  named as the verb
+from twinlens.cli import classify, convert, data, eval, export, interpolate, models, train  # noqa: A004  named as the verb
 from twinlens.cli.output import INTERRUPTED, report_error
 
 TRACEBACK = "--traceback"
@@ -28,6 +28,7 @@ app.command("classify")(classify.classify)
 app.command("train")(train.train)
 app.command("eval")(eval.eval_)
 app.command("convert")(convert.convert)
+app.command("export")(export.export)
 app.command("interpolate")(interpolate.interpolate)
 app.add_typer(data.app, name="data")
 

@@ -94,7 +94,9 @@ class Block(nn.Module):
         self, x: Float[Tensor, "batch length width"], at: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch asked width"]:
         mixed = self.attention(self.attention_norm(x), at)
-        x = (x if at is None else x[torch.arange(len(x), device=x.device), at].unsqueeze(1)) + mixed
+        if at is not None:
+            x = x[torch.arange(x.shape[0], device=x.device), at].unsqueeze(1)
+        x = x + mixed
         return x + self.mlp(self.mlp_norm(x))
 
 

@@ -53,6 +53,15 @@ class TextTransformer(nn.Module):
         end = self.ends(tokens)
         if len(tokens) and not self.needs_padding:
             tokens = tokens[:, : int(end.max()) + 1]
+        return self._read_at(end, tokens)
+
+    def whole(self, tokens: Int[Tensor, "batch length"]) -> Float[Tensor, "batch embed"]:
+        """As `forward`, of every position: no size in it depends on what the texts are."""
+        return self._read_at(self.ends(tokens), tokens)
+
+    def _read_at(
+        self, end: Int[Tensor, " batch"], tokens: Int[Tensor, "batch length"]
+    ) -> Float[Tensor, "batch embed"]:
         pooled = self.final_norm(self.transformer.pooled(self._embed(tokens), end))
         if self.projection is not None:
             pooled = pooled @ self.projection

@@ -103,9 +103,9 @@ class VisionTransformer(nn.Module):
     ) -> Float[Tensor, "batch embed"]:
         positions = self.positional_embedding
         patches = self.patch_embedding(images, kept) + placed(positions[1:], kept)
-        first = (self.class_embedding + positions[0]).expand(len(images), 1, -1)
+        first = (self.class_embedding + positions[0]).expand(images.shape[0], 1, -1)
         x = self.pre_norm(torch.cat([first, patches], dim=1))
-        x = self.transformer.pooled(x, torch.zeros(len(x), dtype=torch.long, device=x.device))
+        x = self.transformer.pooled(x, torch.zeros(x.shape[0], dtype=torch.long, device=x.device))
         pooled = self.post_norm(x)
         return pooled if self.projection is None else pooled @ self.projection
 
@@ -133,7 +133,7 @@ class QueryPool(nn.Module):
             nn.init.zeros_(linear.bias)
 
     def forward(self, x: Float[Tensor, "batch patch width"]) -> Float[Tensor, "batch width"]:
-        query = self.query_projection(self.query.expand(len(x), 1, -1))
+        query = self.query_projection(self.query.expand(x.shape[0], 1, -1))
         key, value = self.key_value(x).chunk(2, dim=-1)
         pooled = F.scaled_dot_product_attention(
             self._split(query), self._split(key), self._split(value)

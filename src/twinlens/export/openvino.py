@@ -1,0 +1,49 @@
+"""A tower as OpenVINO's IR, an `.xml` with its weights in a `.bin`, and that in its runtime.
+
+It is read from the ONNX file by the runtime's own reader. `openvino.convert_model` would do
+without that file, but reports its use over the network.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch.export import ExportedProgram
+
+from twinlens.export import onnx
+from twinlens.export.towers import KEY, Precision, Run, Tower
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SUFFIX = ".xml"
+
+
+def write(
+    program: ExportedProgram, tower: Tower, path: Path, facts: str, precision: Precision
+) -> None:
+    """Write a traced tower, with `facts` in its `rt_info`; in fp16 its weights are stored so."""
+    import openvino  # noqa: PLC0415  an extra
+
+    with TemporaryDirectory() as folder:
+        plain = Path(folder) / f"{tower.name}{onnx.SUFFIX}"
+        onnx.write(program, tower, plain, facts, "fp32")
+        model = openvino.Core().read_model(plain)
+        model.set_rt_info(facts, [KEY])
+        openvino.save_model(model, path, compress_to_fp16=precision == "fp16")
+
+
+def reader(path: Path, tower: Tower) -> Run:
+    """The file in OpenVINO, on the processor, in float32: its default may be bfloat16."""
+    import openvino  # noqa: PLC0415  an extra
+
+    core = openvino.Core()
+    model = core.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+
+    def run(inputs: NDArray[np.generic]) -> NDArray[np.float32]:
+        return np.array(model({tower.input: inputs})[0])  # the runtime writes there again
+
+    return run

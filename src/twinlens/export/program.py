@@ -1,0 +1,36 @@
+"""A tower as torch's own exported program, a `.pt2`: it runs without twinlens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.export import ExportedProgram
+
+from twinlens.export.towers import KEY, Precision, Run, Tower
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SUFFIX = ".pt2"
+
+
+def write(
+    program: ExportedProgram, tower: Tower, path: Path, facts: str, precision: Precision
+) -> None:
+    """Write a traced tower, with `facts` in its extra file."""
+    assert precision == "fp32"
+    torch.export.save(program, path, extra_files={f"{KEY}.json": facts})
+
+
+def reader(path: Path, tower: Tower) -> Run:
+    """The file as torch reads it."""
+    module = torch.export.load(path).module()
+
+    @torch.inference_mode()
+    def run(inputs: NDArray[np.generic]) -> NDArray[np.float32]:
+        return module(torch.from_numpy(inputs)).numpy()
+
+    return run

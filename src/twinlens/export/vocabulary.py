@@ -1,0 +1,76 @@
+"""The vocabulary of an exported model, as the `tokenizers` library reads it by itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tokenizers
+
+from twinlens.config import CLIPConfig
+from twinlens.export.parity import probe_texts
+from twinlens.files import write_whole
+from twinlens.model.vocabulary import TOKENIZER_FILE, AnyTokenizer
+from twinlens.texts import cleaned
+from twinlens.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenizerFile:
+    """A `tokenizer.json` that gives whole rows: cut, framed and padded to the context.
+
+    Attributes:
+        file: Its name.
+        kind: "clip" is a byte-level BPE of CLIP's kind, "sentencepiece" one of SentencePiece's.
+        end_id: The id after every text; None if there is none.
+        pad_id: The id that fills a row.
+        pad_side: Which end of a row is filled.
+        differs_on: Of the probes, those texts that the library reads otherwise than twinlens.
+    """
+
+    file: str
+    kind: Literal["clip", "sentencepiece"]
+    end_id: int | None
+    pad_id: int
+    pad_side: str
+    differs_on: tuple[str, ...]
+
+
+def write_tokenizer(tokenizer: AnyTokenizer, directory: Path, config: CLIPConfig) -> TokenizerFile:
+    """Write a vocabulary so that the library gives a model's rows of cleaned texts.
+
+    Raises:
+        CheckpointError: It cannot be written.
+        OSError: Likewise.
+    """
+    path, length = directory / TOKENIZER_FILE, config.text_input.context_length
+    tokenizer.save(path)
+    library = tokenizers.Tokenizer.from_file(str(path))
+    side = str((library.padding or {}).get("direction", "right")).lower()
+    library.enable_truncation(length)
+    library.enable_padding(
+        direction=side,
+        pad_id=tokenizer.pad_id,
+        pad_token=library.id_to_token(tokenizer.pad_id),
+        length=length,
+    )
+    write_whole(library.to_str(pretty=True), path)
+    return TokenizerFile(
+        file=TOKENIZER_FILE,
+        kind="clip" if isinstance(tokenizer, Tokenizer) else "sentencepiece",
+        end_id=tokenizer.end_id,
+        pad_id=tokenizer.pad_id,
+        pad_side=side,
+        differs_on=_differences(library, tokenizer, config),
+    )
+
+
+def _differences(
+    library: tokenizers.Tokenizer, tokenizer: AnyTokenizer, config: CLIPConfig
+) -> tuple[str, ...]:
+    texts = probe_texts()
+    length = config.text_input.context_length
+    ours = tokenizer(texts, context_length=length, truncate=True).tolist()
+    theirs = [library.encode(cleaned(text, config.text_cleaning)).ids for text in texts]
+    return tuple(text for text, one, other in zip(texts, ours, theirs, strict=True) if one != other)
