@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -164,7 +164,5 @@ def _choice(form: Format) -> str:
 
 def _require_packages(form: Format) -> None:
     for package in _PACKAGES[form]:
-        try:
-            import_module(package)
-        except ImportError as error:
-            raise MissingExtraError(package, _EXTRAS[form]) from error
+        if find_spec(package) is None:
+            raise MissingExtraError(package, _EXTRAS[form])

@@ -1,15 +1,16 @@
 """A tower as an ONNX file, and that file in ONNX Runtime.
 
-The opset is 20. In half precision the large weights are stored so, and a runtime computes in
-float32. In 8 bits matrix products and convolutions are ONNX Runtime's dynamic quantisation:
-weights in unsigned 8 bits, by output channel, and activations scaled as they come.
+In half precision the large weights are stored so, and runtimes compute in float32. In 8 bits matrix
+products are ONNX Runtime's own `MatMulNBits`: weights and activations in 8 bits, each 32 of them
+with a scale, so that a text's answer does not depend on the others of its batch. All other large
+weights are stored in 8 bits and used in float32: integer convolutions are slower there.
 """
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -20,16 +21,23 @@ from twinlens.export.towers import KEY, OUTPUT, Precision, Run, Tower, without_t
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+Few: TypeAlias = "tuple[NDArray[np.generic], NDArray[np.float32] | None]"
+"""A weight in fewer bits, and what its rows are to be multiplied by."""
+
 SUFFIX = ".onnx"
 OPSET = 20
 
-_QUANTISED = ["MatMul", "Gemm", "Conv"]
+_BLOCK = 32
+"""Numbers of a weight's column that share a scale, and so do those that meet them."""
+
+_IN_INTEGERS = 4
+"""As `accuracy_level`: activations are in 8 bits too."""
 
 _MOST_INLINE = 2**31 - 2**24
 """Bytes of weights that one file holds: protobuf ends at 2 GiB. More go to a file beside it."""
 
-_WORTH_HALVING = 2**16
-"""Bytes from which weights are stored in half precision: biases and norms stay as they are."""
+_LARGE = 2**16
+"""Bytes of a weight worth storing in fewer: biases and norms stay as they are."""
 
 
 def write(
@@ -52,9 +60,9 @@ def write(
             verbose=False,
         )
     assert converted is not None
-    model = _quantised(converted.model) if precision == "int8" else converted.model
+    model = _in_integers(converted.model) if precision == "int8" else converted.model
     if precision != "fp32":
-        _halve(model)  # in 8 bits, what is no product: the table of tokens above all
+        _store_small(model.graph, precision)
     model.metadata_props[KEY] = facts
     _save(model, path)
 
@@ -71,58 +79,60 @@ def reader(path: Path, tower: Tower) -> Run:
     return run
 
 
-def _quantised(model: Any) -> Any:
-    from onnxruntime.quantization import QuantType, quantize_dynamic  # noqa: PLC0415
-    from onnxruntime.quantization.shape_inference import quant_pre_process  # noqa: PLC0415
+def _in_integers(model: Any) -> Any:
+    """The model with its products of activations and weights in 8 bits."""
     from onnxscript import ir  # noqa: PLC0415
 
-    with TemporaryDirectory() as folder:
-        plain, shaped, quantised = (Path(folder) / f"{name}.onnx" for name in "abc")
-        _save(model, plain)
-        apart = _bytes(model) > _MOST_INLINE
-        quant_pre_process(
-            plain,
-            shaped,
-            skip_optimization=True,
-            skip_symbolic_shape=True,
-            save_as_external_data=apart,
-        )
-        quantize_dynamic(
-            shaped,
-            quantised,
-            op_types_to_quantize=_QUANTISED,
-            per_channel=True,
-            # Signed weights overflow in the products of processors without VNNI.
-            weight_type=QuantType.QUInt8,
-            use_external_data_format=apart,
-        )
-        loaded = ir.load(quantised)
-        ir.external_data.load_to_model(loaded)  # the files go
-    return loaded
+    quantiser = _quantiser_class()(
+        ir.to_proto(model),
+        bits=8,
+        block_size=_BLOCK,
+        is_symmetric=True,
+        accuracy_level=_IN_INTEGERS,
+    )
+    quantiser.process()
+    return ir.from_proto(quantiser.model.model)
 
 
-def _halve(model: Any) -> None:
-    """Store large float32 weights in half precision, each with a cast where it is used."""
+def _quantiser_class() -> Any:
+    """ONNX Runtime's, whose module turns on the logging of the whole process."""
+    root, silent = logging.getLogger(), logging.NullHandler()
+    root.addHandler(silent)  # where there is a handler it leaves things as they are
+    try:
+        from onnxruntime.quantization import matmul_nbits_quantizer  # noqa: PLC0415
+    finally:
+        root.removeHandler(silent)
+    return matmul_nbits_quantizer.MatMulNBitsQuantizer
+
+
+def _store_small(graph: Any, precision: Precision) -> None:
+    """Store large float32 weights in fewer bits, with the nodes that make them float32 again."""
     from onnxscript import ir  # noqa: PLC0415
 
-    graph = model.graph
+    tape = ir.tape.Tape()
     for value in list(graph.initializers.values()):
         weight = value.const_value
-        if weight.dtype != ir.DataType.FLOAT or weight.nbytes < _WORTH_HALVING:
+        if weight.dtype != ir.DataType.FLOAT or weight.nbytes < _LARGE:
             continue
-        half = ir.Value(
-            name=f"{value.name}_half",
-            shape=value.shape,
-            type=ir.TensorType(ir.DataType.FLOAT16),
-            const_value=ir.tensor(weight.numpy().astype(np.float16)),
-        )
-        cast = ir.node("Cast", [half], attributes={"to": ir.DataType.FLOAT})
+        small, scale = _in_few_bits(weight.numpy(), precision)
+        stored = tape.initializer(ir.tensor(small), name=f"{value.name}.{small.dtype}")
+        whole = tape.op("Cast", [stored], {"to": ir.DataType.FLOAT})
+        if scale is not None:
+            scales = tape.initializer(ir.tensor(scale), name=f"{value.name}.scale")
+            whole = tape.op("Mul", [whole, scales])
         del graph.initializers[value.name]
-        graph.initializers[half.name] = half
-        [full] = cast.outputs
-        full.name, full.shape, full.type = value.name, value.shape, value.type
-        value.replace_all_uses_with(full)
-        graph.insert_before(graph[0], cast)
+        value.replace_all_uses_with(whole)
+    for initializer in tape.initializers:
+        graph.register_initializer(initializer)
+    graph.insert_before(graph[0], tape.nodes)
+
+
+def _in_few_bits(weight: NDArray[np.float32], precision: Precision) -> Few:
+    if precision == "fp16":
+        return weight.astype(np.float16), None
+    largest = np.abs(weight).max(axis=tuple(range(1, weight.ndim)), keepdims=True)
+    scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+    return np.round(weight / scale).astype(np.int8), scale
 
 
 def _save(model: Any, path: Path) -> None:

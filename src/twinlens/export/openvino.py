@@ -1,14 +1,14 @@
 """A tower as OpenVINO's IR, an `.xml` with its weights in a `.bin`, and that in its runtime.
 
-It is read from the ONNX file by the runtime's own reader. `openvino.convert_model` would do
-without that file, but reports its use over the network.
+It is read from the ONNX file by the runtime's own reader.
 """
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch.export import ExportedProgram
@@ -26,8 +26,7 @@ def write(
     program: ExportedProgram, tower: Tower, path: Path, facts: str, precision: Precision
 ) -> None:
     """Write a traced tower, with `facts` in its `rt_info`; in fp16 its weights are stored so."""
-    import openvino  # noqa: PLC0415  an extra
-
+    openvino = _runtime()
     with TemporaryDirectory() as folder:
         plain = Path(folder) / f"{tower.name}{onnx.SUFFIX}"
         onnx.write(program, tower, plain, facts, "fp32")
@@ -38,12 +37,24 @@ def write(
 
 def reader(path: Path, tower: Tower) -> Run:
     """The file in OpenVINO, on the processor, in float32: its default may be bfloat16."""
-    import openvino  # noqa: PLC0415  an extra
-
-    core = openvino.Core()
+    core = _runtime().Core()
     model = core.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
     def run(inputs: NDArray[np.generic]) -> NDArray[np.float32]:
         return np.array(model({tower.input: inputs})[0])  # the runtime writes there again
 
     return run
+
+
+def _runtime() -> Any:
+    """The package, an extra, without what reports its import over the network."""
+    reporter = "openvino_telemetry"
+    unknown = reporter not in sys.modules
+    if unknown:
+        sys.modules[reporter] = None  # pyright: ignore[reportArgumentType]  cannot be imported
+    try:
+        import openvino  # noqa: PLC0415
+    finally:
+        if unknown:
+            del sys.modules[reporter]
+    return openvino
