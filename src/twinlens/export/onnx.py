@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,14 +21,11 @@ from twinlens.export.towers import KEY, OUTPUT, Precision, Run, Tower, without_t
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Few: TypeAlias = "tuple[NDArray[np.generic], NDArray[np.float32] | None]"
-"""A weight in fewer bits, and what its rows are to be multiplied by."""
-
 SUFFIX = ".onnx"
 OPSET = 20
 
 _BLOCK = 32
-"""Numbers of a weight's column that share a scale, and so do those that meet them."""
+"""Numbers that share a scale: of a weight's column, and of what it is multiplied with."""
 
 _IN_INTEGERS = 4
 """As `accuracy_level`: activations are in 8 bits too."""
@@ -114,12 +111,8 @@ def _store_small(graph: Any, precision: Precision) -> None:
         weight = value.const_value
         if weight.dtype != ir.DataType.FLOAT or weight.nbytes < _LARGE:
             continue
-        small, scale = _in_few_bits(weight.numpy(), precision)
-        stored = tape.initializer(ir.tensor(small), name=f"{value.name}.{small.dtype}")
-        whole = tape.op("Cast", [stored], {"to": ir.DataType.FLOAT})
-        if scale is not None:
-            scales = tape.initializer(ir.tensor(scale), name=f"{value.name}.scale")
-            whole = tape.op("Mul", [whole, scales])
+        name, array = str(value.name), weight.numpy()
+        whole = _eighth(tape, name, array) if precision == "int8" else _half(tape, name, array)
         del graph.initializers[value.name]
         value.replace_all_uses_with(whole)
     for initializer in tape.initializers:
@@ -127,12 +120,36 @@ def _store_small(graph: Any, precision: Precision) -> None:
     graph.insert_before(graph[0], tape.nodes)
 
 
-def _in_few_bits(weight: NDArray[np.float32], precision: Precision) -> Few:
-    if precision == "fp16":
-        return weight.astype(np.float16), None
-    largest = np.abs(weight).max(axis=tuple(range(1, weight.ndim)), keepdims=True)
-    scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
-    return np.round(weight / scale).astype(np.int8), scale
+def _half(tape: Any, name: str, weight: NDArray[np.float32]) -> Any:
+    return _stored(tape, f"{name}.half", weight.astype(np.float16))
+
+
+def _eighth(tape: Any, name: str, weight: NDArray[np.float32]) -> Any:
+    if weight.size % _BLOCK:
+        return _half(tape, name, weight)
+    blocks = weight.reshape(-1, _BLOCK)
+    largest = np.abs(blocks).max(axis=1, keepdims=True)
+    scales = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+    integers = np.round(blocks / scales).clip(-127, 127).astype(np.int8)
+    whole = tape.op(
+        "Mul",
+        [_stored(tape, f"{name}.int8", integers), _constant(tape, f"{name}.scales", scales)],
+    )
+    shape = _constant(tape, f"{name}.shape", np.array(weight.shape))
+    return tape.op("Reshape", [whole, shape])
+
+
+def _stored(tape: Any, name: str, numbers: NDArray[np.generic]) -> Any:
+    """Numbers of few bits in the file, as float32 in the graph."""
+    from onnxscript import ir  # noqa: PLC0415
+
+    return tape.op("Cast", [_constant(tape, name, numbers)], {"to": ir.DataType.FLOAT})
+
+
+def _constant(tape: Any, name: str, numbers: NDArray[np.generic]) -> Any:
+    from onnxscript import ir  # noqa: PLC0415
+
+    return tape.initializer(ir.tensor(numbers), name=name)
 
 
 def _save(model: Any, path: Path) -> None:
