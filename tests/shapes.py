@@ -12,6 +12,7 @@ HOOKED = [
     "twinlens.data",
     "twinlens.eval",
     "twinlens.embedder",
+    "twinlens.export.towers",
     "twinlens.pieces",
     "twinlens.tokenizer",
     "twinlens.collectives",

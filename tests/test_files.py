@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from twinlens import files
-from twinlens.files import remove_partials, whole_file, whole_path, write_whole
+from twinlens.files import remove_partials, whole_directory, whole_file, whole_path, write_whole
 
 
 def names(directory: Path) -> list[str]:
@@ -172,3 +172,30 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) 
     (tmp_path / "b.zip.partial").write_text("a download of the user's")
     remove_partials(tmp_path)
     assert names(tmp_path) == ["b.zip.partial"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_directory_appears_when_all_is_in_it(there: bool, tmp_path: Path) -> None:
+    path = tmp_path / "above" / "made"
+    if there:
+        path.mkdir(parents=True)
+    with whole_directory(path) as place:
+        (place / "a").write_text("1")
+        assert not path.exists() or names(path) == []
+    assert names(path) == ["a"]
+    assert names(tmp_path / "above") == ["made"]
+
+
+def test_an_error_inside_leaves_no_directory(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), whole_directory(tmp_path / "made") as place:
+        (place / "missing" / "a").write_text("1")
+    assert names(tmp_path) == []
+
+
+def test_a_directory_that_holds_something_is_left(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "kept").write_text("1")
+    with pytest.raises(OSError, match="not empty"), whole_directory(tmp_path / "mine") as place:
+        (place / "a").write_text("2")
+    assert names(tmp_path) == ["mine"]
+    assert names(tmp_path / "mine") == ["kept"]

@@ -66,6 +66,15 @@ def image_lens() -> Embedder:
 
 
 @pytest.fixture(scope="module")
+def text_lens() -> Embedder:
+    """A text tower alone, that reads the first end token."""
+    config = tiny_config(vocab_size=CLIP_VOCABULARY)
+    ends = replace(config.text_input, pooling="end", end_id=CLIP_VOCABULARY - 1)
+    alone = replace(config, vision=None, preprocess=None, text=ends)
+    return embedder(reference.shaken(CLIP(alone)), Tokenizer.clip())
+
+
+@pytest.fixture(scope="module")
 def written(lens: Embedder, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`lens` as ONNX."""
     directory = tmp_path_factory.mktemp("exported") / "tiny"
@@ -118,46 +127,40 @@ def test_siglip_s_kind_of_towers(tmp_path: Path):
     assert facts["logit_bias"] == pytest.approx(lens.model.logit_bias.item())
 
 
-def test_openvino_s_files(lens: Embedder, tmp_path: Path):
-    result = export_model(lens, tmp_path, "openvino", "fp16")  # an empty directory is no other
-    assert result.towers[1].files == ("text.xml", "text.bin")
-    assert {"openvino_telemetry"}.isdisjoint(sys.modules)
-    import openvino as runtime  # noqa: PLC0415  only once it was imported in silence
+def test_openvino_s_files(text_lens: Embedder, tmp_path: Path):
+    [text] = export_model(text_lens, tmp_path, "openvino", "fp16").towers  # empty: as good as new
+    assert text.files == ("text.xml", "text.bin")
+    assert "openvino_telemetry" not in sys.modules
+    import openvino as runtime  # noqa: PLC0415  only after it was imported without its reporter
 
     model = runtime.Core().read_model(tmp_path / "text.xml")
     facts = json.loads(model.get_rt_info("twinlens").astype(str))
     assert (facts["format"], facts["precision"]) == ("openvino", "fp16")
-    tower = towers_of(lens)[1]
+    [tower] = towers_of(text_lens)
     run = openvino.reader(tmp_path / "text.xml", tower)
-    assert np.abs(run(tower.probes[:3].numpy()) - tower.expected[:3].numpy()).max() < 1e-2
+    got = run(text_lens.tokenizer(TEXTS, context_length=12).numpy())
+    assert np.abs(got - text_lens.embed_texts(TEXTS)).max() < 1e-2
 
 
-def test_torch_s_programs(tmp_path: Path):
-    config = tiny_config(vocab_size=CLIP_VOCABULARY)
-    ends = replace(config.text_input, pooling="end", end_id=CLIP_VOCABULARY - 1)
-    alone = replace(config, vision=None, preprocess=None, text=ends)
-    lens = embedder(reference.shaken(CLIP(alone)), Tokenizer.clip())
-    [text] = export_model(lens, tmp_path / "out", "torch").towers
+def test_torch_s_programs(text_lens: Embedder, tmp_path: Path):
+    [text] = export_model(text_lens, tmp_path / "out", "torch").towers
     kept = {"twinlens.json": ""}
     module = torch.export.load(tmp_path / "out" / text.files[0], extra_files=kept).module()
     assert json.loads(kept["twinlens.json"])["text"]["file"] == "text.pt2"
     with torch.inference_mode():
-        got = module(lens.tokenizer(TEXTS, context_length=12))
-    assert np.abs(got.numpy() - lens.embed_texts(TEXTS)).max() < 1e-6
+        got = module(text_lens.tokenizer(TEXTS, context_length=12))
+    assert np.abs(got.numpy() - text_lens.embed_texts(TEXTS)).max() < 1e-6
 
 
 def test_fewer_bits_make_smaller_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(onnx, "_LARGE", 2**10)
     [tower] = towers_of(embedder(reference.shaken(tiny_clip("resnet", text=None))))
-    traced_tower = traced(tower)
-    sizes: list[int] = []
-    for precision in ("fp32", "fp16", "int8"):
+    weights = sum(4 * parameter.numel() for parameter in tower.module.parameters())
+    for precision, share in (("fp16", 0.7), ("int8", 0.5)):  # the graph itself counts, so small
         path = tmp_path / f"{precision}.onnx"
-        onnx.write(traced_tower, tower, path, "{}", precision)
+        onnx.write(traced(tower), tower, path, "{}", precision)
         assert least_cosine(onnx.reader(path, tower), tower, precision) < 1 + 1e-6
-        sizes.append(path.stat().st_size)
-    assert sizes == sorted(sizes, reverse=True)
-    assert sizes[2] < 0.6 * sizes[0]
+        assert path.stat().st_size < share * weights
 
 
 def test_integers_leave_a_text_s_answer_to_itself(tmp_path: Path, lens: Embedder):

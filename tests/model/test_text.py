@@ -50,3 +50,11 @@ def test_a_group_is_of_like_length_and_no_longer_than_its_texts(monkeypatch: pyt
     lengths = sorted(((tokens > 0).sum(dim=1)).tolist())
     assert seen == [(16, lengths[15]), (16, lengths[31]), (16, lengths[47]), (2, lengths[49])]
     assert lengths[15] < lengths[31] < lengths[47]
+
+
+@pytest.mark.parametrize("changes", [{}, {"causal": False}, {"pooling": "end", "end_id": 63}])
+def test_a_whole_context_gives_what_a_cut_one_does(changes: dict[str, object]):
+    model, tokens = tower(**changes), texts(20)
+    tokens[:, 6:] = 0
+    tokens[:, 5] = 63
+    torch.testing.assert_close(model.whole(tokens), model(tokens))

@@ -84,7 +84,7 @@ class Tower:
     expected: Tensor
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def towers_of(lens: Embedder) -> list[Tower]:
     """The towers that a model has, the image tower first.
 
