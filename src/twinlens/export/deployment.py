@@ -37,8 +37,8 @@ PRECISIONS: dict[Format, tuple[Precision, ...]] = {
 _FORMATS = {"onnx": onnx, "openvino": openvino, "torch": program}
 
 _PACKAGES: dict[Format, tuple[str, ...]] = {
-    "onnx": ("onnx", "onnxscript", "onnxruntime"),
-    "openvino": ("openvino", "onnx", "onnxscript"),
+    "onnx": ("onnx", "onnx_ir", "onnxscript", "onnxruntime"),
+    "openvino": ("openvino", "onnx", "onnx_ir", "onnxscript"),
     "torch": (),
 }
 _EXTRAS: dict[Format, str] = {"onnx": "export", "openvino": "openvino"}

@@ -44,6 +44,8 @@ def write(
 
     Weights beyond 2 GiB go to `NAME.onnx.data` beside it, which belongs to it.
     """
+    from onnx_ir.passes import common  # noqa: PLC0415  an extra
+
     batch = ({0: torch.export.Dim("batch")},)
     with torch.no_grad(), without_torch_s_warnings():
         converted = torch.onnx.export(
@@ -60,6 +62,7 @@ def write(
     model = _in_integers(converted.model) if precision == "int8" else converted.model
     if precision != "fp32":
         _store_small(model.graph, precision)
+    common.ClearMetadataAndDocStringPass()(model)  # what torch notes of each node
     model.metadata_props[KEY] = facts
     _save(model, path)
 
@@ -78,7 +81,7 @@ def reader(path: Path, tower: Tower) -> Run:
 
 def _in_integers(model: Any) -> Any:
     """The model with its products of activations and weights in 8 bits."""
-    from onnxscript import ir  # noqa: PLC0415
+    import onnx_ir as ir  # noqa: PLC0415
 
     quantiser = _quantiser_class()(
         ir.to_proto(model),
@@ -104,7 +107,7 @@ def _quantiser_class() -> Any:
 
 def _store_small(graph: Any, precision: Precision) -> None:
     """Store large float32 weights in fewer bits, with the nodes that make them float32 again."""
-    from onnxscript import ir  # noqa: PLC0415
+    import onnx_ir as ir  # noqa: PLC0415
 
     tape = ir.tape.Tape()
     for value in list(graph.initializers.values()):
@@ -141,19 +144,19 @@ def _eighth(tape: Any, name: str, weight: NDArray[np.float32]) -> Any:
 
 def _stored(tape: Any, name: str, numbers: NDArray[np.generic]) -> Any:
     """Numbers of few bits in the file, as float32 in the graph."""
-    from onnxscript import ir  # noqa: PLC0415
+    import onnx_ir as ir  # noqa: PLC0415
 
     return tape.op("Cast", [_constant(tape, name, numbers)], {"to": ir.DataType.FLOAT})
 
 
 def _constant(tape: Any, name: str, numbers: NDArray[np.generic]) -> Any:
-    from onnxscript import ir  # noqa: PLC0415
+    import onnx_ir as ir  # noqa: PLC0415
 
     return tape.initializer(ir.tensor(numbers), name=name)
 
 
 def _save(model: Any, path: Path) -> None:
-    from onnxscript import ir  # noqa: PLC0415
+    import onnx_ir as ir  # noqa: PLC0415
 
     apart = _bytes(model) > _MOST_INLINE
     ir.save(model, path, external_data=f"{path.name}.data" if apart else None)

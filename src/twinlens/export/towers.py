@@ -111,7 +111,10 @@ def traced(tower: Tower) -> ExportedProgram:
     batch = ({0: Dim("batch")},)
     with torch.no_grad(), without_torch_s_warnings():
         # A batch of one would be taken for a constant.
-        return torch.export.export(tower.module, (tower.probes[:2],), dynamic_shapes=batch)
+        program = torch.export.export(tower.module, (tower.probes[:2],), dynamic_shapes=batch)
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # the paths of this machine are nobody's business
+    return program
 
 
 @contextmanager
