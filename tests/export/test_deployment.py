@@ -206,13 +206,6 @@ def test_a_file_that_answers_otherwise_is_not_left(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_there_stays(image_lens: Embedder, tmp_path: Path):
-    (tmp_path / "kept.txt").write_text("mine")
-    with pytest.raises(CheckpointError, match="could not be written"):
-        export_model(image_lens, tmp_path, "torch")
-    assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
-
-
 @pytest.mark.parametrize(("form", "precision"), [("torch", "int8"), ("openvino", "int8")])
 def test_a_precision_that_a_format_has_not_got(
     form: str, precision: str, image_lens: Embedder, tmp_path: Path

@@ -115,7 +115,9 @@ def _store_small(graph: Any, precision: Precision) -> None:
         if weight.dtype != ir.DataType.FLOAT or weight.nbytes < _LARGE:
             continue
         name, array = str(value.name), weight.numpy()
-        whole = _eighth(tape, name, array) if precision == "int8" else _half(tape, name, array)
+        whole = (
+            _in_bytes(tape, name, array) if precision == "int8" else _in_halves(tape, name, array)
+        )
         del graph.initializers[value.name]
         value.replace_all_uses_with(whole)
     for initializer in tape.initializers:
@@ -123,17 +125,17 @@ def _store_small(graph: Any, precision: Precision) -> None:
     graph.insert_before(graph[0], tape.nodes)
 
 
-def _half(tape: Any, name: str, weight: NDArray[np.float32]) -> Any:
+def _in_halves(tape: Any, name: str, weight: NDArray[np.float32]) -> Any:
     return _stored(tape, f"{name}.half", weight.astype(np.float16))
 
 
-def _eighth(tape: Any, name: str, weight: NDArray[np.float32]) -> Any:
+def _in_bytes(tape: Any, name: str, weight: NDArray[np.float32]) -> Any:
     if weight.size % _BLOCK:
-        return _half(tape, name, weight)
+        return _in_halves(tape, name, weight)
     blocks = weight.reshape(-1, _BLOCK)
     largest = np.abs(blocks).max(axis=1, keepdims=True)
     scales = np.where(largest > 0, largest / 127, 1).astype(np.float32)
-    integers = np.round(blocks / scales).clip(-127, 127).astype(np.int8)
+    integers = np.round(blocks / scales).astype(np.int8)
     whole = tape.op(
         "Mul",
         [_stored(tape, f"{name}.int8", integers), _constant(tape, f"{name}.scales", scales)],

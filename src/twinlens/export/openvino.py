@@ -27,7 +27,7 @@ def write(
 ) -> None:
     """Write a traced tower, with `facts` in its `rt_info`; in fp16 its weights are stored so."""
     openvino = _runtime()
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory(dir=path.parent) as folder:
         plain = Path(folder) / f"{tower.name}{onnx.SUFFIX}"
         onnx.write(program, tower, plain, facts, "fp32")
         model = openvino.Core().read_model(plain)
