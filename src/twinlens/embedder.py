@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -43,6 +43,10 @@ if TYPE_CHECKING:
 
 _TEXTS = 8
 """Times as many texts as pictures make a batch: a text is less work."""
+
+
+_PROMPTS = 100_000
+"""Prompts of a zero-shot classifier whose embeddings are held at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +126,7 @@ class Embedder:
         self._tokenizer = tokenizer
         self._head = head
         self.device = pick_device(device)
-        self.precision = pick_precision(precision, model, self.device)
+        self.precision: Precision = pick_precision(precision, model, self.device)
         self.batch_size = batch_size
         if not is_placed(model, self.device, self.precision):
             model = place_at(copy.deepcopy(model), self.device, self.precision)
@@ -130,6 +134,10 @@ class Embedder:
         self._packed: dict[str, tuple[list[int], Tower]] = {}
         # More threads than cores that we may use only take turns.
         torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but what is made again where it is needed."""
+        return self.__dict__ | {"_packed": {}}
 
     @property
     def config(self) -> CLIPConfig:
@@ -298,11 +306,17 @@ class Embedder:
                 raise ConfigError(f"template: got {template!r}, expected {{}} where the label goes")
         if not templates:
             raise ConfigError("templates: got none, expected at least one such as 'a photo of {}'")
+        step = max(1, _PROMPTS // len(templates))
+        parts = [classnames[i : i + step] for i in range(0, len(classnames), step)]
+        means = np.concatenate([self._class_means(part, templates) for part in parts])
+        return (means / np.linalg.norm(means, axis=1, keepdims=True)).T
+
+    def _class_means(
+        self, classnames: Sequence[str], templates: Sequence[str]
+    ) -> NDArray[np.float32]:
         texts = [template.replace("{}", name) for name in classnames for template in templates]
         embeddings = self.embed_texts(texts)
-        embeddings = embeddings.reshape(len(classnames), len(templates), self.config.embed_dim)
-        means = embeddings.mean(axis=1)
-        return (means / np.linalg.norm(means, axis=1, keepdims=True)).T
+        return embeddings.reshape(len(classnames), len(templates), -1).mean(axis=1)
 
     def rank(
         self, similarities: NDArray[np.float32], labels: Sequence[str]
