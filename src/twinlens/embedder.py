@@ -231,7 +231,7 @@ class Embedder:
             pixels = pixels.pin_memory()  # so that the copy does not stop what decodes the next
         batch = normalize(pixels.to(self.device, non_blocking=True), self.config.image_input)
         tower = self._tower("image")
-        return tower(batch.to(dtype_of(self.precision, self.device)))
+        return tower(batch.to(dtype_of(self.precision)))
 
     @torch.inference_mode()
     def embed_texts(self, texts: str | Sequence[str]) -> Embeddings:

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float, Float32, Int8
 from torch import Tensor, nn
 
+from twinlens.model.layers import Block
+
 _LARGEST = 127.0
 
 
@@ -34,7 +36,10 @@ class Int8Linear(nn.Module):
 
 
 class Int8WeightLinear(nn.Module):
-    """A linear layer whose weights alone are kept in 8 bits: half of bf16's memory."""
+    """A linear layer whose weights alone are kept in 8 bits, half of bf16's memory.
+
+    The kernel wants activations in bf16.
+    """
 
     weight: Int8[Tensor, "outputs inputs"]
     scale: Float[Tensor, " outputs"]
@@ -43,28 +48,32 @@ class Int8WeightLinear(nn.Module):
         super().__init__()
         weight, scale = _in_integers(linear.weight)
         self.register_buffer("weight", weight)
-        self.register_buffer("scale", scale[:, 0].to(linear.weight.dtype))
+        self.register_buffer("scale", scale[:, 0].bfloat16())
         self.bias = linear.bias
 
     def forward(self, x: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows outputs"]:
-        product = torch.ops.aten._weight_int8pack_mm(x.flatten(0, -2), self.weight, self.scale)
-        return (product + self.bias).unflatten(0, x.shape[:-1])
+        rows = x.flatten(0, -2).bfloat16()
+        product = torch.ops.aten._weight_int8pack_mm(rows, self.weight, self.scale)
+        return (product + self.bias).to(x.dtype).unflatten(0, x.shape[:-1])
 
 
-def to_int8(module: nn.Module, *, activations: bool) -> None:
-    """Put a tower's linear layers into 8 bits, in place; all else keeps its type.
+def to_int8(tower: nn.Module, *, activations: bool) -> None:
+    """Put the products of a tower's transformer blocks into 8 bits, in place.
+
+    What pools their answers stays as it is: it is hardly any of the work, and speaks for all.
 
     Args:
-        module: On the processor.
-        activations: Whether what comes into them is put into 8 bits as well.
+        tower: On the processor.
+        activations: Whether what comes into the products is put into 8 bits as well.
     """
     kind = Int8Linear if activations else Int8WeightLinear
     with torch.no_grad():
-        for name, child in module.named_children():
-            if isinstance(child, nn.Linear):
-                setattr(module, name, kind(child))
-            else:
-                to_int8(child, activations=activations)
+        for block in tower.modules():
+            if isinstance(block, Block):
+                for layer in (block.attention, block.mlp):
+                    for name, linear in layer.named_children():
+                        if isinstance(linear, nn.Linear):
+                            setattr(layer, name, kind(linear))
 
 
 def is_int8(module: nn.Module, *, activations: bool) -> bool:

@@ -17,7 +17,13 @@ Precision = Literal["auto", "fp32", "bf16", "fp16", "int8", "int8-weights"]
 BF16_FROM_PARAMETERS = 50_000_000
 """Below this size a model is limited by everything but its matrix products."""
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_DTYPES = {
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+    "int8": torch.float32,  # products of integers are float32 anyway
+    "int8-weights": torch.bfloat16,  # for little memory
+}
 
 _DEVICE = re.compile(r"cpu|cuda(:\d+)?|mps(:0)?")
 
@@ -96,16 +102,14 @@ def pick_precision(precision: Precision, model: CLIP, device: torch.device) -> P
     return "fp16" if has_fast_fp16(device) else "fp32"
 
 
-def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:
+def dtype_of(precision: Precision) -> torch.dtype:
     """What the towers' numbers are in a precision, those in 8 bits aside."""
-    if precision.startswith("int8"):
-        return torch.bfloat16 if has_fast_bf16(device) else torch.float32
     return _DTYPES[precision]
 
 
 def place_at(model: CLIP, device: torch.device, precision: Precision) -> CLIP:
     """Put a model in place and in a precision; returns the same model."""
-    place(model, device, dtype_of(precision, device))
+    place(model, device, dtype_of(precision))
     if precision.startswith("int8"):
         for tower in model.towers():
             to_int8(tower, activations=precision == "int8")
@@ -115,7 +119,7 @@ def place_at(model: CLIP, device: torch.device, precision: Precision) -> CLIP:
 def is_placed(model: CLIP, device: torch.device, precision: Precision) -> bool:
     """Whether `place_at` would leave the model as it is."""
     types = {next(tower.parameters()).dtype for tower in model.towers()}
-    if model.logit_scale.device != device or types != {dtype_of(precision, device)}:
+    if model.logit_scale.device != device or types != {dtype_of(precision)}:
         return False
     kinds = [("int8", True), ("int8-weights", False)]
     found = [name for name, whole in kinds if is_int8(model, activations=whole)]
