@@ -34,7 +34,7 @@ def packed(tower: Tower) -> Tower:
     batch norms behind them. On another device than the processor only the latter is done.
     """
     shared: dict[int, Tensor] = {id(t): t for t in (*tower.parameters(), *tower.buffers())}
-    twin = copy.deepcopy(tower, shared)
+    twin = copy.deepcopy(tower, shared).eval()
     with torch.no_grad():
         for module in twin.modules():
             _fold_norms(module)

@@ -1,0 +1,47 @@
+"""Linear layers in 8 bits, and what stays as it was."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from tests.tiny import tiny_clip
+from twinlens.model.int8 import Int8Linear, Int8WeightLinear, is_int8, to_int8
+
+
+@pytest.mark.parametrize("kind", [Int8Linear, Int8WeightLinear])
+def test_a_layer_in_8_bits_is_close(kind: type[Int8Linear | Int8WeightLinear]):
+    torch.manual_seed(0)
+    linear = nn.Linear(64, 96)
+    x = torch.randn(2, 5, 64)
+    x[0, 0] *= 1000  # an outlier coarsens its own row alone
+    with torch.inference_mode():
+        answer, expected = kind(linear)(x), linear(x)
+        assert answer.shape == expected.shape
+        assert answer.dtype == x.dtype
+        assert F.cosine_similarity(answer, expected, dim=-1).min() > 0.999
+        torch.testing.assert_close(
+            kind(linear)(torch.zeros(1, 64)), linear.bias[None], atol=0.01, rtol=0.01
+        )
+
+
+def test_integers_are_symmetric_with_a_scale_an_output():
+    linear = nn.Linear(2, 2)
+    linear.weight.data = torch.tensor([[1.0, -0.5], [0.001, 0.0]])
+    layer = Int8Linear(linear)
+    assert layer.weight.tolist() == [[127, 127], [-64, 0]]
+    torch.testing.assert_close(layer.scale, torch.tensor([1.0, 0.001]) / 127)
+
+
+@pytest.mark.parametrize("activations", [True, False])
+@pytest.mark.parametrize("kind", ["vit", "resnet"])
+def test_blocks_are_in_8_bits_and_nothing_else(kind: str, activations: bool):
+    model = tiny_clip(kind)
+    for tower in model.towers():
+        to_int8(tower, activations=activations)
+        linears = [name for name, part in tower.named_modules() if type(part) is nn.Linear]
+        assert all("block" not in name for name in linears)
+        assert all(parameter.dtype != torch.int8 for parameter in tower.parameters())
+    assert is_int8(model, activations=activations)
+    assert not is_int8(model, activations=not activations)
+    assert not is_int8(tiny_clip(kind), activations=activations)

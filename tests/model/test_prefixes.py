@@ -1,0 +1,77 @@
+"""What texts have in common at their beginning is read once."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tests.tiny import tiny_config
+from twinlens.model.prefixes import prefixes_of
+from twinlens.model.text import TextTransformer, encode_distinct
+
+START, END = 62, 63
+
+
+def tower(**changes: object) -> TextTransformer:
+    config = replace(tiny_config().text_input, **changes)  # pyright: ignore[reportArgumentType]
+    torch.manual_seed(0)
+    made = TextTransformer(config, 8)
+    made.init_weights()
+    return made.eval()
+
+
+def rows(*texts: list[int]) -> Tensor:
+    padded = [[START, *text, END] + [0] * (10 - len(text)) for text in texts]
+    return torch.tensor(padded)
+
+
+SENTENCES = rows([5, 6, 7], [5, 6, 8], [5, 6, 7], [], [5, 6], [9], [5, 6, 7, 7, 7, 7, 7, 7], [6, 5])
+
+
+@pytest.mark.parametrize("group", [1, 3, 100])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"pooling": "end", "end_id": END}, {"causal": False}, {"pooling": "last"}],
+)
+def test_shared_or_not_the_features_are_the_same(changes: dict[str, object], group: int):
+    model = tower(**changes)
+    with torch.inference_mode():
+        torch.testing.assert_close(encode_distinct(model, SENTENCES, group), model(SENTENCES))
+
+
+def test_many_texts_of_few_words_share_exactly():
+    generator = torch.Generator().manual_seed(1)
+    texts = [
+        torch.randint(1, 4, (int(length),), generator=generator).tolist()
+        for length in torch.randint(0, 11, (200,), generator=generator)
+    ]
+    tokens, model = rows(*texts), tower()
+    with torch.inference_mode():
+        torch.testing.assert_close(encode_distinct(model, tokens, 50), model(tokens))
+
+
+def test_each_distinct_beginning_is_one_node():
+    tokens = np.array([[1, 2, 3, 9, 0], [1, 2, 4, 9, 0], [1, 2, 4, 5, 9]])
+    found = prefixes_of(tokens, np.array([3, 3, 4]), torch.device("cpu"))
+    assert found.tokens.tolist() == [1, 2, 3, 9, 4, 9, 5, 9]
+    assert found.positions.tolist() == [0, 1, 2, 3, 2, 3, 3, 4]
+    assert found.places[:, :3].tolist() == [[0, 1, 2], [0, 1, 4], [0, 1, 4]]
+    assert found.places[2].tolist() == [0, 1, 4, 6, 7]
+    assert found.places.flatten()[found.first].tolist() == list(range(8))
+
+
+def test_equal_texts_are_computed_once(monkeypatch: pytest.MonkeyPatch):
+    model = tower()
+    read, seen = model.read, []
+
+    def watched(prefixes):
+        seen.append(len(prefixes.ends))
+        return read(prefixes)
+
+    monkeypatch.setattr(model, "read", watched)
+    with torch.inference_mode():
+        features = encode_distinct(model, SENTENCES.repeat(5, 1), 100)
+    assert seen == [7]
+    torch.testing.assert_close(features[8:16], features[:8], rtol=0, atol=0)
