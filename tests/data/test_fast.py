@@ -68,14 +68,18 @@ def decoded_size(data: bytes, size: int) -> tuple[int, int]:
 def test_photographs_are_within_a_level(shape: tuple[int, int], size: int, resize: str):
     data = encoded(camera(*shape), "JPEG", quality=87)
     assert error(data, size, resize) <= MAX_MEAN_ERROR
-    assert error(data, size, resize, interpolation="bilinear") <= MAX_MEAN_ERROR
 
 
-@pytest.mark.parametrize("shape", [(4000, 3000), (4000, 2250)])
-def test_what_cameras_write_is_within_a_level(shape: tuple[int, int]):
-    data = encoded(camera(*shape), "JPEG", quality=90)
-    assert decoded_size(data, 224) == (shape[0] // 4, -(-shape[1] // 4))
-    assert decoded_size(data, 64) == (shape[0] // 8, -(-shape[1] // 8))
+def test_bilinear_pictures_are_within_a_level():
+    data = encoded(camera(1100, 830), "JPEG", quality=87)
+    for size, resize in SQUARES:
+        assert error(data, size, resize, interpolation="bilinear") <= MAX_MEAN_ERROR
+
+
+def test_what_cameras_write_is_within_a_level():
+    data = encoded(camera(4000, 2250), "JPEG", quality=90)
+    assert decoded_size(data, 224) == (1000, 563)
+    assert decoded_size(data, 64) == (500, 282)
     for size in (64, 224, 336):
         assert error(data, size) <= MAX_MEAN_ERROR
 
@@ -98,7 +102,7 @@ def test_other_colour_models(mode: str):
 
 
 @pytest.mark.parametrize("orientation", range(9))
-@pytest.mark.parametrize("shape", [(1100, 901), (905, 1103), (450, 301)])
+@pytest.mark.parametrize("shape", [(1100, 901), (905, 1103)])
 def test_orientations(orientation: int, shape: tuple[int, int]):
     """Odd sides: what is blank, and where the crop is rounded to, turns with the picture."""
     data = with_orientation(camera(*shape), orientation)
@@ -151,7 +155,7 @@ def test_the_blank_edge_of_a_smaller_jpeg_is_not_shown():
 @pytest.mark.parametrize("name", ["icons", "vit"])
 def test_embeddings_hardly_move(name: str):
     lens = twinlens.load() if name == "icons" else Embedder(random_vit(), None)
-    shapes = [(640, 427), (450, 601), (1100, 901), (2400, 450), (1360, 1344), (4000, 3000)]
+    shapes = [(640, 427), (450, 601), (1100, 901), (2400, 450), (1360, 1344), (4000, 2250)]
     files = [encoded(camera(*shape), "JPEG", quality=87) for shape in shapes]
     config = lens.config.image_input
     exact = lens.embed_images([to_pixels(data, config) for data in files])
