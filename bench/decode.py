@@ -8,8 +8,7 @@ open_clip's own transform is among them where it is installed. Then the mean err
 255, and the cosine of the embeddings of the exact and the fast pixels. CORPUS is one of large icons
 that no training picture showed:
 
-    twinlens data icons --out CORPUS --set size=433 --set quality=100 \\
-        --set 'parts=["unseen-style", "unseen-concepts"]'
+    twinlens data icons --out CORPUS --set size=433 --set 'parts=["unseen-style","unseen-concepts"]'
 
 Its pictures become JPEGs of quality 90, and `icons` classifies each part both ways.
 """
