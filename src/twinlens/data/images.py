@@ -133,9 +133,8 @@ def to_pixels(
         image: The picture.
         config: Side of the square, resizing and background.
         decode: "exact", as above; or "fast", which decodes large JPEG files at a half, a quarter
-            or an eighth of their sides and resamples only the square. Of photographs each is
-            within 1 of 255 levels of exact on average, finer patterns up to 8; the same files
-            are refused.
+            or an eighth of their sides and resizes by torch. Of photographs each is within 1 of
+            255 levels of exact on average, finer patterns up to 8; the same files are refused.
 
     Raises:
         DataError: The picture cannot be decoded.

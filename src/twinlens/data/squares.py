@@ -80,7 +80,7 @@ def fast_square(lying: Lying, config: PreprocessConfig) -> Image.Image:
 
 
 def _resampled(lying: Lying, size: tuple[int, int], interpolation: str) -> NDArray[np.uint8]:
-    """All of a picture at another size, within two levels of Pillow's resize."""
+    """All of a picture at another size: 2 levels off Pillow's; more where contrasts overshoot."""
     pixels = torch.from_numpy(np.array(lying.rgb)).permute(2, 0, 1)[None]
     (width, height), (whole_width, whole_height) = size, lying.size
     # torch rounds down what a side comes to: a trifle more, lest it falls short by one.
