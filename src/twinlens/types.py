@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 ImageInput: TypeAlias = "str | Path | bytes | Image.Image | NDArray[np.uint8]"
 """A picture: a path, an encoded file's bytes, a PIL image, or uint8 [height, width, 3 or 1]."""
+
+Decode = Literal["exact", "fast"]
+"""How files become pixels: to the last bit as the references do it, or nearly so and sooner."""
 
 Embeddings: TypeAlias = "NDArray[np.float32]"
 """Unit vectors, float32 [n, embed_dim]."""

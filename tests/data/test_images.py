@@ -23,12 +23,12 @@ from PIL.PngImagePlugin import PngInfo
 from twinlens.config import PreprocessConfig
 from twinlens.data.images import (
     DecodeLimits,
-    _resize_and_crop,
     decode_image,
     normalize,
     read_picture,
     to_pixels,
 )
+from twinlens.data.squares import _resize_and_crop
 from twinlens.errors import DataError, ShapeError
 
 CONFIG = PreprocessConfig(image_size=32)

@@ -1,0 +1,134 @@
+"""A decoded picture to the square that a model reads: to the last bit as Pillow does, or nearly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from twinlens.config import PreprocessConfig
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns a picture upright, by its EXIF orientation."""
+
+_X_BACKWARDS, _Y_BACKWARDS = (2, 3, 7, 8), (3, 4, 6, 7)
+"""Orientations whose columns, and whose rows, lie last to first."""
+
+_RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+
+_MAX_RESIZED_PIXELS = 2**25
+"""Beyond this the resized picture is not made before the crop: see `_resize_and_crop`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lying:
+    """A picture as it lies in its file, not upright yet.
+
+    Attributes:
+        rgb: Its pixels.
+        size: Width and height of what they show, in these pixels. Where a JPEG was decoded
+            smaller, that may be a fraction of a pixel less than `rgb.size`.
+        orientation: By EXIF.
+    """
+
+    rgb: Image.Image
+    size: tuple[float, float]
+    orientation: int = 1
+
+    def upright(self) -> Image.Image:
+        """The picture turned, or the very same one where there is nothing to turn."""
+        return _turned(self.rgb, self.orientation)
+
+
+def exact_square(picture: Image.Image, config: PreprocessConfig) -> Image.Image:
+    """The square of an upright picture, bit for bit as the references make it."""
+    size, resampling = config.image_size, _RESAMPLING[config.interpolation]
+    if config.resize == "squash":
+        return picture.resize((size, size), resampling)
+    return _resize_and_crop(picture, size, resampling)
+
+
+def fast_square(lying: Lying, config: PreprocessConfig) -> Image.Image:
+    """The square, resampled as it lies by torch's vector instructions, then turned upright."""
+    size = config.image_size
+    squash = config.resize == "squash"
+    width, height = (size, size) if squash else _resized(lying.size, size)
+    left = _first(width, size, backwards=lying.orientation in _X_BACKWARDS)
+    top = _first(height, size, backwards=lying.orientation in _Y_BACKWARDS)
+    if width * height > _MAX_RESIZED_PIXELS:
+        box = _box(lying.size, (width, height), (left, top), size)
+        square = lying.rgb.resize((size, size), _RESAMPLING[config.interpolation], box=box)
+    else:
+        resized = _resampled(lying, (width, height), config.interpolation)
+        square = Image.fromarray(resized[top : top + size, left : left + size])
+    return _turned(square, lying.orientation)
+
+
+def _resampled(lying: Lying, size: tuple[int, int], interpolation: str) -> NDArray[np.uint8]:
+    """All of a picture at another size: 2 levels off Pillow's; more where contrasts overshoot."""
+    pixels = torch.from_numpy(np.array(lying.rgb)).permute(2, 0, 1)[None]
+    (width, height), (whole_width, whole_height) = size, lying.size
+    # torch rounds down what a side comes to: a trifle more, lest it falls short by one.
+    scale = [(1 + 1e-9) * height / whole_height, (1 + 1e-9) * width / whole_width]
+    resized = F.interpolate(pixels, scale_factor=scale, mode=interpolation, antialias=True)
+    return resized[0].permute(1, 2, 0).numpy()
+
+
+def _turned(picture: Image.Image, orientation: int) -> Image.Image:
+    transpose = _UPRIGHT.get(orientation)
+    return picture if transpose is None else picture.transpose(transpose)
+
+
+def _resize_and_crop(
+    picture: Image.Image, size: int, resampling: Image.Resampling, most: int = _MAX_RESIZED_PIXELS
+) -> Image.Image:
+    """The central square of side `size` after the shortest side has become `size`."""
+    width, height = _resized(picture.size, size)
+    left, top = _first(width, size), _first(height, size)
+    if width * height > most:
+        # A thin line of pixels would grow to gigabytes, of which one square is kept. Only that
+        # square is computed: the same up to rounding (2 levels; more where contrasts overshoot).
+        box = _box(picture.size, (width, height), (left, top), size)
+        return picture.resize((size, size), resampling, box=box)
+    resized = picture.resize((width, height), resampling)
+    return resized.crop((left, top, left + size, top + size))
+
+
+def _first(side: int, size: int, *, backwards: bool = False) -> int:
+    """Where the central `size` pixels of a side begin: rounded upright, which may be at its end."""
+    first = round((side - size) / 2)
+    return side - size - first if backwards else first
+
+
+def _box(
+    whole: tuple[float, float], resized: tuple[int, int], place: tuple[int, int], size: int
+) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of the square at a place of the resized picture, in the whole."""
+    x, y = whole[0] / resized[0], whole[1] / resized[1]
+    left, top = place
+    return left * x, top * y, (left + size) * x, (top + size) * y
+
+
+def _resized(whole: tuple[float, float], size: int) -> tuple[int, int]:
+    """Width and height after the shortest side has become `size`."""
+    width, height = whole
+    short = min(whole)
+    return (
+        size if width == short else int(size * width / short),
+        size if height == short else int(size * height / short),
+    )
