@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import numpy as np
 import torch
@@ -36,7 +36,7 @@ from twinlens.model.precision import (
 )
 from twinlens.model.text import TextTransformer, encode_distinct
 from twinlens.model.vocabulary import AnyTokenizer, load_tokenizer
-from twinlens.types import Embeddings, ImageInput
+from twinlens.types import Decode, Embeddings, ImageInput
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -70,6 +70,7 @@ def load(
     towers: Towers = "both",
     image_size: int | None = None,
     activation: Activation | None = None,
+    decode: Decode = "fast",
 ) -> Embedder:
     """Load a model by name, whatever family's layout its checkpoint has.
 
@@ -86,6 +87,8 @@ def load(
         image_size: For pictures of another size than the checkpoint's: a vision transformer's
             positions are resized.
         activation: Of a state dict without a configuration, which cannot tell.
+        decode: How pictures become pixels: "fast", or "exact" as the reference implementations
+            (see `to_pixels`).
 
     Raises:
         UnknownNameError: There is no model of that name; close names are suggested.
@@ -101,7 +104,9 @@ def load(
     chosen = pick_precision(precision, model, target)
     place_at(model, target, chosen)  # in place: a large model is not held twice
     head = load_head(path, model.config.embed_dim)
-    return Embedder(model, tokenizer, device=str(target), precision=chosen, head=head)
+    return Embedder(
+        model, tokenizer, device=str(target), precision=chosen, head=head, decode=decode
+    )
 
 
 class Embedder:
@@ -122,12 +127,15 @@ class Embedder:
         precision: Precision = "auto",
         batch_size: int = 64,
         head: Head | None = None,
+        decode: Decode = "fast",
     ) -> None:
+        _check_one_of("decode", decode, get_args(Decode))
         self._tokenizer = tokenizer
         self._head = head
         self.device = pick_device(device)
         self.precision: Precision = pick_precision(precision, model, self.device)
         self.batch_size = batch_size
+        self.decode: Decode = decode
         if not is_placed(model, self.device, self.precision):
             model = place_at(copy.deepcopy(model), self.device, self.precision)
         self.model = model.eval()
@@ -176,7 +184,7 @@ class Embedder:
 
     def preprocess(self, image: ImageInput) -> Float32[Tensor, "3 size size"]:
         """One picture as the model reads it: float32, resized, cropped, normalised."""
-        pixels = torch.as_tensor(to_pixels(image, self.config.image_input))
+        pixels = torch.as_tensor(self._pixels(image))
         return normalize(pixels.permute(2, 0, 1)[None], self.config.image_input)[0]
 
     def embed_images(self, images: ImageInput | Iterable[ImageInput]) -> Embeddings:
@@ -207,15 +215,14 @@ class Embedder:
         self, images: ImageInput | Iterable[ImageInput], failures: dict[int, DataError] | None
     ) -> Embeddings:
         self._require_tower("image")
-        config, on_processor = self.config.image_input, self.device.type == "cpu"
+        ahead = self.device.type != "cpu"
         batches = pixel_batches(
-            _as_images(images),
-            lambda image: to_pixels(image, config),
-            self.batch_size,
-            failures,
-            ahead=not on_processor,
+            _as_images(images), self._pixels, self.batch_size, failures, ahead=ahead
         )
         return self._unit_vectors([self.encode_pixels(batch) for batch in batches])
+
+    def _pixels(self, image: ImageInput) -> UInt8[np.ndarray, "size size 3"]:
+        return to_pixels(image, self.config.image_input, self.decode)
 
     @torch.inference_mode()
     def encode_pixels(self, pixels: UInt8[Tensor, "n 3 size size"]) -> Float[Tensor, "n embed"]:

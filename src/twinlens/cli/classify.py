@@ -46,7 +46,7 @@ def classify(
 
     if words is not None:
         checked_labels(words)  # before a model is read, or even downloaded
-    lens = load(model, device=device)
+    lens = load(model, device=device, decode="exact")
     if words is None:
         names, classifier = list(lens.head.classnames), lens.head.weight.numpy()
     else:

@@ -59,7 +59,7 @@ def eval_(
             "--template and --language: got one, expected none: a classifier reads no words"
         )
     dataset = open_shown(data)
-    lens = load(model, device=device)
+    lens = load(model, device=device, decode="exact")
     with working(f"Reading {len(dataset.samples):,} pictures of {dataset.name}"):
         result = _measure(lens, dataset, task, template or [], language)
     provenance = lens.config.provenance

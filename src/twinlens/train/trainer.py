@@ -207,7 +207,14 @@ class Loop:
         model, head = self.run.shipped_model(), self.run.shipped_head()
         with self.run.world.together():
             device = str(model.to(self.run.device).logit_scale.device)
-            lens = Embedder(model, self.tokenizer, device=device, precision="fp32", head=head)
+            lens = Embedder(
+                model,
+                self.tokenizer,
+                device=device,
+                precision="fp32",
+                head=head,
+                decode="exact",
+            )
             return dict(self.evaluate(lens))
 
     def _save(self, done: int) -> None:
