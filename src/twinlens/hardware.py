@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
+import re
 import resource
 import sys
 import time
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-_STATUS = Path("/proc/self/status")
+_STATUS, _PROCESSORS = Path("/proc/self/status"), Path("/proc/cpuinfo")
 
 
 def measured_peak(device: torch.device, dtype: torch.dtype) -> float:
@@ -23,6 +25,23 @@ def measured_peak(device: torch.device, dtype: torch.dtype) -> float:
         float((left @ right)[0, 0])  # reading a number waits for the device
         best = min(best, time.perf_counter() - start)
     return 2 * side**3 / best
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def device_name(device: torch.device) -> str:
+    """What its maker calls it, or its kind where that is not told."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    listed = _PROCESSORS.read_text(encoding="utf-8") if _PROCESSORS.exists() else ""
+    named = re.search(r"^model name\s*: (.+)$", listed, re.MULTILINE)
+    return named[1] if named else platform.processor() or platform.machine()
 
 
 def peak_memory(device: torch.device) -> float:
