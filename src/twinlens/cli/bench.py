@@ -16,7 +16,7 @@ from twinlens.cli.output import counting, log, print_json, write_text
 from twinlens.errors import ConfigError
 
 if TYPE_CHECKING:
-    from twinlens.eval.speed import Asked, Speed
+    from twinlens.eval.rates import Asked, Speed
 
 
 def bench(
@@ -26,7 +26,7 @@ def bench(
     *,
     precision: Annotated[str, typer.Option(help="fp32,bf16,...; all that are fast here.")] = "all",
     batch: Annotated[str, typer.Option(help="Pictures or texts at once.")] = "1,8,32,64",
-    seconds: Annotated[float, typer.Option(help="For each rate.")] = 1.0,
+    seconds: Annotated[float, typer.Option(help="For each rate.")] = 0.7,
     price_per_hour: Annotated[
         float | None, typer.Option(help="Of this machine, in US dollars.")
     ] = None,
@@ -39,7 +39,8 @@ def bench(
     """Measure speed: by precision and batch, with memory, nearness to float32 and cost."""
     _check_files(out, html)
     batches = _numbers(batch)
-    from twinlens.eval.speed import Asked, precisions_for
+    from twinlens.eval.rates import Asked
+    from twinlens.eval.speed import precisions_for
     from twinlens.model.precision import pick_device
 
     place = pick_device(device)

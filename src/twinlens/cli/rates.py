@@ -1,3 +1,4 @@
+# ruff: noqa: PLC0415  imports wait until the verb runs: --help stays instant
 """Speed as tables: precisions, rates, what to set and what it costs."""
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from twinlens.cli.output import print_table
 from twinlens.cli.plan import gigabytes, short, si
 
 if TYPE_CHECKING:
-    from twinlens.eval.speed import Rate, Speed
+    from twinlens.eval.rates import Rate, Speed
     from twinlens.eval.standing import Standing
 
 _THINGS = {"image": "pictures", "text": "texts"}
@@ -47,16 +48,17 @@ def _print_precisions(speed: Speed) -> None:
     towers = speed.towers
     columns = ["Precision", *(f"Least cosine, {_THINGS[tower]}" for tower in towers)]
     columns += ["Loaded in", "Memory", "Matrix product"]
-    print_table(columns, [_standing(one, towers) for one in speed.precisions])
+    print_table(columns, [_standing(one, speed) for one in speed.precisions])
 
 
-def _standing(one: Standing, towers: Sequence[str]) -> list[str]:
+def _standing(one: Standing, speed: Speed) -> list[str]:
+    ceiling = speed.ceilings.get(one.precision)
     return [
         one.precision,
-        *(f"{one.cosines[tower]:.6f}" for tower in towers),
+        *(f"{one.cosines[tower]:.6f}" for tower in speed.towers),
         f"{one.load_seconds:.2f} s",
         "not enough" if one.peak_memory is None else f"{gigabytes(one.peak_memory)} GB",
-        "" if one.ceiling is None else f"{si(one.ceiling)}FLOP/s",
+        "" if ceiling is None else f"{si(ceiling)}FLOP/s",
     ]
 
 
@@ -83,9 +85,13 @@ def _print_rates(rates: Sequence[Rate], things: str) -> None:
 
 
 def _print_settings(speed: Speed) -> None:
+    from twinlens.eval.rates import dollars
+
     for one in speed.recommended:
         things = _THINGS[one.tower]
-        cost = "" if one.cost_per_million is None else f", ${one.cost_per_million:,.2f} a million"
+        cost = (
+            "" if one.cost_per_million is None else f", {dollars(one.cost_per_million)} a million"
+        )
         typer.echo(
             f"recommended for {things}: {one.precision}, batches of {one.batch}: "
             f"{short(one.per_second)} {things}/s{cost}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from jaxtyping import UInt8
@@ -20,12 +19,21 @@ from torch import Tensor
 from twinlens import __version__
 from twinlens.config import CLIPConfig
 from twinlens.data.images import to_pixels
-from twinlens.embedder import Embedder, Precision
-from twinlens.errors import UnknownNameError, require
+from twinlens.embedder import Embedder
 from twinlens.eval import workload
-from twinlens.eval.standing import Standing, encode_pixels, stand
+from twinlens.eval.rates import (
+    OURS,
+    Asked,
+    DecodeRate,
+    Failure,
+    Rate,
+    Speed,
+    Tower,
+    recommend,
+)
+from twinlens.eval.standing import encode_pixels, stand
 from twinlens.eval.timing import Timed, time_in_turn
-from twinlens.hardware import device_name, synchronize
+from twinlens.hardware import device_name, measured_peak, synchronize
 from twinlens.model.flops import image_cost, text_cost
 from twinlens.model.precision import has_fast_bf16
 from twinlens.types import Count
@@ -35,156 +43,13 @@ if TYPE_CHECKING:
 
     from twinlens.config import PreprocessConfig
 
-Tower = Literal["image", "text"]
-
-OURS = "twinlens"
-GATE = 0.999
-"""The least cosine with float32 that a recommended precision may have."""
-
-NEAR = 0.05
-"""How far below the best rate that of the recommended batch may be."""
-
-MOST = 4096
-"""The largest batch."""
-
 DECODERS: Mapping[str, Callable[[bytes, PreprocessConfig], NDArray[Any]]] = {"exact": to_pixels}
 """Ways from a file to pixels, by name."""
 
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""What a matrix product can be measured in."""
+
 _JPEGS = 32
-_MILLION, _HOUR = 1e6, 3600.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What to measure.
-
-    Attributes:
-        precisions: Of `Precision`, without "auto".
-        batches: Pictures or texts at once, in 1..4096.
-        seconds: For each rate, about.
-        price: Of the machine for an hour, in US dollars.
-
-    Raises:
-        ConfigError: A number is out of its range, or there is nothing to measure.
-        UnknownNameError: There is no such precision.
-    """
-
-    precisions: tuple[str, ...]
-    batches: tuple[int, ...] = (1, 8, 32, 64)
-    seconds: float = 1.0
-    price: float | None = None
-
-    def __post_init__(self) -> None:
-        known = [name for name in get_args(Precision) if name != "auto"]
-        for precision in self.precisions:
-            if precision not in known:
-                raise UnknownNameError("precision", precision, known)
-        require(len(self.precisions) > 0, "precision", self.precisions, "at least one")
-        require(len(self.batches) > 0, "batch", self.batches, "at least one")
-        for batch in self.batches:
-            require(1 <= batch <= MOST, "batch", batch, f"1 to {MOST:,}")
-        require(0 < self.seconds <= 600, "seconds", self.seconds, "more than 0, at most 600")
-        price = self.price
-        fair = price is None or (price > 0 and math.isfinite(price))
-        require(fair, "price per hour", price, "more than 0")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rate:
-    """One library at one precision and batch.
-
-    Attributes:
-        library: "twinlens", or a peer with its version.
-        precision: What it computed in.
-        tower: "image" or "text".
-        batch: Pictures or texts at once.
-        calls: How many were timed.
-        per_second: Pictures or texts a second, by the median call.
-        low: The same by the upper quartile of the calls' times.
-        high: The same by the lower one.
-        p50_ms: The median call, in milliseconds.
-        p99_ms: What 99% of the calls did not exceed; of fewer than a hundred, about the slowest.
-        ceiling_share: The model's operations as a share of what a matrix product reaches here in
-            that precision; None where that is not known.
-        ratio: Our rate by a peer's.
-    """
-
-    library: str
-    precision: str
-    tower: Tower
-    batch: int
-    calls: int
-    per_second: float
-    low: float
-    high: float
-    p50_ms: float
-    p99_ms: float
-    ceiling_share: float | None = None
-    ratio: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """What could not be measured, and why."""
-
-    library: str
-    precision: str
-    tower: Tower
-    batch: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DecodeRate:
-    """JPEG files a second to the pixels that the model reads, on so many threads."""
-
-    decode: str
-    threads: int
-    per_second: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
-    """What to set for a tower: the fastest precision that is near float32, the least batch.
-
-    `cost_per_million` is in US dollars, of pictures or texts, where a price was given.
-    """
-
-    tower: Tower
-    precision: str
-    batch: int
-    per_second: float
-    cost_per_million: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Speed:
-    """All that was measured of a model on a machine."""
-
-    model: str
-    random_weights: bool
-    device: str
-    machine: dict[str, str | int]
-    asked: Asked
-    image_size: int | None
-    tokens_per_text: float | None
-    precisions: list[Standing]
-    rates: list[Rate]
-    failures: list[Failure]
-    decode: list[DecodeRate]
-    recommended: list[Setting]
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain JSON types."""
-        return asdict(self)
-
-    @property
-    def towers(self) -> list[Tower]:
-        """Those that the model has."""
-        measured = [one.tower for one in (*self.rates, *self.failures)]
-        return list(dict.fromkeys(measured))
 
 
 class Contestant(Protocol):
@@ -268,18 +133,20 @@ def measure(
     texts = [] if config.text is None else workload.texts(config.text, lens.tokenizer)
     lengths = [workload.token_count(text, lens.tokenizer) for text in texts]
     contestants = [*map(Ours, lenses), *peers]
-    calls = {key: timed for key, timed in _calls(contestants, config, asked.batches, texts, device)}
-    decoding = _decoding(config)
-    time_in_turn([*calls.values(), *decoding.values()], asked.seconds, progress)
-    ceilings = {one.precision: one.ceiling for one in standings}
+    calls = dict(_calls(contestants, config, asked.batches, texts, device))
+    decoding, peaks = _decoding(config), _Peaks(asked.precisions, device)
+    time_in_turn([*calls.values(), *decoding.values(), *peaks.calls], asked.seconds, progress)
+    ceilings = peaks.best()
     rates = [
         _rate(key, timed, _operations(config, key.tower, lengths), ceilings.get(key.precision))
         for key, timed in calls.items()
         if not timed.failed
     ]
     rates = [replace(rate, ratio=_ratio(rate, rates)) for rate in rates]
-    towers: list[Tower] = ["image"] * (config.vision is not None) + ["text"] * bool(texts)
-    settings = [recommend(tower, rates, standings, asked.price) for tower in towers]
+    towers: dict[Tower, bool] = {"image": config.vision is not None, "text": bool(texts)}
+    settings = [
+        recommend(tower, rates, standings, asked.price) for tower in towers if towers[tower]
+    ]
     return Speed(
         model=model,
         random_weights=random_weights,
@@ -289,6 +156,7 @@ def measure(
         image_size=config.preprocess.image_size if config.preprocess else None,
         tokens_per_text=fmean(lengths) if lengths else None,
         precisions=standings,
+        ceilings=ceilings,
         rates=rates,
         failures=[
             Failure(**asdict(key), reason=timed.failed)
@@ -349,12 +217,33 @@ def _decoding(config: CLIPConfig) -> dict[str, Timed]:
         return {}
 
     def decode(one: Callable[[bytes, PreprocessConfig], object]) -> None:
+        files = workload.jpegs(_JPEGS)
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # as an Embedder does
-            list(pool.map(lambda file: one(file, config.image_input), workload.jpegs(_JPEGS)))
+            list(pool.map(one, files, [config.image_input] * len(files)))
 
     return {
         name: Timed(f"decoding, {name}", partial(decode, one)) for name, one in DECODERS.items()
     }
+
+
+class _Peaks:
+    """What a matrix product reaches, asked between the other calls; the best counts."""
+
+    def __init__(self, precisions: Sequence[str], device: torch.device) -> None:
+        self._found: dict[str, list[float]] = {
+            precision: [] for precision in precisions if precision in _DTYPES
+        }
+        self.calls = [
+            Timed(f"matrix product, {precision}", partial(self._ask, precision, device))
+            for precision in self._found
+        ]
+
+    def _ask(self, precision: str, device: torch.device) -> None:
+        self._found[precision].append(measured_peak(device, _DTYPES[precision]))
+
+    def best(self) -> dict[str, float]:
+        """By precision; without those that memory did not suffice for."""
+        return {precision: max(found) for precision, found in self._found.items() if found}
 
 
 def _decode_rate(name: str, timed: Timed) -> DecodeRate:
@@ -400,37 +289,6 @@ def _ratio(rate: Rate, rates: Sequence[Rate]) -> float | None:
         if one.library == OURS and (one.precision, one.tower, one.batch) == where
     ]
     return ours[0] / rate.per_second if ours else None
-
-
-def recommend(
-    tower: Tower, rates: Sequence[Rate], standings: Sequence[Standing], price: float | None
-) -> Setting | None:
-    """The best precision near float32, and the smallest batch that is about as fast.
-
-    None where no precision is near enough, or nothing could be measured.
-    """
-    near = {one.precision for one in standings if one.cosines[tower] >= GATE}
-    fit = [
-        rate
-        for rate in rates
-        if rate.library == OURS and rate.tower == tower and rate.precision in near
-    ]
-    if not fit:
-        return None
-    best = max(fit, key=lambda rate: rate.per_second)
-    enough = (1 - NEAR) * best.per_second
-    chosen = min(
-        (rate for rate in fit if rate.precision == best.precision and rate.per_second >= enough),
-        key=lambda rate: rate.batch,
-    )
-    cost = None if price is None else price / _HOUR * _MILLION / chosen.per_second
-    return Setting(
-        tower=tower,
-        precision=chosen.precision,
-        batch=chosen.batch,
-        per_second=chosen.per_second,
-        cost_per_million=cost,
-    )
 
 
 def _machine(device: torch.device) -> dict[str, str | int]:

@@ -20,10 +20,9 @@ from twinlens.data.images import normalize
 from twinlens.embedder import Embedder, Precision, load
 from twinlens.eval import workload
 from twinlens.eval.timing import out_of_memory
-from twinlens.hardware import measured_peak, peak_memory
+from twinlens.hardware import peak_memory
 from twinlens.types import Count
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _COMPARED = 64
 _AT_ONCE = 32
 _Answers: TypeAlias = "dict[str, Tensor]"
@@ -40,14 +39,12 @@ class Standing:
             to the largest batch: of the device, or of the machine where that has none. None
             where it did not suffice.
         cosines: The least cosine of its answers with those in float32, by tower.
-        ceiling: Operations a second of a large matrix product in it; None where torch has none.
     """
 
     precision: str
     load_seconds: float
     peak_memory: float | None
     cosines: dict[str, float]
-    ceiling: float | None
 
 
 def stand(
@@ -73,13 +70,11 @@ def stand(
         start = time.perf_counter()
         lens = _load(path, device, precision)
         seconds = time.perf_counter() - start
-        dtype = _DTYPES.get(precision)
         standing = Standing(
             precision=precision,
             load_seconds=seconds,
             peak_memory=memory_alone(path, device, precision, batch),
             cosines=_least_cosines(reference, _answers(lens)),
-            ceiling=None if dtype is None else measured_peak(device, dtype),
         )
         found.append((lens, standing))
     return found
