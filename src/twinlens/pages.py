@@ -183,7 +183,7 @@ def log_ticks(low: float, high: float) -> list[float]:
         >>> log_ticks(3, 60), log_ticks(0.3, 4000)
         ([2.0, 5.0, 10.0, 20.0, 50.0, 100.0], [0.1, 1.0, 10.0, 100.0, 1000.0, 10000.0])
     """
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1
+    first, last = math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1
     for steps in ((1, 2, 5), (1,)):
         marks = [float(f"{m}e{power}") for power in range(first, last + 1) for m in steps]
         start = max(i for i, mark in enumerate(marks) if mark <= low)

@@ -16,7 +16,10 @@ from twinlens.cli.output import counting, log, print_json, write_text
 from twinlens.errors import ConfigError
 
 if TYPE_CHECKING:
+    import torch
+
     from twinlens.eval.rates import Asked, Speed
+    from twinlens.export.peers import Peer
 
 
 def bench(
@@ -46,17 +49,18 @@ def bench(
     place = pick_device(device)
     precisions = precisions_for(place) if precision == "all" else tuple(_words(precision))
     asked = Asked(precisions=precisions, batches=batches, seconds=seconds, price=price_per_hour)
-    result = _measure(model, asked, str(place), _words(compare))
+    result = _measure(model, asked, place, _words(compare))
     _report(result, out, html, as_json=as_json)
 
 
 def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
+    words = (word.strip() for word in text.split(","))
+    return list(dict.fromkeys(word for word in words if word))  # each once
 
 
 def _numbers(text: str) -> tuple[int, ...]:
     words = _words(text)
-    if not all(word.isdecimal() for word in words):
+    if not words or not all(word.isdecimal() for word in words):
         raise ConfigError(f"batch: got {text!r}, expected numbers, such as 1,8,32")
     return tuple(sorted({int(word) for word in words}))
 
@@ -67,19 +71,21 @@ def _check_files(*paths: Path | None) -> None:
             raise ConfigError(f"{path}: got a directory, expected a name for a file")
 
 
-def _measure(model: str, asked: Asked, device: str, compare: list[str]) -> Speed:
+def _measure(model: str, asked: Asked, device: torch.device, compare: list[str]) -> Speed:
     from twinlens.embedder import load
     from twinlens.eval.speed import measure
     from twinlens.export.peers import open_peers
 
     with checkpoint(model) as (path, is_random), counting(f"measuring {model}") as progress:
-        lens = load(path, device=device, precision="fp32")
-        peers = open_peers(compare, lens, asked.precisions)
+        peers: list[Peer] = []
+        if compare:
+            lens = load(path, device=str(device), precision="fp32")
+            peers = open_peers(compare, lens, asked.precisions)
         return measure(
             path,
             asked,
             model=model,
-            device=lens.device,
+            device=device,
             random_weights=is_random,
             peers=peers,
             progress=progress,

@@ -172,7 +172,7 @@ class Speed:
     @property
     def towers(self) -> list[Tower]:
         """Those that the model has."""
-        measured = [one.tower for one in (*self.rates, *self.failures)]
+        measured: list[Tower] = [one.tower for one in (*self.rates, *self.failures)]
         return list(dict.fromkeys(measured))
 
 

@@ -163,7 +163,7 @@ def measure(
             for key, timed in calls.items()
             if timed.failed
         ],
-        decode=[_decode_rate(name, timed) for name, timed in decoding.items()],
+        decode=[_decode_rate(name, timed) for name, timed in decoding.items() if not timed.failed],
         recommended=[setting for setting in settings if setting is not None],
     )
 

@@ -16,7 +16,7 @@ _DASHES = ("", "6 3", "2 3")
 
 def speed_page(speed: Speed) -> str:
     """The page's HTML."""
-    charts_drawn = charts(*(_chart(speed, tower) for tower in speed.towers))
+    drawn = charts(*(_chart(speed, tower) for tower in speed.towers))
     details = [
         folded(f"All rates of {_THINGS[tower]}", _rates(speed, tower)) for tower in speed.towers
     ]
@@ -27,7 +27,7 @@ def speed_page(speed: Speed) -> str:
         section("The machine", facts(_machine(speed))),
         section("How it was measured", facts(_measured(speed))),
     ]
-    return page(f"How fast {speed.model} is here", _lead(speed), *sections)
+    return page(f"The speed of {speed.model}", _lead(speed), *sections)
 
 
 _CHART_NOTE = (
@@ -55,7 +55,7 @@ def _recommended(speed: Speed) -> dict[str, str]:
             f"{one.precision}, batches of {one.batch}: {one.per_second:,.0f} {things}/s"
         )
         if one.cost_per_million is not None:
-            found[f"A million {things}"] = dollars(one.cost_per_million)
+            found[f"Cost of a million {things}"] = dollars(one.cost_per_million)
     for tower in speed.towers:
         found.setdefault(f"For {_THINGS[tower]}", "none of what was measured")
     return found

@@ -40,9 +40,13 @@ JPEG_SIZE = (640, 480)
 
 _COARSE, _GRAIN = 40, 5.0
 _JPEG_QUALITY = 88
-_MEAN_WORDS, _SPREAD, _MOST_WORDS = """
+_USUAL_WORDS, _SPREAD, _MOST_WORDS = 9, 0.5, 30
+"""Alternative texts of the web: most have six to fourteen words, a few twice that."""
+
+_TEXTS = 512
+_WORDS = """
 a the of in on with and at from by near under over behind two three old new small large red blue
-green white black yellow wooden golden happy quiet photo picture drawing painting view close-up
+green white black yellow wooden golden happy quiet photo picture drawing painting view portrait
 morning evening summer winter dog cat horse bird fish child woman man family crowd street house
 garden kitchen table window bridge river mountain beach forest field road bicycle car train boat
 plane bread apple coffee cake pizza flower tree rose guitar piano book camera clock chair lamp hat
@@ -61,7 +65,9 @@ def write_random(architecture: str, directory: Path) -> None:
         save_model(CLIP(ARCHITECTURES[architecture]()), directory)
 
 
-def pixels(count: int, config: PreprocessConfig, device: torch.device) -> UInt8[Tensor, "n 3 s s"]:
+def pixels(
+    count: int, config: PreprocessConfig, device: torch.device
+) -> UInt8[Tensor, "n 3 size size"]:
     """Noise of the size that a model reads, on its device; the first ones are always the same."""
     random = np.random.default_rng(0)
     shape = (count, 3, config.image_size, config.image_size)
@@ -80,7 +86,7 @@ def texts(config: TextConfig, tokenizer: AnyTokenizer, count: int = _TEXTS) -> l
 def _captions() -> Iterator[list[str]]:
     random = np.random.default_rng(0)
     while True:
-        length = round(random.lognormal(math.log(_MEAN_WORDS), _SPREAD))
+        length = round(random.lognormal(math.log(_USUAL_WORDS), _SPREAD))
         yield [str(word) for word in random.choice(_WORDS, min(max(length, 1), _MOST_WORDS))]
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import UInt8
 from torch import Tensor
 
 from twinlens.data.images import normalize
@@ -38,7 +37,7 @@ class Peer:
 
     library: str
     precision: str
-    images: Callable[[UInt8[Tensor, "n 3 size size"]], Tensor]
+    images: Callable[[Tensor], Tensor]
     texts: Callable[[Sequence[str]], Tensor]
 
 
@@ -110,6 +109,7 @@ def _open_clip(library: Any, directory: Path, lens: Embedder, dtype: torch.dtype
 
 
 def _transformers(library: Any, directory: Path, lens: Embedder, dtype: torch.dtype) -> _Encoders:
+    library.utils.logging.disable_progress_bar()
     kind = model_class(library, directory)
     model = kind.from_pretrained(directory, local_files_only=True, dtype=dtype)
     model = model.to(lens.device).eval()
