@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def bench(
     model: Annotated[
-        str, typer.Argument(metavar="[MODEL]", help="A model, or an architecture: ViT-B-32.")
+        str, typer.Argument(metavar="MODEL", help="A model, or an architecture: ViT-B-32.")
     ] = "icons",
     *,
     precision: Annotated[str, typer.Option(help="fp32,bf16,...; all that are fast here.")] = "all",
