@@ -11,9 +11,10 @@ from PIL import Image
 import twinlens
 from tests.pieces.vocabularies import trained
 from twinlens import Embedder
-from twinlens.embedder import BF16_FROM_PARAMETERS, checked_labels
 from twinlens.errors import CheckpointError, ConfigError, DataError, UnknownNameError
+from twinlens.labels import checked_labels
 from twinlens.model.clip import CLIP
+from twinlens.model.precision import BF16_FROM_PARAMETERS
 from twinlens.pieces import PieceTokenizer
 from twinlens.tokenizer import Tokenizer
 
@@ -227,7 +228,7 @@ def test_the_model_handed_in_stays_as_it_is(tiny_model: CLIP):
 def test_precision_auto_needs_size_and_hardware(monkeypatch: pytest.MonkeyPatch, tiny_model: CLIP):
     def precision(bf16: bool, smallest: int) -> str:
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": bf16})
-        monkeypatch.setattr("twinlens.embedder.BF16_FROM_PARAMETERS", smallest)
+        monkeypatch.setattr("twinlens.model.precision.BF16_FROM_PARAMETERS", smallest)
         return Embedder(tiny_model, Tokenizer.clip(), device="cpu").precision
 
     assert precision(True, 0) == "bf16"

@@ -3,43 +3,50 @@
 from __future__ import annotations
 
 import copy
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float, Float32, UInt8
 from PIL import Image
 from torch import Tensor
 
 from twinlens import hub
 from twinlens.config import Activation, CLIPConfig
+from twinlens.data.batches import pixel_batches
 from twinlens.data.images import normalize, to_pixels
 from twinlens.errors import ConfigError, DataError, UnknownNameError
+from twinlens.labels import checked_labels
+from twinlens.machine import usable_cores
 from twinlens.model.checkpoints import Towers, load_model
 from twinlens.model.clip import CLIP
 from twinlens.model.head import Head, load_head
-from twinlens.model.precision import has_fast_bf16, pick_device, place
-from twinlens.model.text import encode_by_length
+from twinlens.model.packed import Tower, packed
+from twinlens.model.precision import (
+    Precision,
+    dtype_of,
+    is_placed,
+    pick_device,
+    pick_precision,
+    place_at,
+)
+from twinlens.model.text import TextTransformer, encode_distinct
 from twinlens.model.vocabulary import AnyTokenizer, load_tokenizer
 from twinlens.types import Embeddings, ImageInput
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Precision = Literal["auto", "fp32", "bf16"]
+_TEXTS = 8
+"""Times as many texts as pictures make a batch: a text is less work."""
 
-BF16_FROM_PARAMETERS = 50_000_000
-"""Below this size a model is limited by everything but its matrix products."""
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-_T = TypeVar("_T")
+_PROMPTS = 100_000
+"""Prompts of a zero-shot classifier whose embeddings are held at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +78,10 @@ def load(
             directory or file of weights, or `hf://org/name[@revision]`.
         device: "cpu", "cuda", "cuda:1", "mps", or "auto": CUDA, else Apple's, else the
             processor.
-        precision: "fp32", "bf16", or "auto": bf16 where the model has more than 50 million
-            parameters and the device multiplies bf16 natively, else fp32.
+        precision: "auto" is "bf16" where the model has more than 50 million parameters and the
+            device multiplies bf16 natively, "fp16" where it only does that, else "fp32". "int8"
+            has weights and activations of the linear layers in 8 bits, "int8-weights" the weights
+            alone, for little memory; both on processors, and not to be saved or trained.
         towers: Read "both", or only the "image" or "text" tower.
         image_size: For pictures of another size than the checkpoint's: a vision transformer's
             positions are resized.
@@ -89,8 +98,8 @@ def load(
     has_texts = model.config.text is not None
     tokenizer = load_tokenizer(path, model.config) if has_texts else None
     target = pick_device(device)
-    chosen = _pick_precision(precision, model, target)
-    place(model, target, _DTYPES[chosen])  # in place: a large model is not held twice
+    chosen = pick_precision(precision, model, target)
+    place_at(model, target, chosen)  # in place: a large model is not held twice
     head = load_head(path, model.config.embed_dim)
     return Embedder(model, tokenizer, device=str(target), precision=chosen, head=head)
 
@@ -117,12 +126,18 @@ class Embedder:
         self._tokenizer = tokenizer
         self._head = head
         self.device = pick_device(device)
-        self.precision = _pick_precision(precision, model, self.device)
+        self.precision: Precision = pick_precision(precision, model, self.device)
         self.batch_size = batch_size
-        if not _is_at(model, self.device, self.precision):
-            model = copy.deepcopy(model)
-            place(model, self.device, _DTYPES[self.precision])
+        if not is_placed(model, self.device, self.precision):
+            model = place_at(copy.deepcopy(model), self.device, self.precision)
         self.model = model.eval()
+        self._packed: dict[str, tuple[list[int], Tower]] = {}
+        # More threads than cores that we may use only take turns.
+        torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but what is made again where it is needed."""
+        return self.__dict__ | {"_packed": {}}
 
     @property
     def config(self) -> CLIPConfig:
@@ -188,20 +203,42 @@ class Embedder:
         embeddings = self._embed_images(images, failures=failures)
         return embeddings, dict(sorted(failures.items()))  # threads find them in any order
 
-    @torch.inference_mode()
     def _embed_images(
         self, images: ImageInput | Iterable[ImageInput], failures: dict[int, DataError] | None
     ) -> Embeddings:
         self._require_tower("image")
-        parts: list[Tensor] = []
-        for pixels in _pixel_batches(self, _as_images(images), failures):
-            batch = normalize(pixels.to(self.device), self.config.image_input)
-            parts.append(self.model.encode_image(batch.to(_DTYPES[self.precision])))
-        return self._unit_vectors(parts)
+        config, on_processor = self.config.image_input, self.device.type == "cpu"
+        batches = pixel_batches(
+            _as_images(images),
+            lambda image: to_pixels(image, config),
+            self.batch_size,
+            failures,
+            ahead=not on_processor,
+        )
+        return self._unit_vectors([self.encode_pixels(batch) for batch in batches])
+
+    @torch.inference_mode()
+    def encode_pixels(self, pixels: UInt8[Tensor, "n 3 size size"]) -> Float[Tensor, "n embed"]:
+        """Features, not of unit length, of pictures that are decoded and resized already.
+
+        Args:
+            pixels: 0..255, anywhere.
+
+        Returns:
+            In the model's precision, on its device.
+        """
+        if self.device.type == "cuda" and pixels.device.type == "cpu":
+            pixels = pixels.pin_memory()  # so that the copy does not stop what decodes the next
+        batch = normalize(pixels.to(self.device, non_blocking=True), self.config.image_input)
+        tower = self._tower("image")
+        return tower(batch.to(dtype_of(self.precision, self.device)))
 
     @torch.inference_mode()
     def embed_texts(self, texts: str | Sequence[str]) -> Embeddings:
         """Embed texts: float32 [n, embed_dim], unit length.
+
+        What is there twice is computed once: equal texts, and equal beginnings where the tower is
+        causal.
 
         Raises:
             DataError: A text is longer than the model's context.
@@ -211,9 +248,8 @@ class Embedder:
         if not texts:
             return self._unit_vectors([])
         tokens = self.tokenizer(texts, context_length=self.config.text_input.context_length)
-        group = 4 * self.batch_size  # a text is less work than a picture
-        tower = self.model.text_tower
-        return self._unit_vectors([encode_by_length(tower, tokens.to(self.device), group)])
+        tower = cast(TextTransformer, self._tower("text"))
+        return self._unit_vectors([encode_distinct(tower, tokens, _TEXTS * self.batch_size)])
 
     def score(
         self, images: ImageInput | Iterable[ImageInput], texts: str | Sequence[str]
@@ -270,11 +306,17 @@ class Embedder:
                 raise ConfigError(f"template: got {template!r}, expected {{}} where the label goes")
         if not templates:
             raise ConfigError("templates: got none, expected at least one such as 'a photo of {}'")
+        step = max(1, _PROMPTS // len(templates))
+        parts = [classnames[i : i + step] for i in range(0, len(classnames), step)]
+        means = np.concatenate([self._class_means(part, templates) for part in parts])
+        return (means / np.linalg.norm(means, axis=1, keepdims=True)).T
+
+    def _class_means(
+        self, classnames: Sequence[str], templates: Sequence[str]
+    ) -> NDArray[np.float32]:
         texts = [template.replace("{}", name) for name in classnames for template in templates]
         embeddings = self.embed_texts(texts)
-        embeddings = embeddings.reshape(len(classnames), len(templates), self.config.embed_dim)
-        means = embeddings.mean(axis=1)
-        return (means / np.linalg.norm(means, axis=1, keepdims=True)).T
+        return embeddings.reshape(len(classnames), len(templates), -1).mean(axis=1)
 
     def rank(
         self, similarities: NDArray[np.float32], labels: Sequence[str]
@@ -287,6 +329,14 @@ class Embedder:
             [Prediction(labels[int(i)], float(row[i])) for i in np.argsort(-row, kind="stable")]
             for row in probabilities
         ]
+
+    def _tower(self, name: str) -> Tower:
+        """The tower as it answers fastest; laid out anew when its weights have changed."""
+        tower: Tower = getattr(self.model, f"{name}_tower")
+        versions = [0 if p.is_inference() else p._version for p in tower.parameters()]
+        if name not in self._packed or self._packed[name][0] != versions:
+            self._packed[name] = versions, packed(tower)
+        return self._packed[name][1]
 
     def _require_tower(self, tower: str) -> None:
         if not hasattr(self.model, f"{tower}_tower"):
@@ -301,40 +351,6 @@ class Embedder:
         return F.normalize(torch.cat(parts).float(), dim=-1).cpu().numpy()
 
 
-def checked_labels(labels: Sequence[str], tokenizer: AnyTokenizer | None = None) -> list[str]:
-    """The labels without blanks around them.
-
-    Args:
-        labels: What to choose from.
-        tokenizer: The model's: labels must differ for it too. Most make no difference of case.
-
-    Raises:
-        DataError: There is none, one is empty, or one is there twice.
-    """
-    names = [label.strip() for label in labels]
-    if not names:
-        raise DataError("labels: got none, expected at least one")
-    if "" in names:
-        raise DataError(f"labels: number {names.index('') + 1} is empty, expected a word or more")
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    if doubled:
-        raise DataError(f"labels: got {', '.join(map(repr, doubled))} twice, expected each once")
-    if tokenizer is not None:
-        _check_distinct(names, tokenizer)
-    return names
-
-
-def _check_distinct(names: Sequence[str], tokenizer: AnyTokenizer) -> None:
-    alike: dict[tuple[int, ...], list[str]] = {}
-    for name in names:
-        alike.setdefault(tuple(tokenizer.encode(name)), []).append(name)
-    doubled = [" and ".join(map(repr, same)) for same in alike.values() if len(same) > 1]
-    if doubled:
-        raise DataError(
-            f"labels: got {', '.join(doubled)}, the same for this model, expected each once"
-        )
-
-
 def _as_images(images: ImageInput | Iterable[ImageInput]) -> Iterable[ImageInput]:
     single = isinstance(images, str | Path | bytes | Image.Image)
     if single or (isinstance(images, np.ndarray) and images.ndim <= 3):
@@ -342,53 +358,6 @@ def _as_images(images: ImageInput | Iterable[ImageInput]) -> Iterable[ImageInput
     return cast("Iterable[ImageInput]", images)
 
 
-def _pixel_batches(
-    lens: Embedder, images: Iterable[ImageInput], failures: dict[int, DataError] | None
-) -> Iterator[UInt8[Tensor, "batch 3 size size"]]:
-    """Pixels in batches of bounded size; one batch is decoded while the last is embedded."""
-
-    def read(index: int, image: ImageInput) -> NDArray[np.uint8] | None:
-        try:
-            return to_pixels(image, lens.config.image_input)
-        except DataError as error:
-            if failures is None:
-                raise
-            failures[index] = error
-            return None
-
-    def collect(batch: list[Future[NDArray[np.uint8] | None]]) -> Iterator[Tensor]:
-        arrays = [pixels for one in batch if (pixels := one.result()) is not None]
-        if arrays:
-            yield torch.as_tensor(np.stack(arrays)).permute(0, 3, 1, 2)
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        ahead: list[Future[NDArray[np.uint8] | None]] = []
-        for batch in _batched(enumerate(images), lens.batch_size):
-            decoding = [pool.submit(read, index, image) for index, image in batch]
-            yield from collect(ahead)
-            ahead = decoding
-        yield from collect(ahead)
-
-
-def _batched(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch
-
-
-def _is_at(model: CLIP, device: torch.device, precision: str) -> bool:
-    types = {next(tower.parameters()).dtype for tower in model.towers()}
-    return model.logit_scale.device == device and types == {_DTYPES[precision]}
-
-
 def _check_one_of(what: str, got: str, known: Sequence[str]) -> None:
     if got not in known:
         raise UnknownNameError(what, got, known)
-
-
-def _pick_precision(precision: Precision, model: CLIP, device: torch.device) -> Precision:
-    _check_one_of("precision", precision, ("auto", *_DTYPES))
-    if precision != "auto":
-        return precision
-    size = sum(parameter.numel() for parameter in model.parameters())
-    return "bf16" if size > BF16_FROM_PARAMETERS and has_fast_bf16(device) else "fp32"

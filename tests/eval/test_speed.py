@@ -18,7 +18,7 @@ from twinlens.eval import standing
 from twinlens.eval.rates import OURS, Asked, Rate, Speed, recommend
 from twinlens.eval.speed import measure, precisions_for
 from twinlens.eval.speed_page import speed_page
-from twinlens.eval.standing import Standing, encode_pixels, memory_alone
+from twinlens.eval.standing import Standing, embed_pixels, memory_alone
 from twinlens.model.clip import CLIP
 from twinlens.model.weights import save_model
 
@@ -171,7 +171,7 @@ def test_a_model_of_one_tower_has_that_one_measured(
 def test_pixels_are_encoded_as_pictures_are(lens: Embedder):
     pixels = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
     expected = lens.embed_images([one.permute(1, 2, 0).numpy() for one in pixels])
-    assert torch.allclose(encode_pixels(lens, pixels), torch.from_numpy(expected), atol=1e-6)
+    assert torch.allclose(embed_pixels(lens, pixels), torch.from_numpy(expected), atol=1e-6)
 
 
 def test_memory_is_that_of_a_process_of_its_own(tiny_directory: Path):
@@ -193,7 +193,10 @@ def _die(*asked: object) -> None:
 
 def test_precisions_of_a_device(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("twinlens.eval.speed.has_fast_bf16", lambda device: False)
-    assert precisions_for(CPU) == ("fp32",)
+    assert precisions_for(CPU) == ("fp32", "int8")
+    monkeypatch.setattr("twinlens.eval.speed.has_fast_bf16", lambda device: True)
+    monkeypatch.setattr("twinlens.eval.speed.has_fast_fp16", lambda device: True)
+    assert precisions_for(torch.device("cuda")) == ("fp32", "bf16", "fp16")
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,8 @@ def classify(
     """Say which label fits each picture, best first."""
     paths = find_pictures(images)
     words = read_labels(labels, labels_file)
-    from twinlens.embedder import checked_labels, load
+    from twinlens.embedder import load
+    from twinlens.labels import checked_labels
 
     if words is not None:
         checked_labels(words)  # before a model is read, or even downloaded

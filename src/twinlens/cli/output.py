@@ -37,7 +37,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title:
         typer.echo(title)
     table = Table(box=None, padding=(0, 2, 0, 0))
     for number, column in enumerate(columns):
-        numeric = all(row[number][:1].isdigit() for row in rows)
+        cells = [row[number] for row in rows if row[number]]
+        numeric = all(cell[0].isdigit() for cell in cells)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)

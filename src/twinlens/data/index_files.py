@@ -9,7 +9,6 @@ an index is kept as soon as it is there: what was stopped goes on from it.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -24,6 +23,7 @@ from twinlens.data.samples import picture_member
 from twinlens.data.shard_index import ShardIndex, index_samples, map_index
 from twinlens.data.shards import read_index
 from twinlens.errors import DataError
+from twinlens.machine import usable_cores
 
 KEPT_FROM = 64 << 20
 """Bytes of tars from which on their indexes are kept."""
@@ -136,7 +136,7 @@ def each_shard(
     def build(number: int) -> Opened:
         return Opened(number, _or_error(_built_shard)(places[number], keep), True)
 
-    workers = workers or (_CONNECTIONS if remote else min(_CONNECTIONS, os.cpu_count() or 1))
+    workers = workers or (_CONNECTIONS if remote else min(_CONNECTIONS, usable_cores()))
     large = sum(sizes[number] for number in missing) >= _BY_PROCESSES_FROM
     if large and not remote and len(missing) > 1 and workers > 1:
         built = read_in_processes(build, missing, workers=min(workers, len(missing)), pin=False)

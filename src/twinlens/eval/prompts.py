@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from twinlens.errors import DataError
 
 if TYPE_CHECKING:
     from twinlens.data.datasets import Dataset, Sample
+
+
+def imagenet_classnames() -> list[str]:
+    """ImageNet's 1,000 classes as OpenAI named them for CLIP, in the order of their labels.
+
+    Two names are there twice, "missile" and "sunglasses": so it was published.
+    """
+    return _lines("classnames.txt")
+
+
+def imagenet_templates() -> list[str]:
+    """The 80 sentences with `{}` that OpenAI tuned on ImageNet (paper section 3.1.4)."""
+    return _lines("templates.txt")
+
+
+def _lines(name: str) -> list[str]:
+    text = files("twinlens").joinpath("assets", "imagenet", name).read_text(encoding="utf-8")
+    return text.splitlines()
 
 
 def choose_templates(

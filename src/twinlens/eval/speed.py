@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,11 +30,12 @@ from twinlens.eval.rates import (
     Tower,
     recommend,
 )
-from twinlens.eval.standing import encode_pixels, stand
+from twinlens.eval.standing import embed_pixels, stand
 from twinlens.eval.timing import Timed, time_in_turn
 from twinlens.hardware import device_name, measured_peak, synchronize
+from twinlens.machine import usable_cores
 from twinlens.model.flops import image_cost, text_cost
-from twinlens.model.precision import has_fast_bf16
+from twinlens.model.precision import has_fast_bf16, has_fast_fp16
 from twinlens.types import Count
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Ours:
 
     def images(self, pixels: UInt8[Tensor, "n 3 size size"], /) -> Tensor:
         """Pictures on the device: normalised, encoded, made unit length."""
-        return encode_pixels(self.lens, pixels)
+        return embed_pixels(self.lens, pixels)
 
     def texts(self, texts: Sequence[str], /) -> object:
         """Strings: tokenised, encoded, made unit length."""
@@ -97,7 +97,13 @@ class Ours:
 
 def precisions_for(device: torch.device) -> tuple[str, ...]:
     """The precisions that are worth measuring on a device."""
-    return ("fp32", "bf16") if has_fast_bf16(device) else ("fp32",)
+    worth = {
+        "fp32": True,
+        "bf16": has_fast_bf16(device),
+        "fp16": has_fast_fp16(device),
+        "int8": device.type == "cpu",
+    }
+    return tuple(precision for precision in worth if worth[precision])
 
 
 def measure(
@@ -218,7 +224,7 @@ def _decoding(config: CLIPConfig) -> dict[str, Timed]:
 
     def decode(one: Callable[[bytes, PreprocessConfig], object]) -> None:
         files = workload.jpegs(_JPEGS)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:  # as an Embedder does
+        with ThreadPoolExecutor(usable_cores()) as pool:  # as an Embedder does
             list(pool.map(one, files, [config.image_input] * len(files)))
 
     return {
@@ -249,7 +255,7 @@ class _Peaks:
 def _decode_rate(name: str, timed: Timed) -> DecodeRate:
     return DecodeRate(
         decode=name,
-        threads=os.cpu_count() or 1,
+        threads=usable_cores(),
         per_second=_JPEGS / timed.quantile(0.5),
         low=_JPEGS / timed.quantile(0.75),
         high=_JPEGS / timed.quantile(0.25),
@@ -294,7 +300,7 @@ def _ratio(rate: Rate, rates: Sequence[Rate]) -> float | None:
 def _machine(device: torch.device) -> dict[str, str | int]:
     return {
         "device": device_name(device),
-        "cores": os.cpu_count() or 1,
+        "cores": usable_cores(),
         "threads": torch.get_num_threads(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),

@@ -8,7 +8,7 @@ from twinlens.eval.rates import OURS, Rate, Speed, Tower, dollars
 from twinlens.pages import Series, charts, facts, folded, page, section, series_chart, table
 
 _THINGS = {"image": "pictures", "text": "texts"}
-_COLOURS = {"fp32": 0, "bf16": 1, "fp16": 2, "int8": 3}
+_COLOURS = {"fp32": 0, "bf16": 1, "fp16": 2, "int8": 3, "int8-weights": 4}
 _OTHER_COLOUR = 5
 _DASHES = ("", "6 3", "2 3")
 """Ours is the whole line, then the peers in turn."""

@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from twinlens.data.images import normalize
 from twinlens.embedder import Embedder, Precision, load
 from twinlens.eval import workload
 from twinlens.eval.timing import out_of_memory
@@ -81,13 +80,11 @@ def stand(
 
 
 @torch.inference_mode()
-def encode_pixels(
+def embed_pixels(
     lens: Embedder, pixels: UInt8[Tensor, "n 3 size size"]
 ) -> Float[Tensor, "n embed"]:
-    """Unit vectors of raw pixels on the device."""
-    dtype = next(lens.model.image_tower.parameters()).dtype
-    images = normalize(pixels, lens.config.image_input).to(dtype)
-    return F.normalize(lens.model.encode_image(images).float(), dim=-1)
+    """Unit vectors, in float32 and on the device, of raw pixels."""
+    return F.normalize(lens.encode_pixels(pixels).float(), dim=-1)
 
 
 def _load(path: Path, device: torch.device, precision: str) -> Embedder:
@@ -99,7 +96,7 @@ def _answers(lens: Embedder) -> _Answers:
     answers: _Answers = {}
     if lens.config.vision is not None:
         pixels = workload.pixels(_COMPARED, lens.config.image_input, lens.device)
-        parts = [encode_pixels(lens, some) for some in pixels.split(_AT_ONCE)]
+        parts = [embed_pixels(lens, some) for some in pixels.split(_AT_ONCE)]
         answers["image"] = torch.cat(parts).cpu()
     if lens.config.text is not None:
         texts = workload.texts(lens.config.text, lens.tokenizer, _COMPARED)
@@ -131,7 +128,7 @@ def memory_alone(path: Path, device: torch.device, precision: str, batch: int) -
 def _memory_here(path: Path, device: str, precision: str, batch: int) -> float:
     lens = load(path, device=device, precision=cast(Precision, precision))
     if lens.config.vision is not None:
-        encode_pixels(lens, workload.pixels(batch, lens.config.image_input, lens.device))
+        embed_pixels(lens, workload.pixels(batch, lens.config.image_input, lens.device))
     if lens.config.text is not None:
         lens.embed_texts(workload.texts(lens.config.text, lens.tokenizer, batch))
     return peak_memory(lens.device)

@@ -1,14 +1,23 @@
-"""Where and in what numbers a model computes: devices, bf16, and what must stay float32."""
+"""Where and in what numbers a model computes: devices, bf16, 8 bits, and what must stay float32."""
 
 from __future__ import annotations
 
 import re
+from typing import Literal, get_args
 
 import torch
 from torch import nn
 
-from twinlens.errors import ConfigError
+from twinlens.errors import ConfigError, UnknownNameError
 from twinlens.model.clip import CLIP
+from twinlens.model.int8 import is_int8, to_int8
+
+Precision = Literal["auto", "fp32", "bf16", "fp16", "int8", "int8-weights"]
+
+BF16_FROM_PARAMETERS = 50_000_000
+"""Below this size a model is limited by everything but its matrix products."""
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 _DEVICE = re.compile(r"cpu|cuda(:\d+)?|mps(:0)?")
 
@@ -59,6 +68,58 @@ def has_fast_bf16(device: torch.device) -> bool:
         return False
     found = torch.cpu.get_capabilities()
     return any(found.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+
+
+def has_fast_fp16(device: torch.device) -> bool:
+    """Whether the device multiplies fp16 in its matrix units (GPUs do from Volta on)."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (7, 0)
+
+
+def pick_precision(precision: Precision, model: CLIP, device: torch.device) -> Precision:
+    """The precision of that name; "auto" is what is fastest within a cosine of 0.999 of fp32.
+
+    Raises:
+        UnknownNameError: There is none of that name.
+        ConfigError: The device has no products of 8 bits.
+    """
+    if precision not in get_args(Precision):
+        raise UnknownNameError("precision", precision, get_args(Precision))
+    if precision.startswith("int8") and device.type != "cpu":
+        raise ConfigError(f"precision: got {precision!r} on {device}, expected it on a processor")
+    if precision != "auto":
+        return precision
+    size = sum(parameter.numel() for parameter in model.parameters())
+    if size <= BF16_FROM_PARAMETERS:
+        return "fp32"
+    if has_fast_bf16(device):
+        return "bf16"
+    return "fp16" if has_fast_fp16(device) else "fp32"
+
+
+def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:
+    """What the towers' numbers are in a precision, those in 8 bits aside."""
+    if precision.startswith("int8"):
+        return torch.bfloat16 if has_fast_bf16(device) else torch.float32
+    return _DTYPES[precision]
+
+
+def place_at(model: CLIP, device: torch.device, precision: Precision) -> CLIP:
+    """Put a model in place and in a precision; returns the same model."""
+    place(model, device, dtype_of(precision, device))
+    if precision.startswith("int8"):
+        for tower in model.towers():
+            to_int8(tower, activations=precision == "int8")
+    return model
+
+
+def is_placed(model: CLIP, device: torch.device, precision: Precision) -> bool:
+    """Whether `place_at` would leave the model as it is."""
+    types = {next(tower.parameters()).dtype for tower in model.towers()}
+    if model.logit_scale.device != device or types != {dtype_of(precision, device)}:
+        return False
+    kinds = [("int8", True), ("int8-weights", False)]
+    found = [name for name, whole in kinds if is_int8(model, activations=whole)]
+    return found == [precision] * precision.startswith("int8")
 
 
 def place(model: CLIP, device: torch.device, dtype: torch.dtype) -> CLIP:

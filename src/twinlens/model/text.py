@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from twinlens.errors import ShapeError
 from twinlens.model.layers import Transformer
+from twinlens.model.prefixes import Prefixes, prefixes_of, read_shared
 
 if TYPE_CHECKING:
     from twinlens.config import TextConfig
@@ -62,7 +64,15 @@ class TextTransformer(nn.Module):
     def _read_at(
         self, end: Int[Tensor, " batch"], tokens: Int[Tensor, "batch length"]
     ) -> Float[Tensor, "batch embed"]:
-        pooled = self.final_norm(self.transformer.pooled(self._embed(tokens), end))
+        return self._project(self.transformer.pooled(self._embed(tokens), end))
+
+    def read(self, prefixes: Prefixes) -> Float[Tensor, "text embed"]:
+        """As `forward`, what texts have in common once; of causal towers only."""
+        x = self.token_embedding(prefixes.tokens) + self.positional_embedding[prefixes.positions]
+        return self._project(read_shared(self.transformer.blocks, x, prefixes))
+
+    def _project(self, x: Float[Tensor, "batch width"]) -> Float[Tensor, "batch embed"]:
+        pooled = self.final_norm(x)
         if self.projection is not None:
             pooled = pooled @ self.projection
         return pooled if self.projection_bias is None else pooled + self.projection_bias
@@ -118,3 +128,34 @@ def encode_by_length(
     order = tower.ends(tokens).argsort(stable=True)
     features = torch.cat([tower(texts) for texts in tokens[order].split(group)])
     return features[order.argsort()]
+
+
+def encode_distinct(
+    tower: TextTransformer, tokens: Int[Tensor, "text length"], group: int
+) -> Float[Tensor, "text embed"]:
+    """Text features without gradients, nothing computed twice: equal texts, or equal beginnings.
+
+    Exact, as `encode_by_length` is: beginnings are shared where the tower is causal.
+
+    Args:
+        tower: The text tower, on any device.
+        tokens: As the tower takes them, on the processor.
+        group: Most texts encoded at once.
+    """
+    device = tower.positional_embedding.device
+    ends = tower.ends(tokens).numpy()
+    rows = tokens.numpy() if tower.needs_padding else tokens.numpy()[:, : ends.max() + 1]
+    order = np.lexsort((*rows.T[::-1], ends))  # by length, and alphabetically among equals
+    rows, ends = rows[order], ends[order]
+    new = np.append(True, (rows[1:] != rows[:-1]).any(axis=1))
+    rows, ends = rows[new], ends[new]
+    features: list[Tensor] = []
+    for start in range(0, len(rows), group):
+        part = slice(start, start + group)
+        if tower.needs_padding:
+            features.append(tower(torch.as_tensor(rows[part]).to(device)))
+        else:
+            features.append(tower.read(prefixes_of(rows[part], ends[part], device)))
+    places = np.empty(len(order), np.int64)
+    places[order] = np.cumsum(new) - 1
+    return torch.cat(features)[torch.as_tensor(places).to(device)]

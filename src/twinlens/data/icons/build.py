@@ -29,6 +29,7 @@ from twinlens.data.icons.sources import PACKAGES
 from twinlens.data.shards import Members, make_directory, write_shard, write_text
 from twinlens.errors import ConfigError, DataError
 from twinlens.files import remove_partials
+from twinlens.machine import usable_cores
 
 _DOT = Drawing('<path d="M0 0h9v9z"/>', 0, 0, 16, 16)
 
@@ -97,7 +98,7 @@ def build(
     for part in settings.parts:
         make_directory(out / part)
         remove_partials(out / part)
-    _draw_all(shards, workers or os.cpu_count() or 1, progress)
+    _draw_all(shards, workers or usable_cores(), progress)
     return _finish(out, plan, shards, settings)
 
 

@@ -1,0 +1,194 @@
+"""Towers, classifiers from words and files to embeddings: ours beside open_clip's, in turn.
+
+Run: python bench/inference.py [--model ViT-B-32] [--rounds 3] [--device cpu] [--quick]
+
+Fresh processes in turn, random weights, the same JPEG files. open_clip computes in float32 unless
+asked; `pure_bf16` is the fastest that it can be asked for. Ours are the defaults of `load`.
+
+- `images/s`: the image tower alone, batches of 32 as they are on the device.
+- `p50 ms`: one picture's tensor to its features.
+- `prompts/s`: ImageNet's class names in 80 templates, from strings to the classifier. Ours are all
+  80,000 of them; open_clip's are the first classes only: it pads every text to the whole context,
+  so that its time is the number of texts.
+- `files/s`: JPEG files to embeddings, open_clip through its transform and a loader of as many
+  workers as there are cores.
+- `peak MiB`: of the whole.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from contest import peak_mib, print_figures, race, ratios, save, spread
+
+HERE = Path(__file__).resolve()
+OURS, DEFAULT, BF16 = "twinlens", "open_clip", "open_clip pure_bf16"
+FIGURES = ("images/s", "prompts/s", "files/s")
+
+
+def seconds_each(call: Callable[[], object], rounds: int, sync: Callable[[], None]) -> list[float]:
+    """Seconds of each call, after two that warm up."""
+    times: list[float] = []
+    for _ in range(rounds + 2):
+        start = time.perf_counter()
+        call()
+        sync()
+        times.append(time.perf_counter() - start)
+    return times[2:]
+
+
+def make_photos(out: Path, count: int) -> None:
+    """JPEG files of about 500 x 375 pixels, cut from scikit-learn's two photographs."""
+    import numpy as np  # noqa: PLC0415
+    from PIL import Image  # noqa: PLC0415
+    from sklearn.datasets import load_sample_images  # noqa: PLC0415
+
+    rng = np.random.default_rng(0)
+    photographs = [Image.fromarray(photograph) for photograph in load_sample_images().images]
+    for number in range(count):
+        whole = photographs[number % 2]
+        width, height = (int(side * rng.uniform(0.6, 1)) for side in whole.size)
+        left, top = rng.integers(whole.width - width + 1), rng.integers(whole.height - height + 1)
+        picture = whole.crop((left, top, left + width, top + height))
+        factor = rng.uniform(0.8, 1.6) * 433 / (width * height) ** 0.5
+        picture = picture.resize((int(width * factor), int(height * factor)))
+        picture.save(out / f"{number:04}.jpg", quality=int(rng.integers(80, 96)))
+
+
+def ours(options: argparse.Namespace, files: list[Path]) -> dict[str, Callable[[], object]]:
+    """What is measured, as our users write it."""
+    import torch  # noqa: PLC0415
+
+    from twinlens import CLIP, Embedder, presets  # noqa: PLC0415
+    from twinlens.eval.prompts import imagenet_classnames, imagenet_templates  # noqa: PLC0415
+    from twinlens.tokenizer import Tokenizer  # noqa: PLC0415
+
+    config = getattr(presets, options.model.lower().replace("-", "_"))()
+    lens = Embedder(CLIP(config), Tokenizer.clip(), device=options.device)
+    size = config.image_input.image_size
+    pixels = torch.randint(0, 256, (32, 3, size, size), dtype=torch.uint8, device=lens.device)
+    names = imagenet_classnames()[: options.classes if options.quick else None]
+    return {
+        "images/s": lambda: lens.encode_pixels(pixels),
+        "p50 ms": lambda: lens.encode_pixels(pixels[:1]).float().cpu(),
+        "prompts/s": lambda: lens.zero_shot_classifier(names, imagenet_templates()),
+        "files/s": lambda: lens.embed_images(files),
+        "prompts": lambda: 80 * len(names),
+    }
+
+
+def theirs(options: argparse.Namespace, files: list[Path]) -> dict[str, Callable[[], object]]:
+    """The same as open_clip's users write it."""
+    sys.path.insert(0, str(HERE.parent.parent))
+    from tests import torchvision_shim  # noqa: PLC0415
+
+    torchvision_shim.declare()
+    import open_clip  # noqa: PLC0415
+    import torch  # noqa: PLC0415
+    from PIL import Image  # noqa: PLC0415
+
+    from twinlens.eval.prompts import imagenet_classnames, imagenet_templates  # noqa: PLC0415
+
+    precision = "pure_bf16" if options.contest == BF16 else "fp32"
+    made = open_clip.create_model_and_transforms(
+        options.model, precision=precision, device=options.device
+    )
+    model, transform = made[0].eval(), made[2]
+    tokenizer = open_clip.get_tokenizer(options.model)
+    dtype = torch.bfloat16 if precision == "pure_bf16" else torch.float32
+    size = model.visual.image_size[0]
+    pixels = torch.randn(32, 3, size, size, device=options.device, dtype=dtype)
+    names = imagenet_classnames()[: options.classes]
+
+    class Files(torch.utils.data.Dataset):
+        def __len__(self) -> int:
+            return len(files)
+
+        def __getitem__(self, index: int):
+            return transform(Image.open(files[index]))
+
+    def embed() -> None:
+        loader = torch.utils.data.DataLoader(Files(), batch_size=32, num_workers=os.cpu_count())
+        for batch in loader:
+            model.encode_image(batch.to(options.device, dtype), normalize=True)
+
+    return {
+        "images/s": lambda: model.encode_image(pixels),
+        "p50 ms": lambda: model.encode_image(pixels[:1]).float().cpu(),
+        "prompts/s": lambda: open_clip.build_zero_shot_classifier(
+            model, tokenizer, names, imagenet_templates(), device=options.device
+        ),
+        "files/s": embed,
+        "prompts": lambda: 80 * len(names),
+    }
+
+
+def contest(options: argparse.Namespace) -> dict[str, float]:
+    """One contestant's figures; runs in a process of its own."""
+    import torch  # noqa: PLC0415
+
+    files = sorted(Path(options.photos).glob("*.jpg"))
+    make = ours if options.contest == OURS else theirs
+    sync = torch.cuda.synchronize if options.device == "cuda" else lambda: None
+    with torch.inference_mode():
+        calls = make(options, files)
+        tower = seconds_each(calls["images/s"], 10, sync)
+        single = seconds_each(calls["p50 ms"], 30, sync)
+        start = time.perf_counter()
+        calls["prompts/s"]()
+        prompts = time.perf_counter() - start
+        calls["files/s"]()  # decoders warm up too
+        start = time.perf_counter()
+        calls["files/s"]()
+        embedding = time.perf_counter() - start
+    return {
+        "images/s": 32 / statistics.median(tower),
+        "p50 ms": 1000 * statistics.median(single),
+        "prompts/s": calls["prompts"]() / prompts,
+        "files/s": len(files) / embedding,
+        "peak MiB": peak_mib(),
+    }
+
+
+def main() -> None:
+    """Race, and print the ratios."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", default="ViT-B-32")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--classes", type=int, default=10, help="that open_clip has to do")
+    parser.add_argument("--quick", action="store_true", help="ours does no more classes either")
+    parser.add_argument("--files", type=int, default=256)
+    parser.add_argument("--out", type=Path, default=HERE.parent / "results" / "inference.json")
+    parser.add_argument("--contest", help=argparse.SUPPRESS)
+    parser.add_argument("--photos", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.contest:
+        sys.stdout.write(json.dumps(contest(options)) + "\n")
+        return
+    words = [f"--model={options.model}", f"--device={options.device}"]
+    words += [f"--classes={options.classes}", *["--quick"] * options.quick]
+    with tempfile.TemporaryDirectory() as photos:
+        make_photos(Path(photos), options.files)
+        words.append(f"--photos={photos}")
+        names = (OURS, DEFAULT, BF16)
+        contestants = {name: [f"--contest={name}", *words] for name in names}
+        figures = race(str(HERE), contestants, options.rounds)
+    print_figures(figures)
+    for key in FIGURES:
+        for other in (DEFAULT, BF16):
+            sys.stdout.write(f"{key}: {spread(ratios(figures, key, OURS, other), 2)} x {other}\n")
+    for other in (DEFAULT, BF16):
+        faster = ratios(figures, "p50 ms", other, OURS)
+        sys.stdout.write(f"p50: {spread(faster, 2)} x as fast as {other}\n")
+    save(figures, options.out, "open_clip_torch", "transformers", settings=words[:-1])
+
+
+if __name__ == "__main__":
+    main()

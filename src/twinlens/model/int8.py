@@ -1,0 +1,82 @@
+"""Linear layers in 8 bits: for processors without fast bf16, and for little memory.
+
+Weights are symmetric integers with a scale for each output. With activations in 8 bits too, each
+row has a scale of its own, found when it comes: one token's outliers do not coarsen the others.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Float32, Int8
+from torch import Tensor, nn
+
+_LARGEST = 127.0
+
+
+class Int8Linear(nn.Module):
+    """A linear layer as a product of integers (weights and activations in 8 bits)."""
+
+    weight: Int8[Tensor, "inputs outputs"]
+    scale: Float32[Tensor, " outputs"]
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        weight, scale = _in_integers(linear.weight)
+        self.register_buffer("weight", weight.t().contiguous())
+        self.register_buffer("scale", scale[:, 0])
+        self.bias = linear.bias
+
+    def forward(self, x: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows outputs"]:
+        rows, scale = _in_integers(x.flatten(0, -2))
+        product = torch.ops.aten._int_mm(rows, self.weight).float()
+        answer = product.mul_(scale).mul_(self.scale).add_(self.bias)
+        return answer.to(x.dtype).unflatten(0, x.shape[:-1])
+
+
+class Int8WeightLinear(nn.Module):
+    """A linear layer whose weights alone are kept in 8 bits: half of bf16's memory."""
+
+    weight: Int8[Tensor, "outputs inputs"]
+    scale: Float[Tensor, " outputs"]
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        weight, scale = _in_integers(linear.weight)
+        self.register_buffer("weight", weight)
+        self.register_buffer("scale", scale[:, 0].to(linear.weight.dtype))
+        self.bias = linear.bias
+
+    def forward(self, x: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows outputs"]:
+        product = torch.ops.aten._weight_int8pack_mm(x.flatten(0, -2), self.weight, self.scale)
+        return (product + self.bias).unflatten(0, x.shape[:-1])
+
+
+def to_int8(module: nn.Module, *, activations: bool) -> None:
+    """Put a tower's linear layers into 8 bits, in place; all else keeps its type.
+
+    Args:
+        module: On the processor.
+        activations: Whether what comes into them is put into 8 bits as well.
+    """
+    kind = Int8Linear if activations else Int8WeightLinear
+    with torch.no_grad():
+        for name, child in module.named_children():
+            if isinstance(child, nn.Linear):
+                setattr(module, name, kind(child))
+            else:
+                to_int8(child, activations=activations)
+
+
+def is_int8(module: nn.Module, *, activations: bool) -> bool:
+    """Whether `to_int8` was there."""
+    kind = Int8Linear if activations else Int8WeightLinear
+    return any(isinstance(child, kind) for child in module.modules())
+
+
+def _in_integers(
+    x: Float[Tensor, "row column"],
+) -> tuple[Int8[Tensor, "row column"], Float32[Tensor, "row 1"]]:
+    """Each row by a scale of its own: x is about integers * scale."""
+    x = x.float()
+    scale = x.abs().amax(dim=1, keepdim=True).clamp_(min=1e-12) / _LARGEST
+    return (x / scale).round_().to(torch.int8), scale

@@ -1,0 +1,111 @@
+"""Towers laid out to answer fast: weights as the processor's kernels want them.
+
+Applied from outside, like `train.lean`: a twin of the tower computes the same, to rounding, and
+the tower itself stays plain for those who train, save or look at it.
+"""
+
+from __future__ import annotations
+
+import copy
+import platform
+from typing import Literal, TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from twinlens.model.clip import ImageTower
+from twinlens.model.layers import MLP, QuickGELU
+from twinlens.model.text import TextTransformer
+
+Tower: TypeAlias = ImageTower | TextTransformer
+Joined = Literal["none", "swish", "gelu"]
+
+ROWS = 1600
+"""Rows of the products that the layout is chosen for; fewer or more are computed all the same."""
+
+
+def packed(tower: Tower) -> Tower:
+    """A twin of a tower for answers without gradients.
+
+    It shares everything with the tower but the weights of its products, which it holds laid out
+    for the processor, activations joined to the products before them; convolutions take in the
+    batch norms behind them. On another device than the processor only the latter is done.
+    """
+    shared: dict[int, Tensor] = {id(t): t for t in (*tower.parameters(), *tower.buffers())}
+    twin = copy.deepcopy(tower, shared)
+    with torch.no_grad():
+        for module in twin.modules():
+            _fold_norms(module)
+        if can_pack(next(tower.parameters())):
+            _pack(twin)
+    return twin
+
+
+def can_pack(weight: Tensor) -> bool:
+    """Whether there are kernels here that want weights like this one laid out their way."""
+    if weight.device.type != "cpu" or platform.machine().lower() not in ("x86_64", "amd64"):
+        return False
+    if not torch.backends.mkldnn.is_available():
+        return False
+    in_bf16 = weight.dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return in_bf16 or weight.dtype == torch.float32
+
+
+class PackedLinear(nn.Module):
+    """A linear layer with its weight laid out for the processor, and an activation in one pass."""
+
+    def __init__(self, linear: nn.Linear, activation: Joined = "none", how: str = "") -> None:
+        super().__init__()
+        self.activation = activation
+        self.how = how
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.contiguous(), ROWS)
+        self.bias = linear.bias
+
+    def forward(self, x: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows outputs"]:
+        return torch.ops.mkldnn._linear_pointwise(
+            x, self.weight, self.bias, self.activation, [], self.how
+        )
+
+
+def _pack(module: nn.Module) -> None:
+    if isinstance(module, MLP) and type(module.expand) is nn.Linear:
+        for name, part in _joined(module).items():
+            setattr(module, name, part)
+    for name, child in module.named_children():
+        if isinstance(child, nn.Linear):
+            setattr(module, name, PackedLinear(child))
+        else:
+            _pack(child)
+
+
+def _joined(mlp: MLP) -> dict[str, nn.Module]:
+    """The parts of an MLP with the activation in its first product."""
+    activation = mlp.activation
+    if isinstance(activation, QuickGELU):
+        # x sigmoid(1.702 x) is silu(1.702 x) / 1.702: both factors go into the weights.
+        expand = _linear(mlp.expand.weight * 1.702, mlp.expand.bias * 1.702)
+        contract = _linear(mlp.contract.weight / 1.702, mlp.contract.bias)
+        joined = PackedLinear(expand, "swish")
+        return {"expand": joined, "activation": nn.Identity(), "contract": contract}
+    assert isinstance(activation, nn.GELU)
+    joined = PackedLinear(mlp.expand, "gelu", activation.approximate)
+    return {"expand": joined, "activation": nn.Identity()}
+
+
+def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    linear = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+    linear.weight = nn.Parameter(weight, requires_grad=False)
+    linear.bias = nn.Parameter(bias, requires_grad=False)
+    return linear
+
+
+def _fold_norms(module: nn.Module) -> None:
+    """Batch norms that only answer are a scale and a shift: the convolution's own."""
+    if not isinstance(module, nn.Sequential) or len(module) != 2:
+        return
+    convolution, norm = module
+    if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+        module[0] = fuse_conv_bn_eval(convolution, norm)
+        module[1] = nn.Identity()
