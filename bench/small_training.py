@@ -28,10 +28,11 @@ def contest(options: argparse.Namespace) -> dict[str, float]:
     from twinlens.config import CLIPConfig, TextConfig, ViTConfig  # noqa: PLC0415
     from twinlens.data.datasets import open_dataset  # noqa: PLC0415
     from twinlens.data.loader import PairLoader  # noqa: PLC0415
+    from twinlens.hardware import measured_peak  # noqa: PLC0415
+    from twinlens.model.flops import patch_count  # noqa: PLC0415
     from twinlens.model.presets import icons_demo  # noqa: PLC0415
     from twinlens.tokenizer import train_tokenizer  # noqa: PLC0415
-    from twinlens.train.devices import measured_peak  # noqa: PLC0415
-    from twinlens.train.flops import pair_cost, patch_count  # noqa: PLC0415
+    from twinlens.train.flops import pair_cost  # noqa: PLC0415
     from twinlens.train.recipes import recipe_named  # noqa: PLC0415
     from twinlens.train.run import Run  # noqa: PLC0415
 

@@ -86,3 +86,24 @@ def test_numbers_on_axes_are_short():
     assert {"0", "10k", "40k"} <= axis(31_415)
     assert {"0", "0.5M", "1M"} <= axis(1e6) | {"0.5M"}
     assert "1.5G" in axis(1.5e9)
+
+
+def test_a_chart_of_several_lines_labels_its_points():
+    one = pages.Series(name="fp32 & more", points=[(1, 5), (100, 10)], labels=["1", "8"], colour=0)
+    other = pages.Series(name="bf16", points=[(10, 7)], labels=["4"], colour=1, dashes="6 3")
+    html = pages.series_chart([one, other], title="Pictures", x_label="ms", y_label="a second")
+    assert is_balanced(html)
+    assert 'points="44.0,100.0 388.0,14.0"' in html  # a decade is half of the width
+    assert re.findall(r'text-anchor="middle">(\w+)</text></?[cg]', html) == ["1", "8", "4"]
+    assert html.count('stroke-dasharray="6 3"') == 2  # the line and its key
+    assert "fp32 &amp; more" in html
+    assert pages.series_chart([], title="t", x_label="x", y_label="y") == ""
+
+
+@given(st.floats(1e-3, 1e6), st.floats(1, 1e6))
+def test_ticks_of_ratios_span_their_range(low: float, ratio: float):
+    marks = pages.log_ticks(low, low * ratio)
+    assert marks[0] <= low
+    assert marks[-1] >= low * ratio
+    assert len(marks) >= 2
+    assert marks == sorted(set(marks))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 
@@ -98,6 +99,110 @@ def line_chart(points: Points, *, title: str, x_label: str, as_percent: bool = F
         f'{grid}{feet}<polyline points="{path}"/><circle cx="{end_x}" cy="{end_y}" r="4"/>'
         f'<text x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 3}" text-anchor="end">{escape(x_label)}</text>'
         "</svg></figure>"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """One line of `series_chart`.
+
+    Attributes:
+        name: For the legend.
+        points: (x, y), x above 0, in the order of the line.
+        labels: What is written at each point.
+        colour: Which of the page's six.
+        dashes: How the line is drawn, as SVG has it; whole if none.
+    """
+
+    name: str
+    points: Points
+    labels: Sequence[str]
+    colour: int
+    dashes: str = ""
+
+
+def series_chart(series: Sequence[Series], *, title: str, x_label: str, y_label: str) -> str:
+    """Several labelled lines as inline SVG with a legend: x by powers of ten, y from 0."""
+    drawn = [one for one in series if one.points]
+    if not drawn:
+        return ""
+    x_ticks = log_ticks(*_range([x for one in drawn for x, _ in one.points]))
+    y_ticks = ticks(0.0, max(y for one in drawn for _, y in one.points))
+    left, right = math.log(x_ticks[0]), math.log(x_ticks[-1])
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        across = (math.log(x) - left) / (right - left) * (_WIDTH - _LEFT - _RIGHT)
+        up = y / y_ticks[-1] * (_HEIGHT - _TOP - _BOTTOM)
+        return round(_LEFT + across, 1), round(_HEIGHT - _BOTTOM - up, 1)
+
+    grid = "".join(_horizontal(at(x_ticks[0], tick)[1], _number(tick)) for tick in y_ticks)
+    feet = "".join(_foot(at(tick, 0.0)[0], _number(tick)) for tick in x_ticks)
+    lines = "".join(_series(one, [at(*point) for point in one.points]) for one in drawn)
+    label = f"{title}: {', '.join(one.name for one in drawn)}; {y_label} over {x_label}"
+    return (
+        f"<figure><figcaption>{escape(title)} <span>{escape(y_label)}</span></figcaption>"
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(label)}">'
+        f"{grid}{feet}{lines}"
+        f'<text x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 3}" text-anchor="end">{escape(x_label)}</text>'
+        f"</svg>{_legend(drawn)}</figure>"
+    )
+
+
+def _range(values: Sequence[float]) -> tuple[float, float]:
+    return min(values), max(values)
+
+
+def _series(series: Series, places: Sequence[tuple[float, float]]) -> str:
+    path = " ".join(f"{x},{y}" for x, y in places)
+    points = "".join(
+        f'<circle cx="{x}" cy="{y}" r="3"/>'
+        f'<text x="{x}" y="{y - 6:.1f}" text-anchor="middle">{escape(label)}</text>'
+        for (x, y), label in zip(places, series.labels, strict=True)
+    )
+    line = f'<polyline points="{path}"{_dashed(series)}/>'
+    return f'<g class="series s{series.colour}">{line}{points}</g>'
+
+
+def _legend(series: Sequence[Series]) -> str:
+    keys = "".join(
+        f'<li class="s{one.colour}"><svg viewBox="0 0 24 8" class="series">'
+        f'<polyline points="0,4 24,4"{_dashed(one)}/></svg>{escape(one.name)}</li>'
+        for one in series
+    )
+    return f'<ul class="legend">{keys}</ul>'
+
+
+def _dashed(series: Series) -> str:
+    return f' stroke-dasharray="{series.dashes}"' if series.dashes else ""
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Round numbers from at most `low` to at least `high`, about evenly far by their ratio.
+
+    Example:
+        >>> log_ticks(3, 60), log_ticks(0.3, 4000)
+        ([2.0, 5.0, 10.0, 20.0, 50.0, 100.0], [0.1, 1.0, 10.0, 100.0, 1000.0, 10000.0])
+    """
+    first, last = math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1
+    for steps in ((1, 2, 5), (1,)):
+        marks = [float(f"{m}e{power}") for power in range(first, last + 1) for m in steps]
+        start = max(i for i, mark in enumerate(marks) if mark <= low)
+        end = min(i for i, mark in enumerate(marks) if mark >= high)
+        chosen = marks[start : max(end, start + 1) + 1]
+        if len(chosen) <= 7:
+            break
+    return chosen
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows of text; as wide as it must be, to be scrolled where there is no room."""
+    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
+    body = "".join(
+        f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows
+    )
+    return (
+        f'<div class="wide"><table class="figures"><thead><tr>{head}</tr></thead>{body}'
+        "</table></div>"
     )
 
 

@@ -37,3 +37,11 @@ class Vocabulary(Protocol):
     def fitted(self, texts: Sequence[str], context_length: int) -> Fitted:
         """Rows of ids, texts that are too long cut, and how many of them were."""
         ...
+
+
+class Count(Protocol):
+    """Told how much is done, of how much, and what is next."""
+
+    def __call__(self, done: int, total: int, what: str = "") -> None:
+        """Show it."""
+        ...

@@ -12,7 +12,17 @@ from typing import Annotated
 import typer
 
 import twinlens
-from twinlens.cli import classify, convert, data, eval, export, interpolate, models, train  # noqa: A004  named as the verb
+from twinlens.cli import (
+    bench,
+    classify,
+    convert,
+    data,
+    eval,  # noqa: A004  named as the verb
+    export,
+    interpolate,
+    models,
+    train,
+)
 from twinlens.cli.output import INTERRUPTED, report_error
 
 TRACEBACK = "--traceback"
@@ -27,6 +37,7 @@ app.command("models")(models.models)
 app.command("classify")(classify.classify)
 app.command("train")(train.train)
 app.command("eval")(eval.eval_)
+app.command("bench")(bench.bench)
 app.command("convert")(convert.convert)
 app.command("export")(export.export)
 app.command("interpolate")(interpolate.interpolate)

@@ -6,7 +6,7 @@ import json
 import sys
 import time
 import traceback
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import typer
 
 from twinlens.errors import ConfigError, DataError, StoppedError, TwinlensError
 from twinlens.files import write_whole
+from twinlens.types import Count
 
 BUG = 1
 USER_MISTAKE = 2
@@ -36,7 +37,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title:
         typer.echo(title)
     table = Table(box=None, padding=(0, 2, 0, 0))
     for number, column in enumerate(columns):
-        numeric = all(row[number][:1].isdigit() for row in rows)
+        cells = [row[number] for row in rows if row[number]]
+        numeric = all(cell[0].isdigit() for cell in cells)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)
@@ -67,10 +69,10 @@ _LINE_EVERY = 30.0
 
 
 @contextmanager
-def counting(message: str) -> Generator[Callable[[int, int], None]]:
+def counting(message: str) -> Generator[Count]:
     """Show how much of some long work is done: a bar on a terminal, now and then a line elsewhere.
 
-    What is over at once shows nothing. Gives a function of (done, in all).
+    What is over at once shows nothing. Gives a function of (done, in all, what is next).
     """
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn  # noqa: PLC0415
@@ -81,14 +83,15 @@ def counting(message: str) -> Generator[Callable[[int, int], None]]:
     task = bar.add_task(message, total=None)
     said = began = time.monotonic()
 
-    def progress(done: int, total: int) -> None:
+    def progress(done: int, total: int, what: str = "") -> None:
         nonlocal said
+        described = f"{message}: {what}" if what else message
         now = time.monotonic()
-        bar.update(task, completed=done, total=total)
+        bar.update(task, description=described, completed=done, total=total)
         if console.is_terminal and now - began >= _AT_ONCE:
             bar.start()
         elif not console.is_terminal and now - said >= _LINE_EVERY:
-            log(f"{message}: {done:,} of {total:,}")
+            log(f"{described}: {done:,} of {total:,}")
             said = now
 
     try:

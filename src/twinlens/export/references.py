@@ -74,12 +74,13 @@ def _asked(
         answers = ask(library, path)
     except Exception as error:  # libraries import parts of theirs late, and break in any way
         raise CheckpointError(
-            f"{path}: {module} cannot be asked: {_cause(error, module, package)}"
+            f"{path}: {module} cannot be asked: {cause_of(error, module, package)}"
         ) from error
     return f"{module} {importlib.metadata.version(package)}", answers
 
 
-def _cause(error: BaseException, module: str, package: str) -> str:
+def cause_of(error: BaseException, module: str, package: str) -> str:
+    """Why a library could not be imported or asked, in one line."""
     if isinstance(error, ModuleNotFoundError) and error.name == module:
         return f"it is not installed: run  pip install {package}"
     while error.__cause__ is not None:  # "could not import" says less than why
@@ -128,7 +129,7 @@ def _open_clip_s(model: Any, tokens: Tensor, transform: Any) -> dict[str, Tensor
 
 @torch.inference_mode()
 def _transformers_answers(transformers: Any, path: Path) -> dict[str, Tensor]:
-    model = _class(transformers, path).from_pretrained(path, local_files_only=True)
+    model = model_class(transformers, path).from_pretrained(path, local_files_only=True)
     model = model.float().eval()
     answers: dict[str, Tensor] = {}
     config = model.config
@@ -139,24 +140,24 @@ def _transformers_answers(transformers: Any, path: Path) -> dict[str, Tensor]:
             probe_texts(), padding="max_length", truncation=True, max_length=length,
             return_tensors="pt",
         ).input_ids  # fmt: skip
-        answers["text_features"] = _hf_features(model, "text", input_ids=answers["tokens"])
+        answers["text_features"] = unit_features(model, "text", input_ids=answers["tokens"])
     if hasattr(model, "get_image_features") or hasattr(config, "patch_size"):
         processor = transformers.AutoImageProcessor.from_pretrained(
             path, local_files_only=True, backend="pil"
         )
         answers["pixels"] = processor(probe_images(), return_tensors="pt").pixel_values
-        answers["image_features"] = _hf_features(model, "image", pixel_values=answers["pixels"])
+        answers["image_features"] = unit_features(model, "image", pixel_values=answers["pixels"])
     scale, bias = getattr(model, "logit_scale", None), getattr(model, "logit_bias", None)
     return with_logits(answers, torch.zeros(()) if scale is None else scale, bias)
 
 
-def _class(transformers: Any, path: Path) -> Any:
+def model_class(transformers: Any, path: Path) -> Any:
     """The class that a directory names: by its type alone a single tower is taken for another."""
     names = read_plain_json(path / "config.json").get("architectures") or ["AutoModel"]
     return getattr(transformers, names[0] if names[0] in ARCHITECTURES else "AutoModel")
 
 
-def _hf_features(model: Any, kind: str, **inputs: Tensor) -> Tensor:
+def unit_features(model: Any, kind: str, **inputs: Tensor) -> Tensor:
     """Unit vectors of either tower, whatever shape of answer the version gives."""
     ask = getattr(model, f"get_{kind}_features", model)
     answer = ask(**inputs)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-import resource
-import sys
-import time
 from dataclasses import dataclass
 
 import torch
 
 from twinlens.errors import ConfigError, UnknownNameError
+from twinlens.hardware import measured_peak, total_memory
 from twinlens.model.precision import has_fast_bf16, pick_device
 
 GB = 1e9
@@ -114,22 +111,10 @@ def measured(device: torch.device) -> Device:
         name=device.type,
         bf16_tflops=bf16 / 1e12,
         fp32_tflops=fp32 / 1e12,
-        memory_gb=_memory(device) / GB,
+        memory_gb=total_memory(device) / GB,
         price=0.0,
         note=f"{device.type}: the peak is what a large matrix product reaches on this machine now",
     )
-
-
-def measured_peak(device: torch.device, dtype: torch.dtype) -> float:
-    """Operations a second of a large matrix product: the best of a few, in well under a second."""
-    side = 1024 if device.type == "cpu" else 8192
-    left, right = torch.ones(2, side, side, dtype=dtype, device=device)
-    best = float("inf")
-    for _ in range(4):
-        start = time.perf_counter()
-        float((left @ right)[0, 0])  # reading a number waits for the device
-        best = min(best, time.perf_counter() - start)
-    return 2 * side**3 / best
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
@@ -152,17 +137,3 @@ def known_by(full_name: str) -> Device | None:
     """
     words = re.split(r"[\s-]+", full_name.replace("RTX 4090", "RTX4090"))
     return next((device for name, device in KNOWN.items() if name.split("-")[0] in words), None)
-
-
-def peak_memory(device: torch.device) -> float:
-    """Bytes that this process held at most: of the device, or of the machine where it has none."""
-    if device.type == "cuda":
-        return float(torch.cuda.max_memory_allocated(device))
-    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return float(largest) * (1 if sys.platform == "darwin" else 1024)
-
-
-def _memory(device: torch.device) -> float:
-    if device.type == "cuda":
-        return float(torch.cuda.get_device_properties(device).total_memory)
-    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))

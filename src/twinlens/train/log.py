@@ -13,8 +13,9 @@ import torch
 
 from twinlens.errors import CheckpointError
 from twinlens.files import write_whole
+from twinlens.hardware import peak_memory
 from twinlens.settings import to_dict
-from twinlens.train.devices import GB, peak_memory
+from twinlens.train.devices import GB
 from twinlens.train.flops import CAPTION_TOKENS, pair_cost
 from twinlens.train.optim import learning_rate
 from twinlens.train.recipe import Recipe

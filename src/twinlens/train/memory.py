@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from twinlens.config import ResNetConfig, TextConfig, ViTConfig
+from twinlens.model.flops import BottleneckShape, bottlenecks, patch_count, text_length
 from twinlens.train.adapt import first_trained
-from twinlens.train.flops import BottleneckShape, bottlenecks, patch_count, text_length
 from twinlens.train.recipe import Recipe
 
 FLOAT32 = 4

@@ -14,6 +14,7 @@ from twinlens.data.loader import Batch, PairLoader
 from twinlens.distributed import World
 from twinlens.embedder import Embedder
 from twinlens.errors import CheckpointError, ConfigError, DataError, DivergedError, StoppedError
+from twinlens.model.flops import patch_count
 from twinlens.model.head import save_head
 from twinlens.model.vocabulary import TOKENIZER_FILE, AnyTokenizer
 from twinlens.model.weights import save_model, write_tensors
@@ -22,7 +23,6 @@ from twinlens.tokenizer import Tokenizer, train_tokenizer
 from twinlens.train.bad_samples import BadSamples
 from twinlens.train.checkpoint import CheckpointWriter, list_checkpoints, remove_half_written
 from twinlens.train.devices import peak_flops
-from twinlens.train.flops import patch_count
 from twinlens.train.guard import StopSignal
 from twinlens.train.log import Log, Reporter
 from twinlens.train.page import write_page

@@ -1,0 +1,124 @@
+# ruff: noqa: PLC0415  imports wait until the verb runs: --help stays instant
+"""`twinlens bench`: what this hardware does with a model."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from twinlens.cli.output import counting, log, print_json, write_text
+from twinlens.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+    from twinlens.eval.rates import Asked, Speed
+    from twinlens.export.peers import Peer
+
+
+def bench(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A model, or an architecture: ViT-B-32.")
+    ] = "icons",
+    *,
+    precision: Annotated[str, typer.Option(help="fp32,bf16,...; all that are fast here.")] = "all",
+    batch: Annotated[str, typer.Option(help="Pictures or texts at once.")] = "1,8,32,64",
+    seconds: Annotated[float, typer.Option(help="For each rate.")] = 0.7,
+    price_per_hour: Annotated[
+        float | None, typer.Option(help="Of this machine, in US dollars.")
+    ] = None,
+    compare: Annotated[str, typer.Option(help="Also measure open_clip,transformers.")] = "",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    out: Annotated[Path | None, typer.Option(help="Write the JSON here.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page here.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure speed: by precision and batch, with memory, nearness to float32 and cost."""
+    _check_files(out, html)
+    batches = _numbers(batch)
+    from twinlens.eval.rates import Asked
+    from twinlens.eval.speed import precisions_for
+    from twinlens.model.precision import pick_device
+
+    place = pick_device(device)
+    precisions = precisions_for(place) if precision == "all" else tuple(_words(precision))
+    asked = Asked(precisions=precisions, batches=batches, seconds=seconds, price=price_per_hour)
+    result = _measure(model, asked, place, _words(compare))
+    _report(result, out, html, as_json=as_json)
+
+
+def _words(text: str) -> list[str]:
+    words = (word.strip() for word in text.split(","))
+    return list(dict.fromkeys(word for word in words if word))  # each once
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    words = _words(text)
+    if not words or not all(word.isdecimal() for word in words):
+        raise ConfigError(f"batch: got {text!r}, expected numbers, such as 1,8,32")
+    return tuple(sorted({int(word) for word in words}))
+
+
+def _check_files(*paths: Path | None) -> None:
+    for path in paths:
+        if path is not None and path.is_dir():
+            raise ConfigError(f"{path}: got a directory, expected a name for a file")
+
+
+def _measure(model: str, asked: Asked, device: torch.device, compare: list[str]) -> Speed:
+    from twinlens.embedder import load
+    from twinlens.eval.speed import measure
+    from twinlens.export.peers import open_peers
+
+    with checkpoint(model) as (path, is_random), counting(f"measuring {model}") as progress:
+        peers: list[Peer] = []
+        if compare:
+            lens = load(path, device=str(device), precision="fp32")
+            peers = open_peers(compare, lens, asked.precisions)
+        return measure(
+            path,
+            asked,
+            model=model,
+            device=device,
+            random_weights=is_random,
+            peers=peers,
+            progress=progress,
+        )
+
+
+@contextmanager
+def checkpoint(model: str) -> Generator[tuple[Path, bool]]:
+    """Where a model is; an architecture is written with random weights, for as long."""
+    from twinlens import hub
+    from twinlens.eval.workload import ARCHITECTURES, write_random
+
+    if model not in ARCHITECTURES or Path(model).exists():
+        yield hub.resolve(model), False
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / model
+        write_random(model, path)
+        yield path, True
+
+
+def _report(result: Speed, out: Path | None, html: Path | None, *, as_json: bool) -> None:
+    from twinlens.cli.rates import print_speed
+    from twinlens.eval.speed_page import speed_page
+
+    if as_json:
+        print_json(result.to_dict())
+    else:
+        print_speed(result)
+    if out is not None:
+        write_text(out, json.dumps(result.to_dict(), indent=2, ensure_ascii=False) + "\n")
+    if html is not None:
+        write_text(html, speed_page(result))
+    for path in (out, html):
+        if path is not None:
+            log(f"wrote {path}")

@@ -1,0 +1,217 @@
+"""What is said of a model's speed: what was asked, what was measured, what to set."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from twinlens.embedder import Precision
+from twinlens.errors import UnknownNameError, require
+from twinlens.eval.standing import Standing
+
+Tower = Literal["image", "text"]
+
+OURS = "twinlens"
+GATE = 0.999
+"""The least cosine with float32 that a recommended precision may have."""
+
+NEAR = 0.05
+"""How far below the best rate that of the recommended batch may be."""
+
+MOST = 4096
+"""The largest batch."""
+
+_MILLION, _HOUR = 1e6, 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What to measure.
+
+    Attributes:
+        precisions: Of `Precision`, without "auto".
+        batches: Pictures or texts at once, in 1..4096.
+        seconds: For each rate, about.
+        price: Of the machine for an hour, in US dollars.
+
+    Raises:
+        ConfigError: A number is out of its range, or there is nothing to measure.
+        UnknownNameError: There is no such precision.
+    """
+
+    precisions: tuple[str, ...]
+    batches: tuple[int, ...] = (1, 8, 32, 64)
+    seconds: float = 0.7
+    price: float | None = None
+
+    def __post_init__(self) -> None:
+        known = [name for name in get_args(Precision) if name != "auto"]
+        for precision in self.precisions:
+            if precision not in known:
+                raise UnknownNameError("precision", precision, known)
+        require(len(self.precisions) > 0, "precision", self.precisions, "at least one")
+        require(len(self.batches) > 0, "batch", self.batches, "at least one")
+        for batch in self.batches:
+            require(1 <= batch <= MOST, "batch", batch, f"1 to {MOST:,}")
+        require(0 < self.seconds <= 600, "seconds", self.seconds, "more than 0, at most 600")
+        price = self.price
+        fair = price is None or (price > 0 and math.isfinite(price))
+        require(fair, "price per hour", price, "more than 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """One library at one precision and batch.
+
+    Attributes:
+        library: "twinlens", or a peer with its version.
+        precision: What it computed in.
+        tower: "image" or "text".
+        batch: Pictures or texts at once.
+        calls: How many were timed.
+        per_second: Pictures or texts a second, by the median call.
+        low: The same by the upper quartile of the calls' times.
+        high: The same by the lower one.
+        p50_ms: The median call, in milliseconds.
+        p99_ms: What 99% of the calls did not exceed; of fewer than a hundred, about the slowest.
+        ceiling_share: The model's operations as a share of what a matrix product reaches here in
+            that precision; None where that is not known.
+        ratio: Our rate by a peer's.
+    """
+
+    library: str
+    precision: str
+    tower: Tower
+    batch: int
+    calls: int
+    per_second: float
+    low: float
+    high: float
+    p50_ms: float
+    p99_ms: float
+    ceiling_share: float | None = None
+    ratio: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """What could not be measured, and why."""
+
+    library: str
+    precision: str
+    tower: Tower
+    batch: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodeRate:
+    """JPEG files a second to the pixels that the model reads, on so many threads."""
+
+    decode: str
+    threads: int
+    per_second: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What to set for a tower: the fastest precision that is near float32, the least batch.
+
+    `cost_per_million` is in US dollars, of pictures or texts, where a price was given.
+    """
+
+    tower: Tower
+    precision: str
+    batch: int
+    per_second: float
+    cost_per_million: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speed:
+    """All that was measured of a model on a machine.
+
+    Attributes:
+        model: Its name.
+        random_weights: Whether the weights were only there to be measured.
+        device: Where.
+        machine: Its device's name, cores, threads, and the versions of what was run.
+        asked: What was to be measured.
+        image_size: Side of the pictures in pixels; None without an image tower.
+        tokens_per_text: On average, start and end counted; None without a text tower.
+        precisions: Of each what it asks of the machine, and how near it is to float32.
+        ceilings: Operations a second of a large matrix product, by precision: the best seen.
+        rates: What was measured.
+        failures: What was not.
+        decode: Files a second.
+        recommended: For each tower, where there is a setting to recommend.
+    """
+
+    model: str
+    random_weights: bool
+    device: str
+    machine: dict[str, str | int]
+    asked: Asked
+    image_size: int | None
+    tokens_per_text: float | None
+    precisions: list[Standing]
+    ceilings: dict[str, float]
+    rates: list[Rate]
+    failures: list[Failure]
+    decode: list[DecodeRate]
+    recommended: list[Setting]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON types."""
+        return asdict(self)
+
+    @property
+    def towers(self) -> list[Tower]:
+        """Those that the model has."""
+        measured: list[Tower] = [one.tower for one in (*self.rates, *self.failures)]
+        return list(dict.fromkeys(measured))
+
+
+def recommend(
+    tower: Tower, rates: Sequence[Rate], standings: Sequence[Standing], price: float | None
+) -> Setting | None:
+    """The best precision near float32, and the smallest batch that is about as fast.
+
+    None where no precision is near enough, or nothing could be measured.
+    """
+    near = {one.precision for one in standings if one.cosines[tower] >= GATE}
+    fit = [
+        rate
+        for rate in rates
+        if rate.library == OURS and rate.tower == tower and rate.precision in near
+    ]
+    if not fit:
+        return None
+    best = max(fit, key=lambda rate: rate.per_second)
+    enough = (1 - NEAR) * best.per_second
+    chosen = min(
+        (rate for rate in fit if rate.precision == best.precision and rate.per_second >= enough),
+        key=lambda rate: rate.batch,
+    )
+    cost = None if price is None else price / _HOUR * _MILLION / chosen.per_second
+    return Setting(
+        tower=tower,
+        precision=chosen.precision,
+        batch=chosen.batch,
+        per_second=chosen.per_second,
+        cost_per_million=cost,
+    )
+
+
+def dollars(cost: float) -> str:
+    """To the cent, or to three digits below a dollar.
+
+    Example:
+        >>> dollars(12.345), dollars(0.020149)
+        ('$12.35', '$0.0201')
+    """
+    return f"${cost:,.2f}" if cost >= 1 else f"${cost:.3g}"

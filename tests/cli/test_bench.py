@@ -1,0 +1,78 @@
+"""`twinlens bench`: tables, JSON, a page, and mistakes in one line."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run
+from tests.markup import is_balanced
+from tests.tiny import CLIP_VOCABULARY, tiny_config
+from twinlens.eval import standing, workload
+
+QUICK = ("--device", "cpu", "--precision", "fp32", "--batch", "2,1", "--seconds", "1e-6")
+
+
+@pytest.fixture(autouse=True)
+def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(standing, "memory_alone", lambda *asked: 2.5e8)
+
+
+def test_the_tables_the_json_and_the_page(run: Run, tiny_directory: Path, tmp_path: Path):
+    out, html = tmp_path / "below" / "speed.json", tmp_path / "speed.html"
+    files = ("--out", out, "--html", html, "--price-per-hour", "2")
+    ended = run("bench", tiny_directory, *QUICK, *files, "--compare", "open_clip")
+    assert ended.status == 0, ended.err
+    assert "Pictures/s" in ended.out
+    assert "Texts/s" in ended.out
+    assert "Ours by theirs" in ended.out
+    assert "0.25 GB" in ended.out
+    assert "JPEG decoding, exact" in ended.out
+    assert "recommended for texts: fp32, batches of" in ended.out
+    assert "a million" in ended.out
+    assert "random weights" not in ended.out
+    answer = json.loads(out.read_text())
+    assert answer["asked"]["batches"] == [1, 2]
+    ours = [one for one in answer["rates"] if one["library"] == "twinlens"]
+    theirs = [one for one in answer["rates"] if one["library"].startswith("open_clip ")]
+    assert len(ours) == len(theirs) == 4
+    assert all(one["ratio"] > 0 for one in theirs)
+    assert is_balanced(html.read_text())
+    assert ended.err.splitlines()[-2:] == [f"wrote {out}", f"wrote {html}"]
+
+
+def test_an_architecture_is_measured_with_random_weights(run: Run, monkeypatch: pytest.MonkeyPatch):
+    config = tiny_config(vocab_size=CLIP_VOCABULARY)
+    monkeypatch.setitem(workload.ARCHITECTURES, "ViT-B-32", lambda: config)
+    ended = run("bench", "ViT-B-32", *QUICK, "--json")
+    assert ended.status == 0, ended.err
+    answer = json.loads(ended.out)
+    assert answer["model"] == "ViT-B-32"
+    assert answer["random_weights"] is True
+    assert answer["recommended"][0]["cost_per_million"] is None
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--precision", "fp31"), "unknown precision 'fp31': did you mean 'fp32'"),
+        (("--precision", ","), "precision: got (), expected at least one"),
+        (("--batch", "0"), "batch: got 0, expected 1 to 4,096"),
+        (("--batch", "x"), "batch: got 'x', expected numbers, such as 1,8,32"),
+        (("--batch", ""), "batch: got '', expected numbers, such as 1,8,32"),
+        (("--price-per-hour", "-1"), "price per hour: got -1.0, expected more than 0"),
+        (("--compare", "clip"), "unknown peer 'clip': did you mean 'open_clip'?"),
+        (("--out", "."), ".: got a directory, expected a name for a file"),
+    ],
+)
+def test_mistakes(run: Run, tiny_directory: Path, words: tuple[str, ...], said: str):
+    ended = run("bench", tiny_directory, *words)
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.err.startswith(f"error: {said}")
+    assert ended.err.count("\n") == 1
+
+
+def test_an_unknown_model(run: Run):
+    ended = run("bench", "ViT-B-33")
+    assert ended.status == 2
+    assert "did you mean" in ended.err
