@@ -43,7 +43,10 @@ if TYPE_CHECKING:
 
     from twinlens.config import PreprocessConfig
 
-DECODERS: Mapping[str, Callable[[bytes, PreprocessConfig], NDArray[Any]]] = {"exact": to_pixels}
+DECODERS: Mapping[str, Callable[[bytes, PreprocessConfig], NDArray[Any]]] = {
+    "exact": to_pixels,
+    "fast": partial(to_pixels, decode="fast"),
+}
 """Ways from a file to pixels, by name."""
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
