@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Every figure that needs a GPU, in one go: bench/gpu.sh [OUT]    (under 8 minutes on one card)
+# Every figure that needs a GPU, in one go: bench/gpu.sh [OUT]    (under 15 minutes on one card)
 #
 # Pairs a second and model FLOPs utilisation of training, ours beside open_clip's where it is
 # installed, at the largest batch that fits; memory and time of the loss, dense, tiled and with the
-# Triton kernel. Prints one table and writes JSON to OUT (bench/results/gpu).
+# Triton kernel; towers, classifiers from words and files to embeddings, ours (also compiled, in CUDA
+# graphs) beside open_clip's; rates by precision and batch. Prints one table and writes JSON to OUT (bench/results/gpu).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-bench/results/gpu}
@@ -23,4 +24,10 @@ for model in ViT-B-32 ViT-B-16; do
     --rounds 1 --steps 8 --out "$out/train-$model.json"
 done
 timeout 150 "$python" bench/tiled_loss.py --device cuda --rounds 1 --out "$out/tiled_loss.json"
+for model in ViT-B-32 RN50; do
+  timeout 200 "$python" bench/inference.py --device cuda --model "$model" --quick --rounds 1 \
+    --out "$out/inference-$model.json"
+done
+timeout 100 "$python" -c "from twinlens.cli.main import main; main()" bench ViT-B-32 --device cuda --batch 1,8,64,512 --json \
+  > "$out/bench-ViT-B-32.json"
 "$python" bench/gpu_table.py "$out"

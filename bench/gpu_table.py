@@ -14,14 +14,21 @@ from rich.table import Table
 
 def rows(path: Path) -> list[tuple[str, str, str, str, str]]:
     """What was measured, its batch, pairs a second or seconds, memory, utilisation."""
-    figures = json.loads(path.read_text())["figures"]
+    answer = json.loads(path.read_text())
     found = []
-    for name, rounds in figures.items():
+    for one in answer.get("rates", []):  # of `twinlens bench`
+        what = f"{one['library']} {one['precision']}: {one['tower']}"
+        found.append((what, f"{one['batch']}", f"{one['per_second']:,.0f}/s", "", ""))
+    for name, rounds in answer.get("figures", {}).items():
         one = {key: statistics.median(row[key] for row in rounds) for key in rounds[0]}
         if "pairs_per_s" in one:
             rate, mfu = f"{one['pairs_per_s']:,.0f} pairs/s", f"{one['mfu_percent']:.1f}%"
             what = f"{path.stem}: {name}"
             found.append((what, f"{one['batch']:,.0f}", rate, f"{one['peak_mib']:,.0f}", mfu))
+        elif "files/s" in one:
+            for key in ("images/s", "prompts/s", "files/s", "p50 ms"):
+                what = f"{path.stem}: {name}, {key}"
+                found.append((what, "", f"{one[key]:,.1f}", f"{one['peak MiB']:,.0f}", ""))
         else:  # a loss
             time = f"{1000 * one['seconds']:,.1f} ms"
             found.append((f"loss: {name}", "", time, f"{one['above_inputs_mib']:,.0f}", ""))

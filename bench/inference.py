@@ -29,6 +29,7 @@ from contest import peak_mib, print_figures, race, ratios, save, spread
 
 HERE = Path(__file__).resolve()
 OURS, DEFAULT, BF16 = "twinlens", "open_clip", "open_clip pure_bf16"
+COMPILED = "twinlens compiled"
 FIGURES = ("images/s", "prompts/s", "files/s")
 
 
@@ -70,7 +71,8 @@ def ours(options: argparse.Namespace, files: list[Path]) -> dict[str, Callable[[
     from twinlens.tokenizer import Tokenizer  # noqa: PLC0415
 
     config = getattr(presets, options.model.lower().replace("-", "_"))()
-    lens = Embedder(CLIP(config), Tokenizer.clip(), device=options.device)
+    compiled = options.contest == COMPILED
+    lens = Embedder(CLIP(config), Tokenizer.clip(), device=options.device, compiled=compiled)
     size = config.image_input.image_size
     pixels = torch.randint(0, 256, (32, 3, size, size), dtype=torch.uint8, device=lens.device)
     names = imagenet_classnames()[: options.classes if options.quick else None]
@@ -134,7 +136,7 @@ def contest(options: argparse.Namespace) -> dict[str, float]:
     import torch  # noqa: PLC0415
 
     files = sorted(Path(options.photos).glob("*.jpg"))
-    make = ours if options.contest == OURS else theirs
+    make = ours if options.contest in (OURS, COMPILED) else theirs
     sync = torch.cuda.synchronize if options.device == "cuda" else lambda: None
     with torch.inference_mode():
         calls = make(options, files)
@@ -177,7 +179,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as photos:
         make_photos(Path(photos), options.files)
         words.append(f"--photos={photos}")
-        names = (OURS, DEFAULT, BF16)
+        names = (OURS, DEFAULT, BF16, *[COMPILED] * (options.device == "cuda"))
         contestants = {name: [f"--contest={name}", *words] for name in names}
         figures = race(str(HERE), contestants, options.rounds)
     print_figures(figures)

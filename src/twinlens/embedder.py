@@ -19,11 +19,13 @@ from twinlens import hub
 from twinlens.config import Activation, CLIPConfig
 from twinlens.data.batches import pixel_batches
 from twinlens.data.images import normalize, to_pixels
-from twinlens.errors import ConfigError, DataError, UnknownNameError
+from twinlens.data.squares import squares
+from twinlens.errors import ConfigError, DataError, ShapeError, UnknownNameError
 from twinlens.labels import checked_labels
 from twinlens.machine import usable_cores
 from twinlens.model.checkpoints import Towers, load_model
 from twinlens.model.clip import CLIP
+from twinlens.model.compiled import CompiledTower, can_compile
 from twinlens.model.head import Head, load_head
 from twinlens.model.packed import Tower, packed
 from twinlens.model.precision import (
@@ -71,6 +73,7 @@ def load(
     image_size: int | None = None,
     activation: Activation | None = None,
     decode: Decode = "fast",
+    compiled: bool = False,
 ) -> Embedder:
     """Load a model by name, whatever family's layout its checkpoint has.
 
@@ -89,6 +92,7 @@ def load(
         activation: Of a state dict without a configuration, which cannot tell.
         decode: How pictures become pixels: "fast", or "exact" as the reference implementations
             (see `to_pixels`).
+        compiled: Compile the image tower when it is first used: for long work on GPUs.
 
     Raises:
         UnknownNameError: There is no model of that name; close names are suggested.
@@ -128,6 +132,7 @@ class Embedder:
         batch_size: int = 64,
         head: Head | None = None,
         decode: Decode = "fast",
+        compiled: bool = False,
     ) -> None:
         _check_one_of("decode", decode, get_args(Decode))
         self._tokenizer = tokenizer
@@ -136,10 +141,11 @@ class Embedder:
         self.precision: Precision = pick_precision(precision, model, self.device)
         self.batch_size = batch_size
         self.decode: Decode = decode
+        self.compiled = compiled and can_compile()
         if not is_placed(model, self.device, self.precision):
             model = place_at(copy.deepcopy(model), self.device, self.precision)
         self.model = model.eval()
-        self._packed: dict[str, tuple[list[int], Tower]] = {}
+        self._packed: dict[str, tuple[list[int], Tower | CompiledTower]] = {}
         # More threads than cores that we may use only take turns.
         torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
 
@@ -225,20 +231,28 @@ class Embedder:
         return to_pixels(image, self.config.image_input, self.decode)
 
     @torch.inference_mode()
-    def encode_pixels(self, pixels: UInt8[Tensor, "n 3 size size"]) -> Float[Tensor, "n embed"]:
-        """Features, not of unit length, of pictures that are decoded and resized already.
+    def encode_pixels(self, pixels: UInt8[Tensor, "n 3 height width"]) -> Float[Tensor, "n embed"]:
+        """Features, not of unit length, of pictures that are decoded already.
 
         Args:
-            pixels: 0..255, anywhere.
+            pixels: 0..255, on any device; those of another size than the model's are resized on
+                the model's device.
 
         Returns:
             In the model's precision, on its device.
+
+        Raises:
+            ShapeError: They are not uint8, or have another shape.
         """
+        self._require_tower("image")
+        if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[1] != 3:
+            got = f"{str(pixels.dtype).removeprefix('torch.')} {list(pixels.shape)}"
+            raise ShapeError(f"pixels: got {got}, expected uint8 [n, 3, height, width]")
+        config = self.config.image_input
         if self.device.type == "cuda" and pixels.device.type == "cpu":
             pixels = pixels.pin_memory()  # so that the copy does not stop what decodes the next
-        batch = normalize(pixels.to(self.device, non_blocking=True), self.config.image_input)
-        tower = self._tower("image")
-        return tower(batch.to(dtype_of(self.precision)))
+        moved = squares(pixels.to(self.device, non_blocking=True), config)
+        return self._tower("image")(normalize(moved, config).to(dtype_of(self.precision)))
 
     @torch.inference_mode()
     def embed_texts(self, texts: str | Sequence[str]) -> Embeddings:
@@ -337,12 +351,15 @@ class Embedder:
             for row in probabilities
         ]
 
-    def _tower(self, name: str) -> Tower:
+    def _tower(self, name: str) -> Tower | CompiledTower:
         """The tower as it answers fastest; laid out anew when its weights have changed."""
         tower: Tower = getattr(self.model, f"{name}_tower")
         versions = [0 if p.is_inference() else p._version for p in tower.parameters()]
         if name not in self._packed or self._packed[name][0] != versions:
-            self._packed[name] = versions, packed(tower)
+            if self.compiled and not isinstance(tower, TextTransformer):
+                self._packed[name] = versions, CompiledTower(tower)
+            else:
+                self._packed[name] = versions, packed(tower)
         return self._packed[name][1]
 
     def _require_tower(self, tower: str) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -16,8 +16,16 @@ if TYPE_CHECKING:
     from twinlens.data.datasets import Dataset
     from twinlens.embedder import Embedder
     from twinlens.eval.classification import Classification
+    from twinlens.model.precision import Precision
 
 SHOWN_CLASSES = 15
+
+
+class Decoding(StrEnum):
+    """How pictures become pixels."""
+
+    EXACT = "exact"
+    FAST = "fast"
 
 
 class Task(StrEnum):
@@ -45,6 +53,12 @@ def eval_(
         Path | None, typer.Option(help="Write the JSON here, and a page beside it.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="auto, fp32, bf16, fp16, int8, int8-weights.")
+    ] = "auto",
+    decode: Annotated[
+        Decoding, typer.Option(help="Pixels as the reference's, or nearly so and faster.")
+    ] = Decoding.EXACT,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure a model: accuracy with its 95% interval, chance, and every class."""
@@ -59,7 +73,12 @@ def eval_(
             "--template and --language: got one, expected none: a classifier reads no words"
         )
     dataset = open_shown(data)
-    lens = load(model, device=device, decode="exact")
+    lens = load(
+        model,
+        device=device,
+        precision=cast("Precision", precision),  # a wrong one is refused there
+        decode=decode.value,
+    )
     with working(f"Reading {len(dataset.samples):,} pictures of {dataset.name}"):
         result = _measure(lens, dataset, task, template or [], language)
     provenance = lens.config.provenance

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import UInt8
 from PIL import Image
+from torch import Tensor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -77,6 +79,27 @@ def fast_square(lying: Lying, config: PreprocessConfig) -> Image.Image:
         resized = _resampled(lying, (width, height), config.interpolation)
         square = Image.fromarray(resized[top : top + size, left : left + size])
     return _turned(square, lying.orientation)
+
+
+def squares(
+    pixels: UInt8[Tensor, "n 3 height width"], config: PreprocessConfig
+) -> UInt8[Tensor, "n 3 size size"]:
+    """Pictures of one size to the model's squares where they lie, such as a film's on a GPU.
+
+    Within 1 of 255 levels of Pillow's on average.
+    """
+    size = config.image_size
+    whole_height, whole_width = pixels.shape[2:]
+    if whole_height == whole_width == size:
+        return pixels
+    squash = config.resize == "squash"
+    width, height = (size, size) if squash else _resized((whole_width, whole_height), size)
+    resized = F.interpolate(
+        pixels.float(), (height, width), mode=config.interpolation, antialias=True
+    )
+    top, left = _first(height, size), _first(width, size)
+    square = resized[:, :, top : top + size, left : left + size]
+    return square.round().clamp(0, 255).to(torch.uint8)
 
 
 def _resampled(lying: Lying, size: tuple[int, int], interpolation: str) -> NDArray[np.uint8]:

@@ -89,7 +89,7 @@ def _attend(
     attention: Attention, qkv: Float[Tensor, "node triple"], prefixes: Prefixes
 ) -> Float[Tensor, "text length width"]:
     query, key, value = _of_texts(attention, qkv, prefixes)
-    mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+    mixed = attention.attend(query, key, value, is_causal=True)
     return mixed.transpose(1, 2).flatten(2)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -25,6 +26,8 @@ class PatchEmbedding(nn.Module):
     def __init__(self, patch_size: int, width: int, *, bias: bool = False) -> None:
         super().__init__()
         self.patch_size = patch_size
+        self.product: Callable[..., Tensor] = F.linear
+        """How patches meet the weight; packed towers put their own in its place."""
         # Columns are ordered as a convolution's flattened kernel: channel, row, column.
         self.weight = nn.Parameter(torch.empty(width, 3 * patch_size**2))
         self.bias = nn.Parameter(torch.empty(width)) if bias else None
@@ -44,7 +47,7 @@ class PatchEmbedding(nn.Module):
         patches = self.patches(images)
         if kept is not None:  # before the product: what is dropped costs nothing
             patches = patches.gather(1, kept[..., None].expand(-1, -1, patches.shape[2]))
-        return F.linear(patches, self.weight, self.bias)
+        return self.product(patches, self.weight, self.bias)
 
     def patches(
         self, images: Float[Tensor, "batch 3 height width"]
