@@ -22,7 +22,7 @@ from twinlens.data.images import normalize, to_pixels
 from twinlens.data.squares import squares
 from twinlens.errors import ConfigError, DataError, ShapeError, UnknownNameError
 from twinlens.labels import checked_labels
-from twinlens.machine import usable_cores
+from twinlens.machine import keep_freed_memory, usable_cores
 from twinlens.model.checkpoints import Towers, load_model
 from twinlens.model.clip import CLIP
 from twinlens.model.compiled import CompiledTower, can_compile
@@ -146,6 +146,8 @@ class Embedder:
             model = place_at(copy.deepcopy(model), self.device, self.precision)
         self.model = model.eval()
         self._packed: dict[str, tuple[list[int], Tower | CompiledTower]] = {}
+        if self.precision == "int8":
+            keep_freed_memory()
         # More threads than cores that we may use only take turns.
         torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
 

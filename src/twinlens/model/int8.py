@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Float32, Int8
 from torch import Tensor, nn
 
-from twinlens.model.layers import Block
+from twinlens.model.layers import Block, QuickGELU, around_silu
 
 _LARGEST = 127.0
 
@@ -70,6 +70,9 @@ def to_int8(tower: nn.Module, *, activations: bool) -> None:
     with torch.no_grad():
         for block in tower.modules():
             if isinstance(block, Block):
+                if isinstance(block.mlp.activation, QuickGELU):
+                    block.mlp.expand, block.mlp.contract = around_silu(block.mlp)
+                    block.mlp.activation = nn.SiLU(inplace=True)
                 for layer in (block.attention, block.mlp):
                     for name, linear in layer.named_children():
                         if isinstance(linear, nn.Linear):

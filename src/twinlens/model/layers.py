@@ -79,6 +79,26 @@ class MLP(nn.Module):
         return self.contract(self.activation(self.expand(x)))
 
 
+def around_silu(mlp: MLP) -> tuple[nn.Linear, nn.Linear]:
+    """The layers of an MLP with QuickGELU as they are around SiLU, which is one pass over memory.
+
+    x sigmoid(1.702 x) is silu(1.702 x) / 1.702, and both factors go into the weights.
+    """
+    expand = linear_of(mlp.expand.weight * 1.702, mlp.expand.bias * 1.702)
+    return expand, linear_of(mlp.contract.weight / 1.702, mlp.contract.bias)
+
+
+def linear_of(
+    weight: Float[Tensor, "outputs inputs"], bias: Float[Tensor, " outputs"] | None
+) -> nn.Linear:
+    """A linear layer that only answers, of these weights."""
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
+    linear.weight = nn.Parameter(weight, requires_grad=False)
+    if bias is not None:
+        linear.bias = nn.Parameter(bias, requires_grad=False)
+    return linear
+
+
 class Block(nn.Module):
     """A pre-norm residual block."""
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from twinlens.model.clip import ImageTower
-from twinlens.model.layers import MLP, Attention, QuickGELU
+from twinlens.model.layers import MLP, Attention, QuickGELU, around_silu, linear_of
 from twinlens.model.text import TextTransformer
 from twinlens.model.vision import PatchEmbedding
 
@@ -110,9 +110,7 @@ def _joined(mlp: MLP) -> dict[str, nn.Module]:
     """The parts of an MLP with the activation in its first product."""
     activation = mlp.activation
     if isinstance(activation, QuickGELU):
-        # x sigmoid(1.702 x) is silu(1.702 x) / 1.702: both factors go into the weights.
-        expand = _linear(mlp.expand.weight * 1.702, mlp.expand.bias * 1.702)
-        contract = _linear(mlp.contract.weight / 1.702, mlp.contract.bias)
+        expand, contract = around_silu(mlp)
         joined = PackedLinear(expand, "swish")
         return {"expand": joined, "activation": nn.Identity(), "contract": contract}
     assert isinstance(activation, nn.GELU)
@@ -121,20 +119,12 @@ def _joined(mlp: MLP) -> dict[str, nn.Module]:
 
 
 def _product(embedding: PatchEmbedding) -> Callable[..., Tensor]:
-    layer = PackedLinear(_linear(embedding.weight, embedding.bias))
+    layer = PackedLinear(linear_of(embedding.weight, embedding.bias))
 
     def product(patches: Tensor, *_: object) -> Tensor:
         return layer(patches)
 
     return product
-
-
-def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
-    linear = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
-    linear.weight = nn.Parameter(weight, requires_grad=False)
-    if bias is not None:
-        linear.bias = nn.Parameter(bias, requires_grad=False)
-    return linear
 
 
 def _fold_norms(module: nn.Module) -> None:

@@ -6,7 +6,6 @@ plain for everyone else.
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -33,22 +32,6 @@ def make_lean(towers: nn.Module, *, recompute: bool) -> None:
         if recompute and isinstance(module, Block):
             module.forward = partial(_block, module)
             module.mlp.forward = partial(_mlp, module.mlp)
-
-
-def keep_freed_memory() -> None:
-    """Have the C library keep what is freed for the next step, instead of giving it back.
-
-    A step frees gigabytes that the next one asks for again, and each page that is given back is
-    cleared and mapped anew: a twentieth of a step. Nothing happens where the library is not glibc.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        for option, size in _MALLOC_OPTIONS.items():
-            mallopt(option, size)
-
-
-_MALLOC_OPTIONS = {-1: 2**31 - 1, -2: 2**26, -3: 2**30}
-"""Of malloc.h: M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_THRESHOLD, in bytes."""
 
 
 def _block(block: Block, x: Tensor, at: Tensor | None = None) -> Tensor:

@@ -14,6 +14,7 @@ from twinlens.config import Provenance
 from twinlens.data.loader import Batch
 from twinlens.distributed import World
 from twinlens.errors import CheckpointError, ConfigError
+from twinlens.machine import keep_freed_memory
 from twinlens.model.clip import CLIP, MAX_LOGIT_SCALE
 from twinlens.model.head import Classifier, Head
 from twinlens.model.precision import has_fast_bf16, pick_device, place
@@ -26,7 +27,7 @@ from twinlens.train.checkpoint import (
     read_tensors_into,
 )
 from twinlens.train.guard import LossGuard
-from twinlens.train.lean import keep_freed_memory, make_lean
+from twinlens.train.lean import make_lean
 from twinlens.train.lora import add_lora, merge_lora
 from twinlens.train.optim import MasterAdamW, MovingAverage
 from twinlens.train.parallel import Towers, checkpoint_activations, parallelise
