@@ -1,6 +1,8 @@
 """Embeddings, classification and scores of the object that most users meet."""
 
+import copy
 import io
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +13,12 @@ from PIL import Image
 import twinlens
 from tests.pieces.vocabularies import trained
 from twinlens import Embedder
-from twinlens.errors import CheckpointError, ConfigError, DataError, UnknownNameError
+from twinlens.data.squares import require_pixels
+from twinlens.errors import CheckpointError, ConfigError, DataError, ShapeError, UnknownNameError
 from twinlens.labels import checked_labels
 from twinlens.model.clip import CLIP
-from twinlens.model.precision import BF16_FROM_PARAMETERS
+from twinlens.model.precision import BF16_FROM_PARAMETERS, Precision, pick_precision
+from twinlens.model.weights import save_model
 from twinlens.pieces import PieceTokenizer
 from twinlens.tokenizer import Tokenizer
 
@@ -263,3 +267,100 @@ def test_bytes_of_an_encoded_picture_need_no_file(lens: Embedder):
     out = io.BytesIO()
     Image.new("RGB", (10, 20), "red").save(out, "png")
     assert lens.embed_images(out.getvalue()).shape == (1, lens.config.embed_dim)
+
+
+@pytest.mark.parametrize("precision", ["int8", "int8-weights"])
+def test_8_bits_are_close_and_neither_copied_nor_saved(
+    precision: Precision, lens: Embedder, tiny_directory: Path, tmp_path: Path, paths: list[Path]
+):
+    small = twinlens.load(tiny_directory, precision=precision, device="cpu")
+    for exact, rounded in (
+        (lens.embed_images(paths), small.embed_images(paths)),
+        (lens.embed_texts(["a cat", "dog"]), small.embed_texts(["a cat", "dog"])),
+    ):
+        assert ((exact * rounded).sum(axis=1) > 0.998).all()
+    again = Embedder(small.model, small.tokenizer, precision=precision, device="cpu")
+    assert again.model is small.model
+    with pytest.raises(CheckpointError, match="8 bits"):
+        save_model(small.model, tmp_path / "small")
+    with pytest.raises(ConfigError, match="8 bits"):
+        Embedder(small.model, small.tokenizer, precision="fp32", device="cpu")
+
+
+def test_8_bits_are_for_processors(tiny_model: CLIP):
+    with torch.device("meta"):
+        elsewhere = CLIP(tiny_model.config)
+    with pytest.raises(ConfigError, match="precision: got 'int8' on meta"):
+        pick_precision("int8", elsewhere, torch.device("meta"))
+
+
+def test_weights_that_change_are_read_anew(tiny_model: CLIP, paths: list[Path]):
+    model = copy.deepcopy(tiny_model)
+    lens = Embedder(model, Tokenizer.clip(), device="cpu")
+    before = lens.embed_images(paths), lens.embed_texts("a cat")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)
+    fresh = Embedder(copy.deepcopy(model), Tokenizer.clip(), device="cpu")
+    for old, new, expected in zip(
+        before,
+        (lens.embed_images(paths), lens.embed_texts("a cat")),
+        (fresh.embed_images(paths), fresh.embed_texts("a cat")),
+        strict=True,
+    ):
+        np.testing.assert_allclose(new, expected, atol=1e-6)
+        assert abs(new - old).max() > 1e-3
+
+
+def test_an_embedder_can_be_sent_to_another_process(lens: Embedder, paths: list[Path]):
+    expected = lens.embed_images(paths)
+    sent = pickle.loads(pickle.dumps(lens))
+    np.testing.assert_allclose(sent.embed_images(paths), expected, atol=1e-6)
+
+
+def test_pixels_of_another_size_are_resized_as_pictures_are(lens: Embedder):
+    rng = np.random.default_rng(0)
+    coarse = [Image.fromarray(rng.integers(0, 256, (6, 8, 3), np.uint8)) for _ in range(3)]
+    frames = np.stack([np.asarray(one.resize((120, 90))) for one in coarse])
+    features = lens.encode_pixels(torch.as_tensor(frames).permute(0, 3, 1, 2))
+    features = torch.nn.functional.normalize(features, dim=-1).numpy()
+    assert (features * lens.embed_images(frames)).sum(axis=1).min() > 0.999
+
+
+@pytest.mark.parametrize(
+    ("pixels", "got"),
+    [
+        (torch.zeros(2, 3, 32, 32), r"float32 \[2, 3, 32, 32\]"),
+        (torch.zeros(2, 32, 32, 3, dtype=torch.uint8), r"uint8 \[2, 32, 32, 3\]"),
+        (np.zeros((2, 3, 32, 32), np.uint8), "ndarray"),
+    ],
+)
+def test_pixels_that_are_none_are_one_clear_line(pixels: object, got: str):
+    with pytest.raises(ShapeError, match=f"pixels: got {got}, expected"):
+        require_pixels(pixels)
+
+
+def test_decoding_is_fast_unless_it_is_to_be_exact(
+    tiny_model: CLIP, monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[str] = []
+
+    def watched(image: object, config: object, decode: str) -> np.ndarray:
+        asked.append(decode)
+        return np.zeros((32, 32, 3), np.uint8)
+
+    monkeypatch.setattr("twinlens.embedder.to_pixels", watched)
+    Embedder(tiny_model, None, device="cpu").embed_images(b"picture")
+    Embedder(tiny_model, None, device="cpu", decode="exact").embed_images(b"picture")
+    assert asked == ["fast", "exact"]
+    with pytest.raises(UnknownNameError, match="decode"):
+        Embedder(tiny_model, None, device="cpu", decode="quick")  # pyright: ignore
+
+
+def test_a_classifier_of_many_prompts_is_made_in_parts(
+    lens: Embedder, monkeypatch: pytest.MonkeyPatch
+):
+    names, templates = ["cat", "dog", "a bird", "fish", "cow"], ["a {}", "{}"]
+    whole = lens.zero_shot_classifier(names, templates)
+    monkeypatch.setattr("twinlens.embedder._PROMPTS", 4)
+    np.testing.assert_allclose(lens.zero_shot_classifier(names, templates), whole, atol=1e-6)

@@ -19,8 +19,8 @@ from twinlens import hub
 from twinlens.config import Activation, CLIPConfig
 from twinlens.data.batches import pixel_batches
 from twinlens.data.images import normalize, to_pixels
-from twinlens.data.squares import squares
-from twinlens.errors import ConfigError, DataError, ShapeError, UnknownNameError
+from twinlens.data.squares import require_pixels, squares
+from twinlens.errors import ConfigError, DataError, UnknownNameError
 from twinlens.labels import checked_labels
 from twinlens.machine import keep_freed_memory, usable_cores
 from twinlens.model.checkpoints import Towers, load_model
@@ -247,9 +247,7 @@ class Embedder:
             ShapeError: They are not uint8, or have another shape.
         """
         self._require_tower("image")
-        if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[1] != 3:
-            got = f"{str(pixels.dtype).removeprefix('torch.')} {list(pixels.shape)}"
-            raise ShapeError(f"pixels: got {got}, expected uint8 [n, 3, height, width]")
+        require_pixels(pixels)
         config = self.config.image_input
         if self.device.type == "cuda" and pixels.device.type == "cpu":
             pixels = pixels.pin_memory()  # so that the copy does not stop what decodes the next

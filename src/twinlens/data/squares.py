@@ -12,6 +12,8 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
+from twinlens.errors import ShapeError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -79,6 +81,19 @@ def fast_square(lying: Lying, config: PreprocessConfig) -> Image.Image:
         resized = _resampled(lying, (width, height), config.interpolation)
         square = Image.fromarray(resized[top : top + size, left : left + size])
     return _turned(square, lying.orientation)
+
+
+def require_pixels(pixels: object) -> None:
+    """Make sure that they are what `squares` takes.
+
+    Raises:
+        ShapeError: They are no tensor, not uint8, or have another shape.
+    """
+    if not isinstance(pixels, Tensor):
+        raise ShapeError(f"pixels: got {type(pixels).__name__}, expected a tensor")
+    if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[1] != 3:
+        got = f"{str(pixels.dtype).removeprefix('torch.')} {list(pixels.shape)}"
+        raise ShapeError(f"pixels: got {got}, expected uint8 [n, 3, height, width]")
 
 
 def squares(

@@ -12,7 +12,7 @@ from twinlens.export.parity import ParityReport, compare, our_answers, store_ans
 from twinlens.export.references import reference_answers
 from twinlens.files import write_whole
 from twinlens.model.formats import hugging_face, open_clip
-from twinlens.model.weights import save_model
+from twinlens.model.weights import require_whole, save_model
 
 Layout = Literal["native", "hf", "open_clip"]
 
@@ -29,9 +29,10 @@ def write_checkpoint(lens: Embedder, directory: Path, layout: Layout = "native")
             open_clip's, which opens it as `local-dir:DIRECTORY`.
 
     Raises:
-        CheckpointError: The library has no such model, and the message lists why; or the files
-            cannot be written.
+        CheckpointError: The library has no such model, and the message lists why; the model is in
+            8 bits; or the files cannot be written.
     """
+    require_whole(lens.model, directory)
     tokenizer = lens.tokenizer if lens.config.text is not None else None
     _WRITERS[layout](lens.model, directory, tokenizer)
     parameters = sum(parameter.numel() for parameter in lens.model.parameters())

@@ -85,6 +85,11 @@ def is_int8(module: nn.Module, *, activations: bool) -> bool:
     return any(isinstance(child, kind) for child in module.modules())
 
 
+def in_8_bits(module: nn.Module) -> bool:
+    """Whether `to_int8` was there in either way."""
+    return is_int8(module, activations=True) or is_int8(module, activations=False)
+
+
 def _in_integers(
     x: Float[Tensor, "row column"],
 ) -> tuple[Int8[Tensor, "row column"], Float32[Tensor, "row 1"]]:

@@ -10,7 +10,7 @@ from torch import nn
 
 from twinlens.errors import ConfigError, UnknownNameError
 from twinlens.model.clip import CLIP
-from twinlens.model.int8 import is_int8, to_int8
+from twinlens.model.int8 import in_8_bits, is_int8, to_int8
 
 Precision = Literal["auto", "fp32", "bf16", "fp16", "int8", "int8-weights"]
 
@@ -108,7 +108,13 @@ def dtype_of(precision: Precision) -> torch.dtype:
 
 
 def place_at(model: CLIP, device: torch.device, precision: Precision) -> CLIP:
-    """Put a model in place and in a precision; returns the same model."""
+    """Put a model in place and in a precision; returns the same model.
+
+    Raises:
+        ConfigError: It is in 8 bits already: what was rounded off does not come back.
+    """
+    if in_8_bits(model):
+        raise ConfigError(f"precision: got {precision!r} for a model in 8 bits, expected its own")
     place(model, device, dtype_of(precision))
     if precision.startswith("int8"):
         for tower in model.towers():

@@ -14,6 +14,7 @@ from twinlens.errors import CheckpointError
 from twinlens.files import remove_partials, whole_path
 from twinlens.model.clip import CLIP
 from twinlens.model.differences import differences
+from twinlens.model.int8 import in_8_bits
 from twinlens.model.vocabulary import TOKENIZER_FILE, AnyTokenizer
 from twinlens.settings import write_json
 
@@ -37,8 +38,10 @@ def save_model(
         dtype: Type on disk of the floating-point weights; as they are if not given.
 
     Raises:
-        CheckpointError: The files cannot be written, or the vocabulary is missing.
+        CheckpointError: The files cannot be written, the vocabulary is missing, or the model is in
+            8 bits.
     """
+    require_whole(model, directory)
     if tokenizer is None and model.config.tokenizer != "clip":
         raise CheckpointError(f"{directory}: got no tokenizer, expected one for {TOKENIZER_FILE}")
     tensors = {
@@ -54,6 +57,16 @@ def save_model(
         write_json(model.config, directory / CONFIG_FILE)
     except OSError as error:
         raise CheckpointError(f"{directory}: the model could not be saved: {error}") from error
+
+
+def require_whole(model: CLIP, path: Path) -> None:
+    """Make sure that the weights are those of a checkpoint.
+
+    Raises:
+        CheckpointError: They are in 8 bits, which only answer.
+    """
+    if in_8_bits(model):
+        raise CheckpointError(f"{path}: got a model in 8 bits, expected fp32, bf16 or fp16 to save")
 
 
 def write_tensors(

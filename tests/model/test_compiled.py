@@ -1,0 +1,81 @@
+"""Towers that are compiled, and machines where nothing can compile."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.tiny import tiny_clip
+from twinlens import Embedder
+from twinlens.model import compiled
+from twinlens.model.compiled import CompiledTower, can_compile
+
+
+class Recorded(CompiledTower):
+    """Buckets without the minutes of a compiler."""
+
+    def __init__(self, tower: torch.nn.Module) -> None:
+        torch.nn.Module.__init__(self)
+        self.sizes: list[int] = []
+
+        def run(images: torch.Tensor) -> torch.Tensor:
+            self.sizes.append(len(images))
+            return tower(images)
+
+        self.compiled = run
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes"), [(1, [1]), (3, [4]), (16, [16]), (17, [64]), (1030, [1024, 16])]
+)
+def test_batches_are_filled_up_to_few_sizes_and_cut_again(count: int, sizes: list[int]):
+    tower = tiny_clip().image_tower
+    pixels = torch.randn(count, 3, 32, 32)
+    recorded = Recorded(tower)
+    with torch.inference_mode():
+        torch.testing.assert_close(recorded(pixels), tower(pixels), rtol=1e-4, atol=1e-5)
+    assert recorded.sizes == sizes
+
+
+COMPILED = """
+import torch
+from tests.tiny import tiny_clip
+from twinlens import Embedder
+
+model = tiny_clip()
+pixels = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+answer = Embedder(model, None, device="cpu", compiled=True).encode_pixels(pixels)
+expected = Embedder(model, None, device="cpu").encode_pixels(pixels)
+torch.testing.assert_close(answer, expected, rtol=1e-4, atol=1e-5)
+print("the same")
+"""
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+def test_a_compiled_tower_answers_as_the_other_and_is_kept(tmp_path: Path):
+    environment = {k: v for k, v in os.environ.items() if k != "TORCHINDUCTOR_CACHE_DIR"}
+    # A process of its own: what checks shapes in tests is nothing that torch can compile.
+    ended = subprocess.run(
+        [sys.executable, "-c", COMPILED],
+        cwd=Path(__file__).parents[2],
+        env=environment | {"XDG_CACHE_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.stdout == "the same\n", ended.stderr
+    assert any((tmp_path / "twinlens" / "compiled").iterdir())
+
+
+def test_without_a_compiler_one_warning_says_so_and_towers_stay(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(compiled.shutil, "which", lambda _: None)
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.warns(UserWarning, match=r"compiled: got no C\+\+ compiler \(no-such-compiler\)"):
+        assert not can_compile()
+    with pytest.warns(UserWarning, match="towers stay as they are"):
+        lens = Embedder(tiny_clip(), None, device="cpu", compiled=True)
+    assert not isinstance(lens._tower("image"), CompiledTower)
