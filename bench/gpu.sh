@@ -11,6 +11,7 @@ out=${1:-bench/results/gpu}
 python=${PYTHON:-.venv/bin/python}
 [ -x "$python" ] || python=python3
 mkdir -p "$out"
+missed() { echo "gpu.sh: missed $1" >&2; }  # the others go on
 
 "$python" - <<'PY' || { echo "gpu.sh: got no CUDA device, expected one" >&2; exit 2; }
 import sys, torch
@@ -21,13 +22,14 @@ PY
 
 for model in ViT-B-32 ViT-B-16; do
   timeout 150 "$python" bench/train_steps.py --device cuda --model "$model" --batch 0 \
-    --rounds 1 --steps 8 --out "$out/train-$model.json"
+    --rounds 1 --steps 8 --out "$out/train-$model.json" || missed "training of $model"
 done
-timeout 150 "$python" bench/tiled_loss.py --device cuda --rounds 1 --out "$out/tiled_loss.json"
+timeout 150 "$python" bench/tiled_loss.py --device cuda --rounds 1 --out "$out/tiled_loss.json" \
+  || missed "losses"
 for model in ViT-B-32 RN50; do
   timeout 200 "$python" bench/inference.py --device cuda --model "$model" --quick --rounds 1 \
-    --out "$out/inference-$model.json"
+    --out "$out/inference-$model.json" || missed "inference of $model"
 done
-timeout 100 "$python" -c "from twinlens.cli.main import main; main()" bench ViT-B-32 --device cuda --batch 1,8,64,512 --json \
-  > "$out/bench-ViT-B-32.json"
+timeout 100 "$python" -c "from twinlens.cli.main import main; main()" bench ViT-B-32 \
+  --device cuda --batch 1,8,64,512 --out "$out/bench-ViT-B-32.json" || missed "rates"
 "$python" bench/gpu_table.py "$out"

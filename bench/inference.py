@@ -26,6 +26,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from contest import peak_mib, print_figures, race, ratios, save, spread
+from photos import jpeg
 
 HERE = Path(__file__).resolve()
 OURS, DEFAULT, BF16 = "twinlens", "open_clip", "open_clip pure_bf16"
@@ -42,24 +43,6 @@ def seconds_each(call: Callable[[], object], rounds: int, sync: Callable[[], Non
         sync()
         times.append(time.perf_counter() - start)
     return times[2:]
-
-
-def make_photos(out: Path, count: int) -> None:
-    """JPEG files of about 500 x 375 pixels, cut from scikit-learn's two photographs."""
-    import numpy as np  # noqa: PLC0415
-    from PIL import Image  # noqa: PLC0415
-    from sklearn.datasets import load_sample_images  # noqa: PLC0415
-
-    rng = np.random.default_rng(0)
-    photographs = [Image.fromarray(photograph) for photograph in load_sample_images().images]
-    for number in range(count):
-        whole = photographs[number % 2]
-        width, height = (int(side * rng.uniform(0.6, 1)) for side in whole.size)
-        left, top = rng.integers(whole.width - width + 1), rng.integers(whole.height - height + 1)
-        picture = whole.crop((left, top, left + width, top + height))
-        factor = rng.uniform(0.8, 1.6) * 433 / (width * height) ** 0.5
-        picture = picture.resize((int(width * factor), int(height * factor)))
-        picture.save(out / f"{number:04}.jpg", quality=int(rng.integers(80, 96)))
 
 
 def ours(options: argparse.Namespace, files: list[Path]) -> dict[str, Callable[[], object]]:
@@ -177,7 +160,8 @@ def main() -> None:
     words = [f"--model={options.model}", f"--device={options.device}"]
     words += [f"--classes={options.classes}", *["--quick"] * options.quick]
     with tempfile.TemporaryDirectory() as photos:
-        make_photos(Path(photos), options.files)
+        for number in range(options.files):
+            Path(photos, f"{number:04}.jpg").write_bytes(jpeg(number, 433))
         words.append(f"--photos={photos}")
         names = (OURS, DEFAULT, BF16, *[COMPILED] * (options.device == "cuda"))
         contestants = {name: [f"--contest={name}", *words] for name in names}

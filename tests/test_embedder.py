@@ -3,6 +3,7 @@
 import copy
 import io
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 
 import twinlens
 from tests.pieces.vocabularies import trained
+from tests.tiny import tiny_clip
 from twinlens import Embedder
 from twinlens.data.squares import require_pixels
 from twinlens.errors import CheckpointError, ConfigError, DataError, ShapeError, UnknownNameError
@@ -29,6 +31,11 @@ def lens(tiny_directory: Path) -> Embedder:
 
 
 @pytest.fixture(scope="module")
+def exact(tiny_directory: Path) -> Embedder:
+    return twinlens.load(tiny_directory, device="cpu", decode="exact")
+
+
+@pytest.fixture(scope="module")
 def paths(picture_folders: Path) -> list[Path]:
     return sorted(picture_folders.glob("*/*.png"))
 
@@ -43,14 +50,14 @@ def test_embeddings_are_float32_unit_vectors(lens: Embedder, paths: list[Path]):
         np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-6)
 
 
-def test_embeddings_are_those_of_the_model(lens: Embedder, paths: list[Path]):
-    pixels = torch.stack([lens.preprocess(path) for path in paths])
+def test_embeddings_are_those_of_the_model(exact: Embedder, paths: list[Path]):
+    pixels = torch.stack([exact.preprocess(path) for path in paths])
     with torch.inference_mode():
-        images = lens.model.encode_image(pixels, normalize=True).numpy()
-        tokens = twinlens.tokenize(["a cat"], context_length=24)
-        texts = lens.model.encode_text(tokens, normalize=True).numpy()
-    np.testing.assert_allclose(lens.embed_images(paths), images, atol=1e-6)
-    np.testing.assert_allclose(lens.embed_texts("a cat"), texts, atol=1e-6)
+        images = exact.model.encode_image(pixels, normalize=True).numpy()
+        tokens = twinexact.tokenize(["a cat"], context_length=24)
+        texts = exact.model.encode_text(tokens, normalize=True).numpy()
+    np.testing.assert_allclose(exact.embed_images(paths), images, atol=1e-6)
+    np.testing.assert_allclose(exact.embed_texts("a cat"), texts, atol=1e-6)
 
 
 def test_an_embedding_does_not_depend_on_its_batch(tiny_model: CLIP, paths: list[Path]):
@@ -102,12 +109,12 @@ def test_score_is_the_cosine(lens: Embedder, paths: list[Path]):
     np.testing.assert_allclose(lens.score(paths, texts), expected, atol=1e-6)
 
 
-def test_classify_is_softmax_of_the_model_s_logits(lens: Embedder, paths: list[Path]):
+def test_classify_is_softmax_of_the_model_s_logits(exact: Embedder, paths: list[Path]):
     labels = ["cat", "dog", "bicycle"]
-    [best] = lens.classify(paths[0], labels)
+    [best] = exact.classify(paths[0], labels)
     with torch.inference_mode():
-        tokens = twinlens.tokenize([f"a photo of a {label}." for label in labels], 24)
-        logits, _ = lens.model(lens.preprocess(paths[0])[None], tokens)
+        tokens = twinexact.tokenize([f"a photo of a {label}." for label in labels], 24)
+        logits, _ = exact.model(exact.preprocess(paths[0])[None], tokens)
     expected = dict(zip(labels, logits.softmax(dim=1)[0].tolist(), strict=True))
     assert {one.label: one.probability for one in best} == pytest.approx(expected, abs=1e-5)
     assert [one.probability for one in best] == sorted(expected.values(), reverse=True) or (
@@ -159,6 +166,10 @@ def test_bad_labels_are_one_clear_line(lens: Embedder, labels: list[str], messag
     with pytest.raises(DataError, match=message) as caught:
         lens.classify(np.zeros((32, 32, 3), np.uint8), labels)
     assert "\n" not in str(caught.value)
+
+
+def test_no_classes_have_an_empty_classifier(lens: Embedder):
+    assert lens.zero_shot_classifier([]).shape == (lens.config.embed_dim, 0)
 
 
 @pytest.mark.parametrize("templates", [["a photo"], ["{}", "a photo"], []])
@@ -294,13 +305,39 @@ def test_8_bits_are_for_processors(tiny_model: CLIP):
         pick_precision("int8", elsewhere, torch.device("meta"))
 
 
-def test_weights_that_change_are_read_anew(tiny_model: CLIP, paths: list[Path]):
-    model = copy.deepcopy(tiny_model)
-    lens = Embedder(model, Tokenizer.clip(), device="cpu")
-    before = lens.embed_images(paths), lens.embed_texts("a cat")
+def added(model: CLIP) -> None:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.1)
+
+
+def replaced(model: CLIP) -> None:
+    for parameter in model.parameters():
+        parameter.data = parameter.data + 0.1 * torch.randn_like(parameter)
+
+
+def assigned(model: CLIP) -> None:
+    state = {
+        name: value + 0.1 * torch.randn_like(value) for name, value in model.state_dict().items()
+    }
+    model.load_state_dict(state, assign=True)
+
+
+def trained_a_step(model: CLIP) -> None:
+    optimiser = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
+    for parameter in model.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    optimiser.step()
+
+
+@pytest.mark.parametrize("change", [added, replaced, assigned, trained_a_step])
+def test_weights_that_change_are_read_anew(
+    change: Callable[[CLIP], None], tiny_model: CLIP, paths: list[Path]
+):
+    model = copy.deepcopy(tiny_model)
+    lens = Embedder(model, Tokenizer.clip(), device="cpu")
+    before = lens.embed_images(paths), lens.embed_texts("a cat")
+    change(model)
     fresh = Embedder(copy.deepcopy(model), Tokenizer.clip(), device="cpu")
     for old, new, expected in zip(
         before,
@@ -310,6 +347,11 @@ def test_weights_that_change_are_read_anew(tiny_model: CLIP, paths: list[Path]):
     ):
         np.testing.assert_allclose(new, expected, atol=1e-6)
         assert abs(new - old).max() > 1e-3
+
+
+def test_a_model_of_no_blocks_is_not_copied_for_8_bits():
+    model = tiny_clip("resnet", text=None)
+    assert Embedder(model, None, device="cpu", precision="int8").model is model
 
 
 def test_an_embedder_can_be_sent_to_another_process(lens: Embedder, paths: list[Path]):
@@ -333,6 +375,8 @@ def test_pixels_of_another_size_are_resized_as_pictures_are(lens: Embedder):
         (torch.zeros(2, 3, 32, 32), r"float32 \[2, 3, 32, 32\]"),
         (torch.zeros(2, 32, 32, 3, dtype=torch.uint8), r"uint8 \[2, 32, 32, 3\]"),
         (np.zeros((2, 3, 32, 32), np.uint8), "ndarray"),
+        (torch.zeros(2, 3, 0, 32, dtype=torch.uint8), "0 x 32"),
+        (torch.zeros(2, 3, 1, 99, dtype=torch.uint8), "1 x 99"),
     ],
 )
 def test_pixels_that_are_none_are_one_clear_line(pixels: object, got: str):

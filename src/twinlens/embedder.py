@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
@@ -27,7 +28,7 @@ from twinlens.model.checkpoints import Towers, load_model
 from twinlens.model.clip import CLIP
 from twinlens.model.compiled import CompiledTower, can_compile
 from twinlens.model.head import Head, load_head
-from twinlens.model.packed import Tower, packed
+from twinlens.model.packed import Tower, packed, weights_state
 from twinlens.model.precision import (
     Precision,
     dtype_of,
@@ -109,7 +110,13 @@ def load(
     place_at(model, target, chosen)  # in place: a large model is not held twice
     head = load_head(path, model.config.embed_dim)
     return Embedder(
-        model, tokenizer, device=str(target), precision=chosen, head=head, decode=decode
+        model,
+        tokenizer,
+        device=str(target),
+        precision=chosen,
+        head=head,
+        decode=decode,
+        compiled=compiled,
     )
 
 
@@ -145,7 +152,7 @@ class Embedder:
         if not is_placed(model, self.device, self.precision):
             model = place_at(copy.deepcopy(model), self.device, self.precision)
         self.model = model.eval()
-        self._packed: dict[str, tuple[list[int], Tower | CompiledTower]] = {}
+        self._packed: dict[str, tuple[list[object], Tower | CompiledTower]] = {}
         if self.precision == "int8":
             keep_freed_memory()
         # More threads than cores that we may use only take turns.
@@ -191,8 +198,11 @@ class Embedder:
         return self.config.templates
 
     def preprocess(self, image: ImageInput) -> Float32[Tensor, "3 size size"]:
-        """One picture as the model reads it: float32, resized, cropped, normalised."""
-        pixels = torch.as_tensor(self._pixels(image))
+        """One picture as the reference implementations make it, to the last bit.
+
+        Float32, resized, cropped, normalised; whatever `decode` is.
+        """
+        pixels = torch.as_tensor(to_pixels(image, self.config.image_input))
         return normalize(pixels.permute(2, 0, 1)[None], self.config.image_input)[0]
 
     def embed_images(self, images: ImageInput | Iterable[ImageInput]) -> Embeddings:
@@ -223,14 +233,14 @@ class Embedder:
         self, images: ImageInput | Iterable[ImageInput], failures: dict[int, DataError] | None
     ) -> Embeddings:
         self._require_tower("image")
-        ahead = self.device.type != "cpu"
         batches = pixel_batches(
-            _as_images(images), self._pixels, self.batch_size, failures, ahead=ahead
+            _as_images(images),
+            partial(to_pixels, config=self.config.image_input, decode=self.decode),
+            self.batch_size,
+            failures,
+            ahead=self.device.type != "cpu",
         )
         return self._unit_vectors([self.encode_pixels(batch) for batch in batches])
-
-    def _pixels(self, image: ImageInput) -> UInt8[np.ndarray, "size size 3"]:
-        return to_pixels(image, self.config.image_input, self.decode)
 
     @torch.inference_mode()
     def encode_pixels(self, pixels: UInt8[Tensor, "n 3 height width"]) -> Float[Tensor, "n embed"]:
@@ -322,6 +332,8 @@ class Embedder:
             ConfigError: A template has no `{}`.
         """
         templates = self.templates if templates is None else templates
+        if not classnames:
+            return np.zeros((self.config.embed_dim, 0), np.float32)
         for template in templates:
             if "{}" not in template:
                 raise ConfigError(f"template: got {template!r}, expected {{}} where the label goes")
@@ -354,12 +366,12 @@ class Embedder:
     def _tower(self, name: str) -> Tower | CompiledTower:
         """The tower as it answers fastest; laid out anew when its weights have changed."""
         tower: Tower = getattr(self.model, f"{name}_tower")
-        versions = [0 if p.is_inference() else p._version for p in tower.parameters()]
-        if name not in self._packed or self._packed[name][0] != versions:
+        state = weights_state(tower)
+        if name not in self._packed or self._packed[name][0] != state:
             if self.compiled and not isinstance(tower, TextTransformer):
-                self._packed[name] = versions, CompiledTower(tower)
+                self._packed[name] = state, CompiledTower(tower)
             else:
-                self._packed[name] = versions, packed(tower)
+                self._packed[name] = state, packed(tower)
         return self._packed[name][1]
 
     def _require_tower(self, tower: str) -> None:

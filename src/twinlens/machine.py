@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import os
+import sys
 from pathlib import Path
 
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
@@ -33,6 +34,8 @@ def keep_freed_memory() -> None:
     given back is cleared and mapped anew: a twentieth of a training step, a quarter of a tower in
     8 bits. Nothing happens where the library is not glibc.
     """
+    if sys.platform == "win32":
+        return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         for option, size in _MALLOC_OPTIONS.items():

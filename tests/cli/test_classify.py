@@ -22,7 +22,7 @@ def picture(picture_folders: Path) -> Path:
 
 def test_json_is_the_embedder_s_answer(run, picture: Path, tiny_directory: Path):
     ending = run("classify", picture, "--labels", LABELS, "--model", tiny_directory, "--json")
-    [best] = twinlens.load(tiny_directory).classify(picture, LABELS.split(","))
+    [best] = twinlens.load(tiny_directory, decode="exact").classify(picture, LABELS.split(","))
     [answer] = json.loads(ending.out)
     assert (ending.status, ending.err) == (0, "")
     assert answer["image"] == str(picture)
@@ -39,7 +39,7 @@ def test_top_and_templates_and_a_file_of_labels(
     file.write_text("a cat, sitting\n\n dog \n", encoding="utf-8")
     options = ["--labels-file", file, "--template", "the {}", "--template", "{}"]
     words = ["classify", picture, *options, "--model", tiny_directory, "--json"]
-    lens = twinlens.load(tiny_directory)
+    lens = twinlens.load(tiny_directory, decode="exact")
     [best] = lens.classify(picture, ["a cat, sitting", "dog"], ["the {}", "{}"])
     [answer] = json.loads(run(*words, "--top", 1).out)
     assert [one["label"] for one in answer["predictions"]] == [best[0].label]

@@ -28,7 +28,7 @@ TEXTS = ["a cat", "two dogs in the rain", "Crème brûlée"]
 
 
 def embedder(model: CLIP, tokenizer=None) -> Embedder:
-    return Embedder(model, tokenizer, device="cpu", precision="fp32")
+    return Embedder(model, tokenizer, device="cpu", decode="exact", precision="fp32")
 
 
 def siglip_config(vocab_size: int) -> CLIPConfig:

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
+import twinlens
 from tests.tiny import tiny_clip
 from twinlens import Embedder
-from twinlens.model import compiled
-from twinlens.model.compiled import CompiledTower, can_compile
+from twinlens.model.compiled import CompiledTower
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")  # torch's own
 
 
 class Recorded(CompiledTower):
@@ -48,7 +50,9 @@ from twinlens import Embedder
 
 model = tiny_clip()
 pixels = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
-answer = Embedder(model, None, device="cpu", compiled=True).encode_pixels(pixels)
+lens = Embedder(model, None, device="cpu", compiled=True)
+assert lens.compiled
+answer = lens.encode_pixels(pixels)
 expected = Embedder(model, None, device="cpu").encode_pixels(pixels)
 torch.testing.assert_close(answer, expected, rtol=1e-4, atol=1e-5)
 print("the same")
@@ -62,20 +66,29 @@ def test_a_compiled_tower_answers_as_the_other_and_is_kept(tmp_path: Path):
     ended = subprocess.run(
         [sys.executable, "-c", COMPILED],
         cwd=Path(__file__).parents[2],
-        env=environment | {"XDG_CACHE_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"},
+        env=environment | {"HOME": str(tmp_path), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=False,
     )
     assert ended.stdout == "the same\n", ended.stderr
-    assert any((tmp_path / "twinlens" / "compiled").iterdir())
+    assert any((tmp_path / ".cache" / "twinlens" / "compiled").iterdir())
 
 
 def test_without_a_compiler_one_warning_says_so_and_towers_stay(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(compiled.shutil, "which", lambda _: None)
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.warns(UserWarning, match=r"compiled: got no C\+\+ compiler \(no-such-compiler\)"):
-        assert not can_compile()
-    with pytest.warns(UserWarning, match="towers stay as they are"):
+    def missing() -> str:
+        raise RuntimeError("No working C++ compiler found in\nsome config")
+
+    monkeypatch.setattr("torch._inductor.cpp_builder.get_cpp_compiler", missing)
+    with pytest.warns(UserWarning, match=r"compiled: got no C\+\+ compiler \(No working C"):
         lens = Embedder(tiny_clip(), None, device="cpu", compiled=True)
     assert not isinstance(lens._tower("image"), CompiledTower)
+
+
+def test_only_image_towers_are_compiled_and_load_passes_it_on(
+    tiny_directory: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("twinlens.embedder.can_compile", lambda: True)
+    lens = twinlens.load(tiny_directory, device="cpu", compiled=True)
+    assert isinstance(lens._tower("image"), CompiledTower)
+    assert not isinstance(lens._tower("text"), CompiledTower)

@@ -1,12 +1,16 @@
 """Linear layers in 8 bits, and what stays as it was."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tests.tiny import tiny_clip
+from tests.tiny import tiny_clip, tiny_config
+from twinlens.errors import ConfigError
 from twinlens.model.int8 import Int8Linear, Int8WeightLinear, is_int8, to_int8
+from twinlens.model.layers import Block
 
 
 @pytest.mark.parametrize("kind", [Int8Linear, Int8WeightLinear])
@@ -45,3 +49,22 @@ def test_blocks_are_in_8_bits_and_nothing_else(kind: str, activations: bool):
     assert is_int8(model, activations=activations)
     assert not is_int8(model, activations=not activations)
     assert not is_int8(tiny_clip(kind), activations=activations)
+
+
+@pytest.mark.parametrize("activations", [True, False])
+def test_widths_that_no_kernel_takes_stay_as_they_are(activations: bool):
+    layer = nn.Module()
+    layer.block = Block(replace(tiny_config().text_input, width=40, heads=2), causal=True)
+    to_int8(layer, activations=activations)
+    kinds = {name: type(part).__name__ for name, part in layer.named_modules()}
+    assert kinds["block.attention.qkv"] == kinds["block.mlp.expand"] == "Linear"
+    assert kinds["block.mlp.contract"] == ("Int8Linear" if activations else "Int8WeightLinear")
+    with torch.inference_mode():
+        assert layer.block(torch.randn(2, 3, 40)).isfinite().all()
+
+
+@pytest.mark.parametrize("kind", [Int8Linear, Int8WeightLinear])
+def test_training_in_8_bits_is_refused(kind: type[Int8Linear | Int8WeightLinear]):
+    layer = kind(nn.Linear(16, 8))
+    with pytest.raises(ConfigError, match="gradients: got a model in 8 bits"):
+        layer(torch.randn(2, 16, requires_grad=True))

@@ -30,6 +30,17 @@ def rows(*texts: list[int]) -> Tensor:
 SENTENCES = rows([5, 6, 7], [5, 6, 8], [5, 6, 7], [], [5, 6], [9], [5, 6, 7, 7, 7, 7, 7, 7], [6, 5])
 
 
+def test_what_stands_after_an_end_is_no_beginning_of_another_text():
+    model, tokens = tower(), torch.tensor([[1, 5, 0, 0], [1, 5, 0, 7], [1, 0, 0, 5]])
+    with torch.inference_mode():
+        torch.testing.assert_close(encode_distinct(model, tokens, 8), model(tokens))
+
+
+def test_no_texts_have_no_features():
+    with torch.inference_mode():
+        assert encode_distinct(tower(), torch.zeros(0, 12, dtype=torch.long), 8).shape == (0, 8)
+
+
 @pytest.mark.parametrize("group", [1, 3, 100])
 @pytest.mark.parametrize(
     "changes",

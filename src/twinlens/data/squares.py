@@ -35,6 +35,9 @@ _X_BACKWARDS, _Y_BACKWARDS = (2, 3, 7, 8), (3, 4, 6, 7)
 
 _RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
+_LONGEST = 50
+"""Times as long as wide that `squares` takes: what it resizes is mostly cut off."""
+
 _MAX_RESIZED_PIXELS = 2**25
 """Beyond this the resized picture is not made before the crop: see `_resize_and_crop`."""
 
@@ -87,13 +90,19 @@ def require_pixels(pixels: object) -> None:
     """Make sure that they are what `squares` takes.
 
     Raises:
-        ShapeError: They are no tensor, not uint8, or have another shape.
+        ShapeError: They are no tensor, not uint8, have another shape, or are thin.
     """
     if not isinstance(pixels, Tensor):
         raise ShapeError(f"pixels: got {type(pixels).__name__}, expected a tensor")
     if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[1] != 3:
         got = f"{str(pixels.dtype).removeprefix('torch.')} {list(pixels.shape)}"
         raise ShapeError(f"pixels: got {got}, expected uint8 [n, 3, height, width]")
+    height, width = pixels.shape[2:]
+    if not 1 <= max(height, width) <= _LONGEST * min(height, width):
+        raise ShapeError(
+            f"pixels: got {height} x {width}, expected sides of at least 1, "
+            f"the longer at most {_LONGEST} times the shorter"
+        )
 
 
 def squares(

@@ -8,7 +8,6 @@ compiled tower starts them all at once (CUDA graphs). On processors the packed f
 from __future__ import annotations
 
 import os
-import shutil
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -35,7 +34,6 @@ class CompiledTower(nn.Module):
     def __init__(self, tower: ImageTower) -> None:
         super().__init__()
         self.image_size = tower.image_size
-        _keep_artefacts()
         if next(tower.parameters()).device.type == "cuda":
             compiled = torch.compile(tower, dynamic=False, mode="reduce-overhead")
         else:
@@ -59,18 +57,23 @@ class CompiledTower(nn.Module):
 
 
 def can_compile() -> bool:
-    """Whether torch can compile here; says once what is missing where it cannot."""
-    wanted = os.environ.get("CXX", "g++")
-    if shutil.which(wanted) or shutil.which("clang++"):
-        return True
-    warnings.warn(
-        f"compiled: got no C++ compiler ({wanted}), expected one; towers stay as they are",
-        stacklevel=2,
-    )
-    return False
+    """Whether torch can compile here; warns of what is missing where it cannot."""
+    _keep_artefacts()  # importing the compiler decides where
+    from torch._inductor.cpp_builder import get_cpp_compiler  # noqa: PLC0415  seconds of imports
+
+    try:
+        get_cpp_compiler()
+    except Exception as error:  # one of torch's own, without a public name
+        reason = " ".join(str(error).split())[:80]
+        warnings.warn(
+            f"compiled: got no C++ compiler ({reason}), expected one; towers stay as they are",
+            stacklevel=2,
+        )
+        return False
+    return True
 
 
 def _keep_artefacts() -> None:
     """Have torch keep what it compiles where it outlives a restart of the machine."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "twinlens" / "compiled"))
+    cache = Path.home() / ".cache" / "twinlens" / "compiled"
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))  # torch asks nothing else

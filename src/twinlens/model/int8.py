@@ -10,9 +10,13 @@ import torch
 from jaxtyping import Float, Float32, Int8
 from torch import Tensor, nn
 
+from twinlens.errors import ConfigError
 from twinlens.model.layers import Block, QuickGELU, around_silu
 
 _LARGEST = 127.0
+
+_STEP = 16
+"""Inputs that torch's kernels take at a time: the one for weights alone reads beyond others."""
 
 
 class Int8Linear(nn.Module):
@@ -29,6 +33,7 @@ class Int8Linear(nn.Module):
         self.bias = linear.bias
 
     def forward(self, x: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows outputs"]:
+        _refuse_gradients(x)
         rows, scale = _in_integers(x.flatten(0, -2))
         product = torch.ops.aten._int_mm(rows, self.weight).float()
         answer = product.mul_(scale).mul_(self.scale).add_(self.bias)
@@ -52,6 +57,7 @@ class Int8WeightLinear(nn.Module):
         self.bias = linear.bias
 
     def forward(self, x: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows outputs"]:
+        _refuse_gradients(x)
         rows = x.flatten(0, -2).bfloat16()
         product = torch.ops.aten._weight_int8pack_mm(rows, self.weight, self.scale)
         return (product + self.bias).to(x.dtype).unflatten(0, x.shape[:-1])
@@ -60,7 +66,8 @@ class Int8WeightLinear(nn.Module):
 def to_int8(tower: nn.Module, *, activations: bool) -> None:
     """Put the products of a tower's transformer blocks into 8 bits, in place.
 
-    What pools their answers stays as it is: it is hardly any of the work, and speaks for all.
+    What pools the blocks' answers stays as it is: it is hardly any of the work, and speaks for
+    all. So do layers whose inputs are no multiple of 16.
 
     Args:
         tower: On the processor.
@@ -75,8 +82,13 @@ def to_int8(tower: nn.Module, *, activations: bool) -> None:
                     block.mlp.activation = nn.SiLU(inplace=True)
                 for layer in (block.attention, block.mlp):
                     for name, linear in layer.named_children():
-                        if isinstance(linear, nn.Linear):
+                        if isinstance(linear, nn.Linear) and linear.in_features % _STEP == 0:
                             setattr(layer, name, kind(linear))
+
+
+def _refuse_gradients(x: Tensor) -> None:
+    if torch.is_grad_enabled() and x.requires_grad:
+        raise ConfigError("gradients: got a model in 8 bits, expected fp32, bf16 or fp16 to train")
 
 
 def is_int8(module: nn.Module, *, activations: bool) -> bool:

@@ -49,6 +49,20 @@ def packed(tower: Tower) -> Tower:
     return twin
 
 
+def weights_state(tower: Tower) -> list[object]:
+    """What changes where a tower's weights do: a twin of before has the old ones.
+
+    Tensors that are replaced lie elsewhere, and torch counts changes in place; fused optimisers go
+    uncounted, hence one value of each, where reading it waits for no other device.
+    """
+    state: list[object] = []
+    for tensor in (*tower.parameters(), *tower.buffers()):
+        state += [tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version]
+        if tensor.device.type == "cpu" and tensor.numel():
+            state.append(tensor[(-1,) * tensor.ndim].item())
+    return state
+
+
 def can_pack(weight: Tensor) -> bool:
     """Whether there are kernels here that want weights like this one laid out their way."""
     if weight.device.type != "cpu" or platform.machine().lower() not in ("x86_64", "amd64"):

@@ -11,6 +11,7 @@ from torch import nn
 from twinlens.errors import ConfigError, UnknownNameError
 from twinlens.model.clip import CLIP
 from twinlens.model.int8 import in_8_bits, is_int8, to_int8
+from twinlens.model.layers import Block
 
 Precision = Literal["auto", "fp32", "bf16", "fp16", "int8", "int8-weights"]
 
@@ -49,11 +50,10 @@ def pick_device(name: str) -> torch.device:
             f"device: got {name!r}, expected what this machine has: {', '.join(here)}"
         )
     try:
-        torch.empty(0, device=name)
+        return torch.empty(0, device=name).device  # "cuda" is one of several: "cuda:0"
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0][:80]
         raise ConfigError(f"device: got {name!r}, which does not answer: {reason}") from error
-    return torch.device(name)
 
 
 def _devices() -> list[str]:
@@ -115,11 +115,10 @@ def place_at(model: CLIP, device: torch.device, precision: Precision) -> CLIP:
     """
     if in_8_bits(model):
         raise ConfigError(f"precision: got {precision!r} for a model in 8 bits, expected its own")
-    place(model, device, dtype_of(precision))
-    if precision.startswith("int8"):
+    if precision.startswith("int8"):  # first: they are rounded once
         for tower in model.towers():
             to_int8(tower, activations=precision == "int8")
-    return model
+    return place(model, device, dtype_of(precision))
 
 
 def is_placed(model: CLIP, device: torch.device, precision: Precision) -> bool:
@@ -129,7 +128,8 @@ def is_placed(model: CLIP, device: torch.device, precision: Precision) -> bool:
         return False
     kinds = [("int8", True), ("int8-weights", False)]
     found = [name for name, whole in kinds if is_int8(model, activations=whole)]
-    return found == [precision] * precision.startswith("int8")
+    has_blocks = any(isinstance(module, Block) for module in model.modules())
+    return found == [precision] * (precision.startswith("int8") and has_blocks)
 
 
 def place(model: CLIP, device: torch.device, dtype: torch.dtype) -> CLIP:

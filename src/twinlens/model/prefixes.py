@@ -55,7 +55,8 @@ def prefixes_of(
     length = int(ends.max()) + 1
     tokens = tokens[:, :length]
     differs = np.ones(tokens.shape, bool)
-    differs[1:] = np.logical_or.accumulate(tokens[1:] != tokens[:-1], axis=1)
+    ended = np.arange(length) > ends[:-1, None]  # whatever stands there: it was no node
+    differs[1:] = np.logical_or.accumulate((tokens[1:] != tokens[:-1]) | ended, axis=1)
     new = differs & (np.arange(length) <= ends[:, None])
     first = np.flatnonzero(new)
     numbers = np.where(new.ravel(), np.cumsum(new.ravel()) - 1, 0).reshape(new.shape)

@@ -143,6 +143,8 @@ def encode_distinct(
         group: Most texts encoded at once.
     """
     device = tower.positional_embedding.device
+    if not len(tokens):
+        return tower(tokens.to(device))
     ends = tower.ends(tokens).numpy()
     rows = tokens.numpy() if tower.needs_padding else tokens.numpy()[:, : ends.max() + 1]
     order = np.lexsort((*rows.T[::-1], ends))  # by length, and alphabetically among equals

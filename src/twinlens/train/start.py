@@ -71,7 +71,9 @@ def start_of(
     head = None
     if recipe.adapt.head != "none":
         head = first_head(
-            Embedder(model, tokenizer, device=device, precision="fp32"), recipe, dataset
+            Embedder(model, tokenizer, device=device, precision="fp32", decode="exact"),
+            recipe,
+            dataset,
         )
         # Where machines differ a solver may end elsewhere, and no step would bring them together.
         head = (world or World()).gathered(head)[0]
