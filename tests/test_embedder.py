@@ -54,7 +54,7 @@ def test_embeddings_are_those_of_the_model(exact: Embedder, paths: list[Path]):
     pixels = torch.stack([exact.preprocess(path) for path in paths])
     with torch.inference_mode():
         images = exact.model.encode_image(pixels, normalize=True).numpy()
-        tokens = twinexact.tokenize(["a cat"], context_length=24)
+        tokens = twinlens.tokenize(["a cat"], context_length=24)
         texts = exact.model.encode_text(tokens, normalize=True).numpy()
     np.testing.assert_allclose(exact.embed_images(paths), images, atol=1e-6)
     np.testing.assert_allclose(exact.embed_texts("a cat"), texts, atol=1e-6)
@@ -113,7 +113,7 @@ def test_classify_is_softmax_of_the_model_s_logits(exact: Embedder, paths: list[
     labels = ["cat", "dog", "bicycle"]
     [best] = exact.classify(paths[0], labels)
     with torch.inference_mode():
-        tokens = twinexact.tokenize([f"a photo of a {label}." for label in labels], 24)
+        tokens = twinlens.tokenize([f"a photo of a {label}." for label in labels], 24)
         logits, _ = exact.model(exact.preprocess(paths[0])[None], tokens)
     expected = dict(zip(labels, logits.softmax(dim=1)[0].tolist(), strict=True))
     assert {one.label: one.probability for one in best} == pytest.approx(expected, abs=1e-5)
