@@ -66,6 +66,19 @@ class Attention(nn.Module):
         return self.out(mixed.transpose(1, 2).flatten(2))
 
 
+def attention_shares(
+    query: Float[Tensor, "batch head length width"],
+    key: Float[Tensor, "batch head length width"],
+    *,
+    is_causal: bool,
+) -> Float[Tensor, "batch head length length"]:
+    """How much of each position each query takes, by plain products: rows sum to 1."""
+    scores = (query @ key.transpose(-2, -1)).mul_(query.shape[-1] ** -0.5)
+    if is_causal:
+        scores += torch.full_like(scores[0, 0], -torch.inf).triu_(1)
+    return scores.softmax(dim=-1)
+
+
 class MLP(nn.Module):
     """Two linear layers, in the paper's models four times as wide in between."""
 

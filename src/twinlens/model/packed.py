@@ -18,7 +18,14 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from twinlens.model.clip import ImageTower
-from twinlens.model.layers import MLP, Attention, QuickGELU, around_silu, linear_of
+from twinlens.model.layers import (
+    MLP,
+    Attention,
+    QuickGELU,
+    around_silu,
+    attention_shares,
+    linear_of,
+)
 from twinlens.model.text import TextTransformer
 from twinlens.model.vision import PatchEmbedding
 
@@ -99,10 +106,7 @@ def attend_short(
     """Attention as plain products where rows are short: less than a fused kernel's bookkeeping."""
     if query.shape[2] > _SHORT:
         return F.scaled_dot_product_attention(query, key, value, is_causal=is_causal)
-    scores = (query @ key.transpose(2, 3)).mul_(query.shape[3] ** -0.5)
-    if is_causal:
-        scores += torch.full_like(scores[0, 0], -torch.inf).triu_(1)
-    return scores.softmax(dim=-1) @ value
+    return attention_shares(query, key, is_causal=is_causal) @ value
 
 
 def _pack(module: nn.Module) -> None:

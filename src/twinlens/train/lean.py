@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from twinlens.model.layers import MLP, Attention, Block, QuickGELU
+from twinlens.model.layers import MLP, Attention, Block, QuickGELU, attention_shares
 
 
 def make_lean(towers: nn.Module, *, recompute: bool) -> None:
@@ -141,11 +141,7 @@ def plain_attention(
 class _PlainAttention(Function):
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, causal: bool) -> Tensor:
-        scale = query.shape[-1] ** -0.5
-        scores = (query @ key.transpose(-2, -1)).mul_(scale)
-        if causal:
-            scores += _future(scores)
-        shares = torch.softmax(scores, dim=-1)
+        shares = attention_shares(query, key, is_causal=causal)
         ctx.save_for_backward(query, key, value, shares)
         return shares @ value
 
@@ -159,9 +155,3 @@ class _PlainAttention(Function):
         inner = (of_shares * shares).sum(dim=-1, keepdim=True)
         of_scores = of_shares.sub_(inner).mul_(shares).mul_(scale)
         return of_scores @ key, of_scores.transpose(-2, -1) @ query, of_value, None
-
-
-def _future(scores: Tensor) -> Tensor:
-    """Minus infinity above the diagonal, nothing elsewhere."""
-    length = scores.shape[-1]
-    return torch.full((length, length), float("-inf"), dtype=scores.dtype).triu_(1)
