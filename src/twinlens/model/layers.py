@@ -76,7 +76,9 @@ def attention_shares(
     scores = (query @ key.transpose(-2, -1)).mul_(query.shape[-1] ** -0.5)
     if is_causal:
         scores += torch.full_like(scores[0, 0], -torch.inf).triu_(1)
-    return scores.softmax(dim=-1)
+    # Of bf16 in float32: nearer, and on processors twice as fast.
+    wide = torch.promote_types(scores.dtype, torch.float32)
+    return scores.softmax(dim=-1, dtype=wide).to(scores.dtype)
 
 
 class MLP(nn.Module):
