@@ -26,7 +26,7 @@ def rows(path: Path) -> list[tuple[str, str, str, str, str]]:
             what = f"{path.stem}: {name}"
             found.append((what, f"{one['batch']:,.0f}", rate, f"{one['peak_mib']:,.0f}", mfu))
         elif "files/s" in one:
-            for key in ("images/s", "prompts/s", "files/s", "p50 ms"):
+            for key in ("images/s", "prompts/s", "files/s", "frames/s", "p50 ms"):
                 what = f"{path.stem}: {name}, {key}"
                 found.append((what, "", f"{one[key]:,.1f}", f"{one['peak MiB']:,.0f}", ""))
         else:  # a loss
