@@ -64,14 +64,8 @@ def eval_(
     """Measure a model: accuracy with its 95% interval, chance, and every class."""
     from twinlens.cli.data import open_shown
     from twinlens.embedder import load
-    from twinlens.errors import ConfigError
 
-    if out is not None and out.suffix == ".html":
-        raise ConfigError(f"--out: got {out}, expected a name for the JSON; the page stands beside")
-    if task is Task.CLASSIFIER and (template or language != "en"):
-        raise ConfigError(
-            "--template and --language: got one, expected none: a classifier reads no words"
-        )
+    _check(out, task, asks_words=bool(template) or language != "en")
     dataset = open_shown(data)
     lens = load(
         model,
@@ -90,6 +84,17 @@ def eval_(
         _print(result, model)
     if out is not None:  # last: should it fail, the answer is printed already
         _write(out, answer, result, model)
+
+
+def _check(out: Path | None, task: Task, *, asks_words: bool) -> None:
+    from twinlens.errors import ConfigError
+
+    if out is not None and out.suffix == ".html":
+        raise ConfigError(f"--out: got {out}, expected a name for the JSON; the page stands beside")
+    if task is Task.CLASSIFIER and asks_words:
+        raise ConfigError(
+            "--template and --language: got one, expected none: a classifier reads no words"
+        )
 
 
 def _measure(

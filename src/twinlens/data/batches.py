@@ -39,7 +39,7 @@ def pixel_batches(
         batch_size: Most pictures of a batch.
         failures: Gets what is wrong with pictures by their position; None raises it instead.
         ahead: Whether to decode one batch while the one before is worked on: a gain where another
-            device does that work. On the same cores both would only wait for each other.
+            device does that work. On the same cores it is none.
     """
 
     def attempt(index: int, image: ImageInput) -> NDArray[np.uint8] | None:

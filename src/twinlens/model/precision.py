@@ -16,7 +16,7 @@ from twinlens.model.layers import Block
 Precision = Literal["auto", "fp32", "bf16", "fp16", "int8", "int8-weights"]
 
 BF16_FROM_PARAMETERS = 50_000_000
-"""Below this size a model is limited by everything but its matrix products."""
+"""Smaller models stay in float32: in bf16, `icons` takes one name of a hundred otherwise."""
 
 _DTYPES = {
     "fp32": torch.float32,
