@@ -1,10 +1,10 @@
-"""Pictures classified by a weight a class: accuracy, its interval, chance, and every class."""
+"""Pictures classified by a weight a class: accuracy, how sure it is, chance, and every class."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -16,14 +16,31 @@ from twinlens.eval.embedded import (
     chunk_starts,
     embed_readable,
 )
-from twinlens.eval.metrics import accuracy, recall_per_class, top_k, wilson_interval
+from twinlens.eval.metrics import (
+    Calibration,
+    accuracy,
+    calibration,
+    mean_per_class_recall,
+    recall_per_class,
+    roc_auc,
+    softmax_confidence,
+    top_k,
+)
+from twinlens.eval.result import Evidence, Result, samples_digest
+from twinlens.eval.statistics import bootstrap, interval_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from twinlens.data.datasets import Dataset, Sample
+    from twinlens.data.samples import Dataset, Sample
     from twinlens.embedder import Embedder
     from twinlens.types import Embeddings
+
+_SHOWN = 12
+"""Pairs of classes that are mistaken for each other, and mistakes, that are kept for a report."""
+
+_PICTURES = 4
+"""Pictures kept of each such pair."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,67 +54,78 @@ class ClassResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Classification:
-    """How well pictures were classified. Metric keys are CLIP_benchmark's; `chance` guesses.
+class Confusion:
+    """Pictures of one class that were taken for another; `places` are some of them."""
+
+    truth: str
+    predicted: str
+    pictures: int
+    places: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mistake:
+    """A picture that was taken for something else with much confidence.
 
     Attributes:
-        task: "zeroshot_classification" or "classifier".
-        dataset: The data set's name.
+        place: Where it is in the data set.
+        truth: Its class.
+        predicted: What it was taken for.
+        confidence: The probability that the model gave that.
+    """
+
+    place: int
+    truth: str
+    predicted: str
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classification(Result):
+    """How well pictures were classified.
+
+    The metrics are `acc1`, `acc5` where there are five classes, `mean_per_class_recall`, `ece`
+    (the expected calibration error), and `roc_auc` of the second class where there are two.
+
+    Attributes:
         language: Of the class names.
         templates: The sentences that they were put in; none of a classifier's.
-        metrics: `acc1`, `acc5` where there are five classes, `mean_per_class_recall`.
-        intervals: The 95% intervals of the accuracies.
-        chance: What guessing uniformly reaches.
-        samples: Pictures that were read.
         classes: What there was to choose from.
-        unreadable: What ails the other pictures, by their keys.
         unnamed_classes: Classes of the data set without a name in the language, left out.
         shared_names: Classes that are called like another one.
         per_class: Every class that has pictures, worst first.
+        confusions: Which classes were most often taken for which.
+        calibration: How often the model is right where it is how sure.
+        mistakes: Those that it was surest of.
     """
 
-    task: str
-    dataset: str
     language: str
     templates: tuple[str, ...]
-    metrics: dict[str, float]
-    intervals: dict[str, tuple[float, float]]
-    chance: dict[str, float]
-    samples: int
     classes: int
-    unreadable: dict[str, str]
     unnamed_classes: int
     shared_names: int
     per_class: list[ClassResult]
+    confusions: list[Confusion]
+    calibration: Calibration
+    mistakes: list[Mistake]
 
-    def to_dict(self, *, model: str, pretrained: str) -> dict[str, Any]:
-        """As plain JSON types: CLIP_benchmark's keys, then what it does not report."""
+    def details(self) -> dict[str, Any]:
+        """Prompts, classes, calibration and mistakes."""
         return {
-            "dataset": self.dataset,
-            "model": model,
-            "pretrained": pretrained,
-            "task": self.task,
-            "metrics": self.metrics,
             "language": self.language,
-            "intervals": {key: list(interval) for key, interval in self.intervals.items()},
-            "chance": self.chance,
             "templates": list(self.templates),
-            "samples": self.samples,
             "classes": self.classes,
             "unnamed_classes": self.unnamed_classes,
             "shared_names": self.shared_names,
-            "unreadable": [{"image": k, "reason": why} for k, why in self.unreadable.items()],
-            "per_class": [
-                {
-                    "classname": one.classname,
-                    "recall": one.recall,
-                    "samples": one.samples,
-                    "mistaken_for": one.mistaken_for,
-                }
-                for one in self.per_class
-            ],
+            "empty_classes": self.classes - len(self.per_class),
+            "calibration": _plain(self.calibration),
+            "per_class": [_plain(one) for one in self.per_class],
+            "confusions": [_plain(one) for one in self.confusions],
         }
 
+
+def _plain(one: object) -> dict[str, Any]:
+    return asdict(cast(Any, one))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
@@ -139,84 +167,159 @@ def measure_choice(
         DataError: There are no such pictures, or more than 1% of them cannot be decoded.
     """
     names = choice.names
+    scale = float(lens.model.logit_scale.exp())
     if embedded is None:
         world = world or World()
-        found = _joined(world.gathered(_share(lens, dataset, choice, world)))
+        found = _joined(world.gathered(_share(lens, dataset, choice, world, scale)))
         unreadable = dict(found.unreadable[place] for place in sorted(found.unreadable))
         check_readable(dataset.name, len(found.targets) + len(found.unreadable), unreadable)
     else:
         read = embedded.of(names)
-        found, unreadable = _answers(read.samples, read.embeddings, choice), read.unreadable
-    metrics, intervals, chance = _summary(found.ranked, found.targets, len(names))
-    return Classification(
-        task=choice.task,
-        dataset=dataset.name,
-        language=choice.language,
-        templates=choice.templates,
-        metrics=metrics,
-        intervals=intervals,
-        chance=chance,
-        samples=len(found.targets),
-        classes=len(names),
-        unreadable=unreadable,
-        unnamed_classes=sum(label not in names for label in dataset.classnames),
-        shared_names=len(names) - len(set(names.values())),
-        per_class=_per_class(found.ranked[:, 0], found.targets, list(names.values())),
-    )
+        check_readable(dataset.name, len(read.samples), {})
+        found = _answers(read.samples, read.places, read.embeddings, choice, scale)
+        unreadable = read.unreadable
+    return _summary(found, unreadable, dataset, choice)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Answers:
-    """Of some pictures: their classes, the best five for each, and, by place, who has none."""
+    """Of some pictures: where they are, their classes, what they were taken for, and how surely.
 
+    Attributes:
+        places: In the data set.
+        targets: Their classes' numbers.
+        ranked: The best five classes for each.
+        confidence: The probability of the best one.
+        second: The score of the second class less that of the first, where there are two.
+        unreadable: By place, what pictures have no answer.
+    """
+
+    places: NDArray[np.int64]
     targets: NDArray[np.int64]
     ranked: NDArray[np.int64]
+    confidence: NDArray[np.float32]
+    second: NDArray[np.float32]
     unreadable: dict[int, tuple[str, str]]
 
 
-def _share(lens: Embedder, dataset: Dataset, choice: Choice, world: World) -> _Answers:
+def _share(
+    lens: Embedder, dataset: Dataset, choice: Choice, world: World, scale: float
+) -> _Answers:
     """The answers for this process's pictures, its share of the data set."""
     every = dataset.samples
     places = world.share(range(len(every)))
     asked = {i: sample for i in places if (sample := every[i]).label in choice.names}
     samples, where = list(asked.values()), list(asked)
     embeddings, failures = embed_readable(lens, samples)
-    read = [sample for index, sample in enumerate(samples) if index not in failures]
+    read = [index for index in range(len(samples)) if index not in failures]
     unreadable = {where[index]: (samples[index].key, why) for index, why in failures.items()}
-    return replace(_answers(read, embeddings, choice), unreadable=unreadable)
+    found = _answers(
+        [samples[i] for i in read],
+        np.array([where[i] for i in read], np.int64),
+        embeddings,
+        choice,
+        scale,
+    )
+    return replace(found, unreadable=unreadable)
 
 
-def _answers(samples: Sequence[Sample], embeddings: Embeddings, choice: Choice) -> _Answers:
+def _answers(
+    samples: Sequence[Sample],
+    places: NDArray[np.int64],
+    embeddings: Embeddings,
+    choice: Choice,
+    scale: float,
+) -> _Answers:
     numbers = {label: number for number, label in enumerate(choice.names)}
-    targets = np.array([numbers[str(sample.label)] for sample in samples], np.int64)
-    return _Answers(targets=targets, ranked=_ranked(embeddings, choice.weight), unreadable={})
+    k = min(5, choice.weight.shape[1])
+    ranked, confidence, second = [], [], []
+    for start in chunk_starts(len(embeddings)):
+        scores = embeddings[start : start + CHUNK] @ choice.weight
+        ranked.append(top_k(scores, k))
+        confidence.append(softmax_confidence(scale * scores).astype(np.float32))
+        second.append(scores[:, -1] - scores[:, 0])
+    return _Answers(
+        places=places,
+        targets=np.array([numbers[str(sample.label)] for sample in samples], np.int64),
+        ranked=np.concatenate(ranked),
+        confidence=np.concatenate(confidence),
+        second=np.concatenate(second),
+        unreadable={},
+    )
 
 
 def _joined(parts: Sequence[_Answers]) -> _Answers:
+    """All answers in the order of the data set: the same however many processes gave them."""
+    order = np.argsort(np.concatenate([part.places for part in parts]))
+
+    def joined(name: str) -> NDArray[Any]:
+        return np.concatenate([getattr(part, name) for part in parts])[order]
+
     return _Answers(
-        targets=np.concatenate([part.targets for part in parts]),
-        ranked=np.concatenate([part.ranked for part in parts]),
+        places=joined("places"),
+        targets=joined("targets"),
+        ranked=joined("ranked"),
+        confidence=joined("confidence"),
+        second=joined("second"),
         unreadable={place: one for part in parts for place, one in part.unreadable.items()},
     )
 
 
-def _ranked(embeddings: Embeddings, classifier: NDArray[np.float32]) -> NDArray[np.int64]:
-    """The best five classes of each picture, or all where there are fewer."""
-    k = min(5, classifier.shape[1])
-    chunks = (embeddings[i : i + CHUNK] for i in chunk_starts(len(embeddings)))
-    return np.concatenate([top_k(chunk @ classifier, k) for chunk in chunks])
-
-
 def _summary(
-    ranked: NDArray[np.int64], targets: NDArray[np.int64], classes: int
-) -> tuple[dict[str, float], dict[str, tuple[float, float]], dict[str, float]]:
-    """Metrics, 95% intervals and chance; acc5 only where there are at least five classes."""
-    found = {f"acc{k}": accuracy(ranked[:, :k], targets) for k in (1, 5) if k <= classes}
-    intervals = {key: wilson_interval(value, len(targets)) for key, value in found.items()}
-    chance = {key: int(key.removeprefix("acc")) / classes for key in found}
-    recall, samples = recall_per_class(ranked[:, 0], targets, classes)
-    found["mean_per_class_recall"] = float(recall[samples > 0].mean())
-    return found, intervals, chance | {"mean_per_class_recall": 1 / classes}
+    found: _Answers, unreadable: dict[str, str], dataset: Dataset, choice: Choice
+) -> Classification:
+    names = list(choice.names.values())
+    predicted, targets = found.ranked[:, 0], found.targets
+    metrics = _metrics(found, slice(None), len(names))
+    replicates = bootstrap(lambda drawn: _metrics(found, drawn, len(names)), len(targets))
+    right = {
+        f"acc{k}": (found.ranked[:, :k] == targets[:, None]).any(axis=1)
+        for k in (1, 5)
+        if k <= len(names)
+    }
+    every = dataset.samples
+    kept = (every[place] for place in found.places.tolist())
+    return Classification(
+        task=choice.task,
+        dataset=dataset.name,
+        language=choice.language,
+        templates=choice.templates,
+        metrics=metrics,
+        intervals={key: interval_of(replicates[key], metrics[key], len(targets)) for key in metrics},
+        chance=_chance(metrics, len(names)),
+        samples=len(targets),
+        classes=len(names),
+        unreadable=unreadable,
+        unnamed_classes=sum(label not in choice.names for label in dataset.classnames),
+        shared_names=len(names) - len(set(names)),
+        per_class=_per_class(predicted, targets, names),
+        confusions=_confusions(found, names),
+        calibration=calibration(found.confidence, predicted == targets),
+        mistakes=_mistakes(found, names),
+        evidence=Evidence(
+            samples=samples_digest((one.key, one.label) for one in kept),
+            replicates={key: values.astype(np.float32) for key, values in replicates.items()},
+            right=right,
+        ),
+    )
+
+
+def _metrics(
+    found: _Answers, drawn: slice | NDArray[np.int64], classes: int
+) -> dict[str, float]:
+    """The metrics of some of the answers; acc5 only where there are at least five classes."""
+    ranked, targets = found.ranked[drawn], found.targets[drawn]
+    metrics = {f"acc{k}": accuracy(ranked[:, :k], targets) for k in (1, 5) if k <= classes}
+    metrics["mean_per_class_recall"] = mean_per_class_recall(ranked[:, 0], targets, classes)
+    metrics["ece"] = calibration(found.confidence[drawn], ranked[:, 0] == targets).ece
+    if classes == 2 and 0 < targets.sum() < len(targets):
+        metrics["roc_auc"] = roc_auc(found.second[drawn], targets == 1)
+    return metrics
+
+
+def _chance(metrics: Mapping[str, float], classes: int) -> dict[str, float]:
+    guessed = {"acc1": 1 / classes, "acc5": 5 / classes, "mean_per_class_recall": 1 / classes}
+    return {key: value for key, value in (guessed | {"roc_auc": 0.5}).items() if key in metrics}
 
 
 def _per_class(
@@ -237,3 +340,37 @@ def _per_class(
             )
         )
     return sorted(results, key=lambda one: (one.recall, -one.samples, one.classname))
+
+
+def _confusions(found: _Answers, names: Sequence[str]) -> list[Confusion]:
+    """The pairs of classes that most pictures were mistaken in."""
+    predicted, targets = found.ranked[:, 0], found.targets
+    wrong = np.flatnonzero(predicted != targets)
+    pairs, where, counts = np.unique(
+        targets[wrong] * len(names) + predicted[wrong], return_inverse=True, return_counts=True
+    )
+    order = np.argsort(-counts, kind="stable")[:_SHOWN]
+    return [
+        Confusion(
+            truth=names[int(pairs[one]) // len(names)],
+            predicted=names[int(pairs[one]) % len(names)],
+            pictures=int(counts[one]),
+            places=tuple(found.places[wrong[where == one][:_PICTURES]].tolist()),
+        )
+        for one in order.tolist()
+    ]
+
+
+def _mistakes(found: _Answers, names: Sequence[str]) -> list[Mistake]:
+    """The wrong answers that the model was surest of."""
+    wrong = np.flatnonzero(found.ranked[:, 0] != found.targets)
+    surest = wrong[np.argsort(-found.confidence[wrong], kind="stable")[:_SHOWN]]
+    return [
+        Mistake(
+            place=int(found.places[one]),
+            truth=names[int(found.targets[one])],
+            predicted=names[int(found.ranked[one, 0])],
+            confidence=float(found.confidence[one]),
+        )
+        for one in surest.tolist()
+    ]
