@@ -31,13 +31,16 @@ class Features:
         lens: The model.
         store: Where features are kept from one evaluation to the next; None keeps none.
         world: The processes that compute together, each its share; all of them have to ask.
-        progress: Told how many pictures of a data set are done.
+        progress: Told how many pictures are done, of all that are expected.
+        expected: Pictures that will be asked for in all, where that is known.
     """
 
     lens: Embedder
     store: Store | None = None
     world: World = field(default_factory=World)
     progress: Count | None = None
+    expected: int = 0
+    _done: int = 0
     _held: dict[tuple[int, str], tuple[Dataset, Readable]] = field(
         default_factory=dict[tuple[int, str], "tuple[Dataset, Readable]"]
     )
@@ -57,12 +60,18 @@ class Features:
                 store=self.store,
                 world=self.world,
                 change=change,
-                progress=self.progress,
+                progress=self._told,
             )
+            self._done += len(dataset.samples)
             if len(self._held) >= _HELD:
                 self._held.pop(next(iter(self._held)))
             self._held[key] = dataset, found  # with the data set, so that its id stays its own
         return self._held[key][1]
+
+    def _told(self, done: int, _: int, what: str = "") -> None:
+        if self.progress is not None:
+            done += self._done
+            self.progress(done, max(done, self.expected), what)
 
     def classifier(
         self, classnames: Sequence[str], templates: Sequence[str]
