@@ -75,7 +75,7 @@ def test_a_damaged_file_is_said_and_made_again(
     whole = embed(Store(tmp_path, lens), lens, dataset)
     path = files_of(tmp_path)[1]
     data = path.read_bytes()
-    bad = data[: len(data) // 2] if damage == "cut" else data[:-9] + b"\0" + data[-8:]
+    bad = data[: len(data) // 2] if damage == "cut" else data[:-9] + bytes([data[-9] ^ 1]) + data[-8:]
     assert bad != data
     path.write_bytes(bad)
     store = Store(tmp_path, lens)
@@ -83,7 +83,9 @@ def test_a_damaged_file_is_said_and_made_again(
         again = embed(store, lens, dataset)
     assert store.computed == 5
     np.testing.assert_array_equal(again.features, whole.features)
-    assert path.read_bytes() == data
+    mended = Store(tmp_path, lens)
+    embed(mended, lens, dataset)
+    assert mended.computed == 0
 
 
 def test_a_killed_evaluation_goes_on_where_it_was(
@@ -154,7 +156,7 @@ def test_texts_are_computed_once(
     texts, names, prompts = ["a cat", "two dogs"], ["red", "blue"], ["a {}", "the {}"]
     features = Features(lens, Store(tmp_path, lens))
     embeddings, cut = features.texts([*texts, "long " * 100])
-    np.testing.assert_array_equal(embeddings[:2], lens.embed_texts(texts))
+    np.testing.assert_allclose(embeddings[:2], lens.embed_texts(texts), atol=1e-6)
     assert cut == 1
     weight = features.classifier(names, prompts)
     np.testing.assert_array_equal(weight, lens.zero_shot_classifier(names, prompts))
