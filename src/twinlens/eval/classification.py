@@ -16,7 +16,8 @@ from twinlens.eval.embedded import (
     chunk_starts,
     embed_readable,
 )
-from twinlens.eval.metrics import accuracy, recall_per_class, top_k, wilson_interval
+from twinlens.eval.metrics import accuracy, mean_per_class_recall, recall_per_class, top_k
+from twinlens.eval.statistics import wilson_interval
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -214,8 +215,7 @@ def _summary(
     found = {f"acc{k}": accuracy(ranked[:, :k], targets) for k in (1, 5) if k <= classes}
     intervals = {key: wilson_interval(value, len(targets)) for key, value in found.items()}
     chance = {key: int(key.removeprefix("acc")) / classes for key in found}
-    recall, samples = recall_per_class(ranked[:, 0], targets, classes)
-    found["mean_per_class_recall"] = float(recall[samples > 0].mean())
+    found["mean_per_class_recall"] = mean_per_class_recall(ranked[:, 0], targets, classes)
     return found, intervals, chance | {"mean_per_class_recall": 1 / classes}
 
 
