@@ -11,8 +11,8 @@ from twinlens import Embedder
 from twinlens.data.datasets import Dataset
 from twinlens.errors import ConfigError, DataError
 from twinlens.eval import classifier
-from twinlens.eval.metrics import wilson_interval
 from twinlens.eval.report import classification_page
+from twinlens.eval.statistics import wilson_interval
 from twinlens.model.clip import CLIP
 from twinlens.model.head import Head
 from twinlens.tokenizer import Tokenizer

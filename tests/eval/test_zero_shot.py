@@ -10,7 +10,7 @@ from twinlens import Embedder
 from twinlens.data.datasets import Dataset, Sample
 from twinlens.errors import DataError
 from twinlens.eval.embedded import embed_samples
-from twinlens.eval.metrics import wilson_interval
+from twinlens.eval.statistics import wilson_interval
 from twinlens.eval.zero_shot import measure
 
 

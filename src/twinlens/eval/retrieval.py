@@ -12,8 +12,8 @@ from torch import Tensor
 
 from twinlens.errors import DataError, ShapeError
 from twinlens.eval.embedded import embed_samples
-from twinlens.eval.metrics import wilson_interval
 from twinlens.eval.prompts import names_of_classes
+from twinlens.eval.statistics import wilson_interval
 
 if TYPE_CHECKING:
     from twinlens.data.datasets import Dataset
