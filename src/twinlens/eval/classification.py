@@ -168,7 +168,7 @@ def measure_choice(
         DataError: There are no such pictures, or more than 1% of them cannot be decoded.
     """
     names = choice.names
-    scale = float(lens.model.logit_scale.exp())
+    scale = lens.model.logit_scale.exp().item()
     if embedded is None:
         world = world or World()
         found = _joined(world.gathered(_share(lens, dataset, choice, world, scale)))
