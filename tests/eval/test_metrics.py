@@ -141,7 +141,7 @@ def test_average_precision_refuses_what_has_none():
     with pytest.raises(DataError, match="scores: got nan"):
         average_precision(np.array([0.5, np.nan]), positive)
     with pytest.raises(UnknownNameError, match="did you mean 'eleven-point'"):
-        average_precision(scores, positive, interpolation="eleven")  # pyright: ignore
+        average_precision(scores, positive, interpolation="eleven")
     unchecked = inspect.unwrap(average_precision)  # the tests' own check would come first
     with pytest.raises(ShapeError, match=r"truth: got \[2\], expected \[1\]"):
         unchecked(scores[:1], positive)

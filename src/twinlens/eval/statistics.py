@@ -113,7 +113,7 @@ def bootstrap_means(
     means = np.empty((metrics, times))
     # A byte is enough: one sample is drawn more than 255 times less than once in 256! resamples.
     count = np.empty(samples, np.uint8)
-    once = np.uint8(1)  # of the same type, or numpy takes fifty times as long
+    once = np.uint8(1)  # of the counts' type: of another, numpy takes fifty times as long
     for number in range(times):
         count[:] = 0
         for drawn in _drawn(rng, samples):
