@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -227,6 +228,18 @@ class Calibration:
     def mce(self) -> float:
         """Maximum calibration error: the widest gap of any bin, in [0, 1]."""
         return float(np.nanmax(self._gaps))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON types; what an empty bin has not is None."""
+        return {
+            "ece": self.ece,
+            "mce": self.mce,
+            "brier": self.brier,
+            "lower_edges": self.lower_edges.tolist(),
+            "confidence": [None if math.isnan(one) else one for one in self.confidence.tolist()],
+            "accuracy": [None if math.isnan(one) else one for one in self.accuracy.tolist()],
+            "count": self.count.tolist(),
+        }
 
     @property
     def _gaps(self) -> NDArray[np.float64]:
