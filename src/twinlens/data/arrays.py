@@ -45,7 +45,7 @@ class ArrayImage:
         return self.pictures.digest, self.index
 
     def read(self) -> bytes:
-        """The picture as a PNG file, without loss.
+        """The picture as a PNG file, without loss (and not made small: it is read at once).
 
         Example:
             >>> image = ArrayImage(PictureArray("black", np.zeros((1, 2, 3), np.uint8)), 0)
@@ -53,7 +53,7 @@ class ArrayImage:
             (3, 2)
         """
         file = io.BytesIO()
-        Image.fromarray(self.pictures.pixels[self.index]).save(file, "PNG", compress_level=1)
+        Image.fromarray(self.pictures.pixels[self.index]).save(file, "PNG", compress_level=0)
         return file.getvalue()
 
     def __str__(self) -> str:
