@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from twinlens.errors import DataError
 from twinlens.eval.result import Reference
+from twinlens.eval.results_files import read_results
 
 _SUPERVISED = ("classifier", "linear_probe")
 _SHIFTED = "acc1@"
@@ -31,16 +31,17 @@ def references(directories: Iterable[Path] = ()) -> dict[str, tuple[Reference, .
     for name, one in _shipped():
         found[name].append(one)
     for directory in directories:
-        results = [one for one in _results(directory) if one["task"] in _SUPERVISED]
+        stored = read_results(directory)
+        results = [one for one in stored.results if one.task in _SUPERVISED]
         if not results:
             raise DataError(
                 f"{directory}: got no result of a supervised model, expected one of "
                 "--task classifier or linear-probe"
             )
         for result in results:
-            found[result["dataset"]] += [
-                Reference(metric=key, value=value, model=result["model"], source=str(directory))
-                for key, value in result["metrics"].items()
+            found[result.dataset] += [
+                Reference(metric=key, value=value, model=stored.model, source=str(directory))
+                for key, value in result.metrics.items()
                 if key != "ece"
             ]
     return {name: tuple(given) for name, given in found.items()}
@@ -59,9 +60,9 @@ def baselines(directories: Iterable[Path]) -> dict[str, list[tuple[float, float]
     found: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for directory in directories:
         pairs = [
-            (key.removeprefix(_SHIFTED), result["metrics"])
-            for result in _results(directory)
-            for key in result["metrics"]
+            (key.removeprefix(_SHIFTED), result.metrics)
+            for result in read_results(directory).results
+            for key in result.metrics
             if key.startswith(_SHIFTED)
         ]
         if not pairs:
@@ -78,23 +79,3 @@ def _shipped() -> Iterator[tuple[str, Reference]]:
     path = files("twinlens") / "assets" / "benchmarks" / "references.json"
     for one in json.loads(path.read_text(encoding="utf-8")):
         yield one.pop("dataset"), Reference(**one)
-
-
-def _results(directory: Path) -> Sequence[dict[str, Any]]:
-    """The results in a directory.
-
-    Raises:
-        DataError: There are none, or a file is not one.
-    """
-    results: list[dict[str, Any]] = []
-    for path in sorted(directory.glob("*.json")):
-        try:
-            result = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path}: not readable as JSON: {error}") from error
-        if not isinstance(result, dict) or not {"task", "dataset", "metrics"} <= result.keys():
-            raise DataError(f"{path}: got other JSON, expected a result of `twinlens eval --out`")
-        results.append(result)
-    if not results:
-        raise DataError(f"{directory}: got no results, expected what `twinlens eval --out` wrote")
-    return results
