@@ -170,14 +170,16 @@ def _with_shifted(
     read = features.pictures(shifted).of(few.names)
     check_readable(shifted.name, len(read.samples), {})
     right = _right(read, few)
-    accuracy, usual = float(right.mean()), float(_right(standard.of(few.names), few).mean())
+    before = _right(standard.of(few.names), few)
+    accuracy, usual = float(right.mean()), float(before.mean())
     key, chance = f"acc1@{shifted.name}", 1 / len(few.names)
     metrics = {key: accuracy, f"standard_acc1@{shifted.name}": usual}
     drawn = bootstrap_means(right[None].astype(np.float64))[0]
     interval = intervals_of({key: drawn}, metrics, len(right))
     effective, points = None, list(baseline.get(shifted.name, ()))
     if points:
-        effective = effective_robustness(usual, accuracy, fit_baseline(points))
+        line = fit_baseline(np.array(points), samples=min(len(right), len(before)))
+        effective = effective_robustness(usual, accuracy, line)
         metrics[f"effective_robustness@{shifted.name}"] = effective
     one = Shifted(
         dataset=shifted.name,
