@@ -196,6 +196,11 @@ class Embedder:
         return self._head
 
     @property
+    def has_head(self) -> bool:
+        """Whether it was."""
+        return self._head is not None
+
+    @property
     def templates(self) -> tuple[str, ...]:
         """The sentences that labels are put in when none are given."""
         return self.config.templates

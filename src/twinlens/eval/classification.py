@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -27,7 +28,7 @@ from twinlens.eval.metrics import (
     top_k,
 )
 from twinlens.eval.result import Evidence, Result, samples_digest
-from twinlens.eval.statistics import bootstrap, interval_of
+from twinlens.eval.statistics import bootstrap, intervals_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -106,7 +107,7 @@ class Classification(Result):
     shared_names: int
     per_class: list[ClassResult]
     confusions: list[Confusion]
-    calibration: Calibration
+    calibration: Calibration = field(compare=False)
     mistakes: list[Mistake]
 
     def details(self) -> dict[str, Any]:
@@ -118,7 +119,7 @@ class Classification(Result):
             "unnamed_classes": self.unnamed_classes,
             "shared_names": self.shared_names,
             "empty_classes": self.classes - len(self.per_class),
-            "calibration": _plain(self.calibration),
+            "calibration": self.calibration.to_dict(),
             "per_class": [_plain(one) for one in self.per_class],
             "confusions": [_plain(one) for one in self.confusions],
         }
@@ -167,7 +168,7 @@ def measure_choice(
         DataError: There are no such pictures, or more than 1% of them cannot be decoded.
     """
     names = choice.names
-    scale = float(lens.model.logit_scale.exp())
+    scale = lens.model.logit_scale.exp().item()
     if embedded is None:
         world = world or World()
         found = _joined(world.gathered(_share(lens, dataset, choice, world, scale)))
@@ -285,7 +286,7 @@ def _summary(
         language=choice.language,
         templates=choice.templates,
         metrics=metrics,
-        intervals={key: interval_of(replicates[key], metrics[key], len(targets)) for key in metrics},
+        intervals=intervals_of(replicates, metrics, len(targets)),
         chance=_chance(metrics, len(names)),
         samples=len(targets),
         classes=len(names),
@@ -312,8 +313,9 @@ def _metrics(
     metrics = {f"acc{k}": accuracy(ranked[:, :k], targets) for k in (1, 5) if k <= classes}
     metrics["mean_per_class_recall"] = mean_per_class_recall(ranked[:, 0], targets, classes)
     metrics["ece"] = calibration(found.confidence[drawn], ranked[:, 0] == targets).ece
-    if classes == 2 and 0 < targets.sum() < len(targets):
-        metrics["roc_auc"] = roc_auc(found.second[drawn], targets == 1)
+    if classes == 2 and len(np.unique(found.targets)) == 2:
+        both = 0 < targets.sum() < len(targets)  # a resample may lack one of them
+        metrics["roc_auc"] = roc_auc(found.second[drawn], targets == 1) if both else math.nan
     return metrics
 
 
