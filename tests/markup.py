@@ -32,4 +32,4 @@ def is_balanced(html: str) -> bool:
 
 def loads_nothing(html: str) -> bool:
     """Whether the page is all there is."""
-    return not re.search(r"""(src|href)=["'](?!data:)|url\(|@import|<script|<link""", html)
+    return not re.search(r"""(src|href)=["'](?!data:|#)|url\(|@import|<script|<link""", html)

@@ -3,6 +3,7 @@
 import math
 import re
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -107,3 +108,58 @@ def test_ticks_of_ratios_span_their_range(low: float, ratio: float):
     assert marks[-1] >= low * ratio
     assert len(marks) >= 2
     assert marks == sorted(set(marks))
+
+
+def rectangles(svg: str) -> list[tuple[float, float]]:
+    """Left edges and heights."""
+    found = re.findall(r'<rect x="([^"]*)" y="[^"]*" width="[^"]*" height="([^"]*)"', svg)
+    return [(float(x), float(height)) for x, height in found]
+
+
+def test_a_histogram_counts_every_finite_value():
+    values = np.array([0.0, 0.1, 0.1, 0.2, 0.95, 1.0, math.nan, math.inf])
+    svg = pages.histogram(values, title="Scores & more", x_label="score")
+    assert is_balanced(svg)
+    assert "Scores &amp; more: 6 values, the median is 0.15" in svg
+    counted = [int(number) for number in re.findall(r": (\d+)</title>", svg)]
+    assert sum(counted) == 6
+    highest = max(height for _, height in rectangles(svg))
+    assert [h == highest for _, h in rectangles(svg)] == [count == 2 for count in counted]
+    assert pages.histogram(np.array([math.nan]), title="t", x_label="x") == ""
+
+
+def test_a_reliability_chart_draws_shares_and_counts():
+    svg = pages.reliability_chart(
+        np.array([math.nan, 0.5, 1.0, 0.75]),
+        np.array([math.nan, 0.4, 0.6, 0.9]),
+        np.array([0, 10, 5, 20]),
+        title="Right answers",
+        error=0.123,
+    )
+    assert is_balanced(svg)
+    shares, counts = rectangles(svg)[:3], rectangles(svg)[3:]
+    assert [height for _, height in shares] == [86.0, 172.0, 129.0]  # of 172 from 0 to 1
+    assert [height for _, height in counts] == [30.0, 15.0, 60.0]
+    assert [x for x, _ in shares] == [x for x, _ in counts] == [130.5, 216.5, 302.5]
+    assert "75.0% right where 90.0% sure, 20 answers" in svg
+    assert "<b>12.3% off</b>" in svg
+
+
+def test_a_chart_of_points_has_no_line():
+    line = pages.Series(name="line", points=[(0, 0), (1, 1)], colour=0, dotted=False)
+    points = pages.Series(name="points", points=[(0.5, 0.25)], colour=1, joined=False)
+    html = pages.series_chart(
+        [line, points], title="t", x_label="x", y_label="y", log_x=False, as_percent=True
+    )
+    drawing, legend = html.split("</svg>", 1)
+    assert drawing.count("<polyline") == legend.count("<polyline") == 1
+    assert drawing.count("<circle") == legend.count("<circle") == 1
+    assert 'cx="216.0" cy="143.0"' in drawing
+    assert drawing.count(">50%</text>") == 2  # across and upwards
+
+
+def test_parts_and_lists_of_nothing_are_nothing():
+    assert pages.part("Heading", "", "", note="words") == ""
+    assert pages.sentences([]) == ""
+    assert "<h3>A &amp; B</h3><p>note</p>piece" in pages.part("A & B", "piece", note="note")
+    assert '<section id="r1">' in pages.section("Heading", anchor="r1")

@@ -19,6 +19,7 @@ from twinlens.eval.result import (
     Shots,
 )
 from twinlens.eval.statistics import bootstrap_means, percentile_interval
+from twinlens.eval.tasks.multi_label import ClassPrecision, MultiLabelResult
 
 SUPERVISED = Reference(metric="acc1", value=0.71, model="ResNet-50", source="our own training")
 
@@ -239,5 +240,23 @@ def captions(dataset: Dataset, *, seed: int = 0) -> ScoresResult:
                 score=float(score),
             )
             for place, (sample, score) in enumerate(zip(dataset.samples, found, strict=True))
+        ],
+    )
+
+
+def multi_label(dataset: Dataset) -> MultiLabelResult:
+    return MultiLabelResult(
+        task="zeroshot_classification",
+        dataset=dataset.name,
+        metrics={"mean_average_precision": 0.71, "roc_auc": 0.9},
+        intervals={"mean_average_precision": (0.69, 0.73)},
+        chance={"mean_average_precision": 0.05, "roc_auc": 0.5},
+        samples=len(dataset.samples),
+        unreadable={},
+        templates=("a photo with a {}.",),
+        classes=len(dataset.classnames),
+        per_class=[
+            ClassPrecision(classname=name, average_precision=0.7, samples=3)
+            for name in dataset.classnames
         ],
     )

@@ -1,6 +1,7 @@
 """Two models compared: right about differences that are there, silent about those that are not."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -158,17 +159,25 @@ def test_what_only_one_of_them_has_is_listed():
 
 
 def test_the_correction_counts_what_was_compared():
-    worse, better = answers(0.5), answers(0.5) | answers(0.3, seed=1)
-    alone = compare(stored(result(worse)), stored(result(better)))
+    worse, better = result(answers(0.5)), result(answers(0.5) | answers(0.3, seed=1))
+    alone = compare(stored(worse), stored(better))
     names = [f"set {number}" for number in range(20)]
     many = compare(
-        stored(*(result(worse, dataset=name) for name in names)),
-        stored(*(result(better, dataset=name) for name in names)),
+        *(stored(*(replace(one, dataset=name) for name in names)) for one in (worse, better))
     )
     least = 2 / 201  # of 200 resamples
     assert by_metric(alone)["ece"].adjusted == pytest.approx(least)
     assert by_metric(many)["ece"].adjusted == pytest.approx(20 * least)  # after 20 exact tests
     assert by_metric(many)["ece"].winner is None
+
+
+def test_several_answers_a_sample_are_no_coins():
+    worse, better = answers(0.5), answers(0.5) | answers(0.3, seed=1)
+    captions = [replace(result(right), samples=SAMPLES // 5) for right in (worse, better)]
+    one = by_metric(compare(*map(stored, captions)))["acc1"]
+    assert one.sign_test is None
+    assert one.difference is not None
+    assert one.p_value == one.difference.p_value
 
 
 @given(st.lists(st.floats(0, 1), max_size=12))

@@ -1,14 +1,23 @@
 """The page: whole, escaped, and dependent on nothing outside itself."""
 
+import re
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from tests.eval import plausible
 from tests.markup import is_balanced, loads_nothing
 from twinlens import Embedder, Prediction, pages
-from twinlens.data.datasets import Dataset
+from twinlens.data.datasets import Dataset, open_dataset
 from twinlens.errors import DataError
 from twinlens.eval import report
-from twinlens.eval.classification import ClassResult
+from twinlens.eval.classification import ClassResult, Mistake
+from twinlens.eval.compare import compare
+from twinlens.eval.result import Example, Found, Reference, Result
+from twinlens.eval.results_files import StoredResults
 from twinlens.eval.zero_shot import measure
 
 
@@ -88,3 +97,237 @@ def test_long_class_tables_fold():
     assert "The other 20 classes" in html
     assert html.count("<tr><td>") == 30
     assert "details" not in report.class_table(classes[:10], shown=10)
+
+
+def every_task(dataset: Dataset) -> list[report.Measured]:
+    tasks = (
+        plausible.classification,
+        plausible.retrieval,
+        plausible.probe,
+        plausible.robustness,
+        plausible.captions,
+        plausible.multi_label,
+    )
+    return [report.Measured(task(dataset), dataset) for task in tasks]
+
+
+def test_a_report_holds_every_task_and_stands_alone(dataset: Dataset):
+    html = report.report_page(every_task(dataset), model="tiny", facts={"Precision": "fp32"})
+    assert is_balanced(html)
+    assert loads_nothing(html)
+    anchors = re.findall(r'<section id="(\w+)"', html)
+    assert anchors == ["r1", "r2", "r3", "r4", "r5", "r6"]
+    assert re.findall(r'<a href="#(\w+)"', html) == anchors
+    for words in (
+        "5 tasks on 1 data set.",  # one label or several are one task
+        "<dt>Precision</dt><dd>fp32</dd>",
+        "noise: zero-shot retrieval",
+        "What is most often taken for what",
+        "The mistakes that it was surest of",
+        "% off</b>",  # calibration
+        "Validation accuracy",
+        "gaussian noise",
+        "The captions that fit worst",
+        "1 picture could not be read",
+        "<td>a/broken</td><td>got 3 bytes, expected a picture</td>",
+        "Two fits did not converge in 1,000 steps.",
+        "Classes without pictures, which can still be answered: 2.",
+    ):
+        assert words in html
+
+
+def test_nothing_measured_is_refused():
+    with pytest.raises(DataError, match="results: got 0"):
+        report.report_page([], model="tiny", facts={})
+
+
+def test_what_a_report_is_told_is_escaped(dataset: Dataset):
+    bad = "<u>&\"'</u>"
+    named = replace(
+        dataset,
+        name=bad,
+        samples=[replace(one, captions=(bad,), label=bad, key=bad) for one in dataset.samples],
+        classnames=(bad, "other"),
+    )
+    measured = [
+        report.Measured(
+            replace(one.result, notes=(bad,), unreadable={bad: bad}, references=(REFERENCE,)),
+            named,
+        )
+        for one in every_task(named)
+    ]
+    html = report.report_page(measured, model=bad, facts={bad: bad})
+    assert is_balanced(html)
+    assert "<u>&" not in html
+    assert html.count("&lt;u&gt;&amp;") > 60
+
+
+REFERENCE = Reference(metric="acc5", value=0.9, model="<u>&\"'</u>", source="a paper")
+
+
+def cells(html: str) -> list[str]:
+    """The words in each cell of the first row of the summary."""
+    row = (
+        html.split('<table class="summary">')[1].split("</thead>")[1].split("</tr>", maxsplit=1)[0]
+    )
+    return [re.sub(r"<[^>]*>", " ", cell).strip() for cell in re.split(r"</t[hd]>", row)[:-1]]
+
+
+def test_the_summary_has_the_main_figure_and_what_to_hold_it_against(dataset: Dataset):
+    result = replace(
+        plausible.classification(dataset),
+        metrics={"acc1": 0.5, "acc5": 0.75, "ece": 0.1},
+        intervals={"acc1": (0.25, 0.625)},
+        chance={"acc1": 0.1},
+        references=(),
+    )
+    page = report.report_page([report.Measured(result, dataset)], model="tiny", facts={})
+    data, bar, figure, chance, supervised, pictures = cells(page)
+    assert data.split() == ["noise", "zero-shot", "classification,", "Top-1", "accuracy"]
+    assert bar == ""
+    assert figure.split() == ["50.0%", "25.0%", "to", "62.5%"]
+    assert (chance, supervised, pictures) == ("10.0%", "none given", "12")
+    # Where a supervised figure is given, its metric is the main one.
+    held = replace(result, references=(replace(REFERENCE, model="ResNet-50"),))
+    page = report.report_page([report.Measured(held, dataset)], model="tiny", facts={})
+    _, _, figure, chance, supervised, _ = cells(page)
+    assert (figure, chance, supervised.split()) == ("75.0%", "none", ["90.0%", "ResNet-50"])
+    assert '<i class="reference" style="left:90.00%">' in page
+
+
+def test_pictures_that_went_since_are_said(dataset: Dataset):
+    gone = replace(dataset.samples[0], source=Path("gone.png"))
+    torn = replace(dataset, samples=[gone, *dataset.samples[1:]])
+    mistake = Mistake(place=0, truth="blue", predicted="red", confidence=0.9)
+    result = replace(plausible.classification(dataset), mistakes=[mistake], confusions=[])
+    html = report.report_page([report.Measured(result, torn)], model="tiny", facts={})
+    assert "blue: cannot be read" in html
+
+
+def test_examples_mark_what_is_right(dataset: Dataset):
+    by_text = Example(
+        text="a query",
+        place=None,
+        rank=2,
+        found=(
+            Found(text=None, place=0, score=0.5, right=False),
+            Found(text=None, place=1, score=0.4, right=True),
+        ),
+    )
+    by_picture = Example(
+        text=None,
+        place=2,
+        rank=1,
+        found=(Found(text="a text", place=None, score=0.25, right=True),),
+    )
+    result = replace(plausible.retrieval(dataset), examples=[by_text, by_picture])
+    html = report.report_page([report.Measured(result, dataset)], model="tiny", facts={})
+    late = html.split("<h3>Found late</h3>")[1]
+    assert "Its picture came at rank 2" in late
+    assert re.findall(r'<span class="thumb (\w+)"', late) == ["wrong", "right"]
+    at_once = html.split("<h3>Found at once</h3>")[1].split("<h3>")[0]
+    assert '<li class="right"><span>a text</span><b>0.250</b></li>' in at_once
+    assert "Its text came first" in at_once
+
+
+def test_few_shots_are_drawn_beside_zero_shot_where_that_was_measured(dataset: Dataset):
+    probe = report.Measured(plausible.probe(dataset), dataset)
+    words = replace(plausible.classification(dataset), metrics={"acc1": 0.375, "ece": 0.1})
+    both = [probe, report.Measured(words, dataset)]
+    assert "zero-shot, 37.5%" in report.report_page(both, model="tiny", facts={})
+    assert "zero-shot, " not in report.report_page([probe], model="tiny", facts={})
+    elsewhere = report.Measured(replace(words, dataset="another"), dataset)
+    assert "zero-shot, " not in report.report_page([probe, elsewhere], model="tiny", facts={})
+
+
+def test_robustness_shows_what_there_is(dataset: Dataset):
+    full = replace(
+        plausible.robustness(dataset),
+        metrics={"acc1": 0.6, "standard_acc1@sketches": 0.7},
+        corruptions={"fog": (0.5, 0.25), "jpeg": (0.25, 0.25)},
+    )
+    html = report.report_page([report.Measured(full, dataset)], model="tiny", facts={})
+    heat = html.split('<table class="heat">')[1].split("</table>")[0]
+    rows = [re.findall(r">([^<>]+)<", row) for row in heat.split("<tr>")[1:]]
+    assert rows == [
+        ["Severity", "1", "2", "Mean"],
+        ["none", "60"],
+        ["jpeg", "25", "25", "25"],  # the worst first
+        ["fog", "50", "25", "38"],
+    ]
+    accuracy = full.shifted[0].accuracy
+    assert f"<td>{100 * (accuracy - 0.7):.1f} points</td>" in html  # of the classes of both
+    bare = replace(full, corruptions={}, shifted=[], baseline={})
+    html = report.report_page([report.Measured(bare, dataset)], model="tiny", facts={})
+    assert "Corrupted pictures" not in html
+    assert "Other sets" not in html
+
+
+def test_a_report_of_thumbnails_is_small():
+    shards = open_dataset(str(files("twinlens").joinpath("assets/shards/unseen-style")))
+    tasks = (plausible.classification, plausible.retrieval, plausible.captions)
+    measured = [report.Measured(task(shards), shards) for task in tasks]
+    html = report.report_page(measured, model="tiny", facts={})
+    assert html.count("data:image/webp") > 60
+    assert len(html) < 500_000  # ten such data sets are 5 MB
+
+
+def test_errors_are_words_and_not_bars(dataset: Dataset):
+    html = report.classification_page(plausible.classification(dataset), model="tiny")
+    assert "<dt>Expected calibration error</dt>" in html
+    assert [
+        one.name for one in report.classification_scores(plausible.classification(dataset))
+    ] == [
+        "Top-1 accuracy",
+        "Top-5 accuracy",
+        "Mean per class recall",
+    ]
+
+
+def stored(name: str, *results: Result) -> StoredResults:
+    return StoredResults(model=name, pretrained="by hand", results=list(results))
+
+
+def test_a_comparison_is_drawn_around_nothing(dataset: Dataset):
+    right = np.arange(1000) % 10
+    worse = plausible.classification(dataset)
+    pair = [
+        replace(worse, samples=1000, metrics=metrics, evidence=plausible.evidence({"acc1": rows}))
+        for metrics, rows in (
+            ({"acc1": 0.5, "ece": 0.1, "acc5": 0.9}, right < 5),
+            ({"acc1": 0.7, "ece": 0.1}, right < 7),
+        )
+    ]
+    first, second = stored("<u>&one", pair[0]), stored("two", pair[1])
+    html = report.comparison_page(first, second, compare(first, second))
+    assert is_balanced(html)
+    assert loads_nothing(html)
+    assert "<u>&one" not in html
+    assert "two is better in 1 and &lt;u&gt;&amp;one in 0; 0 may differ by chance" in html
+    assert html.count('class="around second"') == 1
+    assert "+20.0 points" in html
+    point = float(re.findall(r'class="point" style="left:([\d.]+)%', html)[0])
+    line, width = map(
+        float, re.findall(r'class="interval" style="left:([\d.]+)%;width:([\d.]+)', html)[0]
+    )
+    assert 50 < line < point < line + width < 98.01
+    assert "cannot be paired: no resamples were kept" in html
+    assert "only &lt;u&gt;&amp;one was measured" in html
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "names"),
+    [
+        (("a", "x"), ("b", "x"), "b against a"),
+        (("a", "x"), ("a", "y"), "a, y against a, x"),
+        (("a", "x"), ("a", "x"), "a, second against a, first"),
+    ],
+)
+def test_models_of_one_name_are_told_apart(
+    first: tuple[str, str], second: tuple[str, str], names: str
+):
+    ours, theirs = (
+        StoredResults(model=model, pretrained=pretrained, results=[])
+        for model, pretrained in (first, second)
+    )
+    assert f"<h1>{names}</h1>" in report.comparison_page(ours, theirs, [])

@@ -108,7 +108,7 @@ def _unit(metric: str) -> str:
 
 
 def _table(rows: Sequence[Comparison], names: tuple[str, str], spans: _Spans) -> str:
-    columns = ("Metric", "Difference drawn", *names, "Difference", "p (Holm)", "Better")
+    columns = ("Metric", "Difference drawn", *names, "Difference", "p", "Better")
     head = "".join(f"<th>{escape(column)}</th>" for column in columns)
     body = "".join(_row(row, names, spans) for row in rows)
     return f'<table class="summary forest"><thead><tr>{head}</tr></thead>{body}</table>'
@@ -128,7 +128,7 @@ def _row(one: Comparison, names: tuple[str, str], spans: _Spans) -> str:
         cells = (
             f'<td class="drawn">{drawn}</td>{figures}'
             + _cell("Difference", _difference(one.metric, one.difference, one.change))
-            + _cell("p (Holm)", _p_value(one.adjusted))
+            + _cell("p", _p_value(one.adjusted))
             + _cell("Better", escape(winner))
         )
     return f'<tr><th scope="row">{escape(metric_name(one.metric))}{lower}</th>{cells}</tr>'
