@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from twinlens.distributed import World
     from twinlens.embedder import Embedder
     from twinlens.eval.classification import Classification
-    from twinlens.eval.features import Features
     from twinlens.eval.result import Result
     from twinlens.eval.suite import Asked, Task
     from twinlens.model.precision import Precision
@@ -186,9 +185,7 @@ def _said(store: Any) -> str:
     return f"computed {store.computed:,} pictures and texts: {kept}"
 
 
-def _answer(
-    wanted: Wanted, lens: Embedder, measured: Sequence[tuple[Result, Dataset]]
-) -> None:
+def _answer(wanted: Wanted, lens: Embedder, measured: Sequence[tuple[Result, Dataset]]) -> None:
     provenance = lens.config.provenance
     model, pretrained = str(wanted.model), provenance.recipe or provenance.source
     answers = [result.to_dict(model=model, pretrained=pretrained) for result, _ in measured]

@@ -128,6 +128,7 @@ class Classification(Result):
 def _plain(one: object) -> dict[str, Any]:
     return asdict(cast(Any, one))
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """What pictures are classified among: classes, each with a weight.
@@ -145,6 +146,11 @@ class Choice:
     weight: NDArray[np.float32]
     language: str = "en"
     templates: tuple[str, ...] = ()
+
+    @property
+    def chance(self) -> float:
+        """The accuracy of guessing."""
+        return 1 / len(self.names)
 
 
 def measure_choice(
@@ -305,9 +311,7 @@ def _summary(
     )
 
 
-def _metrics(
-    found: _Answers, drawn: slice | NDArray[np.int64], classes: int
-) -> dict[str, float]:
+def _metrics(found: _Answers, drawn: slice | NDArray[np.int64], classes: int) -> dict[str, float]:
     """The metrics of some of the answers; acc5 only where there are at least five classes."""
     ranked, targets = found.ranked[drawn], found.targets[drawn]
     metrics = {f"acc{k}": accuracy(ranked[:, :k], targets) for k in (1, 5) if k <= classes}

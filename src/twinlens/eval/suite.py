@@ -91,17 +91,9 @@ def _pictures(parts: Parts, asked: Asked) -> int:
 def _measure(
     features: Features, parts: Parts, task: Task, asked: Asked, progress: Count | None
 ) -> Result:
-    lens, dataset = features.lens, parts.test
-    if task == "zero-shot":
-        if dataset.multi_label:
-            return multi_label.measure(features, dataset, templates=asked.templates)
-        choice = zero_shot.choice_in_words(
-            features, dataset, templates=asked.templates, language=asked.language
-        )
-        return measure_choice(lens, dataset, choice, embedded=features.pictures(dataset))
-    if task == "classifier":
-        choice = choice_of_head(lens, dataset)
-        return measure_choice(lens, dataset, choice, embedded=features.pictures(dataset))
+    dataset = parts.test
+    if task in ("zero-shot", "classifier"):
+        return _classified(features, dataset, task, asked)
     if task == "retrieval":
         return retrieval.measure(features, dataset, progress=progress)
     if task == "linear-probe":
@@ -116,9 +108,21 @@ def _measure(
             corruptions=asked.corruptions,
             baseline=asked.baseline,
             templates=asked.templates,
-            progress=progress,
         )
     return scores.measure(features, dataset)
+
+
+def _classified(features: Features, dataset: Dataset, task: Task, asked: Asked) -> Result:
+    lens = features.lens
+    if task == "classifier":
+        choice = choice_of_head(lens, dataset)
+    elif dataset.multi_label:
+        return multi_label.measure(features, dataset, templates=asked.templates)
+    else:
+        choice = zero_shot.choice_in_words(
+            features, dataset, templates=asked.templates, language=asked.language
+        )
+    return measure_choice(lens, dataset, choice, embedded=features.pictures(dataset))
 
 
 def _with_references(results: Sequence[Result], given: Sequence[Reference]) -> list[Result]:
