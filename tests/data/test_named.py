@@ -88,6 +88,7 @@ def test_digits_are_split_once_and_for_all():
 
 
 def test_digits_need_scikit_learn(monkeypatch: pytest.MonkeyPatch):
+    named._digits_arrays.cache_clear()
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     with pytest.raises(MissingExtraError, match=r"scikit-learn.*'twinlens\[eval\]'"):
         open_dataset("digits")

@@ -11,6 +11,7 @@ import gzip
 import math
 import struct
 import zlib
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,25 +72,30 @@ def open_named(spec: str) -> Dataset | None:
 
 
 def _digits(split: str) -> Dataset:
-    try:
-        datasets: Any = import_module("sklearn.datasets")
-    except ImportError as error:
-        raise MissingExtraError("scikit-learn", "eval") from error
-    digits = datasets.load_digits()
-    # Counts from 0 to 16 of the dark dots in squares of 4x4: 16 is white here.
-    pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)
-    targets = digits.target.astype(np.int64)
+    pictures, targets = _digits_arrays()
     test = _third_of_each_class(targets)
-    places = {"": np.arange(len(targets)), "test": test}
-    chosen = places[split] if split in places else np.setdiff1d(places[""], test)
+    every = np.arange(len(targets))
+    chosen = {"": every, "test": test, "train": np.setdiff1d(every, test)}[split]
     return _dataset(
         f"digits/{split}" if split else "digits",
-        PictureArray("digits", pixels),
+        pictures,
         targets,
         chosen,
         classnames=_DIGITS,
         templates=_DIGITS_TEMPLATES,
     )
+
+
+@cache
+def _digits_arrays() -> tuple[PictureArray, NDArray[np.int64]]:
+    try:
+        datasets: Any = import_module("sklearn.datasets")
+    except ImportError as error:
+        raise MissingExtraError("scikit-learn", "eval") from error
+    digits = datasets.load_digits()
+    # Counts from 0 to 16 of the inked dots in squares of 4x4: 16 is white here.
+    pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)
+    return PictureArray("digits", pixels), digits.target.astype(np.int64)
 
 
 def _third_of_each_class(targets: NDArray[np.int64]) -> NDArray[np.int64]:
