@@ -12,9 +12,9 @@ import math
 import struct
 import zlib
 from functools import cache
-from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -88,14 +88,18 @@ def _digits(split: str) -> Dataset:
 
 @cache
 def _digits_arrays() -> tuple[PictureArray, NDArray[np.int64]]:
+    # Found, not imported: scikit-learn takes seconds, and all that is wanted is a file of it.
+    package = find_spec("sklearn")
+    if package is None or not package.submodule_search_locations:
+        raise MissingExtraError("scikit-learn", "eval")
+    path = Path(package.submodule_search_locations[0], "datasets", "data", "digits.csv.gz")
     try:
-        datasets: Any = import_module("sklearn.datasets")
-    except ImportError as error:
-        raise MissingExtraError("scikit-learn", "eval") from error
-    digits = datasets.load_digits()
+        rows = np.loadtxt(path, np.int64, delimiter=",")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
     # Counts from 0 to 16 of the inked dots in squares of 4x4: 16 is white here.
-    pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)
-    return PictureArray("digits", pixels), digits.target.astype(np.int64)
+    pixels = np.rint(rows[:, :-1].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+    return PictureArray("digits", pixels), rows[:, -1]
 
 
 def _third_of_each_class(targets: NDArray[np.int64]) -> NDArray[np.int64]:
