@@ -21,14 +21,22 @@ _METRICS = {
     "mean_average_precision_11pt": "Mean average precision, 11-point",
     "image_retrieval_recall": "Picture for a text, recall",
     "text_retrieval_recall": "Text for a picture, recall",
-    "corrupted_acc1": "Top-1 accuracy of corrupted pictures",
+    "image_retrieval_median_rank": "Picture for a text, median rank",
+    "text_retrieval_median_rank": "Text for a picture, median rank",
+    "corrupted_acc1": "Top-1 accuracy, corrupted",
     "retained": "Share of the accuracy retained",
     "clip_score": "CLIPScore",
     "ref_clip_score": "RefCLIPScore",
 }
 _SCORES = {"clip_score", "ref_clip_score"}
 _POINTS = {"effective_robustness"}
-_MAIN = ("acc1", "image_retrieval_recall@1", "mean_average_precision", "clip_score")
+_MAIN = (
+    "corrupted_acc1",
+    "acc1",
+    "image_retrieval_recall@1",
+    "mean_average_precision",
+    "clip_score",
+)
 
 
 def task_name(task: str) -> str:

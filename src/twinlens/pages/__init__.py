@@ -10,7 +10,7 @@ Each function returns a piece of HTML; `page` puts pieces together. Text is esca
 
 from twinlens.pages.axes import charts, log_ticks, thinned, ticks
 from twinlens.pages.bars import histogram, reliability_chart
-from twinlens.pages.document import facts, folded, page, part, percent, section, table
+from twinlens.pages.document import facts, folded, page, part, percent, section, sentences, table
 from twinlens.pages.lines import Series, line_chart, series_chart
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "percent",
     "reliability_chart",
     "section",
+    "sentences",
     "series_chart",
     "table",
     "thinned",

@@ -45,6 +45,12 @@ def facts(values: Mapping[str, object]) -> str:
     return f'<dl class="facts">{"".join(rows)}</dl>'
 
 
+def sentences(texts: Sequence[str]) -> str:
+    """A list of them; nothing where there are none."""
+    rows = "".join(f"<li>{escape(text)}</li>" for text in texts)
+    return f'<ul class="plain">{rows}</ul>' if texts else ""
+
+
 def folded(summary: str, *pieces: str) -> str:
     """Pieces that are hidden until they are asked for."""
     return f"<details><summary>{escape(summary)}</summary>{''.join(pieces)}</details>"

@@ -112,7 +112,7 @@ def _series(series: Series, places: Points) -> str:
     points = "".join(
         (f'<circle cx="{x}" cy="{y}" r="3"/>' if series.dotted else "")
         + (
-            f'<text x="{x}" y="{y - 6:.1f}" text-anchor="middle">{escape(label)}</text>'
+            f'<text x="{x}" y="{y - 9:.1f}" text-anchor="middle">{escape(label)}</text>'
             * bool(label)
         )
         for (x, y), label in zip(places, labels, strict=True)

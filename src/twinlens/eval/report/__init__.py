@@ -1,0 +1,30 @@
+"""What a report of measurements shows.
+
+- `bars`: accuracies with their intervals
+- `pictures`: pictures with a model's answers, and thumbnails
+- `classification`, `retrieval`, `probe`, `robustness`, `captions`: the sections of the tasks
+- `summary`: the table at its head
+- `whole`: the page
+"""
+
+from twinlens.eval.report.bars import Score, scores
+from twinlens.eval.report.classification import (
+    class_table,
+    classification_page,
+    classification_scores,
+)
+from twinlens.eval.report.pictures import Picture, data_uri, gallery
+from twinlens.eval.report.whole import Measured, report_page
+
+__all__ = [
+    "Measured",
+    "Picture",
+    "Score",
+    "class_table",
+    "classification_page",
+    "classification_scores",
+    "data_uri",
+    "gallery",
+    "report_page",
+    "scores",
+]
