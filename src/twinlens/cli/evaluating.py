@@ -230,13 +230,12 @@ def _write(
     results = [result for result, _ in measured]
     write_results(out, results, model=model, pretrained=pretrained)
     facts = {
-        "Model": model,
         "Trained by": pretrained,
         "Precision": lens.precision,
         "Decoding": lens.decode,
         "Device": str(lens.device),
     }
-    pieces = [Measured(result, dataset) for result, dataset in measured]
+    pieces = [Measured(result=result, dataset=dataset) for result, dataset in measured]
     write_text(out / "report.html", report_page(pieces, model=model, facts=facts))
     log(f"wrote {len(results)} results, results.csv and report.html to {out}")
 
