@@ -173,7 +173,10 @@ def test_unreadable_and_ignored_files_are_said(run, words: list[object], tmp_pat
         ({8: ["--shots", "1,2"]}, "--train, --val and --shots: got one, expected --task linear"),
         ({5: "linear-probe", 8: ["--shots", "a"]}, "--shots: got 'a', expected numbers"),
         ({8: ["--shifted", "x"]}, "--shifted and --baseline: got one, expected --task robust"),
-        ({5: "robustness", 8: ["--corruptions", "jpg"]}, "unknown corruption 'jpg': did you mean 'jpeg'"),
+        (
+            {5: "robustness", 8: ["--corruptions", "jpg"]},
+            "unknown corruption 'jpg': did you mean 'jpeg'",
+        ),
         ({5: "robustness", 8: ["--baseline", "/nowhere"]}, "/nowhere"),
         ({8: ["--reference", "/nowhere"]}, "/nowhere"),
     ],

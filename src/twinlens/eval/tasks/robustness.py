@@ -58,6 +58,9 @@ def measure(
         UnknownNameError: There is no such corruption.
     """
     choice = _choice(features, dataset, templates)
+    for one in (dataset, *shifted):
+        if one.multi_label:
+            raise DataError(f"{one.name}: got pictures with several labels, expected one each")
     for one in shifted:
         _check_classes(dataset, one, choice)
     read = features.pictures(dataset)
