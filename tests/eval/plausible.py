@@ -223,7 +223,7 @@ def robustness(dataset: Dataset, *, seed: int = 0) -> RobustnessResult:
 def captions(dataset: Dataset, *, seed: int = 0) -> ScoresResult:
     found = np.sort(np.random.default_rng(seed).normal(0.68, 0.09, len(dataset.samples)))
     return ScoresResult(
-        task="clip_score",
+        task="scores",
         dataset=dataset.name,
         metrics={"clip_score": float(found.mean()), "ref_clip_score": float(found.mean()) + 0.05},
         intervals={"clip_score": (float(found.mean()) - 0.01, float(found.mean()) + 0.01)},

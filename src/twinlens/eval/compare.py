@@ -39,7 +39,8 @@ class Comparison:
         first: The first model's; None where only the second was measured.
         second: The second model's, likewise.
         difference: The second's less the first's, on the same resamples of the same samples.
-        sign_test: McNemar's exact p-value, of metrics that are fractions of samples.
+        sign_test: McNemar's exact p-value, of metrics that are fractions of samples; not of
+            several answers a sample, such as its captions', which do not stand alone.
         adjusted: The p-value after Holm's correction for how many metrics were compared.
         problem: Why there is no difference; empty where there is one.
     """
@@ -152,7 +153,7 @@ def _one(
         return replace(plain, problem="only the first was measured")
     if problem := _unpaired(first.evidence, second.evidence, metric):
         return replace(plain, problem=f"cannot be paired: {problem}")
-    return _paired(plain, first.evidence, second.evidence)
+    return _paired(plain, first, second)
 
 
 def _figure(result: Result | None, metric: str) -> Figure | None:
@@ -175,9 +176,9 @@ def _unpaired(first: Evidence, second: Evidence, metric: str) -> str:
     return "" if np.isfinite(ours - theirs).any() else "no resample has a value"
 
 
-def _paired(plain: Comparison, first: Evidence, second: Evidence) -> Comparison:
+def _paired(plain: Comparison, first: Result, second: Result) -> Comparison:
     metric = plain.metric
-    ours, theirs = first.replicates[metric], second.replicates[metric]
+    ours, theirs = first.evidence.replicates[metric], second.evidence.replicates[metric]
     both = np.isfinite(ours) & np.isfinite(theirs)  # a resample may lack a class, for both
     return replace(
         plain,
@@ -186,8 +187,10 @@ def _paired(plain: Comparison, first: Evidence, second: Evidence) -> Comparison:
     )
 
 
-def _sign_test(first: Evidence, second: Evidence, metric: str) -> float | None:
-    if metric not in first.right or metric not in second.right:
+def _sign_test(first: Result, second: Result, metric: str) -> float | None:
+    if metric not in first.evidence.right or metric not in second.evidence.right:
         return None
-    ours, theirs = first.right[metric], second.right[metric]
+    ours, theirs = first.evidence.right[metric], second.evidence.right[metric]
+    if len(ours) > first.samples:
+        return None
     return sign_test(int((theirs & ~ours).sum()), int((ours & ~theirs).sum()))

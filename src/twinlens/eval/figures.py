@@ -11,7 +11,7 @@ _TASKS = {
     "zeroshot_classification": "zero-shot classification",
     "zeroshot_retrieval": "zero-shot retrieval",
     "classifier": "classification",
-    "clip_score": "fit of captions",
+    "scores": "fit of captions",
 }
 _METRICS = {
     "acc1": "Top-1 accuracy",
@@ -23,7 +23,10 @@ _METRICS = {
     "text_retrieval_recall": "Text for a picture, recall",
     "image_retrieval_median_rank": "Picture for a text, median rank",
     "text_retrieval_median_rank": "Text for a picture, median rank",
+    "image_retrieval_mean_reciprocal_rank": "Picture for a text, mean reciprocal rank",
+    "text_retrieval_mean_reciprocal_rank": "Text for a picture, mean reciprocal rank",
     "corrupted_acc1": "Top-1 accuracy, corrupted",
+    "standard_acc1": "Top-1 accuracy, standard set with the classes",
     "retained": "Share of the accuracy retained",
     "clip_score": "CLIPScore",
     "ref_clip_score": "RefCLIPScore",
@@ -53,14 +56,20 @@ def metric_name(metric: str) -> str:
     """A metric's name in words.
 
     Example:
-        >>> metric_name("acc1"), metric_name("text_retrieval_recall@5"), metric_name("acc1@sketch")
-        ('Top-1 accuracy', 'Text for a picture, recall@5', 'Top-1 accuracy on sketch')
+        >>> metric_name("text_retrieval_recall@5"), metric_name("acc1@sketches")
+        ('Text for a picture, recall@5', 'Top-1 accuracy on sketches')
+        >>> metric_name("acc1@4-shot"), metric_name("mean_per_class_recall")
+        ('Top-1 accuracy, 4-shot', 'Mean per class recall')
     """
     kind, _, of = metric.partition("@")
     name = _METRICS.get(kind, kind.replace("_", " ").capitalize())
     if not of:
         return name
-    return f"{name}@{of}" if kind.endswith("recall") else f"{name} on {of}"
+    if kind.endswith("recall"):
+        return f"{name}@{of}"
+    if kind == "standard_acc1":
+        return f"{name} of {of}"
+    return f"{name}, {of}" if of.endswith("-shot") else f"{name} on {of}"
 
 
 def main_metric(metrics: Mapping[str, float]) -> str:
@@ -71,7 +80,7 @@ def main_metric(metrics: Mapping[str, float]) -> str:
 def is_share(metric: str) -> bool:
     """Whether it lies in [0, 1], so that a bar can show it."""
     kind = metric.partition("@")[0]
-    return kind not in _SCORES | _POINTS and not kind.endswith("rank")
+    return kind not in _SCORES | _POINTS and not kind.endswith("median_rank")
 
 
 def lower_is_better(metric: str) -> bool:
@@ -81,7 +90,7 @@ def lower_is_better(metric: str) -> bool:
         >>> lower_is_better("ece"), lower_is_better("acc1")
         (True, False)
     """
-    return metric == "ece" or metric.partition("@")[0].endswith("rank")
+    return metric == "ece" or metric.endswith("median_rank")
 
 
 def written(metric: str, value: float) -> str:

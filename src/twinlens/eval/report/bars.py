@@ -8,7 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from twinlens.eval.figures import is_share, lower_is_better, metric_name, written
-from twinlens.pages import facts, percent
+from twinlens.pages import facts, folded, percent
 
 if TYPE_CHECKING:
     from twinlens.eval.result import Interval, Result
@@ -67,6 +67,37 @@ def track(
     return f'<div class="track">{marks}</div>'
 
 
+def bar_table(
+    columns: Sequence[str],
+    rows: Sequence[tuple[str, float, Sequence[str]]],
+    *,
+    shown: int = 20,
+) -> str:
+    """Classes, each with a share as a bar and what else there is to say; many fold away.
+
+    Args:
+        columns: Their names.
+        rows: Of each class its name, the share in [0, 1], and the other cells.
+        shown: How many do not fold.
+    """
+    first = _bar_table(columns, rows[:shown])
+    if len(rows) <= shown:
+        return first
+    rest = _bar_table(columns, rows[shown:])
+    return first + folded(f"The other {len(rows) - shown:,} classes", rest)
+
+
+def _bar_table(columns: Sequence[str], rows: Sequence[tuple[str, float, Sequence[str]]]) -> str:
+    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
+    body = "".join(
+        f'<tr><td>{escape(name)}</td><td><div class="recall">{track(share)}{percent(share)}</div>'
+        f"</td>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
+        for name, share, cells in rows
+    )
+    table = f'<table class="classes"><thead><tr>{head}</tr></thead>{body}</table>'
+    return f'<div class="wide">{table}</div>'
+
+
 def metric_scores(result: Result, metrics: Iterable[str] | None = None) -> list[Score]:
     """Those metrics of a result, or all, that bars can show, for `scores`."""
     return [
@@ -100,3 +131,9 @@ def in_words(result: Result, metric: str) -> str:
         return text
     low, high = result.intervals[metric]
     return f"{text} (95% interval {written(metric, low)} to {written(metric, high)})"
+
+
+def between(metric: str, interval: Interval) -> str:
+    """An interval below its figure, in one line."""
+    low, high = interval
+    return f'<span class="between">{written(metric, low)} to {written(metric, high)}</span>'

@@ -31,7 +31,7 @@ def captions_parts(result: ScoresResult, thumbnails: Thumbnails) -> list[str]:
 def captions_notes(result: ScoresResult) -> list[str]:
     """What is to be known beside the figures."""
     cut = result.cut_texts
-    return [f"Captions longer than the model reads, cut: {cut:,}."] if cut else []
+    return [f"Captions longer than the model reads, cut: {cut:,}"] if cut else []
 
 
 def _pair(pair: ScoredPair, thumbnails: Thumbnails) -> str:

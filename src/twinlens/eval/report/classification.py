@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from twinlens.eval.report.bars import Score, in_words, metric_bars, metric_scores, track
+from twinlens.eval.report.bars import Score, bar_table, in_words, metric_bars, metric_scores
 from twinlens.eval.report.pictures import Thumbnails, case, cases, thumbnail_row
 from twinlens.pages import (
     charts,
@@ -28,22 +28,11 @@ _SHOWN_TEMPLATES = 3
 
 def class_table(classes: Sequence[ClassResult], *, shown: int = 20) -> str:
     """Every class with its recall, worst first; those after the first `shown` fold away."""
-    first = _table(classes[:shown])
-    if len(classes) <= shown:
-        return first
-    return first + folded(f"The other {len(classes) - shown:,} classes", _table(classes[shown:]))
-
-
-def _table(classes: Sequence[ClassResult]) -> str:
-    rows = "".join(
-        f"<tr><td>{escape(one.classname)}</td>"
-        f'<td><div class="recall">{track(one.recall)}{percent(one.recall)}</div></td>'
-        f"<td>{one.samples:,}</td><td>{escape(one.mistaken_for or '')}</td></tr>"
-        for one in classes
-    )
-    head = "<th>Class</th><th>Recall</th><th>Pictures</th><th>Most often mistaken for</th>"
-    table = f'<table class="classes"><thead><tr>{head}</tr></thead>{rows}</table>'
-    return f'<div class="wide">{table}</div>'
+    rows = [
+        (one.classname, one.recall, (f"{one.samples:,}", one.mistaken_for or "")) for one in classes
+    ]
+    columns = ("Class", "Recall", "Pictures", "Most often mistaken for")
+    return bar_table(columns, rows, shown=shown)
 
 
 def classification_scores(result: Classification) -> list[Score]:
@@ -87,7 +76,7 @@ def classification_parts(result: Classification, thumbnails: Thumbnails) -> list
             "The mistakes that it was surest of",
             cases(*(_mistake(one, thumbnails) for one in result.mistakes)),
         ),
-        part("Prompts", _prompts(result.templates)),
+        part("Prompts", prompts(result.templates)),
     ]
 
 
@@ -108,7 +97,7 @@ def classification_notes(result: Classification) -> list[str]:
             result.classes - len(result.per_class)
         ),
     }
-    return [f"{what}: {count:,}." for what, count in counted.items() if count]
+    return [f"{what}: {count:,}" for what, count in counted.items() if count]
 
 
 def _reliability(result: Classification) -> str:
@@ -146,7 +135,7 @@ def _mistake(one: Mistake, thumbnails: Thumbnails) -> str:
     )
 
 
-def _prompts(templates: Sequence[str]) -> str:
+def prompts(templates: Sequence[str]) -> str:
     """The sentences; many fold away."""
     if len(templates) <= _SHOWN_TEMPLATES:
         return sentences(templates)

@@ -34,17 +34,6 @@ _EXAMPLES_NOTE = (
 )
 
 
-def retrieval_notes(result: RetrievalResult) -> list[str]:
-    """What was left out, or is to be known beside the figures."""
-    counted = {
-        "Pictures without a caption, which texts may find but which ask for none": (
-            result.uncaptioned
-        ),
-        "Captions longer than the model reads, cut": result.cut_texts,
-    }
-    return [f"{what}: {count:,}." for what, count in counted.items() if count]
-
-
 def _examples(examples: Sequence[Example], thumbnails: Thumbnails) -> str:
     """Texts that ask for pictures, then pictures that ask for texts."""
     by_text = [_example(one, thumbnails) for one in examples if one.text is not None]

@@ -60,7 +60,6 @@ def _heat_cell(value: float) -> str:
 def _shifted(result: RobustnessResult) -> str:
     if not result.shifted:
         return ""
-    standard = result.metrics["acc1"]
     columns = (
         "Set",
         "Top-1",
@@ -74,7 +73,7 @@ def _shifted(result: RobustnessResult) -> str:
             one.dataset,
             percent(one.accuracy),
             f"{percent(one.interval[0])} to {percent(one.interval[1])}",
-            difference_written("acc1", one.accuracy - standard),
+            difference_written("acc1", one.accuracy - _standard(result, one)),
             "" if one.effective is None else difference_written("acc1", one.effective),
             f"{one.samples:,}",
         )
@@ -83,9 +82,14 @@ def _shifted(result: RobustnessResult) -> str:
     return table(columns, rows)
 
 
+def _standard(result: RobustnessResult, shifted: Shifted) -> float:
+    """The accuracy on the standard set, among the classes that the shifted one has."""
+    return result.metrics.get(f"standard_acc1@{shifted.dataset}", result.metrics["acc1"])
+
+
 def _against_baseline(result: RobustnessResult, shifted: Shifted) -> str:
     """Supervised models' accuracies on both sets, and where the model is beside them."""
-    standard = result.metrics["acc1"]
+    standard = _standard(result, shifted)
     series = [
         Series(
             name="equally good on both",

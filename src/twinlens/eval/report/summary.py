@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from twinlens.eval.figures import is_share, main_metric, metric_name, task_name, written
-from twinlens.eval.report.bars import track
+from twinlens.eval.report.bars import between, track
 from twinlens.eval.results_files import best_references
 
 if TYPE_CHECKING:
@@ -32,11 +32,9 @@ def _row(number: int, result: Result) -> str:
     reference, value = best.get(metric), result.metrics[metric]
     interval, chance = result.intervals.get(metric), result.chance.get(metric)
     drawn = track(value, interval, chance, reference and reference.value)
-    between = ""
-    if interval is not None:
-        between = f"<span>{written(metric, interval[0])} to {written(metric, interval[1])}</span>"
+    ends = "" if interval is None else between(metric, interval)
     cells = (
-        _cell(metric_name(metric), f"<b>{written(metric, value)}</b>{between}")
+        _cell(metric_name(metric), f"<b>{written(metric, value)}</b>{ends}")
         + _cell("Chance", "none" if chance is None else written(metric, chance))
         + _cell("Supervised", _reference(metric, reference))
         + _cell("Pictures", f"{result.samples:,}")

@@ -12,9 +12,10 @@ from twinlens.eval.classification import Classification
 from twinlens.eval.report.bars import metric_bars
 from twinlens.eval.report.captions import captions_notes, captions_parts
 from twinlens.eval.report.classification import classification_notes, classification_parts
+from twinlens.eval.report.multi_label import multi_label_parts
 from twinlens.eval.report.pictures import Thumbnails
 from twinlens.eval.report.probe import probe_parts
-from twinlens.eval.report.retrieval import retrieval_notes, retrieval_parts
+from twinlens.eval.report.retrieval import retrieval_parts
 from twinlens.eval.report.robustness import robustness_parts
 from twinlens.eval.report.summary import summary
 from twinlens.eval.result import (
@@ -24,6 +25,7 @@ from twinlens.eval.result import (
     RobustnessResult,
     ScoresResult,
 )
+from twinlens.eval.tasks.multi_label import MultiLabelResult
 from twinlens.pages import facts as facts_list
 from twinlens.pages import folded, page, part, section, sentences, table
 
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from twinlens.data.samples import Dataset
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Measured:
     """What was measured, and the data set that its pictures are in by their places."""
 
@@ -97,22 +99,28 @@ def _zero_shot(results: Sequence[Result], result: Result) -> float | None:
 
 
 def _parts(result: Result, thumbnails: Thumbnails, zero_shot: float | None) -> list[str]:
-    if isinstance(result, Classification):
-        return classification_parts(result, thumbnails)
-    if isinstance(result, RetrievalResult):
-        return retrieval_parts(result, thumbnails)
-    if isinstance(result, ProbeResult):
-        return probe_parts(result, zero_shot)
-    if isinstance(result, RobustnessResult):
-        return robustness_parts(result)
-    if isinstance(result, ScoresResult):
-        return captions_parts(result, thumbnails)
-    return [part("Figures", metric_bars(result))]
+    match result:
+        case Classification():
+            parts = classification_parts(result, thumbnails)
+        case MultiLabelResult():
+            parts = multi_label_parts(result)
+        case RetrievalResult():
+            parts = retrieval_parts(result, thumbnails)
+        case ProbeResult():
+            parts = probe_parts(result, zero_shot)
+        case RobustnessResult():
+            parts = robustness_parts(result)
+        case ScoresResult():
+            parts = captions_parts(result, thumbnails)
+        case _:
+            parts = [part("Figures", metric_bars(result))]
+    return parts
 
 
 def _left_out(result: Result) -> str:
     """Notes, and every picture that could not be read with the reason."""
-    notes, count = [*result.notes, *_own_notes(result)], len(result.unreadable)
+    notes = [_sentence(note) for note in (*result.notes, *_own_notes(result))]
+    count = len(result.unreadable)
     if not notes and not count:
         return part(_LEFT_OUT, sentences(["Nothing: every picture was read."]))
     listed = ""
@@ -122,12 +130,14 @@ def _left_out(result: Result) -> str:
     return part(_LEFT_OUT, sentences(notes), listed)
 
 
+def _sentence(note: str) -> str:
+    return f"{note[:1].upper()}{note[1:].rstrip('.')}."
+
+
 _LEFT_OUT = "What was left out, and what else to know"
 
 
 def _own_notes(result: Result) -> list[str]:
     if isinstance(result, Classification):
         return classification_notes(result)
-    if isinstance(result, RetrievalResult):
-        return retrieval_notes(result)
     return captions_notes(result) if isinstance(result, ScoresResult) else []

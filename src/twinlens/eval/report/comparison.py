@@ -14,13 +14,18 @@ from twinlens.eval.figures import (
     task_name,
     written,
 )
+from twinlens.eval.report.bars import between
 from twinlens.pages import facts, page, section
 
 if TYPE_CHECKING:
     from twinlens.eval.compare import Figure
     from twinlens.eval.results_files import StoredResults
+    from twinlens.eval.statistics import Difference
 
 _Spans = Mapping[str, float]
+
+_POINTS = "points"
+"""The unit of shares."""
 
 
 def comparison_page(
@@ -39,7 +44,7 @@ def comparison_page(
     return page(
         f"{names[1]} against {names[0]}",
         _lead(comparisons, names),
-        section("How to read it", _key(names), note=_note(comparisons)),
+        section("How to read it", _key(names, spans), note=_note(comparisons)),
         *sections,
     )
 
@@ -74,14 +79,16 @@ def _note(comparisons: Sequence[Comparison]) -> str:
     )
 
 
-def _key(names: tuple[str, str]) -> str:
-    return facts(
-        {
-            "Left of the line": f"{names[0]} is higher",
-            "Right of the line": f"{names[1]} is higher",
-            "Coloured": "better, and hardly by chance",
-        }
-    )
+def _key(names: tuple[str, str], spans: _Spans) -> str:
+    words = {
+        "Left of the middle": f"{names[0]} is higher",
+        "Right of the middle": f"{names[1]} is higher",
+        "Coloured": "better, and hardly by chance",
+    }
+    if _POINTS in spans:
+        ends = difference_written(_POINTS, spans[_POINTS]).removeprefix("+")
+        words["From the middle to an end"] = ends
+    return facts(words)
 
 
 def _spans(comparisons: Sequence[Comparison]) -> dict[str, float]:
@@ -97,11 +104,11 @@ def _spans(comparisons: Sequence[Comparison]) -> dict[str, float]:
 
 def _unit(metric: str) -> str:
     """Metrics that are written alike are drawn alike."""
-    return "points" if difference_written(metric, 0).endswith("points") else metric
+    return _POINTS if difference_written(metric, 0).endswith("points") else metric
 
 
 def _table(rows: Sequence[Comparison], names: tuple[str, str], spans: _Spans) -> str:
-    columns = ("Metric", "Difference", "", *names, "p, corrected", "Better")
+    columns = ("Metric", "Difference drawn", *names, "Difference", "p (Holm)", "Better")
     head = "".join(f"<th>{escape(column)}</th>" for column in columns)
     body = "".join(_row(row, names, spans) for row in rows)
     return f'<table class="summary forest"><thead><tr>{head}</tr></thead>{body}</table>'
@@ -109,17 +116,22 @@ def _table(rows: Sequence[Comparison], names: tuple[str, str], spans: _Spans) ->
 
 def _row(one: Comparison, names: tuple[str, str], spans: _Spans) -> str:
     lower = "<span>lower is better</span>" if lower_is_better(one.metric) else ""
-    winner = {"first": names[0], "second": names[1], None: "neither"}[one.winner]
-    cells = (
-        _cell(names[0], _figure(one.metric, one.first))
-        + _cell(names[1], _figure(one.metric, one.second))
-        + _cell("p, corrected", _p_value(one.adjusted))
-        + _cell("Better", escape(winner) if one.difference is not None else "unknown")
+    figures = _cell(names[0], _figure(one.metric, one.first)) + _cell(
+        names[1], _figure(one.metric, one.second)
     )
-    return (
-        f'<tr><th scope="row">{escape(metric_name(one.metric))}{lower}</th>'
-        f'<td class="drawn">{_forest(one, spans)}</td>{_change(one)}{cells}</tr>'
-    )
+    if one.difference is None or one.change is None:
+        problem = f'<td class="drawn problem">{escape(_problem(one, names))}</td>'
+        cells = f"{problem}{figures}<td></td><td></td><td></td>"
+    else:
+        winner = {"first": names[0], "second": names[1], None: "neither"}[one.winner]
+        drawn = _forest(one, one.difference, one.change, spans[_unit(one.metric)])
+        cells = (
+            f'<td class="drawn">{drawn}</td>{figures}'
+            + _cell("Difference", _difference(one.metric, one.difference, one.change))
+            + _cell("p (Holm)", _p_value(one.adjusted))
+            + _cell("Better", escape(winner))
+        )
+    return f'<tr><th scope="row">{escape(metric_name(one.metric))}{lower}</th>{cells}</tr>'
 
 
 def _cell(name: str, html: str) -> str:
@@ -128,39 +140,39 @@ def _cell(name: str, html: str) -> str:
 
 def _figure(metric: str, figure: Figure | None) -> str:
     if figure is None:
-        return "not measured"
-    words = f"<b>{written(metric, figure.value)}</b>"
-    if figure.interval is None:
-        return words
-    low, high = figure.interval
-    return f"{words}<span>{written(metric, low)} to {written(metric, high)}</span>"
-
-
-def _change(one: Comparison) -> str:
-    if one.difference is None or one.change is None:
-        return f'<td class="problem" data-name="Difference">{escape(one.problem)}</td>'
-    low, high = (
-        difference_written(one.metric, end).removesuffix(" points")
-        for end in (one.difference.low, one.difference.high)
-    )
-    words = f"<b>{difference_written(one.metric, one.change)}</b><span>{low} to {high}</span>"
-    return _cell("Difference", words)
-
-
-def _forest(one: Comparison, spans: _Spans) -> str:
-    """A point with its interval; zero is in the middle."""
-    if one.difference is None or one.change is None:
         return ""
-    span = spans[_unit(one.metric)] or 1.0
+    words = f"<b>{written(metric, figure.value)}</b>"
+    return words if figure.interval is None else words + between(metric, figure.interval)
+
+
+def _problem(one: Comparison, names: tuple[str, str]) -> str:
+    """Why there is no difference, with the models' names."""
+    if one.first is None or one.second is None:
+        return f"only {names[0] if one.second is None else names[1]} was measured"
+    return one.problem
+
+
+def _difference(metric: str, difference: Difference, change: float) -> str:
+    low, high = (
+        difference_written(metric, end).removesuffix(" points")
+        for end in (difference.low, difference.high)
+    )
+    return (
+        f'<b>{difference_written(metric, change)}</b><span class="between">{low} to {high}</span>'
+    )
+
+
+def _forest(one: Comparison, difference: Difference, change: float, span: float) -> str:
+    """A point with its interval; zero is in the middle."""
 
     def place(value: float) -> float:
-        return 50 + 48 * value / span
+        return 50 + 48 * value / (span or 1.0)
 
-    low, high = place(one.difference.low), place(one.difference.high)
+    low, high = place(difference.low), place(difference.high)
     return (
         f'<div class="around {one.winner or "neither"}"><i class="interval" '
         f'style="left:{low:.2f}%;width:{high - low:.2f}%"></i>'
-        f'<i class="point" style="left:{place(one.change):.2f}%"></i></div>'
+        f'<i class="point" style="left:{place(change):.2f}%"></i></div>'
     )
 
 
