@@ -21,7 +21,7 @@ def show(first: Path, second: Path, *, out: Path | None, as_json: bool) -> None:
         DataError: A directory has no results, or they are damaged.
     """
     from twinlens.eval.compare import compare
-    from twinlens.eval.comparison_page import comparison_page
+    from twinlens.eval.report import comparison_page
     from twinlens.eval.results_files import read_results
 
     one, other = read_results(first), read_results(second)
