@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 from twinlens.data.corruptions import SEVERITIES
+from twinlens.errors import DataError
 from twinlens.eval import zero_shot
 from twinlens.eval.classification import measure_choice
 from twinlens.eval.classifier import choice_of_head
@@ -70,11 +71,24 @@ def run(
         DataError: Something is wrong with a data set, or it lacks what a task needs.
         ConfigError: The model lacks what a task needs.
     """
+    for parts in datasets:
+        _check_needs(features, parts, asked)
     features.expected = sum(_pictures(parts, asked) for parts in datasets)
     for parts in datasets:
         results = [_measure(features, parts, task, asked, progress) for task in asked.tasks]
         for result in _with_references(results, asked.references.get(parts.name, ())):
             yield result, parts.test
+
+
+def _check_needs(features: Features, parts: Parts, asked: Asked) -> None:
+    """Find out now, not hours after, that a data set lacks what a task needs."""
+    dataset = parts.test
+    if "linear-probe" in asked.tasks:
+        linear_probe.check_parts(parts)
+    if {"retrieval", "scores"} & set(asked.tasks) and not any(s.captions for s in dataset.samples):
+        raise DataError(f"{dataset.name}: got no captions, expected pictures with one each")
+    if "classifier" in asked.tasks:
+        choice_of_head(features.lens, dataset)
 
 
 def _pictures(parts: Parts, asked: Asked) -> int:

@@ -52,13 +52,10 @@ def measure(
             pictures have several labels.
     """
     names = parts.test.classnames
-    if parts.train is None:
-        raise DataError(
-            f"{parts.name}: got no training pictures, expected a split `train`, or --train"
-        )
+    train_set = check_parts(parts)
     test_read, test = _labelled(features, parts.test, names)
-    _, train = _labelled(features, parts.train, names)
-    _check_counts(parts.train, train, names, shots)
+    _, train = _labelled(features, train_set, names)
+    _check_counts(train_set, train, names, shots)
     if parts.val is not None:
         _, validation = _labelled(features, parts.val, names)
     else:
@@ -101,6 +98,19 @@ def measure(
             right=tallied.right,
         ),
     )
+
+
+def check_parts(parts: Parts) -> Dataset:
+    """Make sure that there is something to learn from: gives it.
+
+    Raises:
+        DataError: There is not, or its classes are others than those of the test pictures.
+    """
+    if parts.train is None:
+        raise DataError(
+            f"{parts.name}: got no training pictures, expected a split `train`, or --train"
+        )
+    return parts.train
 
 
 def _silent(done: int, total: int, what: str = "") -> None: ...
