@@ -93,21 +93,22 @@ class Tally:
     def replicates(self) -> dict[str, NDArray[np.float64]]:
         """`metrics` of resamples, float64 [times] each; nan where a resample has one class only.
 
-        By how often each sample was drawn, which takes a sixth of the time of drawing them.
+        By how often each sample was drawn, which takes a sixth of the time of drawing them. For the
+        mean over classes a sample counts as it does in the whole, the more the fewer its class has:
+        a resample lacks classes of few samples, and its own mean over the others varies too little.
         """
         count = len(self.targets)
         right = {key: one.astype(np.float64) for key, one in self.right.items()}
         gap = right["acc1"] - self.confidence
         edges = self.calibration.lower_edges
         place = np.searchsorted(edges[1:], self.confidence.astype(np.float64))
+        weight = 1 / np.bincount(self.targets, minlength=self.classes)[self.targets]
 
         def measure(drawn: NDArray[np.int64]) -> dict[str, float]:
             times = np.bincount(drawn, minlength=count).astype(np.float64)
             found = {key: float(times @ one) / count for key, one in right.items()}
-            there = np.bincount(self.targets, weights=times, minlength=self.classes)
-            hits = np.bincount(self.targets, weights=times * right["acc1"], minlength=self.classes)
-            seen = there > 0
-            found["mean_per_class_recall"] = float((hits[seen] / there[seen]).mean())
+            weighed = times * weight
+            found["mean_per_class_recall"] = float(weighed @ right["acc1"] / weighed.sum())
             gaps = np.bincount(place, weights=times * gap, minlength=len(edges))
             found["ece"] = float(np.abs(gaps).sum()) / count
             if self._ranks_two:
