@@ -9,7 +9,7 @@ from twinlens.data.datasets import Dataset
 from twinlens.errors import DataError
 from twinlens.eval import report
 from twinlens.eval.classification import ClassResult
-from twinlens.eval.zero_shot import measure
+from twinlens.eval.tasks.zero_shot import measure
 
 
 def picture(**changes: object) -> report.Picture:

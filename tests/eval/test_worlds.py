@@ -15,11 +15,11 @@ from twinlens.data.datasets import Dataset, Sample
 from twinlens.data.parts import Parts
 from twinlens.distributed import World
 from twinlens.errors import DataError
-from twinlens.eval import classifier, zero_shot
 from twinlens.eval.classification import Classification
 from twinlens.eval.features import Features
 from twinlens.eval.store import Store
 from twinlens.eval.suite import Asked, run
+from twinlens.eval.tasks import classifier, zero_shot
 from twinlens.model.head import Head, save_head
 from twinlens.model.weights import save_model
 

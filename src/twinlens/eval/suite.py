@@ -8,11 +8,17 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from twinlens.data.corruptions import SEVERITIES
 from twinlens.errors import DataError
-from twinlens.eval import zero_shot
 from twinlens.eval.classification import measure_choice
-from twinlens.eval.classifier import choice_of_head
 from twinlens.eval.result import ProbeResult, Reference, Result
-from twinlens.eval.tasks import linear_probe, multi_label, retrieval, robustness, scores
+from twinlens.eval.tasks import (
+    linear_probe,
+    multi_label,
+    retrieval,
+    robustness,
+    scores,
+    zero_shot,
+)
+from twinlens.eval.tasks.classifier import choice_of_head
 
 if TYPE_CHECKING:
     from twinlens.data.parts import Parts

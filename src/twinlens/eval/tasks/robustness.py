@@ -12,12 +12,12 @@ import numpy as np
 from twinlens.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from twinlens.errors import DataError
 from twinlens.eval.classification import Choice
-from twinlens.eval.classifier import choice_of_head
 from twinlens.eval.embedded import Change, Readable, check_readable
 from twinlens.eval.result import Evidence, RobustnessResult, Shifted, samples_digest
 from twinlens.eval.robustness import effective_robustness, fit_baseline
 from twinlens.eval.statistics import bootstrap_means, intervals_of
-from twinlens.eval.zero_shot import choice_in_words
+from twinlens.eval.tasks.classifier import choice_of_head
+from twinlens.eval.tasks.zero_shot import choice_in_words
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
