@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
@@ -39,6 +39,7 @@ def test_strengths_are_the_papers():
     assert np.diff(np.log10(STRENGTHS)) == pytest.approx(1 / 8)
 
 
+@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1))
 def test_search_tries_what_the_paper_says(seed: int):
     # Scores with ties, and many peaks.
@@ -58,6 +59,7 @@ def test_search_tries_what_the_paper_says(seed: int):
     assert list(tried.values()) == [score(one) for one in sorted(set(decades))]
 
 
+@settings(max_examples=30)
 @given(st.integers(0, 96))
 def test_search_finds_a_single_peak(place: int):
     tried = search(lambda strength: -abs(math.log10(strength / STRENGTHS[place])))
@@ -108,6 +110,7 @@ def test_sweep_tells_what_it_does_and_what_was_cut_short(digits: Labelled):
     assert told[-1] == (16, 16, "")
 
 
+@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 4))
 def test_draws_are_balanced_nested_and_seeded(seed: int, shots: int):
     targets = np.random.default_rng(0).permutation(np.arange(60) % 5)
@@ -131,12 +134,12 @@ def test_few_shots(digits: Labelled):
         digits[np.arange(1000)],
         test,
         10,
-        shots=(1, 3, 8),
+        shots=(1, 2, 5),
         seeds=(0, 1),
         progress=lambda done, total, what="": told.append(done),
     )
     assert [(one.shots, one.seed) for one in found] == [
-        (1, 0), (1, 1), (3, 0), (3, 1), (8, 0), (8, 1)
+        (1, 0), (1, 1), (2, 0), (2, 1), (5, 0), (5, 1)
     ]  # fmt: skip
     assert told == [0, 1, 2, 3, 4, 5, 6]
     assert all(one.converged for one in found)
@@ -156,7 +159,7 @@ def test_few_shots_choose_on_what_was_drawn(digits: Labelled, monkeypatch: pytes
         return regression(features, targets, classes)
 
     monkeypatch.setattr(linear_probe, "Regression", spied)
-    few_shot(digits, digits, 10, shots=(5,), seeds=(0,))
+    few_shot(digits, digits[np.arange(50)], 10, shots=(5,), seeds=(0,))
     # Shots 0 and 4 are held out together, the others each alone; then all are fitted to.
     assert seen == [(3, 3), (4, 4), (4, 4), (4, 4), (5, 5)]
 
