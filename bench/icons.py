@@ -28,8 +28,9 @@ from typing import TYPE_CHECKING, Any
 from twinlens import hub, load
 from twinlens.cli.output import print_table
 from twinlens.data.datasets import Dataset, open_dataset
-from twinlens.eval import classification, retrieval, zero_shot
+from twinlens.eval import classification, retrieval
 from twinlens.eval.embedded import embed_samples
+from twinlens.eval.tasks import zero_shot
 
 if TYPE_CHECKING:
     from twinlens.embedder import Embedder

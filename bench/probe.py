@@ -41,7 +41,7 @@ from twinlens.eval.linear_probe import (
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 CLASSES = 10
-SETS = ("digits", "fashion", "fashion-255", "fashion-icons")
+SETS = ("digits", "digits-icons", "fashion", "fashion-255", "fashion-icons")
 
 
 class Split(NamedTuple):
@@ -84,17 +84,21 @@ def fashion(part: str, samples: int, seed: int) -> tuple[NDArray[np.uint8], NDAr
 
 
 def features_of(name: str, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-    if name == "fashion-icons":
+    if name.endswith("-icons"):  # what the embedded model makes of them
         return twinlens.load("icons", device="cpu").embed_images(list(pictures[..., None]))
     pixels = pictures.reshape(len(pictures), -1).astype(np.float32)
     return pixels if name == "fashion-255" else pixels / 255
 
 
 def split_of(name: str, samples: int, test_samples: int, seed: int) -> Split:
-    if name == "digits":
-        features, targets = load_digits(return_X_y=True)
+    if name.startswith("digits"):
+        pixels, targets = load_digits(return_X_y=True)
+        features = pixels.astype(np.float32)
+        if name == "digits-icons":
+            pictures = np.rint(pixels.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+            features = features_of(name, pictures)
         order = np.random.default_rng(seed).permutation(len(targets))
-        every = Labelled(features[order].astype(np.float32), targets[order].astype(np.int64))
+        every = Labelled(features[order], targets[order].astype(np.int64))
         cut = len(order) * 4 // 5
         fitted, test = every[np.arange(cut)], every[np.arange(cut, len(order))]
     else:

@@ -30,7 +30,7 @@ from twinlens.data.datasets import open_dataset
 from twinlens.eval import report
 from twinlens.eval.classification import Classification
 from twinlens.eval.statistics import sign_test
-from twinlens.eval.zero_shot import measure
+from twinlens.eval.tasks.zero_shot import measure
 from twinlens.settings import override
 from twinlens.train.recipes import recipe_named
 from twinlens.train.trainer import fit

@@ -161,6 +161,11 @@ def test_a_column_labels_that_is_no_list(tmp_path: Path):
     assert open_dataset(tmp_path / "t.parquet").samples[0].metadata == {"labels": 3}
 
 
+def test_a_list_in_the_column_label(tmp_path: Path):
+    write_parquet(tmp_path / "t.parquet", {"image": [b"x"], "label": [["a", "b"]]})
+    refused(tmp_path / "t.parquet", r"got 'label' \['a', 'b'\], expected text or a class number")
+
+
 def test_two_classes_of_one_name_in_a_schema(tmp_path: Path):
     columns = {"image": [b"x"] * 3, "label": [0, 2, 1]}
     features = {"label": {"names": ["crane", "egret", "crane"]}}

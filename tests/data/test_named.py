@@ -3,7 +3,6 @@
 import gzip
 import io
 import struct
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +87,8 @@ def test_digits_are_split_once_and_for_all():
 
 
 def test_digits_need_scikit_learn(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    named._digits_arrays.cache_clear()
+    monkeypatch.setattr(named, "find_spec", lambda _: None)
     with pytest.raises(MissingExtraError, match=r"scikit-learn.*'twinlens\[eval\]'"):
         open_dataset("digits")
 

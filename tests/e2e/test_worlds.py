@@ -14,7 +14,7 @@ import twinlens
 from tests.e2e.test_resume import COMMAND, SETTINGS, TIME_LIMIT
 from tests.train.runs import write_squares
 from twinlens.data.datasets import open_dataset
-from twinlens.eval import zero_shot
+from twinlens.eval.tasks import zero_shot
 
 
 @pytest.fixture(scope="module")

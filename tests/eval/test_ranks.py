@@ -133,6 +133,8 @@ def test_mapped_files_and_other_floats_are_taken_as_they_are(tmp_path: Path):
     wide = pairs.texts.astype(np.float64)
     small = pairs.owner.astype(np.int8)
     assert as_lists(first_relevant_ranks(pairs.images, wide, small, tile=4)) == expected
+    backwards = np.ascontiguousarray(pairs.images[::-1])[::-1]
+    assert as_lists(first_relevant_ranks(backwards, pairs.texts, pairs.owner)) == expected
     half = pairs._replace(texts=pairs.texts.astype(np.float16))
     assert as_lists(first_relevant_ranks(*half)) == by_hand(half)
 

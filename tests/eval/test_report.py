@@ -18,7 +18,7 @@ from twinlens.eval.classification import ClassResult, Mistake
 from twinlens.eval.compare import compare
 from twinlens.eval.result import Example, Found, Reference, Result
 from twinlens.eval.results_files import StoredResults
-from twinlens.eval.zero_shot import measure
+from twinlens.eval.tasks.zero_shot import measure
 
 
 def picture(**changes: object) -> report.Picture:

@@ -75,7 +75,9 @@ def test_a_damaged_file_is_said_and_made_again(
     whole = embed(Store(tmp_path, lens), lens, dataset)
     path = files_of(tmp_path)[1]
     data = path.read_bytes()
-    bad = data[: len(data) // 2] if damage == "cut" else data[:-9] + bytes([data[-9] ^ 1]) + data[-8:]
+    bad = (
+        data[: len(data) // 2] if damage == "cut" else data[:-9] + bytes([data[-9] ^ 1]) + data[-8:]
+    )
     assert bad != data
     path.write_bytes(bad)
     store = Store(tmp_path, lens)
@@ -88,9 +90,7 @@ def test_a_damaged_file_is_said_and_made_again(
     assert mended.computed == 0
 
 
-def test_a_killed_evaluation_goes_on_where_it_was(
-    lens: Embedder, dataset: Dataset, tmp_path: Path
-):
+def test_a_killed_evaluation_goes_on_where_it_was(lens: Embedder, dataset: Dataset, tmp_path: Path):
     def stop(done: int, total: int, what: str = "") -> None:
         if done >= 10:
             raise KeyboardInterrupt
@@ -150,9 +150,7 @@ def test_unreadable_pictures_are_kept_as_such(lens: Embedder, dataset: Dataset, 
     assert again.places.tolist() == list(range(108))
 
 
-def test_texts_are_computed_once(
-    lens: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_texts_are_computed_once(lens: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     texts, names, prompts = ["a cat", "two dogs"], ["red", "blue"], ["a {}", "the {}"]
     features = Features(lens, Store(tmp_path, lens))
     embeddings, cut = features.texts([*texts, "long " * 100])

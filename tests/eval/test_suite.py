@@ -234,3 +234,5 @@ def test_several_labels_are_ranked(lens: Embedder, dataset: Dataset):
     assert found.metrics["roc_auc"] == pytest.approx(
         sklearn.roc_auc_score(has, scores, average="macro"), abs=1e-6
     )
+    with pytest.raises(DataError, match="noise: got pictures with several labels, expected one"):
+        measured(Features(lens), Parts(name="noise", test=many), tasks=("robustness",))

@@ -12,10 +12,14 @@ import twinlens
 from tests.processes import run_processes
 from twinlens import Embedder
 from twinlens.data.datasets import Dataset, Sample
+from twinlens.data.parts import Parts
 from twinlens.distributed import World
 from twinlens.errors import DataError
-from twinlens.eval import classifier, zero_shot
 from twinlens.eval.classification import Classification
+from twinlens.eval.features import Features
+from twinlens.eval.store import Store
+from twinlens.eval.suite import Asked, run
+from twinlens.eval.tasks import classifier, zero_shot
 from twinlens.model.head import Head, save_head
 from twinlens.model.weights import save_model
 
@@ -118,3 +122,30 @@ def test_too_many_bad_pictures_are_an_error_everywhere(
         run_processes(refused, 2, model, nothing)
         == ["noise: got no labelled pictures, expected at least one"] * 2
     )
+
+
+def features_in_a_world(
+    group: ProcessGroup, model: Path, dataset: Dataset, folder: Path
+) -> tuple[dict[str, float], int]:
+    lens = twinlens.load(model, device="cpu", precision="fp32")
+    store = Store(folder, lens)
+    features = Features(lens, store, World(group.rank(), group.size(), 0, group))
+    [(result, _)] = run(features, [Parts(name="noise", test=dataset)], Asked())
+    assert len(features.pictures(dataset).samples) == result.samples
+    return result.metrics, store.computed
+
+
+def test_processes_share_the_pictures_and_the_files(
+    model: Path, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    many = replace(dataset, samples=list(dataset.samples) * 100)  # 1,200: three files
+    lens = twinlens.load(model, device="cpu", precision="fp32")
+    [(alone, _)] = run(Features(lens), [Parts(name="noise", test=many)], Asked())
+    first, second = run_processes(features_in_a_world, 2, model, many, tmp_path / "kept")
+    assert first[1] + second[1] == 1200 + 2 * 2 + 2  # texts: names by turns, prompts in both
+    assert second[1] > 400
+    for metrics, _ in (first, second):
+        assert metrics["acc1"] == alone.metrics["acc1"]
+        assert metrics["ece"] == pytest.approx(alone.metrics["ece"], abs=1e-5)
+    again = run_processes(features_in_a_world, 2, model, many, tmp_path / "kept")
+    assert [computed for _, computed in again] == [0, 0]

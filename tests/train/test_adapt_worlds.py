@@ -18,7 +18,7 @@ from twinlens.data.datasets import Dataset
 from twinlens.distributed import World
 from twinlens.embedder import Embedder
 from twinlens.errors import DataError, DistributedError
-from twinlens.eval import classifier, zero_shot
+from twinlens.eval.tasks import classifier, zero_shot
 from twinlens.model.head import Head
 from twinlens.train import start
 from twinlens.train.recipe import Compute, Recipe

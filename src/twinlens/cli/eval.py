@@ -60,7 +60,9 @@ def eval_(
     seeds: Annotated[int, typer.Option(min=1, help="Times that few pictures are drawn.")] = 5,
     shifted: Annotated[
         list[str] | None,
-        typer.Option(metavar="SPEC", help="The same classes elsewhere, for robustness; repeatable."),
+        typer.Option(
+            metavar="SPEC", help="For robustness: the same classes elsewhere; repeatable."
+        ),
     ] = None,
     corruptions: Annotated[
         str, typer.Option(metavar="NAME,...", help="For robustness: all, none, or some by name.")

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from twinlens.distributed import World
     from twinlens.embedder import Embedder
     from twinlens.eval.classification import Classification
-    from twinlens.eval.features import Features
     from twinlens.eval.result import Result
     from twinlens.eval.suite import Asked, Task
     from twinlens.model.precision import Precision
@@ -186,9 +185,7 @@ def _said(store: Any) -> str:
     return f"computed {store.computed:,} pictures and texts: {kept}"
 
 
-def _answer(
-    wanted: Wanted, lens: Embedder, measured: Sequence[tuple[Result, Dataset]]
-) -> None:
+def _answer(wanted: Wanted, lens: Embedder, measured: Sequence[tuple[Result, Dataset]]) -> None:
     provenance = lens.config.provenance
     model, pretrained = str(wanted.model), provenance.recipe or provenance.source
     answers = [result.to_dict(model=model, pretrained=pretrained) for result, _ in measured]
@@ -233,13 +230,12 @@ def _write(
     results = [result for result, _ in measured]
     write_results(out, results, model=model, pretrained=pretrained)
     facts = {
-        "Model": model,
         "Trained by": pretrained,
         "Precision": lens.precision,
         "Decoding": lens.decode,
         "Device": str(lens.device),
     }
-    pieces = [Measured(result, dataset) for result, dataset in measured]
+    pieces = [Measured(result=result, dataset=dataset) for result, dataset in measured]
     write_text(out / "report.html", report_page(pieces, model=model, facts=facts))
     log(f"wrote {len(results)} results, results.csv and report.html to {out}")
 
@@ -248,38 +244,39 @@ def _print(model: str, results: Sequence[Result]) -> None:
     """The metrics of everything; of a single classification also the classes that went worst."""
     from twinlens.eval.classification import Classification
 
-    rows: list[tuple[str, ...]] = []
-    for result in results:
-        for key, value in result.metrics.items():
-            low, high = result.intervals.get(key, (None, None))
-            interval = "" if low is None or high is None else f"{_figure(low)} to {_figure(high)}"
-            chance = result.chance.get(key)
-            reference = [f"{_figure(r.value)}" for r in result.references if r.metric == key]
-            rows.append(
-                (
-                    result.dataset,
-                    result.task,
-                    key,
-                    _figure(value),
-                    interval,
-                    "" if chance is None else f"{chance:.2%}",
-                    ", ".join(reference),
-                )
-            )
+    rows = [_row(result, key) for result in results for key in result.metrics]
     columns = ("Data", "Task", "Metric", "Value", "95% interval", "Chance", "Supervised")
-    print_table(columns, rows, title=f"{model}: {_sizes(results)}")
+    print_table(columns, rows, title=f"{model} on {_sizes(results)}")
     if len(results) == 1 and isinstance(results[0], Classification):
         _print_worst(results[0])
 
 
+def _row(result: Result, metric: str) -> tuple[str, ...]:
+    from twinlens.eval.figures import written
+    from twinlens.eval.results_files import best_references
+
+    low_high = [written(metric, end) for end in result.intervals.get(metric, ())]
+    chance, reference = result.chance.get(metric), best_references(result).get(metric)
+    return (
+        result.dataset,
+        result.task,
+        metric,
+        written(metric, result.metrics[metric]),
+        " to ".join(low_high),
+        "" if chance is None else written(metric, chance),
+        "" if reference is None else written(metric, reference.value),
+    )
+
+
 def _sizes(results: Sequence[Result]) -> str:
     """How much was measured."""
-    if len(results) > 1:
-        pictures = {result.dataset: result.samples for result in results}
+    pictures = {result.dataset: result.samples for result in results}
+    if len(pictures) > 1:
         return f"{len(pictures)} data sets, {sum(pictures.values()):,} pictures"
+    [(name, count)] = pictures.items()
     classes = getattr(results[0], "classes", None)
     among = f", {classes:,} classes" if classes else ""
-    return f"{results[0].samples:,} pictures{among}"
+    return f"{name}: {count:,} pictures{among}"
 
 
 def _print_worst(result: Classification) -> None:
@@ -290,8 +287,3 @@ def _print_worst(result: Classification) -> None:
     ]
     title = f"Worst {len(worst)} of {len(result.per_class):,} classes that have pictures"
     print_table(("Class", "Recall", "Pictures", "Most often mistaken for"), worst, title=title)
-
-
-def _figure(value: float) -> str:
-    """Fractions as percentages; ranks as they are."""
-    return f"{value:.1%}" if -1 <= value <= 1 else f"{value:,.1f}"

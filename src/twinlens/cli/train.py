@@ -169,7 +169,7 @@ def evaluator(
 def zero_shot_evaluator(spec: str, templates: list[str], world: World | None = None) -> Evaluator:
     """Zero-shot accuracy on a data set, for the training loop to call in all processes."""
     from twinlens.data.datasets import open_dataset
-    from twinlens.eval import zero_shot
+    from twinlens.eval.tasks import zero_shot
 
     dataset = open_dataset(spec)
     return lambda lens: zero_shot.measure(lens, dataset, templates=templates, world=world).metrics
@@ -178,7 +178,7 @@ def zero_shot_evaluator(spec: str, templates: list[str], world: World | None = N
 def classifier_evaluator(spec: str, pairs: Dataset, world: World) -> Evaluator:
     """The same of a classifier of the pairs' classes."""
     from twinlens.data.datasets import open_dataset
-    from twinlens.eval import classifier
+    from twinlens.eval.tasks import classifier
 
     dataset = open_dataset(spec)
     classifier.check_classes(dataset, pairs.classnames)  # now, not hours after

@@ -196,11 +196,13 @@ def _smear(
     """The mean of the picture moved to each of some points, in pixels."""
     kernel = _kernel(down, across)
     reach = len(kernel) // 2
-    padded = np.pad(x, ((reach, reach), (reach, reach), (0, 0)), mode="symmetric")
-    size = padded.shape[:2]
-    spectrum = np.fft.rfft2(kernel, size)[:, :, None]
-    blurred = np.fft.irfft2(np.fft.rfft2(padded, axes=(0, 1)) * spectrum, size, axes=(0, 1))
-    return blurred[2 * reach :, 2 * reach :].astype(np.float32)
+    edges = ((0, 0), (reach, reach), (reach, reach))
+    padded = np.pad(x.transpose(2, 0, 1), edges, mode="symmetric")
+    _, height, width = padded.shape
+    size = (height + -height % 32, width + -width % 32)  # a transform is slow at large primes
+    spectrum = np.fft.rfft2(padded, size) * np.fft.rfft2(kernel, size)
+    blurred = np.fft.irfft2(spectrum, size)[:, 2 * reach : height, 2 * reach : width]
+    return blurred.transpose(1, 2, 0).astype(np.float32)
 
 
 def _kernel(

@@ -35,14 +35,19 @@ def is_picture(path: Path) -> bool:
 
 
 def shown(root: Path) -> tuple[list[Path], list[Path]]:
-    """The files and the folders of a directory that are not hidden, by name."""
-    with os.scandir(root) as entries:
-        paths = sorted(
-            (entry for entry in entries if not entry.name.startswith(".")),
-            key=lambda entry: entry.name,
-        )
-    files = [Path(entry.path) for entry in paths if entry.is_file()]
-    return files, [Path(entry.path) for entry in paths if entry.is_dir()]
+    """The files and the folders of a directory that are not hidden, by name.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    try:
+        with os.scandir(root) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+    except OSError as error:
+        raise DataError(f"{root}: cannot be read: {error.strerror or error}") from error
+    entries = [entry for entry in entries if not entry.name.startswith(".")]
+    files = [Path(entry.path) for entry in entries if entry.is_file()]
+    return files, [Path(entry.path) for entry in entries if entry.is_dir()]
 
 
 def open_captioned(root: Path, files: list[Path], folders: list[Path]) -> Dataset:

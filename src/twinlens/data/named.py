@@ -11,9 +11,10 @@ import gzip
 import math
 import struct
 import zlib
-from importlib import import_module
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -71,25 +72,34 @@ def open_named(spec: str) -> Dataset | None:
 
 
 def _digits(split: str) -> Dataset:
-    try:
-        datasets: Any = import_module("sklearn.datasets")
-    except ImportError as error:
-        raise MissingExtraError("scikit-learn", "eval") from error
-    digits = datasets.load_digits()
-    # Counts from 0 to 16 of the dark dots in squares of 4x4: 16 is white here.
-    pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)
-    targets = digits.target.astype(np.int64)
+    pictures, targets = _digits_arrays()
     test = _third_of_each_class(targets)
-    places = {"": np.arange(len(targets)), "test": test}
-    chosen = places[split] if split in places else np.setdiff1d(places[""], test)
+    every = np.arange(len(targets))
+    chosen = {"": every, "test": test, "train": np.setdiff1d(every, test)}[split]
     return _dataset(
         f"digits/{split}" if split else "digits",
-        PictureArray("digits", pixels),
+        pictures,
         targets,
         chosen,
         classnames=_DIGITS,
         templates=_DIGITS_TEMPLATES,
     )
+
+
+@cache
+def _digits_arrays() -> tuple[PictureArray, NDArray[np.int64]]:
+    # Found, not imported: scikit-learn takes seconds, and all that is wanted is a file of it.
+    package = find_spec("sklearn")
+    if package is None or not package.submodule_search_locations:
+        raise MissingExtraError("scikit-learn", "eval")
+    path = Path(package.submodule_search_locations[0], "datasets", "data", "digits.csv.gz")
+    try:
+        rows = np.loadtxt(path, np.int64, delimiter=",")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
+    # Counts from 0 to 16 of the inked dots in squares of 4x4: 16 is white here.
+    pixels = np.rint(rows[:, :-1].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+    return PictureArray("digits", pixels), rows[:, -1]
 
 
 def _third_of_each_class(targets: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -172,7 +172,7 @@ def _read_parquet(path: Path) -> Table:
         raise DataError(f"{path}: got 'image' of type {kind}, expected paths or encoded pictures")
     wanted = [name for name in schema.names if not (name == "image" and inside)]
     column = _labels_column(schema.names)
-    if column == "labels" and not arrow.types.is_list(schema.field(column).type):
+    if column == "labels" and not _is_list(schema.field(column).type):
         if "text" not in schema.names:
             raise DataError(f"{path}: got 'labels' of another type, expected lists of classes")
         column = "label"  # nothing of ours
@@ -186,7 +186,7 @@ def _read_parquet(path: Path) -> Table:
             raise DataError(f"{where}: got an empty 'image', expected a path")
         texts = _texts(values.pop("text", None), where)
         told = values.pop(column, None)
-        given = told if isinstance(told, list) else [told]
+        given = told or [] if column == "labels" else [told]
         labels = [label for one in given if (label := _label(one, classes, where)) is not None]
         rows.append(
             Row(
@@ -249,6 +249,11 @@ def _pyarrow() -> Any:
 def _is_binary(kind: Any) -> bool:
     types = _pyarrow().types
     return types.is_binary(kind) or types.is_large_binary(kind)
+
+
+def _is_list(kind: Any) -> bool:
+    types = _pyarrow().types
+    return types.is_list(kind) or types.is_large_list(kind)
 
 
 def _broken(path: Path, error: Exception) -> DataError:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from twinlens.distributed import World
+from twinlens.errors import DataError
 from twinlens.eval.embedded import (
     CHUNK,
     Readable,
@@ -17,18 +17,10 @@ from twinlens.eval.embedded import (
     chunk_starts,
     embed_readable,
 )
-from twinlens.eval.metrics import (
-    Calibration,
-    accuracy,
-    calibration,
-    mean_per_class_recall,
-    recall_per_class,
-    roc_auc,
-    softmax_confidence,
-    top_k,
-)
+from twinlens.eval.metrics import Calibration, recall_per_class
 from twinlens.eval.result import Evidence, Result, samples_digest
-from twinlens.eval.statistics import bootstrap, intervals_of
+from twinlens.eval.statistics import intervals_of
+from twinlens.eval.tally import Tally, joined, tally
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -128,6 +120,7 @@ class Classification(Result):
 def _plain(one: object) -> dict[str, Any]:
     return asdict(cast(Any, one))
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """What pictures are classified among: classes, each with a weight.
@@ -145,6 +138,11 @@ class Choice:
     weight: NDArray[np.float32]
     language: str = "en"
     templates: tuple[str, ...] = ()
+
+    @property
+    def chance(self) -> float:
+        """The accuracy of guessing."""
+        return 1 / len(self.names)
 
 
 def measure_choice(
@@ -165,41 +163,37 @@ def measure_choice(
         world: The processes that measure together, each its share of the pictures.
 
     Raises:
-        DataError: There are no such pictures, or more than 1% of them cannot be decoded.
+        DataError: There are no such pictures, they have several labels each, or more than 1% of
+            them cannot be decoded.
     """
+    if dataset.multi_label:
+        raise DataError(f"{dataset.name}: got pictures with several labels, expected one each")
     names = choice.names
     scale = lens.model.logit_scale.exp().item()
     if embedded is None:
         world = world or World()
         found = _joined(world.gathered(_share(lens, dataset, choice, world, scale)))
         unreadable = dict(found.unreadable[place] for place in sorted(found.unreadable))
-        check_readable(dataset.name, len(found.targets) + len(found.unreadable), unreadable)
+        count = len(found.places) + len(found.unreadable)
+        check_readable(dataset.name, count, unreadable)
     else:
         read = embedded.of(names)
         check_readable(dataset.name, len(read.samples), {})
-        found = _answers(read.samples, read.places, read.embeddings, choice, scale)
+        tallied = _tally(read.samples, read.embeddings, choice, scale)
+        found = _Answers(places=read.places, tally=tallied, unreadable={})
         unreadable = read.unreadable
     return _summary(found, unreadable, dataset, choice)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Answers:
-    """Of some pictures: where they are, their classes, what they were taken for, and how surely.
+    """Of some pictures: where they are in the data set, and what they were taken for.
 
-    Attributes:
-        places: In the data set.
-        targets: Their classes' numbers.
-        ranked: The best five classes for each.
-        confidence: The probability of the best one.
-        second: The score of the second class less that of the first, where there are two.
-        unreadable: By place, what pictures have no answer.
+    Pictures without an answer are by their place in `unreadable`.
     """
 
     places: NDArray[np.int64]
-    targets: NDArray[np.int64]
-    ranked: NDArray[np.int64]
-    confidence: NDArray[np.float32]
-    second: NDArray[np.float32]
+    tally: Tally
     unreadable: dict[int, tuple[str, str]]
 
 
@@ -213,55 +207,29 @@ def _share(
     samples, where = list(asked.values()), list(asked)
     embeddings, failures = embed_readable(lens, samples)
     read = [index for index in range(len(samples)) if index not in failures]
-    unreadable = {where[index]: (samples[index].key, why) for index, why in failures.items()}
-    found = _answers(
-        [samples[i] for i in read],
-        np.array([where[i] for i in read], np.int64),
-        embeddings,
-        choice,
-        scale,
-    )
-    return replace(found, unreadable=unreadable)
-
-
-def _answers(
-    samples: Sequence[Sample],
-    places: NDArray[np.int64],
-    embeddings: Embeddings,
-    choice: Choice,
-    scale: float,
-) -> _Answers:
-    numbers = {label: number for number, label in enumerate(choice.names)}
-    k = min(5, choice.weight.shape[1])
-    ranked, confidence, second = [], [], []
-    for start in chunk_starts(len(embeddings)):
-        scores = embeddings[start : start + CHUNK] @ choice.weight
-        ranked.append(top_k(scores, k))
-        confidence.append(softmax_confidence(scale * scores).astype(np.float32))
-        second.append(scores[:, -1] - scores[:, 0])
     return _Answers(
-        places=places,
-        targets=np.array([numbers[str(sample.label)] for sample in samples], np.int64),
-        ranked=np.concatenate(ranked),
-        confidence=np.concatenate(confidence),
-        second=np.concatenate(second),
-        unreadable={},
+        places=np.array([where[i] for i in read], np.int64),
+        tally=_tally([samples[i] for i in read], embeddings, choice, scale),
+        unreadable={where[i]: (samples[i].key, why) for i, why in failures.items()},
     )
+
+
+def _tally(
+    samples: Sequence[Sample], embeddings: Embeddings, choice: Choice, scale: float
+) -> Tally:
+    numbers = {label: number for number, label in enumerate(choice.names)}
+    targets = np.array([numbers[str(sample.label)] for sample in samples], np.int64)
+    chunks = [slice(start, start + CHUNK) for start in chunk_starts(len(samples))]
+    return joined([tally(embeddings[c] @ choice.weight, targets[c], scale=scale) for c in chunks])
 
 
 def _joined(parts: Sequence[_Answers]) -> _Answers:
     """All answers in the order of the data set: the same however many processes gave them."""
-    order = np.argsort(np.concatenate([part.places for part in parts]))
-
-    def joined(name: str) -> NDArray[Any]:
-        return np.concatenate([getattr(part, name) for part in parts])[order]
-
+    places = np.concatenate([part.places for part in parts])
+    order = np.argsort(places)
     return _Answers(
-        places=joined("places"),
-        targets=joined("targets"),
-        ranked=joined("ranked"),
-        confidence=joined("confidence"),
-        second=joined("second"),
+        places=places[order],
+        tally=joined([part.tally for part in parts]).at(order),
         unreadable={place: one for part in parts for place, one in part.unreadable.items()},
     )
 
@@ -269,16 +237,9 @@ def _joined(parts: Sequence[_Answers]) -> _Answers:
 def _summary(
     found: _Answers, unreadable: dict[str, str], dataset: Dataset, choice: Choice
 ) -> Classification:
-    names = list(choice.names.values())
-    predicted, targets = found.ranked[:, 0], found.targets
-    metrics = _metrics(found, slice(None), len(names))
-    replicates = bootstrap(lambda drawn: _metrics(found, drawn, len(names)), len(targets))
-    right = {
-        f"acc{k}": (found.ranked[:, :k] == targets[:, None]).any(axis=1)
-        for k in (1, 5)
-        if k <= len(names)
-    }
-    every = dataset.samples
+    names, tallied = list(choice.names.values()), found.tally
+    metrics, replicates = tallied.metrics, tallied.replicates()
+    every, count = dataset.samples, len(tallied.targets)
     kept = (every[place] for place in found.places.tolist())
     return Classification(
         task=choice.task,
@@ -286,42 +247,23 @@ def _summary(
         language=choice.language,
         templates=choice.templates,
         metrics=metrics,
-        intervals=intervals_of(replicates, metrics, len(targets)),
-        chance=_chance(metrics, len(names)),
-        samples=len(targets),
+        intervals=intervals_of(replicates, metrics, count),
+        chance=tallied.chance,
+        samples=count,
         classes=len(names),
         unreadable=unreadable,
         unnamed_classes=sum(label not in choice.names for label in dataset.classnames),
         shared_names=len(names) - len(set(names)),
-        per_class=_per_class(predicted, targets, names),
+        per_class=_per_class(tallied.ranked[:, 0], tallied.targets, names),
         confusions=_confusions(found, names),
-        calibration=calibration(found.confidence, predicted == targets),
+        calibration=tallied.calibration,
         mistakes=_mistakes(found, names),
         evidence=Evidence(
             samples=samples_digest((one.key, one.label) for one in kept),
             replicates={key: values.astype(np.float32) for key, values in replicates.items()},
-            right=right,
+            right=tallied.right,
         ),
     )
-
-
-def _metrics(
-    found: _Answers, drawn: slice | NDArray[np.int64], classes: int
-) -> dict[str, float]:
-    """The metrics of some of the answers; acc5 only where there are at least five classes."""
-    ranked, targets = found.ranked[drawn], found.targets[drawn]
-    metrics = {f"acc{k}": accuracy(ranked[:, :k], targets) for k in (1, 5) if k <= classes}
-    metrics["mean_per_class_recall"] = mean_per_class_recall(ranked[:, 0], targets, classes)
-    metrics["ece"] = calibration(found.confidence[drawn], ranked[:, 0] == targets).ece
-    if classes == 2 and len(np.unique(found.targets)) == 2:
-        both = 0 < targets.sum() < len(targets)  # a resample may lack one of them
-        metrics["roc_auc"] = roc_auc(found.second[drawn], targets == 1) if both else math.nan
-    return metrics
-
-
-def _chance(metrics: Mapping[str, float], classes: int) -> dict[str, float]:
-    guessed = {"acc1": 1 / classes, "acc5": 5 / classes, "mean_per_class_recall": 1 / classes}
-    return {key: value for key, value in (guessed | {"roc_auc": 0.5}).items() if key in metrics}
 
 
 def _per_class(
@@ -346,7 +288,7 @@ def _per_class(
 
 def _confusions(found: _Answers, names: Sequence[str]) -> list[Confusion]:
     """The pairs of classes that most pictures were mistaken in."""
-    predicted, targets = found.ranked[:, 0], found.targets
+    predicted, targets = found.tally.ranked[:, 0], found.tally.targets
     wrong = np.flatnonzero(predicted != targets)
     pairs, where, counts = np.unique(
         targets[wrong] * len(names) + predicted[wrong], return_inverse=True, return_counts=True
@@ -365,14 +307,16 @@ def _confusions(found: _Answers, names: Sequence[str]) -> list[Confusion]:
 
 def _mistakes(found: _Answers, names: Sequence[str]) -> list[Mistake]:
     """The wrong answers that the model was surest of."""
-    wrong = np.flatnonzero(found.ranked[:, 0] != found.targets)
-    surest = wrong[np.argsort(-found.confidence[wrong], kind="stable")[:_SHOWN]]
+    tallied = found.tally
+    predicted, targets = tallied.ranked[:, 0], tallied.targets
+    wrong = np.flatnonzero(predicted != targets)
+    surest = wrong[np.argsort(-tallied.confidence[wrong], kind="stable")[:_SHOWN]]
     return [
         Mistake(
             place=int(found.places[one]),
-            truth=names[int(found.targets[one])],
-            predicted=names[int(found.ranked[one, 0])],
-            confidence=float(found.confidence[one]),
+            truth=names[int(targets[one])],
+            predicted=names[int(predicted[one])],
+            confidence=float(tallied.confidence[one]),
         )
         for one in surest.tolist()
     ]

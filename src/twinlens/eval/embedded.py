@@ -174,9 +174,7 @@ def compute_part(
     )
 
 
-def _changed(
-    picture: ImageInput, change: Change, place: int, lens: Embedder
-) -> NDArray[np.uint8]:
+def _changed(picture: ImageInput, change: Change, place: int, lens: Embedder) -> NDArray[np.uint8]:
     """Changed at the size that the model sees: what is left of it is the model's own to judge."""
     pixels = to_pixels(picture, lens.config.image_input, decode=lens.decode)
     return change.apply(pixels, place)

@@ -68,10 +68,10 @@ class Features:
             self._held[key] = dataset, found  # with the data set, so that its id stays its own
         return self._held[key][1]
 
-    def _told(self, done: int, _: int, what: str = "") -> None:
+    def _told(self, done: int, total: int, what: str = "") -> None:
         if self.progress is not None:
             done += self._done
-            self.progress(done, max(done, self.expected), what)
+            self.progress(done, max(total, done, self.expected), what)
 
     def classifier(
         self, classnames: Sequence[str], templates: Sequence[str]

@@ -1,4 +1,4 @@
-"""L-BFGS (Nocedal 1980) for smooth convex functions in float32."""
+"""L-BFGS (Nocedal 1980) for smooth convex functions that are never negative, in float32."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ _DECREASE, _CURVATURE = 1e-4, 0.9
 
 _ROUNDING = 1e-7
 """Of the value: what two sums of the same float32 numbers may differ by."""
+
+_SHARE = 1e-3
+"""Of the value: what may be left to gain at most, where a sum is near its least, 0."""
 
 _TRIALS = 30
 """Steps tried along one direction."""
@@ -59,7 +62,8 @@ def minimise(
     """Go down until the next step promises less than the tolerance.
 
     What it promises is half its slope: for a quadratic function that is what lies between here and
-    the minimum, and nothing depends on how the variables are scaled.
+    the minimum, and nothing depends on how the variables are scaled. Where the value itself nears
+    0, its least, a thousandth of it is the tolerance.
 
     Args:
         objective: Gives value and gradient at a place. Variables should be scaled so that its
@@ -77,7 +81,7 @@ def minimise(
     pairs: _Pairs = deque(maxlen=_MEMORY)
     for done in range(iterations):
         direction = _direction(here.gradient, pairs)
-        if -_dot(here.gradient, direction) < 2 * tolerance:
+        if _gain(here, direction) < _enough(here, tolerance):
             return Minimum(here.place, done, converged=True)
         following = _step(objective, here, direction)
         if following is None and not pairs:  # what is left to gain is lost in rounding
@@ -89,8 +93,16 @@ def minimise(
         if (bend := _dot(step, change)) > 0:
             pairs.append((step, change, bend))
         here = following
-    gain = -_dot(here.gradient, _direction(here.gradient, pairs)) / 2
-    return Minimum(here.place, iterations, converged=gain < tolerance)
+    gain = _gain(here, _direction(here.gradient, pairs))
+    return Minimum(here.place, iterations, converged=gain < _enough(here, tolerance))
+
+
+def _gain(here: Point, direction: NDArray[np.float32]) -> float:
+    return -_dot(here.gradient, direction) / 2
+
+
+def _enough(here: Point, tolerance: float) -> float:
+    return min(tolerance, _SHARE * here.value)
 
 
 def _dot(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
@@ -103,12 +115,12 @@ def _direction(gradient: NDArray[np.float32], pairs: _Pairs) -> NDArray[np.float
     parts: list[float] = []
     for step, change, bend in reversed(pairs):
         parts.append(_dot(step, direction) / bend)
-        direction -= np.float32(parts[-1]) * change
+        direction -= parts[-1] * change
     if pairs:
         _, change, bend = pairs[-1]
-        direction *= np.float32(bend / _dot(change, change))
+        direction *= bend / _dot(change, change)
     for (step, change, bend), part in zip(pairs, reversed(parts), strict=True):
-        direction += np.float32(part - _dot(change, direction) / bend) * step
+        direction += (part - _dot(change, direction) / bend) * step
     return direction
 
 
@@ -121,7 +133,8 @@ def _step(objective: _Objective, here: Point, direction: NDArray[np.float32]) ->
     slope = _dot(here.gradient, direction)
     length, low, high = 1.0, 0.0, np.inf
     for _ in range(_TRIALS):
-        place = here.place + np.float32(length) * direction
+        place = direction * length
+        place += here.place
         there = Point(place, *objective(place))
         slope_there = _dot(there.gradient, direction)
         lower = there.value <= here.value + _DECREASE * length * slope

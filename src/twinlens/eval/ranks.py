@@ -144,8 +144,8 @@ def _on(
     rows: Float[np.ndarray, "row embed"], device: torch.device | str
 ) -> Float[Tensor, "row embed"]:
     # PyTorch warns of memory that it may not write to, such as a mapped file's.
-    rows = rows if rows.flags.writeable else rows.copy()
-    return torch.as_tensor(rows).to(device, torch.float32)
+    rows = np.require(rows, requirements=("C", "W"))
+    return torch.from_numpy(rows).to(device, torch.float32)
 
 
 def _put_behind(scores: Float[Tensor, "image text"], owner: Int[np.ndarray, " text"]) -> None:

@@ -158,7 +158,8 @@ def intervals_of(
         value, finite = metrics[key], drawn[np.isfinite(drawn)]
         if not len(finite):
             continue
-        if value in (0.0, 1.0) and np.all(finite == value):
+        is_rank = key.endswith("median_rank")  # of which 1 is no end
+        if value in (0.0, 1.0) and np.all(finite == value) and not is_rank:
             found[key] = wilson_interval(value, samples)
             continue
         moved = float(finite.mean()) - value if key == "ece" else 0.0

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -99,7 +99,9 @@ class Store:
         """`Embedder.embed_texts`, computed once; what is too long is cut."""
         return self._texts(lambda: self.lens.embed_texts(texts, truncate=True), texts, "texts")
 
-    def _texts(self, compute: Callable[[], Embeddings], texts: Sequence[str], how: str):
+    def _texts(
+        self, compute: Callable[[], Embeddings], texts: Sequence[str], how: str
+    ) -> Embeddings:
         # Ids, not only words: another vocabulary reads the same words otherwise.
         context = self.lens.config.text_input.context_length
         ids = self.lens.tokenizer(list(texts), context_length=context, truncate=True)
@@ -126,7 +128,7 @@ class Store:
                 digest.update(key.encode())
                 if isinstance(value, torch.Tensor):
                     raw = value.detach().cpu().contiguous().flatten()
-                    digest.update(memoryview(raw.view(torch.uint8).numpy()))
+                    digest.update(cast(Any, raw.view(torch.uint8).numpy()))
             self._towers[name] = digest.hexdigest()
         return self._towers[name]
 
@@ -162,7 +164,7 @@ class Shelf:
         return self.folder / f"{number:06}.safetensors"
 
 
-def _read(path: Path) -> tuple[dict[str, NDArray], dict[str, str]] | None:
+def _read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]] | None:
     """What is in a file; nothing where there is none, or where it is not what was written."""
     if not path.exists():
         return None
@@ -182,7 +184,7 @@ def _discard(path: Path, why: str) -> None:
     path.unlink(missing_ok=True)
 
 
-def _write(path: Path, arrays: dict[str, NDArray], facts: dict[str, str]) -> None:
+def _write(path: Path, arrays: dict[str, NDArray[Any]], facts: dict[str, str]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as file:
@@ -191,7 +193,7 @@ def _write(path: Path, arrays: dict[str, NDArray], facts: dict[str, str]) -> Non
         raise DataError(f"{path}: cannot be written: {error.strerror}") from error
 
 
-def _checksum(arrays: dict[str, NDArray]) -> str:
+def _checksum(arrays: dict[str, NDArray[Any]]) -> str:
     digest = hashlib.blake2b(digest_size=8)
     for key in sorted(arrays):
         digest.update(key.encode())

@@ -7,11 +7,18 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 from twinlens.data.corruptions import SEVERITIES
-from twinlens.eval import zero_shot
+from twinlens.errors import DataError
 from twinlens.eval.classification import measure_choice
-from twinlens.eval.classifier import choice_of_head
 from twinlens.eval.result import ProbeResult, Reference, Result
-from twinlens.eval.tasks import linear_probe, multi_label, retrieval, robustness, scores
+from twinlens.eval.tasks import (
+    linear_probe,
+    multi_label,
+    retrieval,
+    robustness,
+    scores,
+    zero_shot,
+)
+from twinlens.eval.tasks.classifier import choice_of_head
 
 if TYPE_CHECKING:
     from twinlens.data.parts import Parts
@@ -70,11 +77,24 @@ def run(
         DataError: Something is wrong with a data set, or it lacks what a task needs.
         ConfigError: The model lacks what a task needs.
     """
+    for parts in datasets:
+        _check_needs(features, parts, asked)
     features.expected = sum(_pictures(parts, asked) for parts in datasets)
     for parts in datasets:
         results = [_measure(features, parts, task, asked, progress) for task in asked.tasks]
         for result in _with_references(results, asked.references.get(parts.name, ())):
             yield result, parts.test
+
+
+def _check_needs(features: Features, parts: Parts, asked: Asked) -> None:
+    """Find out now, not hours after, that a data set lacks what a task needs."""
+    dataset = parts.test
+    if "linear-probe" in asked.tasks:
+        linear_probe.check_parts(parts)
+    if {"retrieval", "scores"} & set(asked.tasks) and not any(s.captions for s in dataset.samples):
+        raise DataError(f"{dataset.name}: got no captions, expected pictures with one each")
+    if "classifier" in asked.tasks:
+        choice_of_head(features.lens, dataset)
 
 
 def _pictures(parts: Parts, asked: Asked) -> int:
@@ -91,17 +111,9 @@ def _pictures(parts: Parts, asked: Asked) -> int:
 def _measure(
     features: Features, parts: Parts, task: Task, asked: Asked, progress: Count | None
 ) -> Result:
-    lens, dataset = features.lens, parts.test
-    if task == "zero-shot":
-        if dataset.multi_label:
-            return multi_label.measure(features, dataset, templates=asked.templates)
-        choice = zero_shot.choice_in_words(
-            features, dataset, templates=asked.templates, language=asked.language
-        )
-        return measure_choice(lens, dataset, choice, embedded=features.pictures(dataset))
-    if task == "classifier":
-        choice = choice_of_head(lens, dataset)
-        return measure_choice(lens, dataset, choice, embedded=features.pictures(dataset))
+    dataset = parts.test
+    if task in ("zero-shot", "classifier"):
+        return _classified(features, dataset, task, asked)
     if task == "retrieval":
         return retrieval.measure(features, dataset, progress=progress)
     if task == "linear-probe":
@@ -116,9 +128,21 @@ def _measure(
             corruptions=asked.corruptions,
             baseline=asked.baseline,
             templates=asked.templates,
-            progress=progress,
         )
     return scores.measure(features, dataset)
+
+
+def _classified(features: Features, dataset: Dataset, task: Task, asked: Asked) -> Result:
+    lens = features.lens
+    if task == "classifier":
+        choice = choice_of_head(lens, dataset)
+    elif dataset.multi_label:
+        return multi_label.measure(features, dataset, templates=asked.templates)
+    else:
+        choice = zero_shot.choice_in_words(
+            features, dataset, templates=asked.templates, language=asked.language
+        )
+    return measure_choice(lens, dataset, choice, embedded=features.pictures(dataset))
 
 
 def _with_references(results: Sequence[Result], given: Sequence[Reference]) -> list[Result]:

@@ -10,15 +10,9 @@ import numpy as np
 from twinlens.errors import DataError
 from twinlens.eval.embedded import check_readable
 from twinlens.eval.linear_probe import FewShot, Labelled, few_shot, sweep
-from twinlens.eval.metrics import (
-    accuracy,
-    calibration,
-    mean_per_class_recall,
-    softmax_confidence,
-    top_k,
-)
 from twinlens.eval.result import Evidence, ProbeResult, Shots, samples_digest
-from twinlens.eval.statistics import bootstrap, bootstrap_means, intervals_of
+from twinlens.eval.statistics import bootstrap_means, intervals_of
+from twinlens.eval.tally import tally
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,13 +52,10 @@ def measure(
             pictures have several labels.
     """
     names = parts.test.classnames
-    if parts.train is None:
-        raise DataError(
-            f"{parts.name}: got no training pictures, expected a split `train`, or --train"
-        )
+    train_set = check_parts(parts)
     test_read, test = _labelled(features, parts.test, names)
-    _, train = _labelled(features, parts.train, names)
-    _check_counts(parts.train, train, names, shots)
+    _, train = _labelled(features, train_set, names)
+    _check_counts(train_set, train, names, shots)
     if parts.val is not None:
         _, validation = _labelled(features, parts.val, names)
     else:
@@ -80,14 +71,15 @@ def measure(
         seeds=range(seeds),
         progress=progress or _silent,
     )
-    metrics, drawn, right = _measured(logits, test.targets)
+    tallied = tally(logits.astype(np.float32, copy=False), test.targets)
+    metrics, drawn = tallied.metrics, tallied.replicates()
     few_metrics, few_drawn = _few(few)
     return ProbeResult(
         task="linear_probe",
         dataset=parts.name,
         metrics=metrics | few_metrics,
         intervals=intervals_of(drawn | few_drawn, metrics | few_metrics, len(logits)),
-        chance=_chance(metrics | few_metrics, len(names)),
+        chance=tallied.chance | dict.fromkeys(few_metrics, 1 / len(names)),
         samples=len(logits),
         unreadable=test_read.unreadable,
         notes=_notes(swept.unconverged, few),
@@ -103,9 +95,22 @@ def measure(
         evidence=Evidence(
             samples=samples_digest((one.key, one.label) for one in test_read.samples),
             replicates={key: values.astype(np.float32) for key, values in drawn.items()},
-            right=right,
+            right=tallied.right,
         ),
     )
+
+
+def check_parts(parts: Parts) -> Dataset:
+    """Make sure that there is something to learn from: gives it.
+
+    Raises:
+        DataError: There is not, or its classes are others than those of the test pictures.
+    """
+    if parts.train is None:
+        raise DataError(
+            f"{parts.name}: got no training pictures, expected a split `train`, or --train"
+        )
+    return parts.train
 
 
 def _silent(done: int, total: int, what: str = "") -> None: ...
@@ -153,25 +158,6 @@ def _joined(one: Labelled, other: Labelled) -> Labelled:
     )
 
 
-def _measured(
-    logits: NDArray[np.floating], targets: NDArray[np.int64]
-) -> tuple[dict[str, float], dict[str, NDArray[np.float64]], dict[str, NDArray[np.bool_]]]:
-    """The metrics of the test pictures, their replicates, and what was right."""
-    classes = logits.shape[1]
-    ranked = top_k(logits.astype(np.float32, copy=False), min(5, classes))
-    confidence = softmax_confidence(logits)
-    kept = [k for k in (1, 5) if k <= classes]
-
-    def of(rows: slice | NDArray[np.int64]) -> dict[str, float]:
-        found = {f"acc{k}": accuracy(ranked[rows, :k], targets[rows]) for k in kept}
-        recall = mean_per_class_recall(ranked[rows, 0], targets[rows], classes)
-        sure = calibration(confidence[rows], ranked[rows, 0] == targets[rows]).ece
-        return found | {"mean_per_class_recall": recall, "ece": sure}
-
-    right = {f"acc{k}": (ranked[:, :k] == targets[:, None]).any(axis=1) for k in kept}
-    return of(slice(None)), bootstrap(of, len(targets)), right
-
-
 def _few(few: Sequence[FewShot]) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:
     """Mean accuracies of few-shot probes; their replicates are of the draws."""
     by_shots: dict[int, list[float]] = {}
@@ -182,10 +168,6 @@ def _few(few: Sequence[FewShot]) -> tuple[dict[str, float], dict[str, NDArray[np
         {key: float(row.mean()) for key, row in rows.items()},
         {key: bootstrap_means(row)[0] for key, row in rows.items()},
     )
-
-
-def _chance(metrics: dict[str, float], classes: int) -> dict[str, float]:
-    return {key: (5 if key == "acc5" else 1) / classes for key in metrics if key != "ece"}
 
 
 def _notes(unconverged: Sequence[float], few: Sequence[FewShot]) -> tuple[str, ...]:

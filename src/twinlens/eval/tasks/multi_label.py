@@ -14,7 +14,7 @@ from twinlens.eval.embedded import check_readable
 from twinlens.eval.metrics import average_precision, mean_average_precision, mean_roc_auc
 from twinlens.eval.result import Evidence, Result, samples_digest
 from twinlens.eval.statistics import bootstrap, intervals_of
-from twinlens.eval.zero_shot import choice_in_words
+from twinlens.eval.tasks.zero_shot import choice_in_words
 
 if TYPE_CHECKING:
     from twinlens.data.samples import Dataset

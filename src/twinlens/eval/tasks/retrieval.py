@@ -97,15 +97,11 @@ def _evidence(
     return bootstrap(measured, len(asked)), right
 
 
-def _of_ranks(
-    what: str, ranks: NDArray[np.int64], found: retrieval.Retrieval
-) -> dict[str, float]:
-    """The metrics of some queries by the ranks of their right answers, as in `retrieval.measure`."""
+def _of_ranks(what: str, ranks: NDArray[np.int64], found: retrieval.Retrieval) -> dict[str, float]:
+    """The metrics of some queries by their ranks, as in `retrieval.measure`."""
     prefix = f"{what}_retrieval_"
     wanted = [key for key in found.metrics if key.startswith(prefix)]
-    values = {
-        f"{prefix}recall@{k}": float((ranks < k).mean()) for k in retrieval.KS
-    } | {
+    values = {f"{prefix}recall@{k}": float((ranks < k).mean()) for k in retrieval.KS} | {
         f"{prefix}median_rank": float(np.sort(ranks)[(len(ranks) - 1) // 2] + 1),
         f"{prefix}mean_reciprocal_rank": float((1 / (ranks + 1)).mean()),
     }
@@ -151,9 +147,7 @@ def _examples(
             place=places[one.query],
             rank=one.rank + 1,
             found=tuple(
-                Found(
-                    text=captions[i], place=None, score=score, right=bool(owner[i] == one.query)
-                )
+                Found(text=captions[i], place=None, score=score, right=bool(owner[i] == one.query))
                 for i, score in zip(one.candidates, one.scores, strict=True)
             ),
         )

@@ -12,19 +12,19 @@ import numpy as np
 from twinlens.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from twinlens.errors import DataError
 from twinlens.eval.classification import Choice
-from twinlens.eval.classifier import choice_of_head
 from twinlens.eval.embedded import Change, Readable, check_readable
 from twinlens.eval.result import Evidence, RobustnessResult, Shifted, samples_digest
 from twinlens.eval.robustness import effective_robustness, fit_baseline
 from twinlens.eval.statistics import bootstrap_means, intervals_of
-from twinlens.eval.zero_shot import choice_in_words
+from twinlens.eval.tasks.classifier import choice_of_head
+from twinlens.eval.tasks.zero_shot import choice_in_words
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from twinlens.data.samples import Dataset
     from twinlens.eval.features import Features
-    from twinlens.types import Count
+    from twinlens.eval.result import Interval
 
 Points = Sequence[tuple[float, float]]
 """Of supervised models: accuracy on the standard set and on the shifted one."""
@@ -38,7 +38,6 @@ def measure(
     corruptions: Sequence[str] = tuple(CORRUPTIONS),
     baseline: Mapping[str, Points] | None = None,
     templates: Sequence[str] = (),
-    progress: Count | None = None,
 ) -> RobustnessResult:
     """Classify the pictures as they are, corrupted, and those of other sets of the same classes.
 
@@ -52,14 +51,16 @@ def measure(
         corruptions: Of `CORRUPTIONS`, each at five severities.
         baseline: By shifted set, what supervised models reach on both sets, at least two models.
         templates: Prompts with `{}`; none means the data set's own, else the model's.
-        progress: Told how many corruptions and sets are done.
 
     Raises:
         DataError: A shifted set has a class that the standard set has not, the baseline is of
             fewer than two models, or pictures cannot be decoded.
         UnknownNameError: There is no such corruption.
     """
-    choice, by = _choice(features, dataset, templates)
+    choice = _choice(features, dataset, templates)
+    for one in (dataset, *shifted):
+        if one.multi_label:
+            raise DataError(f"{one.name}: got pictures with several labels, expected one each")
     for one in shifted:
         _check_classes(dataset, one, choice)
     read = features.pictures(dataset)
@@ -67,26 +68,30 @@ def measure(
     check_readable(dataset.name, len(asked.samples), {})
     right = {"acc1": _right(asked, choice)}
     found: dict[str, tuple[float, ...]] = {}
-    for number, name in enumerate(corruptions):
+    for name in corruptions:
         rows = [_corrupted(features, dataset, choice, name, s) for s in SEVERITIES]
         found[name] = tuple(float(row.mean()) for row in rows)
         right |= {f"{name}-{s}": row for s, row in zip(SEVERITIES, rows, strict=True)}
-        if progress is not None:
-            progress(number + 1, len(corruptions) + len(shifted), name)
-    result = _clean_and_corrupted(dataset, asked, right, found, choice, by)
-    for number, one in enumerate(shifted):
-        result = _with_shifted(result, features, one, asked, choice, baseline or {})
-        if progress is not None:
-            progress(len(corruptions) + number + 1, len(corruptions) + len(shifted), one.name)
+    result = _clean_and_corrupted(dataset, asked, right, found, choice)
+    for one in shifted:
+        few = _among(choice, one)
+        there = features.pictures(one).of(few.names)
+        check_readable(one.name, len(there.samples), {})
+        before, after = _right(asked.of(few.names), few), _right(there, few)
+        points = (baseline or {}).get(one.name, ())
+        chance = dict.fromkeys((f"acc1@{one.name}", f"standard_acc1@{one.name}"), few.chance)
+        result = replace(
+            _with_shifted(result, one.name, before, after, points),
+            chance=result.chance | chance,
+            unreadable=result.unreadable | there.unreadable,
+        )
     return result
 
 
-def _choice(
-    features: Features, dataset: Dataset, templates: Sequence[str]
-) -> tuple[Choice, str]:
+def _choice(features: Features, dataset: Dataset, templates: Sequence[str]) -> Choice:
     if features.lens.has_head:
-        return choice_of_head(features.lens, dataset), "classifier"
-    return choice_in_words(features, dataset, templates=templates), "names"
+        return choice_of_head(features.lens, dataset)
+    return choice_in_words(features, dataset, templates=templates)
 
 
 def _check_classes(dataset: Dataset, shifted: Dataset, choice: Choice) -> None:
@@ -112,9 +117,7 @@ def _corrupted(
     return _right(features.pictures(dataset, change).of(choice.names), choice)
 
 
-def _corrupt(
-    name: str, severity: int, pixels: NDArray[np.uint8], place: int
-) -> NDArray[np.uint8]:
+def _corrupt(name: str, severity: int, pixels: NDArray[np.uint8], place: int) -> NDArray[np.uint8]:
     return corrupt(pixels, name, severity, seed=place)
 
 
@@ -124,27 +127,26 @@ def _clean_and_corrupted(
     right: Mapping[str, NDArray[np.bool_]],
     found: dict[str, tuple[float, ...]],
     choice: Choice,
-    by: str,
 ) -> RobustnessResult:
     rows = [right["acc1"].astype(np.float64)]
     if found:
         rows.append(np.mean([row for key, row in right.items() if key != "acc1"], axis=0))
-    drawn = dict(zip(("acc1", "corrupted_acc1"), bootstrap_means(np.stack(rows)), strict=False))
+    names: list[str] = ["acc1", "corrupted_acc1"][: len(rows)]
+    drawn = dict(zip(names, bootstrap_means(np.stack(rows)), strict=True))
     metrics = {key: float(row.mean()) for key, row in zip(drawn, rows, strict=True)}
     if found and metrics["acc1"]:
         metrics["retained"] = metrics["corrupted_acc1"] / metrics["acc1"]
         with np.errstate(invalid="ignore", divide="ignore"):
             drawn["retained"] = drawn["corrupted_acc1"] / drawn["acc1"]
-    chance = 1 / len(choice.names)
     return RobustnessResult(
         task="robustness",
         dataset=dataset.name,
         metrics=metrics,
         intervals=intervals_of(drawn, metrics, len(read.samples)),
-        chance={key: chance for key in metrics if key != "retained"},
+        chance={key: choice.chance for key in metrics if key != "retained"},
         samples=len(read.samples),
         unreadable=read.unreadable,
-        by=by,
+        by="classifier" if choice.task == "classifier" else "names",
         classes=len(choice.names),
         corruptions=found,
         shifted=[],
@@ -159,43 +161,37 @@ def _clean_and_corrupted(
 
 def _with_shifted(
     result: RobustnessResult,
-    features: Features,
-    shifted: Dataset,
-    standard: Readable,
-    choice: Choice,
-    baseline: Mapping[str, Points],
+    name: str,
+    before: NDArray[np.bool_],
+    after: NDArray[np.bool_],
+    points: Points,
 ) -> RobustnessResult:
-    """The result with one more shifted set."""
-    few = _among(choice, shifted)
-    read = features.pictures(shifted).of(few.names)
-    check_readable(shifted.name, len(read.samples), {})
-    right = _right(read, few)
-    before = _right(standard.of(few.names), few)
-    accuracy, usual = float(right.mean()), float(before.mean())
-    key, chance = f"acc1@{shifted.name}", 1 / len(few.names)
-    metrics = {key: accuracy, f"standard_acc1@{shifted.name}": usual}
-    drawn = bootstrap_means(right[None].astype(np.float64))[0]
-    interval = intervals_of({key: drawn}, metrics, len(right))
-    effective, points = None, list(baseline.get(shifted.name, ()))
+    """The result with one more set: what was right of the standard set's classes, and there."""
+    accuracy, usual = float(after.mean()), float(before.mean())
+    rows = {f"acc1@{name}": after, f"standard_acc1@{name}": before}
+    metrics = {key: float(row.mean()) for key, row in rows.items()}
+    intervals: dict[str, Interval] = {}
+    for key, row in rows.items():
+        drawn = bootstrap_means(row[None].astype(np.float64))[0]
+        intervals |= intervals_of({key: drawn}, metrics, len(row))
+    effective = None
     if points:
-        line = fit_baseline(np.array(points), samples=min(len(right), len(before)))
+        line = fit_baseline(np.array(points), samples=min(len(before), len(after)))
         effective = effective_robustness(usual, accuracy, line)
-        metrics[f"effective_robustness@{shifted.name}"] = effective
+        metrics[f"effective_robustness@{name}"] = effective
     one = Shifted(
-        dataset=shifted.name,
+        dataset=name,
         accuracy=accuracy,
-        interval=interval[key],
-        samples=len(right),
+        interval=intervals[f"acc1@{name}"],
+        samples=len(after),
         effective=effective,
     )
     return replace(
         result,
         metrics=result.metrics | metrics,
-        intervals=result.intervals | interval,
-        chance=result.chance | {name: chance for name in list(metrics)[:2]},
-        unreadable=result.unreadable | read.unreadable,
+        intervals=result.intervals | intervals,
         shifted=[*result.shifted, one],
-        baseline=result.baseline | ({shifted.name: points} if points else {}),
+        baseline=result.baseline | ({name: list(points)} if points else {}),
     )
 
 

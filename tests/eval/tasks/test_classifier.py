@@ -10,8 +10,8 @@ import torch
 from twinlens import Embedder
 from twinlens.data.datasets import Dataset
 from twinlens.errors import ConfigError, DataError
-from twinlens.eval import classifier
 from twinlens.eval.report import classification_page
+from twinlens.eval.tasks import classifier
 from twinlens.model.clip import CLIP
 from twinlens.model.head import Head
 from twinlens.tokenizer import Tokenizer

@@ -11,7 +11,7 @@ from twinlens.data.datasets import Dataset, Sample
 from twinlens.errors import DataError
 from twinlens.eval.embedded import embed_samples
 from twinlens.eval.statistics import wilson_interval
-from twinlens.eval.zero_shot import measure
+from twinlens.eval.tasks.zero_shot import measure
 
 
 def relabelled(dataset: Dataset, labels: list[str | None]) -> Dataset:
