@@ -38,7 +38,8 @@ def _examples(examples: Sequence[Example], thumbnails: Thumbnails) -> str:
     """Texts that ask for pictures, then pictures that ask for texts."""
     by_text = [_example(one, thumbnails) for one in examples if one.text is not None]
     by_picture = [_example(one, thumbnails) for one in examples if one.text is None]
-    return cases(*by_text) + cases(*by_picture)
+    drawn = cases(*by_text) + cases(*by_picture)
+    return f'<div class="examples">{drawn}</div>' if drawn else ""
 
 
 def _example(one: Example, thumbnails: Thumbnails) -> str:
