@@ -55,6 +55,9 @@ COLOUR_EMOJI = frozenset(
 EMOJI_SHARE = 0.8
 """Of each batch; the embedded model was trained on such a mixture (`bench/emoji_share.py`)."""
 
+TARS = 32
+"""Of the training part: 65,533 pictures, more than a small model sees often enough."""
+
 PREPROCESS = PreprocessConfig(image_size=IMAGE_SIZE, mean=ICON_MEAN, std=ICON_STD)
 # Data
 
@@ -69,6 +72,7 @@ class Part:
         captions: English ones of each picture.
         concepts: Equal numbers depict the same thing.
         styles: Who drew it.
+        groups: Emoji's category, such as "food & drink".
     """
 
     pixels: UInt8[np.ndarray, "picture 3 size size"]
@@ -76,21 +80,23 @@ class Part:
     captions: list[list[str]]
     concepts: Int64[np.ndarray, " picture"]
     styles: list[str]
+    groups: list[str]
 
     def __len__(self) -> int:
         return len(self.names)
 
 
-def read_part(corpus: Path, part: str, size: int = IMAGE_SIZE) -> Part:
-    """A part of the corpus; decoded the first time, and kept in `corpus/pixels`.
+def read_part(corpus: Path, part: str, size: int = IMAGE_SIZE, tars: int | None = None) -> Part:
+    """A part of the corpus, or its first tars; decoded the first time, kept in `corpus/pixels`.
 
     Raises:
         DataError: There is no such part.
     """
-    kept = corpus / "pixels" / f"{part}-{size}"
+    spec = corpus / part / (f"{{00000..{tars - 1:05}}}.tar" if tars else "")
+    kept = corpus / "pixels" / (f"{part}-{size}" + (f"-{tars}" if tars else ""))
     if not kept.with_suffix(".json").is_file():
         kept.parent.mkdir(exist_ok=True)
-        _decode(open_dataset(corpus / part).samples, kept, size)
+        _decode(open_dataset(str(spec)).samples, kept, size)
     said = json.loads(kept.with_suffix(".json").read_text(encoding="utf-8"))
     numbers = {concept: i for i, concept in enumerate(dict.fromkeys(said["concepts"]))}
     return Part(
@@ -99,6 +105,7 @@ def read_part(corpus: Path, part: str, size: int = IMAGE_SIZE) -> Part:
         captions=said["captions"],
         concepts=np.array([numbers[concept] for concept in said["concepts"]]),
         styles=said["styles"],
+        groups=said["groups"],
     )
 
 
@@ -107,13 +114,16 @@ def _decode(samples: Sequence[Sample], kept: Path, size: int) -> None:
     config = PreprocessConfig(image_size=size)
     shape = (len(samples), 3, size, size)
     pixels = np.lib.format.open_memmap(kept.with_suffix(".npy"), "w+", np.uint8, shape)
-    said: dict[str, list[Any]] = {"names": [], "captions": [], "concepts": [], "styles": []}
+    said: dict[str, list[Any]] = {
+        key: [] for key in ("names", "captions", "concepts", "styles", "groups")
+    }
     for place, sample in enumerate(samples):
         pixels[place] = to_pixels(sample.image_bytes(), config).transpose(2, 0, 1)
         said["names"].append(sample.label)
         said["captions"].append(sample.captions[:ENGLISH])
         said["concepts"].append(sample.concept)
         said["styles"].append(sample.metadata["style"])
+        said["groups"].append(sample.metadata["category"])
     pixels.flush()
     write_whole(json.dumps(said), kept.with_suffix(".json"))
 
@@ -166,7 +176,13 @@ class Mixture:
 
 
 class Objective(nn.Module):
-    """Something to learn from pictures and captions, that can then name pictures by words."""
+    """Something to learn from pictures and captions, that can then name pictures by words.
+
+    Attributes:
+        usual: Some training pictures: what is said of them says little of any.
+    """
+
+    usual: Tensor
 
     def loss(self, images: Tensor, captions: Sequence[str], concepts: Tensor) -> Tensor:
         """Of a batch of normalised pictures."""
@@ -179,12 +195,21 @@ class Objective(nn.Module):
         raise NotImplementedError
 
 
-def small_clip(
-    width: int, layers: int, text_width: int, text_layers: int, embed_dim: int
-) -> CLIPConfig:
-    """A CLIP of small transformers; heads are 32 wide."""
+SIZES = {
+    "xs": (32, 1, 32, 1),
+    "s": (32, 3, 32, 1),
+    "m": (64, 3, 64, 2),
+    "l": (96, 3, 96, 2),
+    "xl": (128, 4, 128, 2),
+}
+"""Width and layers of the image tower, and of the text tower, which is as wide as the space."""
+
+
+def small_clip(size: str) -> CLIPConfig:
+    """A CLIP of two small transformers with heads 32 wide."""
+    width, layers, text_width, text_layers = SIZES[size]
     return CLIPConfig(
-        embed_dim=embed_dim,
+        embed_dim=text_width,
         vision=ViTConfig(
             image_size=IMAGE_SIZE,
             patch_size=PATCH_SIZE,
@@ -244,19 +269,27 @@ def contrastive_flops(config: CLIPConfig, batch_size: int, tokens: float) -> flo
     return whole.training
 
 
-def named_rightly(
-    objective: Objective, part: Part, names: Sequence[str], chunk: int = 128
-) -> dict[str, Bool[np.ndarray, " picture"]]:
-    """Of each picture, whether its own name has the highest score, by each way to score."""
+def score_names(
+    objective: Objective, part: Part, names: Sequence[str], chunk: int = 64
+) -> dict[str, Float[Tensor, "picture name"]]:
+    """How well each name fits each picture, by each way to score."""
+    found: dict[str, list[Tensor]] = {}
+    with torch.inference_mode():
+        for start in range(0, len(part), chunk):
+            pixels = torch.from_numpy(part.pixels[start : start + chunk].copy())
+            scores = objective.scores(normalize(pixels, PREPROCESS), names)
+            for key, rows in scores.items():
+                found.setdefault(key, []).append(rows)
+    return {key: torch.cat(parts) for key, parts in found.items()}
+
+
+def right(
+    scores: Float[Tensor, "picture name"], part: Part, names: Sequence[str]
+) -> Bool[np.ndarray, " picture"]:
+    """Of each picture, whether its own name has the highest score."""
     places = {name: i for i, name in enumerate(names)}
     own = torch.tensor([places[name] for name in part.names])
-    right: dict[str, list[Tensor]] = {}
-    for start in range(0, len(part), chunk):
-        here = slice(start, start + chunk)
-        images = normalize(torch.from_numpy(part.pixels[here].copy()), PREPROCESS)
-        for key, scores in objective.scores(images, names).items():
-            right.setdefault(key, []).append(scores.argmax(dim=1) == own[here])
-    return {key: torch.cat(parts).numpy() for key, parts in right.items()}
+    return (scores.argmax(dim=1) == own).numpy()
 
 
 def only_names(part: Part, names: Sequence[str]) -> Part:
@@ -273,6 +306,7 @@ def at(part: Part, rows: NDArray[np.int64]) -> Part:
         captions=[part.captions[row] for row in rows],
         concepts=part.concepts[rows],
         styles=[part.styles[row] for row in rows],
+        groups=[part.groups[row] for row in rows],
     )
 
 

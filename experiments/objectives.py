@@ -8,232 +8,207 @@ The same image tower learns from the same pictures in the same order, augmented 
 - words: predict which words the caption has, a softmax over words (Joulin et al. 2016),
 - caption: predict the caption token by token, by a transformer that looks at the picture.
 
-Each is asked the same question: which of 1,577 names is this, of emoji in a style never seen?
+Each is asked the same question: which of 1,577 names is this, of emoji in a style never seen? The
+two others are asked by several ways to score a name, and the best in the end counts. It can be
+stopped and run again; with more pairs or seeds it goes on from where it was.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+import argparse
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, get_args
 
-import regex
-import torch
-import torch.nn.functional as F
-from common import CONTEXT_LENGTH, Contrastive, Objective, Part, small_clip
-from jaxtyping import Float, Int64
-from torch import Tensor, nn
+import numpy as np
+from jaxtyping import Bool, Float
+from measures import among_all, measured, resampled, unseen_style
+from reports import COLOURS, axes, facts, save_plot, write_result
+from runs import POINTS, RATES, TRIAL, Kind, Run, Runs, of_seed
 
-from twinlens.config import CLIPConfig, ViTConfig
-from twinlens.model.clip import image_tower
-from twinlens.model.layers import MLP, Attention
-from twinlens.model.vision import VisionTransformer
-from twinlens.tokenizer import Tokenizer, clean
+KINDS: tuple[Kind, ...] = get_args(Kind)
+TITLES: dict[Kind, str] = {
+    "contrastive": "contrastive",
+    "words": "bag of words",
+    "caption": "caption, token by token",
+}
+COMPARED: tuple[tuple[Kind, Kind], ...] = (
+    ("contrastive", "words"),
+    ("contrastive", "caption"),
+    ("words", "caption"),
+)
+DRAWS = 2000
 
-CANDIDATES = 128
-"""Names a picture whose whole likelihood is computed."""
-
-LEAST_COUNT = 10
-"""How often a word has to be in the training captions to be predicted."""
-
-
-def words_of(text: str) -> list[str]:
-    """The words of a text, lower case."""
-    return regex.findall(r"[\p{L}\p{M}]+|\p{N}+", clean(text))
-
-
-def common_words(captions: Iterable[str]) -> list[str]:
-    """Those that are there at least `LEAST_COUNT` times, in order of the alphabet."""
-    counts = Counter(word for caption in captions for word in words_of(caption))
-    return sorted(word for word, count in counts.items() if count >= LEAST_COUNT)
+Curves = dict[Kind, Bool[np.ndarray, "seed point picture"]]
 
 
-class Words(Objective):
-    """Which words the caption has: softmax over words, each of the caption's as likely."""
-
-    def __init__(self, config: CLIPConfig, words: Sequence[str]) -> None:
-        super().__init__()
-        assert config.vision is not None
-        self.image_tower = image_tower(config.vision, config.embed_dim)
-        self.image_tower.init_weights()
-        self.places = {word: i for i, word in enumerate(words)}
-        self.head = nn.Linear(config.embed_dim, len(words))
-        nn.init.normal_(self.head.weight, std=0.02)
-        nn.init.zeros_(self.head.bias)
-
-    def bags(self, texts: Sequence[str]) -> Float[Tensor, "text word"]:
-        """Each text's words, all alike and together 1; nothing where none is known."""
-        bags = torch.zeros(len(texts), len(self.places))
-        for row, text in enumerate(texts):
-            known = {self.places[word] for word in words_of(text) if word in self.places}
-            bags[row, list(known)] = 1 / max(1, len(known))
-        return bags
-
-    def loss(self, images: Tensor, captions: Sequence[str], concepts: Tensor) -> Tensor:
-        """Cross-entropy of the words of the caption."""
-        del concepts
-        return F.cross_entropy(self.head(self.image_tower(images)), self.bags(captions))
-
-    def scores(
-        self, images: Float[Tensor, "picture 3 size size"], names: Sequence[str]
-    ) -> Mapping[str, Float[Tensor, "picture name"]]:
-        """By the sum and the mean of the words' log-probabilities, and by minus the divergence.
-
-        The last is the mean plus the log of how many words there are: how near the prediction is
-        to just the name's words.
-        """
-        bags = self.bags(names)
-        counts = (bags > 0).sum(dim=1)
-        mean = F.log_softmax(self.head(self.image_tower(images)), dim=1) @ bags.T
-        mean[:, counts == 0] = -torch.inf
-        logs = counts.clamp(min=1).log()
-        return {"mean": mean, "sum": mean * counts.clamp(min=1), "divergence": mean + logs}
+def curves(runs: Runs, corpus: Path, tuned: dict[Kind, Run], pairs: int, seeds: int) -> Any:
+    """For each objective and way to score, what was named rightly at each point of each seed."""
+    question = unseen_style(corpus)
+    points = [point for point in POINTS if point <= pairs]
+    found: dict[Kind, dict[str, np.ndarray]] = {}
+    for kind, run in tuned.items():
+        rows = [
+            [
+                measured(
+                    runs, of_seed(run, seed), point, "style", partial(among_all, question=question)
+                )
+                for point in points
+            ]
+            for seed in range(seeds)
+        ]
+        found[kind] = {
+            key: np.array([[right[key] for right in of_run] for of_run in rows])
+            for key in rows[0][0]
+        }
+    return found
 
 
-class CrossAttention(nn.Module):
-    """Each position of a text asks all patches of its picture."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.query = nn.Linear(width, width)
-        self.key_value = nn.Linear(width, 2 * width)
-        self.out = nn.Linear(width, width)
-
-    def forward(
-        self,
-        x: Float[Tensor, "text length width"],
-        seen: Float[Tensor, "picture patch width"],
-        of: Int64[Tensor, " text"],
-    ) -> Float[Tensor, "text length width"]:
-        """Text number `i` looks at picture `of[i]`: the keys of a picture are made once."""
-        key, value = self.key_value(seen)[of].chunk(2, dim=2)
-        split = [t.unflatten(2, (self.heads, -1)).transpose(1, 2) for t in (key, value)]
-        query = self.query(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
-        mixed = F.scaled_dot_product_attention(query, *split)
-        return self.out(mixed.transpose(1, 2).flatten(2))
+def best_ways(found: dict[Kind, dict[str, np.ndarray]]) -> dict[Kind, str]:
+    """The way to score that names most pictures rightly at the end, all seeds together."""
+    return {
+        kind: max(ways, key=lambda key: ways[key][:, -1].mean()) for kind, ways in found.items()
+    }
 
 
-class CaptionBlock(nn.Module):
-    """A pre-norm block that looks back on its text, then at the picture."""
+def pairs_needed(
+    accuracy: Float[np.ndarray, " point"], points: Sequence[int], target: float
+) -> float:
+    """How many pairs the curve wants to reach the target: linear in log pairs between points.
 
-    def __init__(self, width: int, heads: int, layers: int) -> None:
-        super().__init__()
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
-        self.attention = Attention(width, heads, causal=True)
-        self.cross = CrossAttention(width, heads)
-        self.mlp = MLP(width, None, "quick_gelu")
-        last = self.attention.out, self.cross.out, self.mlp.contract
-        for linear in [module for module in self.modules() if isinstance(module, nn.Linear)]:
-            damped = (3 * layers) ** -0.5 if linear in last else 1.0
-            nn.init.normal_(linear.weight, std=damped * linear.in_features**-0.5)
-            nn.init.zeros_(linear.bias)
+    Before the first point it is taken to rise from nothing in proportion; nan where the curve
+    ends below the target.
 
-    def forward(self, x: Tensor, seen: Tensor, of: Tensor) -> Tensor:
-        """As `CrossAttention.forward`."""
-        before_attention, before_cross, before_mlp = self.norms
-        x = x + self.attention(before_attention(x))
-        x = x + self.cross(before_cross(x), seen, of)
-        return x + self.mlp(before_mlp(x))
+    Example:
+        >>> round(pairs_needed(np.array([0.1, 0.3]), [100, 400], 0.2))
+        200
+    """
+    rising = np.maximum.accumulate(accuracy)
+    if target > rising[-1]:
+        return math.nan
+    if target <= rising[0]:
+        return points[0] * target / rising[0] if rising[0] else math.nan
+    after = int(np.searchsorted(rising, target))
+    share = (target - rising[after - 1]) / (rising[after] - rising[after - 1])
+    low, high = math.log(points[after - 1]), math.log(points[after])
+    return math.exp(low + share * (high - low))
 
 
-class Captions(Objective):
-    """The caption token by token: a causal transformer with cross-attention on all patches."""
+def times_fewer(
+    fewer: Bool[np.ndarray, "seed point picture"],
+    more: Bool[np.ndarray, "seed point picture"],
+    points: Sequence[int],
+) -> float:
+    """How many times fewer pairs one objective needs for what the other ends with."""
+    target = float(more[:, -1].mean())
+    return points[-1] / pairs_needed(fewer.mean(axis=(0, 2)), points, target)
 
-    def __init__(self, config: CLIPConfig, tokenizer: Tokenizer) -> None:
-        super().__init__()
-        assert isinstance(config.vision, ViTConfig)
-        text = config.text_input
-        vision = replace(config.vision, projection="none")
-        self.image_tower = VisionTransformer(vision, vision.width)
-        self.image_tower.init_weights()
-        self.tokenizer = tokenizer
-        self.to_text = nn.Linear(vision.width, text.width)
-        self.embedding = nn.Embedding(text.vocab_size, text.width)
-        self.positions = nn.Parameter(torch.empty(text.context_length, text.width))
-        self.blocks = nn.ModuleList(
-            CaptionBlock(text.width, text.heads, text.layers) for _ in range(text.layers)
-        )
-        self.final_norm = nn.LayerNorm(text.width)
-        nn.init.normal_(self.embedding.weight, std=0.02)
-        nn.init.normal_(self.positions, std=0.01)
 
-    def see(
-        self, images: Float[Tensor, "picture 3 size size"]
-    ) -> Float[Tensor, "picture patch width"]:
-        """The class token and all patches, after the last block."""
-        tower = self.image_tower
-        places = tower.positional_embedding
-        patches = tower.patch_embedding(images) + places[1:]
-        first = (tower.class_embedding + places[0]).expand(len(images), 1, -1)
-        x = tower.transformer(tower.pre_norm(torch.cat([first, patches], dim=1)))
-        return self.to_text(tower.post_norm(x))
+def intervals(right: Curves, points: Sequence[int]) -> tuple[dict[str, Any], dict[Kind, Any]]:
+    """Ratios and curves with 95% intervals: test pictures and seeds drawn with replacement."""
+    rng = np.random.default_rng(0)
+    seeds, _, pictures = next(iter(right.values())).shape
+    ratios: dict[tuple[Kind, Kind], list[float]] = {pair: [] for pair in COMPARED}
+    means: dict[Kind, list[Any]] = {kind: [] for kind in right}
+    for _ in range(DRAWS):
+        shown = resampled(pictures, rng)
+        drawn = {k: rows[resampled(seeds, rng)][:, :, shown] for k, rows in right.items()}
+        for kind, rows in drawn.items():
+            means[kind].append(rows.mean(axis=(0, 2)))
+        for pair in COMPARED:
+            ratios[pair].append(times_fewer(drawn[pair[0]], drawn[pair[1]], points))
+    return (
+        {
+            f"{one} against {other}": {
+                "times_fewer": times_fewer(right[one], right[other], points),
+                "interval": np.nanpercentile(ratios[one, other], [2.5, 97.5]).tolist(),
+                "draws_that_reach_it": float(np.isfinite(ratios[one, other]).mean()),
+            }
+            for one, other in COMPARED
+        },
+        {kind: np.percentile(rows, [2.5, 97.5], axis=0).T.tolist() for kind, rows in means.items()},
+    )
 
-    def log_probabilities(
-        self,
-        seen: Float[Tensor, "picture patch width"],
-        tokens: Int64[Tensor, "text length"],
-        of: Int64[Tensor, " text"],
-    ) -> Float[Tensor, "text next"]:
-        """Of each token after the first, given those before it and the picture; 0 of padding."""
-        x = self.embedding(tokens[:, :-1]) + self.positions[: tokens.shape[1] - 1]
-        for block in self.blocks:
-            x = block(x, seen, of)
-        logits = self.final_norm(x) @ self.embedding.weight.T
-        lengths = tokens.argmax(dim=1)  # the end token has the highest id
-        inside = torch.arange(tokens.shape[1] - 1) < lengths[:, None]
-        lost = F.cross_entropy(logits.transpose(1, 2), tokens[:, 1:], reduction="none")
-        return torch.where(inside, -lost, 0.0)
 
-    def tokens(self, texts: Sequence[str]) -> Int64[Tensor, "text length"]:
-        """Rows of ids, as wide as the longest."""
-        rows = self.tokenizer(texts, CONTEXT_LENGTH, truncate=True)
-        return rows[:, : int(rows.argmax(dim=1).max()) + 1]
+def plot(result: dict[str, Any], path: Path) -> None:
+    figure, axis = axes("Image-text pairs seen (thousands)", "Zero-shot accuracy (%)")
+    for colour, (kind, curve) in zip(COLOURS, result["curves"].items(), strict=False):
+        thousands = np.array(result["points"]) / 1000
+        low, high = 100 * np.array(curve["interval"]).T
+        axis.fill_between(thousands, low, high, color=colour, alpha=0.18, linewidth=0)
+        title = TITLES[kind]
+        axis.plot(thousands, 100 * np.array(curve["accuracy"]), "o-", color=colour, label=title)
+    axis.axhline(100 * result["chance"], color="#555555", linestyle=":", label="chance")
+    axis.set_xscale("log")
+    axis.set_xticks(thousands, [f"{n:g}" for n in thousands], minor=False)
+    axis.set_xticks([], minor=True)
+    axis.legend(loc="upper left")
+    save_plot(figure, path)
 
-    def loss(self, images: Tensor, captions: Sequence[str], concepts: Tensor) -> Tensor:
-        """Cross-entropy of the captions' tokens."""
-        del concepts
-        tokens = self.tokens(captions)
-        said = self.log_probabilities(self.see(images), tokens, torch.arange(len(images)))
-        return -said.sum() / tokens.argmax(dim=1).sum()
 
-    def scores(
-        self, images: Float[Tensor, "picture 3 size size"], names: Sequence[str]
-    ) -> Mapping[str, Float[Tensor, "picture name"]]:
-        """By the log-likelihood of the name, and by that a token.
+def summary(runs: Runs, tuned: dict[Kind, Run], options: argparse.Namespace) -> dict[str, Any]:
+    points = [point for point in POINTS if point <= options.pairs]
+    found = curves(runs, options.corpus, tuned, options.pairs, options.seeds)
+    ways = best_ways(found)
+    right: Curves = {kind: found[kind][ways[kind]] for kind in KINDS}
+    ratios, bands = intervals(right, points)
+    tried = {
+        kind: {f"{lr:.2g}": runs.train(replaced(tuned[kind], lr), TRIAL).loss[-1] for lr in RATES}
+        for kind in KINDS
+    }
+    return facts(options.corpus) | {
+        "question": "unseen-style, English names",
+        "pictures": right["contrastive"].shape[2],
+        "chance": 1 / len(set(unseen_style(options.corpus).names)),
+        "seeds": options.seeds,
+        "points": points,
+        "curves": {
+            kind: {
+                "run": asdict(tuned[kind]),
+                "trial_loss_by_rate": tried[kind],
+                "scored_by": ways[kind],
+                "final_by_score": {k: float(v[:, -1].mean()) for k, v in found[kind].items()},
+                "accuracy": right[kind].mean(axis=(0, 2)).tolist(),
+                "interval": bands[kind],
+                "by_seed": right[kind].mean(axis=2).tolist(),
+            }
+            for kind in KINDS
+        },
+        "efficiency": ratios,
+    }
 
-        Only of the `CANDIDATES` names a picture whose first token is the likeliest: a name is
-        never likelier than its first token.
-        """
-        tokens, seen = self.tokens(names), self.see(images)
-        first = self.first_tokens(seen)[:, tokens[:, 1]]
-        chosen = first.topk(min(CANDIDATES, len(names)), dim=1).indices
-        scores = torch.full_like(first, -torch.inf)
-        of = torch.arange(len(images)).repeat_interleave(chosen.shape[1])
-        scores[of, chosen.flatten()] = self.likelihoods(seen, tokens[chosen.flatten()], of)
-        return {"sum": scores, "mean": scores / tokens.argmax(dim=1)}
 
-    def first_tokens(
-        self, seen: Float[Tensor, "picture patch width"]
-    ) -> Float[Tensor, "picture token"]:
-        """The log-probability of each token to begin a caption."""
-        x = self.embedding.weight[self.tokenizer.start_id] + self.positions[0]
-        x = x.expand(len(seen), 1, -1)
-        for block in self.blocks:
-            x = block(x, seen, torch.arange(len(seen)))
-        return F.log_softmax((self.final_norm(x) @ self.embedding.weight.T).squeeze(1), dim=1)
+def replaced(run: Run, lr: float) -> Run:
+    """The same at another rate."""
+    return Run(kind=run.kind, size=run.size, seed=run.seed, lr=lr)
 
-    def likelihoods(
-        self,
-        seen: Float[Tensor, "picture patch width"],
-        tokens: Int64[Tensor, "text length"],
-        of: Int64[Tensor, " text"],
-        chunk: int = 1024,
-    ) -> Float[Tensor, " text"]:
-        """Each text's log-likelihood; computed short ones first, with little padding."""
-        lengths, order = tokens.argmax(dim=1).sort()
-        scores = torch.empty(len(tokens))
-        for rows, longest in zip(order.split(chunk), lengths.split(chunk), strict=True):
-            part = tokens[rows, : int(longest[-1]) + 1]
-            scores[rows] = self.log_probabilities(seen, part, of[rows]).sum(dim=1)
-        return scores
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--corpus", type=Path, required=True)
+    parser.add_argument("--runs", type=Path, help="checkpoints; by default CORPUS/runs")
+    parser.add_argument("--pairs", type=int, default=51_200, help="seen by each run")
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--train-only", action="store_true")
+    parser.add_argument("--out", type=Path, default=Path("experiments/results/objectives.json"))
+    parser.add_argument("--plots", type=Path, default=Path("docs/experiments"))
+    options = parser.parse_args()
+    runs = Runs(options.corpus, options.runs or options.corpus / "runs")
+    tuned = {kind: runs.tuned(kind) for kind in KINDS}
+    for seed in range(options.seeds):
+        for run in tuned.values():
+            runs.train(of_seed(run, seed), options.pairs)
+    if options.train_only:
+        return
+    result = summary(runs, tuned, options)
+    write_result(result, options.out)
+    plot(result, options.plots / "objectives.svg")
+
+
+if __name__ == "__main__":
+    main()

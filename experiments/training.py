@@ -1,19 +1,18 @@
-"""The one training loop of all objectives: on one core, killed at any moment, going on where it was."""
+"""The one training loop of all objectives: on one core, stopped at any moment, and resumed.
+
+A run leaves the moving average of its weights at several points; measuring them is for later.
+"""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
 from common import PREPROCESS, Mixture, Objective, Part
-from jaxtyping import Bool
-from numpy.typing import NDArray
 from torch import Tensor
 
 from twinlens.data.images import normalize
@@ -31,24 +30,24 @@ class Plan:
     """One run: everything that decides it beside the objective.
 
     Attributes:
-        name: Of its files; unique among the runs of a folder.
+        name: Of its folder; unique among the runs.
         seed: Of weights, order, captions and augmentation.
         lr: Constant after the warm-up: with a moving average over the last stretch of the run,
             each point of the curve is then near what a run of that length would have ended with.
-        evaluate_at: Pairs seen, rising; the last is the end of the run.
+        points: Pairs seen at which weights are kept, rising; the last is the end of the run.
     """
 
     name: str
     seed: int
     lr: float
-    evaluate_at: tuple[int, ...]
-    batch_size: int = 256
+    points: tuple[int, ...]
+    batch_size: int = 128
     warmup_steps: int = 50
     weight_decay: float = 0.1
 
     @property
     def optim(self) -> OptimConfig:
-        """AdamW; the average has the decay (1 + step) / (10 + step), a tenth of the run."""
+        """AdamW; the average has the decay (1 + step) / (10 + step): about a tenth of the run."""
         return OptimConfig(
             lr=self.lr,
             warmup_steps=self.warmup_steps,
@@ -59,143 +58,127 @@ class Plan:
         )
 
 
-Evaluate = Callable[[Objective], Mapping[str, Bool[np.ndarray, " picture"]]]
-
-
 @dataclass(slots=True)
 class Trained:
     """What a run came to.
 
     Attributes:
-        pairs: Seen at each evaluation.
-        loss: Mean since the evaluation before.
-        seconds: Of training, evaluation left out.
-        right: By evaluation set: which pictures were named rightly, a row an evaluation.
+        pairs: Seen at each point.
+        loss: Mean since the point before.
+        seconds: Of training up to it.
     """
 
-    pairs: list[int]
-    loss: list[float]
-    seconds: float
-    right: dict[str, list[list[bool]]]
+    pairs: list[int] = field(default_factory=list[int])
+    loss: list[float] = field(default_factory=list[float])
+    seconds: list[float] = field(default_factory=list[float])
 
-    def accuracy(self, key: str) -> NDArray[np.float64]:
-        """At each evaluation."""
-        return np.array(self.right[key], np.float64).mean(axis=1)
+    def at(self, points: Sequence[int]) -> Trained:
+        """Those points alone."""
+        rows = [self.pairs.index(pairs) for pairs in points]
+        return Trained(
+            [self.pairs[row] for row in rows],
+            [self.loss[row] for row in rows],
+            [self.seconds[row] for row in rows],
+        )
 
 
-def train(
-    make: Callable[[], Objective], part: Part, plan: Plan, evaluate: Evaluate, folder: Path
-) -> Trained:
-    """Train, or go on, or read what a finished run came to.
+def train(make: Callable[[], Objective], part: Part, plan: Plan, folder: Path) -> Trained:
+    """Train, go on, or read what a finished run came to; a finished one goes on to later points.
 
     Args:
         make: The objective with new weights, drawn from torch's global random state.
         part: To learn from.
         plan: The run.
-        evaluate: Measures the moving average.
-        folder: Of the checkpoints.
+        folder: Of the runs; each has its own in it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    finished = folder / f"{plan.name}.json"
-    if finished.is_file():
-        read = json.loads(finished.read_text(encoding="utf-8"))
-        if read.pop("plan") != json.loads(json.dumps(asdict(plan))):
-            raise DataError(f"{finished}: got a run of another plan, expected {plan}")
-        return Trained(**read)
+    home = folder / plan.name
+    home.mkdir(parents=True, exist_ok=True)
+    said, written = json.loads(json.dumps(asdict(plan) | {"points": None})), home / "plan.json"
+    if written.is_file() and json.loads(written.read_text(encoding="utf-8")) != said:
+        raise DataError(f"{written}: got a run of another plan, expected {said}")
+    write_whole(json.dumps(said), written)
     torch.manual_seed(plan.seed)
-    run = _Run(make(), part, plan, folder / f"{plan.name}.pt")
-    trained = run.to_end(evaluate)
-    write_whole(json.dumps({"plan": asdict(plan)} | asdict(trained)), finished)
-    run.path.unlink(missing_ok=True)
-    return trained
+    return _Run(make(), part, plan, home).to_end()
+
+
+def read_weights(objective: Objective, folder: Path, name: str, pairs: int) -> Objective:
+    """The objective with the weights that a run had after so many pairs."""
+    weights = torch.load(folder / name / f"{pairs}.pt", weights_only=True)
+    objective.load_state_dict(weights)
+    return objective.eval()
 
 
 class _Run:
     """A run as it goes on, saved now and then."""
 
-    def __init__(self, objective: Objective, part: Part, plan: Plan, path: Path) -> None:
+    def __init__(self, objective: Objective, part: Part, plan: Plan, home: Path) -> None:
         keep_freed_memory()
-        self.objective, self.plan, self.path = objective, plan, path
+        self.objective, self.plan, self.home = objective, plan, home
         self.batches = Mixture(part, plan.batch_size, plan.seed)
         self.optimizer = MasterAdamW(objective, plan.optim)
         self.average = MovingAverage(self.optimizer.weights, plan.optim.ema_decay)
-        self.step, self.sum, self.done = 0, 0.0, Trained([], [], 0.0, {})
-        if path.is_file():
+        self.step, self.sum, self.took, self.done = 0, 0.0, 0.0, Trained()
+        if (home / "state.pt").is_file():
             self._load()
 
-    def to_end(self, evaluate: Evaluate) -> Trained:
+    def to_end(self) -> Trained:
         saved = time.monotonic()
-        for pairs in self.plan.evaluate_at[len(self.done.pairs) :]:
-            first, last = self.step, round(pairs / self.plan.batch_size)
-            while self.step < last:
+        for pairs in self.plan.points:
+            if pairs in self.done.pairs:
+                continue
+            while self.step * self.plan.batch_size < pairs:
                 self._one_step()
                 if time.monotonic() - saved > SAVE_EVERY:
                     self._save()
                     saved = time.monotonic()
-            self._measure(evaluate, max(1, self.step - first))
+            self._keep(pairs)
             self._save()
-        return self.done
+        return self.done.at(self.plan.points)
 
     def _one_step(self) -> None:
         start = time.monotonic()
         pixels, captions, concepts = self.batches.batch(self.step)
         loss = self.objective.loss(normalize(pixels, PREPROCESS), captions, concepts)
         loss.backward()
+        # Of endless steps: the learning rate stays where the warm-up ends.
         self.optimizer.step(self.step, 10**9, self.optimizer.collect())
         self.average.update(self.optimizer.weights, self.step)
         self.step += 1
         self.sum += float(loss.detach())
-        self.done.seconds += time.monotonic() - start
+        self.took += time.monotonic() - start
 
-    def _measure(self, evaluate: Evaluate, steps: int) -> None:
-        with averaged(self.objective, self.average), torch.inference_mode():
-            for key, right in evaluate(self.objective).items():
-                self.done.right.setdefault(key, []).append(right.tolist())
-        self.done.pairs.append(self.step * self.plan.batch_size)
-        self.done.loss.append(self.sum / steps)
+    def _keep(self, pairs: int) -> None:
+        """Weights and loss of this point; the average has none of what is not trained."""
+        write_tensors(self.average.tensors, self.home / f"{pairs}.pt")
+        steps = self.step - sum(self.done.pairs[-1:]) // self.plan.batch_size
+        self.done.pairs.append(pairs)
+        self.done.loss.append(self.sum / max(1, steps))
+        self.done.seconds.append(self.took)
         self.sum = 0.0
-        rate = self.done.pairs[-1] / self.done.seconds
-        figures = " ".join(f"{key} {np.mean(r[-1]):.2%}" for key, r in self.done.right.items())
         print(
-            f"{time.strftime('%H:%M:%S')} {self.plan.name}: {self.done.pairs[-1]:,} pairs, "
-            f"{rate:.0f}/s, loss {self.done.loss[-1]:.3f}, {figures}",
+            f"{time.strftime('%H:%M:%S')} {self.plan.name}: {pairs:,} pairs, "
+            f"{pairs / self.took:.0f}/s, loss {self.done.loss[-1]:.3f}",
             flush=True,
         )
 
     def _save(self) -> None:
-        state = {
-            "step": self.step,
-            "sum": self.sum,
-            "done": asdict(self.done),
-            "optimizer": self.optimizer.state_tensors(),
-            "average": self.average.tensors,
-        }
-        partial = self.path.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(self.path)
+        state = {"step": self.step, "sum": self.sum, "took": self.took, "done": asdict(self.done)}
+        tensors = {"optimizer": self.optimizer.state_tensors(), "average": self.average.tensors}
+        write_tensors(state | tensors, self.home / "state.pt")
 
     @torch.no_grad()
     def _load(self) -> None:
-        state = torch.load(self.path, weights_only=True)
-        self.step, self.sum, self.done = state["step"], state["sum"], Trained(**state["done"])
+        state = torch.load(self.home / "state.pt", weights_only=True)
+        self.step, self.sum, self.took = state["step"], state["sum"], state["took"]
+        self.done = Trained(**state["done"])
         for name, value in self.optimizer.state_tensors().items():
             value.copy_(state["optimizer"][name])
         for name, value in self.average.tensors.items():
             value.copy_(state["average"][name])
 
 
-@contextmanager
-def averaged(objective: Objective, average: MovingAverage) -> Iterator[None]:
-    """The objective with the average as its weights; afterwards it has its own again."""
-    own = {name: p.detach().clone() for name, p in objective.named_parameters()}
-    try:
-        _set_weights(objective, average.tensors)
-        yield
-    finally:
-        _set_weights(objective, own)
-
-
-@torch.no_grad()
-def _set_weights(objective: Objective, weights: Mapping[str, Tensor]) -> None:
-    for name, parameter in objective.named_parameters():
-        parameter.copy_(weights[name])
+def write_tensors(state: Mapping[str, object] | Mapping[str, Tensor], path: Path) -> None:
+    """All or nothing."""
+    partial = path.with_suffix(".partial")
+    torch.save(dict(state), partial)
+    partial.replace(path)
