@@ -77,12 +77,12 @@ def among_few(
 
 
 def categories(question: Question) -> dict[str, list[str]]:
-    """The names of each category of emoji."""
+    """The names of each category of emoji that has enough: seven flags would weigh too much."""
     of_name = dict(zip(question.part.names, question.part.groups, strict=True))
     groups: dict[str, list[str]] = {}
     for name in question.names:
         groups.setdefault(of_name[name], []).append(name)
-    return groups
+    return {group: names for group, names in groups.items() if len(names) >= FEW // 2}
 
 
 def measured(

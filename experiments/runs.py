@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -13,6 +14,7 @@ from common import (
     TARS,
     Contrastive,
     Objective,
+    Part,
     read_part,
     read_tokenizer,
     small_clip,
@@ -21,6 +23,7 @@ from learners import Captions, Words, common_words
 from training import Plan, Trained, read_weights, train
 
 from twinlens.data.images import normalize
+from twinlens.files import write_whole
 
 Kind = Literal["contrastive", "words", "caption"]
 
@@ -57,7 +60,7 @@ class Runs:
         self.folder = folder
         self.part = read_part(corpus, "train", tars=TARS)
         self.tokenizer = read_tokenizer(corpus, self.part)
-        self.words = common_words(caption for said in self.part.captions for caption in said)
+        self.words = read_words(corpus, self.part)
 
     def make(self, run: Run) -> Objective:
         """New weights, drawn from torch's global random state."""
@@ -85,6 +88,15 @@ class Runs:
         pixels = torch.from_numpy(self.part.pixels[np.sort(rows)])
         objective.usual = normalize(pixels, PREPROCESS)
         return objective
+
+
+def read_words(corpus: Path, train: Part) -> list[str]:
+    """The common words of the training captions, counted the first time."""
+    kept = corpus / "pixels" / "words.json"
+    if not kept.is_file():
+        words = common_words(caption for said in train.captions for caption in said)
+        write_whole(json.dumps(words), kept)
+    return json.loads(kept.read_text(encoding="utf-8"))
 
 
 def of_seed(run: Run, seed: int) -> Run:
