@@ -55,9 +55,13 @@ def unseen_both(corpus: Path) -> Question:
 
 
 def among_all(objective: Objective, question: Question) -> Right:
-    """By each way to score: which pictures are named rightly among all names."""
+    """By each way to score: whether a picture's name is the first of all, or one of five."""
     scores = score_names(objective, question.part, question.names)
-    return {key: right(rows, question.part, question.names) for key, rows in scores.items()}
+    return {
+        f"{key}@{k}": right(rows, question.part, question.names, k)
+        for key, rows in scores.items()
+        for k in (1, 5)
+    }
 
 
 def among_few(

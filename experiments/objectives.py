@@ -9,7 +9,7 @@ The same image tower learns from the same pictures in the same order, augmented 
 - caption: predict the caption token by token, by a transformer that looks at the picture.
 
 Each is asked the same question: which of 1,577 names is this, of emoji in a style never seen? The
-two others are asked by several ways to score a name, and the best in the end counts. It can be
+two others are asked by several ways to score a name, and the best at the end counts. It can be
 stopped and run again; with more pairs or seeds it goes on from where it was.
 """
 
@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -26,8 +26,8 @@ from typing import Any, get_args
 import numpy as np
 from jaxtyping import Bool, Float
 from measures import among_all, measured, resampled, unseen_style
-from reports import COLOURS, axes, facts, save_plot, write_result
-from runs import POINTS, RATES, TRIAL, Kind, Run, Runs, of_seed
+from reports import COLOURS, facts, panels, save_plot, write_result
+from runs import MEASURED, RATES, TRIAL, Kind, Run, Runs, of_seed
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 TITLES: dict[Kind, str] = {
@@ -40,15 +40,18 @@ COMPARED: tuple[tuple[Kind, Kind], ...] = (
     ("contrastive", "caption"),
     ("words", "caption"),
 )
+RANKS = (1, 5)
 DRAWS = 2000
 
 Curves = dict[Kind, Bool[np.ndarray, "seed point picture"]]
 
 
-def curves(runs: Runs, corpus: Path, tuned: dict[Kind, Run], pairs: int, seeds: int) -> Any:
+def curves(
+    runs: Runs, corpus: Path, tuned: dict[Kind, Run], pairs: int, seeds: int
+) -> dict[Kind, dict[str, np.ndarray]]:
     """For each objective and way to score, what was named rightly at each point of each seed."""
     question = unseen_style(corpus)
-    points = [point for point in POINTS if point <= pairs]
+    points = [point for point in MEASURED if point <= pairs]
     found: dict[Kind, dict[str, np.ndarray]] = {}
     for kind, run in tuned.items():
         rows = [
@@ -67,10 +70,15 @@ def curves(runs: Runs, corpus: Path, tuned: dict[Kind, Run], pairs: int, seeds: 
     return found
 
 
-def best_ways(found: dict[Kind, dict[str, np.ndarray]]) -> dict[Kind, str]:
+def best_ways(found: dict[Kind, dict[str, np.ndarray]], k: int) -> dict[Kind, str]:
     """The way to score that names most pictures rightly at the end, all seeds together."""
+
+    def at_the_end(kind: Kind, key: str) -> float:
+        return found[kind][key][:, -1].mean()
+
     return {
-        kind: max(ways, key=lambda key: ways[key][:, -1].mean()) for kind, ways in found.items()
+        kind: max((key for key in ways if key.endswith(f"@{k}")), key=partial(at_the_end, kind))
+        for kind, ways in found.items()
     }
 
 
@@ -98,13 +106,18 @@ def pairs_needed(
 
 
 def times_fewer(
-    fewer: Bool[np.ndarray, "seed point picture"],
-    more: Bool[np.ndarray, "seed point picture"],
+    one: Bool[np.ndarray, "seed point picture"],
+    other: Bool[np.ndarray, "seed point picture"],
     points: Sequence[int],
 ) -> float:
-    """How many times fewer pairs one objective needs for what the other ends with."""
-    target = float(more[:, -1].mean())
-    return points[-1] / pairs_needed(fewer.mean(axis=(0, 2)), points, target)
+    """How many times fewer pairs one needs for what the other ends with; below 1 if it needs more.
+
+    Where the other ends higher, it is asked how many it needs for what the one ends with.
+    """
+    curve, others = one.mean(axis=(0, 2)), other.mean(axis=(0, 2))
+    if curve[-1] >= others[-1]:
+        return points[-1] / pairs_needed(curve, points, others[-1])
+    return pairs_needed(others, points, curve[-1]) / points[-1]
 
 
 def intervals(right: Curves, points: Sequence[int]) -> tuple[dict[str, Any], dict[Kind, Any]]:
@@ -125,7 +138,7 @@ def intervals(right: Curves, points: Sequence[int]) -> tuple[dict[str, Any], dic
             f"{one} against {other}": {
                 "times_fewer": times_fewer(right[one], right[other], points),
                 "interval": np.nanpercentile(ratios[one, other], [2.5, 97.5]).tolist(),
-                "draws_that_reach_it": float(np.isfinite(ratios[one, other]).mean()),
+                "more_in_draws": float(np.mean(np.array(ratios[one, other]) > 1)),
             }
             for one, other in COMPARED
         },
@@ -134,56 +147,73 @@ def intervals(right: Curves, points: Sequence[int]) -> tuple[dict[str, Any], dic
 
 
 def plot(result: dict[str, Any], path: Path) -> None:
-    figure, axis = axes("Image-text pairs seen (thousands)", "Zero-shot accuracy (%)")
-    for colour, (kind, curve) in zip(COLOURS, result["curves"].items(), strict=False):
-        thousands = np.array(result["points"]) / 1000
-        low, high = 100 * np.array(curve["interval"]).T
-        axis.fill_between(thousands, low, high, color=colour, alpha=0.18, linewidth=0)
-        title = TITLES[kind]
-        axis.plot(thousands, 100 * np.array(curve["accuracy"]), "o-", color=colour, label=title)
-    axis.axhline(100 * result["chance"], color="#555555", linestyle=":", label="chance")
-    axis.set_xscale("log")
-    axis.set_xticks(thousands, [f"{n:g}" for n in thousands], minor=False)
-    axis.set_xticks([], minor=True)
-    axis.legend(loc="upper left")
+    """Top-1 and top-5 beside each other, with 95% bands."""
+    labels = ("Zero-shot top-1 accuracy (%)", "Zero-shot top-5 accuracy (%)")
+    figure, both = panels("Image-text pairs seen (thousands)", *labels)
+    thousands = np.array(result["points"]) / 1000
+    for axis, k in zip(both, RANKS, strict=True):
+        for colour, kind in zip(COLOURS, KINDS, strict=False):
+            curve = result[f"top{k}"]["curves"][kind]
+            low, high = 100 * np.array(curve["interval"]).T
+            axis.fill_between(thousands, low, high, color=colour, alpha=0.18, linewidth=0)
+            accuracy = 100 * np.array(curve["accuracy"])
+            axis.plot(thousands, accuracy, "o-", color=colour, label=TITLES[kind])
+        axis.axhline(100 * k * result["chance"], color="#555555", linestyle=":", label="chance")
+        axis.set_xscale("log")
+        axis.set_xticks(thousands, [f"{n:g}" for n in thousands], minor=False)
+        axis.set_xticks([], minor=True)
+    both[0].legend(loc="upper left")
     save_plot(figure, path)
 
 
 def summary(runs: Runs, tuned: dict[Kind, Run], options: argparse.Namespace) -> dict[str, Any]:
-    points = [point for point in POINTS if point <= options.pairs]
+    """Everything that was found."""
+    points = [point for point in MEASURED if point <= options.pairs]
     found = curves(runs, options.corpus, tuned, options.pairs, options.seeds)
-    ways = best_ways(found)
+    pictures = found["contrastive"]["cosine@1"].shape[2]
+    return (
+        facts(options.corpus)
+        | {
+            "pictures": pictures,
+            "chance": 1 / len(unseen_style(options.corpus).names),
+            "seeds": options.seeds,
+            "points": points,
+            "runs": {kind: asdict(tuned[kind]) for kind in KINDS},
+            "trial_loss_by_rate": {kind: trial_losses(runs, tuned[kind]) for kind in KINDS},
+        }
+        | {f"top{k}": compared(found, points, k) for k in RANKS}
+    )
+
+
+def compared(
+    found: dict[Kind, dict[str, np.ndarray]], points: Sequence[int], k: int
+) -> dict[str, Any]:
+    """Curves and ratios where the right name has to be one of `k`."""
+    ways = best_ways(found, k)
     right: Curves = {kind: found[kind][ways[kind]] for kind in KINDS}
     ratios, bands = intervals(right, points)
-    tried = {
-        kind: {f"{lr:.2g}": runs.train(replaced(tuned[kind], lr), TRIAL).loss[-1] for lr in RATES}
-        for kind in KINDS
-    }
-    return facts(options.corpus) | {
-        "question": "unseen-style, English names",
-        "pictures": right["contrastive"].shape[2],
-        "chance": 1 / len(set(unseen_style(options.corpus).names)),
-        "seeds": options.seeds,
-        "points": points,
+    return {
         "curves": {
             kind: {
-                "run": asdict(tuned[kind]),
-                "trial_loss_by_rate": tried[kind],
                 "scored_by": ways[kind],
-                "final_by_score": {k: float(v[:, -1].mean()) for k, v in found[kind].items()},
+                "end_by_score": {
+                    key: float(rows[:, -1].mean())
+                    for key, rows in found[kind].items()
+                    if key.endswith(f"@{k}")
+                },
                 "accuracy": right[kind].mean(axis=(0, 2)).tolist(),
                 "interval": bands[kind],
                 "by_seed": right[kind].mean(axis=2).tolist(),
             }
             for kind in KINDS
         },
-        "efficiency": ratios,
+        "fewer_pairs": ratios,
     }
 
 
-def replaced(run: Run, lr: float) -> Run:
-    """The same at another rate."""
-    return Run(kind=run.kind, size=run.size, seed=run.seed, lr=lr)
+def trial_losses(runs: Runs, run: Run) -> dict[str, float]:
+    """Of each learning rate that was tried."""
+    return {f"{lr:.2g}": runs.train(replace(run, lr=lr), TRIAL).loss[-1] for lr in RATES}
 
 
 def main() -> None:
@@ -192,7 +222,7 @@ def main() -> None:
     )
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--runs", type=Path, help="checkpoints; by default CORPUS/runs")
-    parser.add_argument("--pairs", type=int, default=51_200, help="seen by each run")
+    parser.add_argument("--pairs", type=int, default=102_400, help="seen by each run")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--train-only", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("experiments/results/objectives.json"))

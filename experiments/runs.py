@@ -30,6 +30,9 @@ Kind = Literal["contrastive", "words", "caption"]
 POINTS = tuple(6400 * n for n in (1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 32))
 """Pairs seen when weights are kept."""
 
+MEASURED = tuple(6400 * 2**n for n in range(6))
+"""Pairs seen when they are measured."""
+
 RATES, TRIAL = (2e-3, 5e-3), 12_800
 """Learning rates that each objective is tried with, and for how many pairs."""
 

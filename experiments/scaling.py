@@ -2,21 +2,21 @@
 
 Run: python experiments/scaling.py --corpus DIR --out experiments/results/scaling.json
 
-CLIPs of five sizes are trained, the larger ones on more pairs. The error is the mean over several
-questions, and compute is what training takes in floating-point operations, counted by
-`twinlens.model.flops`. A line is fitted to the ends of the runs; then again without the largest,
-whose error it has to foretell. It can be stopped and run again.
+CLIPs of five sizes are trained on as many pairs. The error is the mean over several questions, and
+compute is what training takes in floating-point operations, counted by `twinlens.model.flops`. A
+line is fitted to the ends of the runs; then again without the largest, whose error it has to
+foretell. It can be stopped and run again.
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import ENGLISH, Objective, contrastive_flops, score_names, small_clip
+from common import SIZES, Objective, contrastive_flops, percentiles, score_names, small_clip
 from jaxtyping import Float
 from measures import (
     FEW,
@@ -32,11 +32,11 @@ from measures import (
 )
 from numpy.typing import NDArray
 from reports import COLOURS, axes, facts, save_plot, write_result
-from runs import POINTS, Run, Runs
-from training import Plan
+from runs import MEASURED, Run, Runs
+from training import BATCH_SIZE
 
-PAIRS = {"xs": 25_600, "s": 38_400, "m": 51_200, "l": 64_000, "xl": 76_800}
-"""Seen by each size."""
+SEEDS = {"xs": 2, "s": 2, "m": 2, "l": 1, "xl": 1}
+"""Of each size: the large ones take most of the time."""
 
 DRAWS = 2000
 
@@ -49,12 +49,12 @@ class Line:
     slope: float
     r2: float
 
-    def error(self, flops: NDArray[np.float64]) -> NDArray[np.float64]:
+    def error(self, flops: Any) -> Any:
         """What it foretells."""
         return 10 ** (self.intercept + self.slope * np.log10(flops))
 
 
-def fit(flops: Float[np.ndarray, " run"], errors: Float[np.ndarray, " run"]) -> Line:
+def fit(flops: Float[np.ndarray, " size"], errors: Float[np.ndarray, " size"]) -> Line:
     """Least squares of the logarithms.
 
     Example:
@@ -103,30 +103,26 @@ def caption_tokens(runs: Runs) -> float:
     """Mean length of the training captions, start and end counted."""
     some = runs.part.captions[:: max(1, len(runs.part) // 4096)]
     lengths = [len(runs.tokenizer.encode(caption)) + 2 for said in some for caption in said]
-    assert len(lengths) <= ENGLISH * len(some)
     return float(np.mean(lengths))
 
 
 class Scale:
     """The runs of every size and seed, trained and measured."""
 
-    def __init__(self, runs: Runs, corpus: Path, seeds: int) -> None:
-        tuned = runs.tuned("contrastive")
-        width = small_clip("m").text_input.width
-        # The wider a network, the smaller its steps.
-        rates = {size: tuned.lr * width / small_clip(size).text_input.width for size in PAIRS}
-        self.runs, self.seeds, self.corpus = runs, range(seeds), corpus
-        self.run = {
-            (size, seed): Run(kind="contrastive", size=size, seed=seed, lr=rates[size])
-            for size in PAIRS
-            for seed in self.seeds
-        }
+    def __init__(self, runs: Runs, corpus: Path, pairs: int) -> None:
+        self.runs, self.corpus, self.pairs = runs, corpus, pairs
+        self.tuned = runs.tuned("contrastive")
+
+    def run(self, size: str, seed: int) -> Run:
+        """The wider a network, the smaller its steps."""
+        width, tuned = SIZES[size][0], SIZES[self.tuned.size][0]
+        return Run(kind="contrastive", size=size, seed=seed, lr=self.tuned.lr * tuned / width)
 
     def train(self) -> None:
         """All runs to their ends, small ones first."""
-        for seed in self.seeds:
-            for size, pairs in PAIRS.items():
-                self.runs.train(self.run[size, seed], pairs)
+        for size, seeds in SEEDS.items():
+            for seed in range(seeds):
+                self.runs.train(self.run(size, seed), self.pairs)
 
     def measure(self) -> dict[str, dict[int, list[Right]]]:
         """By size and point, of each seed."""
@@ -134,13 +130,13 @@ class Scale:
         return {
             size: {
                 point: [
-                    measured(self.runs, self.run[size, seed], point, "sets", questions.ask)
-                    for seed in self.seeds
+                    measured(self.runs, self.run(size, seed), point, "sets", questions.ask)
+                    for seed in range(seeds)
                 ]
-                for point in POINTS
-                if point <= pairs
+                for point in (*MEASURED, self.pairs)
+                if point <= self.pairs
             }
-            for size, pairs in PAIRS.items()
+            for size, seeds in SEEDS.items()
         }
 
 
@@ -163,30 +159,26 @@ def summary(scale: Scale) -> dict[str, Any]:
     """Fits, their intervals and the check of the largest run."""
     found = scale.measure()
     tokens = caption_tokens(scale.runs)
-    batch_size = Plan(name="", seed=0, lr=1.0, points=(1,)).batch_size
-    a_pair = {size: contrastive_flops(small_clip(size), batch_size, tokens) for size in PAIRS}
-    flops = np.array([a_pair[size] * pairs for size, pairs in PAIRS.items()])
-    ends = [found[size][pairs] for size, pairs in PAIRS.items()]
+    a_pair = {size: contrastive_flops(small_clip(size), BATCH_SIZE, tokens) for size in SEEDS}
+    flops = np.array(list(a_pair.values())) * scale.pairs
+    ends = [by_point[scale.pairs] for by_point in found.values()]
     errors = np.array([np.mean([mean_error(right) for right in of_size]) for of_size in ends])
     rng = np.random.default_rng(0)
     drawn = np.array([drawn_again(ends, rng) for _ in range(DRAWS)])
-    lines = [fit(flops, row) for row in drawn]
-    foretold = [float(fit(flops[:-1], row[:-1]).error(flops[-1:])[0]) for row in drawn]
-    line, without = fit(flops, errors), fit(flops[:-1], errors[:-1])
+    line = fit(flops, errors)
     return facts(scale.corpus) | {
-        "seeds": len(scale.seeds),
+        "pairs": scale.pairs,
         "caption_tokens": tokens,
         "compute_range": float(flops[-1] / flops[0]),
         "sizes": {
             size: {
-                "pairs": PAIRS[size],
-                "rate": scale.run[size, 0].lr,
+                "rate": scale.run(size, 0).lr,
                 "flops_a_pair": a_pair[size],
                 "flops": float(flops[i]),
                 "error": float(errors[i]),
-                "interval": np.percentile(drawn[:, i], [2.5, 97.5]).tolist(),
+                "interval": percentiles(drawn[:, i]),
                 "by_seed": [mean_error(right) for right in ends[i]],
-                "residual": float(np.log10(errors[i]) - np.log10(line.error(flops[i : i + 1]))[0]),
+                "residual": float(np.log10(errors[i] / line.error(flops[i]))),
                 "accuracy": {
                     name: float(np.mean([right[name].mean() for right in ends[i]]))
                     for name in ends[i][0]
@@ -196,23 +188,38 @@ def summary(scale: Scale) -> dict[str, Any]:
                     for pairs, of_seeds in found[size].items()
                 ],
             }
-            for i, size in enumerate(PAIRS)
+            for i, size in enumerate(SEEDS)
         },
-        "line": {
-            "intercept": line.intercept,
-            "slope": line.slope,
-            "slope_interval": np.percentile([one.slope for one in lines], [2.5, 97.5]).tolist(),
-            "r2": line.r2,
-            "r2_interval": np.percentile([one.r2 for one in lines], [2.5, 97.5]).tolist(),
-        },
-        "largest_foretold": {
-            "by_the_others": float(without.error(flops[-1:])[0]),
-            "interval": np.percentile(foretold, [2.5, 97.5]).tolist(),
-            "measured": float(errors[-1]),
-            "difference_interval": np.percentile(
-                drawn[:, -1] - np.array(foretold), [2.5, 97.5]
-            ).tolist(),
-        },
+        "line": line_of(flops, errors, drawn),
+        "largest_foretold": foretold(flops, errors, drawn),
+    }
+
+
+def line_of(
+    flops: Float[np.ndarray, " size"],
+    errors: Float[np.ndarray, " size"],
+    drawn: Float[np.ndarray, "draw size"],
+) -> dict[str, Any]:
+    """The line through all ends, with intervals."""
+    line, lines = fit(flops, errors), [fit(flops, row) for row in drawn]
+    return asdict(line) | {
+        "slope_interval": percentiles([one.slope for one in lines]),
+        "r2_interval": percentiles([one.r2 for one in lines]),
+    }
+
+
+def foretold(
+    flops: Float[np.ndarray, " size"],
+    errors: Float[np.ndarray, " size"],
+    drawn: Float[np.ndarray, "draw size"],
+) -> dict[str, Any]:
+    """The error of the largest by a line through the others, beside what was measured."""
+    by_others = np.array([fit(flops[:-1], row[:-1]).error(flops[-1]) for row in drawn])
+    return {
+        "by_the_others": float(fit(flops[:-1], errors[:-1]).error(flops[-1])),
+        "interval": percentiles(by_others),
+        "measured": float(errors[-1]),
+        "measured_minus_foretold_interval": percentiles(drawn[:, -1] - by_others),
     }
 
 
@@ -224,14 +231,14 @@ def plot(result: dict[str, Any], path: Path) -> None:
         axis.plot(way[:, 0], 100 * way[:, 1], "-", color=colour, alpha=0.4, linewidth=1)
         low, high = one["interval"]
         spread = [[100 * (one["error"] - low)], [100 * (high - one["error"])]]
-        label = f"{size}: {one['pairs'] / 1000:g} k pairs"
+        label = f"{size}: {one['flops_a_pair'] / 1e6:.1f} million a pair"
         axis.errorbar(
             one["flops"], 100 * one["error"], spread, fmt="o", color=colour, capsize=3, label=label
         )
-    line = Line(result["line"]["intercept"], result["line"]["slope"], 0.0)
+    slope = result["line"]["slope"]
+    line = Line(result["line"]["intercept"], slope, 0.0)
     ends = np.array([one["flops"] for one in result["sizes"].values()])
     across = np.geomspace(ends.min() / 1.5, ends.max() * 1.5, 50)
-    slope = result["line"]["slope"]
     axis.plot(across, 100 * line.error(across), "--", color="#555555", label=f"slope {slope:.3f}")
     axis.set_xscale("log")
     axis.set_yscale("log")
@@ -247,13 +254,13 @@ def main() -> None:
     )
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--runs", type=Path, help="checkpoints; by default CORPUS/runs")
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--pairs", type=int, default=102_400, help="seen by each run")
     parser.add_argument("--train-only", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("experiments/results/scaling.json"))
     parser.add_argument("--plots", type=Path, default=Path("docs/experiments"))
     options = parser.parse_args()
     runs = Runs(options.corpus, options.runs or options.corpus / "runs")
-    scale = Scale(runs, options.corpus, options.seeds)
+    scale = Scale(runs, options.corpus, options.pairs)
     scale.train()
     if options.train_only:
         return

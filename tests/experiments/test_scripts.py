@@ -170,7 +170,7 @@ def test_contrastive_scores_are_cosines(part, tokenizer):
     scores = score_names(model, part, question.names, chunk=7)["cosine"]
     assert scores.shape == (40, 4)
     assert float(scores.abs().max()) <= 1 + 1e-6
-    assert among_all(model, question)["cosine"].shape == (40,)
+    assert among_all(model, question)["cosine@1"].shape == (40,)
 
 
 def test_pairs_needed_by_hand():
@@ -182,6 +182,7 @@ def test_pairs_needed_by_hand():
     fast = np.array([[[1, 0], [1, 1]]], bool)
     slow = np.array([[[0, 0], [1, 0]]], bool)
     assert times_fewer(fast, slow, [100, 400]) == pytest.approx(4)
+    assert times_fewer(slow, fast, [100, 400]) == pytest.approx(1 / 4)
 
 
 def test_a_power_law_is_a_line():
