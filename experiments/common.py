@@ -200,7 +200,6 @@ SIZES = {
     "s": (32, 3, 32, 1),
     "m": (64, 3, 64, 2),
     "l": (96, 3, 96, 2),
-    "xl": (128, 4, 128, 2),
 }
 """Width and layers of the image tower, and of the text tower, which is as wide as the space."""
 

@@ -2,10 +2,10 @@
 
 Run: python experiments/scaling.py --corpus DIR --out experiments/results/scaling.json
 
-CLIPs of five sizes are trained on as many pairs. The error is the mean over several questions, and
-compute is what training takes in floating-point operations, counted by `twinlens.model.flops`. A
-line is fitted to the ends of the runs; then again without the largest, whose error it has to
-foretell. It can be stopped and run again.
+CLIPs of four sizes are trained, the larger ones on more pairs. The error is the mean over several
+questions, and compute is what training takes in floating-point operations, counted by
+`twinlens.model.flops`. A line is fitted to the ends of the runs; then again without the largest,
+whose error it has to foretell. It can be stopped and run again.
 """
 
 from __future__ import annotations
@@ -35,8 +35,11 @@ from reports import COLOURS, axes, facts, save_plot, write_result
 from runs import MEASURED, Run, Runs
 from training import BATCH_SIZE
 
-SEEDS = {"xs": 2, "s": 2, "m": 2, "l": 1, "xl": 1}
-"""Of each size: the large ones take most of the time."""
+PAIRS = {"xs": 25_600, "s": 51_200, "m": 76_800, "l": 102_400}
+"""Seen by each size."""
+
+SEEDS = {"xs": 2, "s": 2, "m": 2, "l": 1}
+"""Of each size: the largest takes most of the time."""
 
 DRAWS = 2000
 
@@ -109,8 +112,8 @@ def caption_tokens(runs: Runs) -> float:
 class Scale:
     """The runs of every size and seed, trained and measured."""
 
-    def __init__(self, runs: Runs, corpus: Path, pairs: int) -> None:
-        self.runs, self.corpus, self.pairs = runs, corpus, pairs
+    def __init__(self, runs: Runs, corpus: Path) -> None:
+        self.runs, self.corpus = runs, corpus
         self.tuned = runs.tuned("contrastive")
 
     def run(self, size: str, seed: int) -> Run:
@@ -122,7 +125,7 @@ class Scale:
         """All runs to their ends, small ones first."""
         for size, seeds in SEEDS.items():
             for seed in range(seeds):
-                self.runs.train(self.run(size, seed), self.pairs)
+                self.runs.train(self.run(size, seed), PAIRS[size])
 
     def measure(self) -> dict[str, dict[int, list[Right]]]:
         """By size and point, of each seed."""
@@ -133,8 +136,8 @@ class Scale:
                     measured(self.runs, self.run(size, seed), point, "sets", questions.ask)
                     for seed in range(seeds)
                 ]
-                for point in (*MEASURED, self.pairs)
-                if point <= self.pairs
+                for point in sorted({*MEASURED, PAIRS[size]})
+                if point <= PAIRS[size]
             }
             for size, seeds in SEEDS.items()
         }
@@ -160,18 +163,19 @@ def summary(scale: Scale) -> dict[str, Any]:
     found = scale.measure()
     tokens = caption_tokens(scale.runs)
     a_pair = {size: contrastive_flops(small_clip(size), BATCH_SIZE, tokens) for size in SEEDS}
-    flops = np.array(list(a_pair.values())) * scale.pairs
-    ends = [by_point[scale.pairs] for by_point in found.values()]
+    flops = np.array([a_pair[size] * pairs for size, pairs in PAIRS.items()])
+    ends = [found[size][pairs] for size, pairs in PAIRS.items()]
     errors = np.array([np.mean([mean_error(right) for right in of_size]) for of_size in ends])
     rng = np.random.default_rng(0)
     drawn = np.array([drawn_again(ends, rng) for _ in range(DRAWS)])
     line = fit(flops, errors)
     return facts(scale.corpus) | {
-        "pairs": scale.pairs,
         "caption_tokens": tokens,
         "compute_range": float(flops[-1] / flops[0]),
         "sizes": {
             size: {
+                "pairs": PAIRS[size],
+                "seeds": SEEDS[size],
                 "rate": scale.run(size, 0).lr,
                 "flops_a_pair": a_pair[size],
                 "flops": float(flops[i]),
@@ -231,7 +235,7 @@ def plot(result: dict[str, Any], path: Path) -> None:
         axis.plot(way[:, 0], 100 * way[:, 1], "-", color=colour, alpha=0.4, linewidth=1)
         low, high = one["interval"]
         spread = [[100 * (one["error"] - low)], [100 * (high - one["error"])]]
-        label = f"{size}: {one['flops_a_pair'] / 1e6:.1f} million a pair"
+        label = f"{size}, {one['pairs']:,} pairs"
         axis.errorbar(
             one["flops"], 100 * one["error"], spread, fmt="o", color=colour, capsize=3, label=label
         )
@@ -254,13 +258,12 @@ def main() -> None:
     )
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--runs", type=Path, help="checkpoints; by default CORPUS/runs")
-    parser.add_argument("--pairs", type=int, default=102_400, help="seen by each run")
     parser.add_argument("--train-only", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("experiments/results/scaling.json"))
     parser.add_argument("--plots", type=Path, default=Path("docs/experiments"))
     options = parser.parse_args()
     runs = Runs(options.corpus, options.runs or options.corpus / "runs")
-    scale = Scale(runs, options.corpus, options.pairs)
+    scale = Scale(runs, options.corpus)
     scale.train()
     if options.train_only:
         return
