@@ -180,9 +180,11 @@ class Objective(nn.Module):
 
     Attributes:
         usual: Some training pictures: what is said of them says little of any.
+        chunk: Pictures to score at a time; the names are read anew for each chunk.
     """
 
     usual: Tensor
+    chunk = 512
 
     def loss(self, images: Tensor, captions: Sequence[str], concepts: Tensor) -> Tensor:
         """Of a batch of normalised pictures."""
@@ -269,13 +271,13 @@ def contrastive_flops(config: CLIPConfig, batch_size: int, tokens: float) -> flo
 
 
 def score_names(
-    objective: Objective, part: Part, names: Sequence[str], chunk: int = 64
+    objective: Objective, part: Part, names: Sequence[str]
 ) -> dict[str, Float[Tensor, "picture name"]]:
     """How well each name fits each picture, by each way to score."""
     found: dict[str, list[Tensor]] = {}
     with torch.inference_mode():
-        for start in range(0, len(part), chunk):
-            pixels = torch.from_numpy(part.pixels[start : start + chunk].copy())
+        for start in range(0, len(part), objective.chunk):
+            pixels = torch.from_numpy(part.pixels[start : start + objective.chunk].copy())
             scores = objective.scores(normalize(pixels, PREPROCESS), names)
             for key, rows in scores.items():
                 found.setdefault(key, []).append(rows)

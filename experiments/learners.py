@@ -142,6 +142,8 @@ class CaptionBlock(nn.Module):
 class Captions(Objective):
     """The caption token by token: a causal transformer with cross-attention on all patches."""
 
+    chunk = 64
+
     def __init__(self, config: CLIPConfig, tokenizer: Tokenizer) -> None:
         super().__init__()
         assert isinstance(config.vision, ViTConfig)

@@ -40,7 +40,7 @@ COMPARED: tuple[tuple[Kind, Kind], ...] = (
     ("contrastive", "caption"),
     ("words", "caption"),
 )
-SEEDS: dict[Kind, int] = {"contrastive": 2, "words": 2, "caption": 1}
+SEEDS = 2
 FIRST: dict[Kind, int] = {"contrastive": 6400, "words": 6400, "caption": 25_600}
 """Pairs seen at the first measure: likelihoods of all names take a minute of a core each."""
 
@@ -64,7 +64,7 @@ def curves(
                 )
                 for point in points_of(kind, pairs)
             ]
-            for seed in range(SEEDS[kind])
+            for seed in range(SEEDS)
         ]
         found[kind] = {
             key: np.array([[right[key] for right in of_run] for of_run in rows])
@@ -106,7 +106,7 @@ def pairs_needed(
     if target > rising[-1]:
         return math.nan
     if target <= rising[0]:
-        return points[0] * target / rising[0] if rising[0] else math.nan
+        return points[0] * target / rising[0] if target else 0.0
     after = int(np.searchsorted(rising, target))
     share = (target - rising[after - 1]) / (rising[after] - rising[after - 1])
     low, high = math.log(points[after - 1]), math.log(points[after])
@@ -125,7 +125,8 @@ def times_fewer(
     """
     curve, others = one.mean(axis=(0, 2)), other.mean(axis=(0, 2))
     if curve[-1] >= others[-1]:
-        return points[-1] / pairs_needed(curve, points[-len(curve) :], others[-1])
+        needed = pairs_needed(curve, points[-len(curve) :], others[-1])
+        return points[-1] / needed if needed else math.inf
     return pairs_needed(others, points[-len(others) :], curve[-1]) / points[-1]
 
 
@@ -146,13 +147,19 @@ def intervals(right: Curves, points: Sequence[int]) -> tuple[dict[str, Any], dic
         {
             f"{one} against {other}": {
                 "times_fewer": times_fewer(right[one], right[other], points),
-                "interval": np.nanpercentile(ratios[one, other], [2.5, 97.5]).tolist(),
+                "interval": bounds(ratios[one, other]),
                 "more_in_draws": float(np.mean(np.array(ratios[one, other]) > 1)),
             }
             for one, other in COMPARED
         },
         {kind: np.percentile(rows, [2.5, 97.5], axis=0).T.tolist() for kind, rows in means.items()},
     )
+
+
+def bounds(ratios: Sequence[float]) -> list[float | None]:
+    """The 95% interval; None where there is no bound, because one names nothing rightly."""
+    ends = np.quantile(ratios, [0.025, 0.975], method="inverted_cdf").tolist()
+    return [end if math.isfinite(end) else None for end in ends]
 
 
 def plot(result: dict[str, Any], path: Path) -> None:
@@ -239,8 +246,8 @@ def main() -> None:
     options = parser.parse_args()
     runs = Runs(options.corpus, options.runs or options.corpus / "runs")
     tuned = {kind: runs.tuned(kind) for kind in KINDS}
-    for kind, run in tuned.items():
-        for seed in range(SEEDS[kind]):
+    for run in tuned.values():
+        for seed in range(SEEDS):
             runs.train(of_seed(run, seed), options.pairs)
     if options.train_only:
         return

@@ -38,8 +38,7 @@ from training import BATCH_SIZE
 PAIRS = {"xs": 25_600, "s": 51_200, "m": 76_800, "l": 102_400}
 """Seen by each size."""
 
-SEEDS = {"xs": 2, "s": 2, "m": 2, "l": 1}
-"""Of each size: the largest takes most of the time."""
+SEEDS = 2
 
 DRAWS = 2000
 
@@ -123,9 +122,9 @@ class Scale:
 
     def train(self) -> None:
         """All runs to their ends, small ones first."""
-        for size, seeds in SEEDS.items():
-            for seed in range(seeds):
-                self.runs.train(self.run(size, seed), PAIRS[size])
+        for size, pairs in PAIRS.items():
+            for seed in range(SEEDS):
+                self.runs.train(self.run(size, seed), pairs)
 
     def measure(self) -> dict[str, dict[int, list[Right]]]:
         """By size and point, of each seed."""
@@ -134,12 +133,12 @@ class Scale:
             size: {
                 point: [
                     measured(self.runs, self.run(size, seed), point, "sets", questions.ask)
-                    for seed in range(seeds)
+                    for seed in range(SEEDS)
                 ]
-                for point in sorted({*MEASURED, PAIRS[size]})
-                if point <= PAIRS[size]
+                for point in sorted({*MEASURED, pairs})
+                if point <= pairs
             }
-            for size, seeds in SEEDS.items()
+            for size, pairs in PAIRS.items()
         }
 
 
@@ -162,7 +161,7 @@ def summary(scale: Scale) -> dict[str, Any]:
     """Fits, their intervals and the check of the largest run."""
     found = scale.measure()
     tokens = caption_tokens(scale.runs)
-    a_pair = {size: contrastive_flops(small_clip(size), BATCH_SIZE, tokens) for size in SEEDS}
+    a_pair = {size: contrastive_flops(small_clip(size), BATCH_SIZE, tokens) for size in PAIRS}
     flops = np.array([a_pair[size] * pairs for size, pairs in PAIRS.items()])
     ends = [found[size][pairs] for size, pairs in PAIRS.items()]
     errors = np.array([np.mean([mean_error(right) for right in of_size]) for of_size in ends])
@@ -170,12 +169,12 @@ def summary(scale: Scale) -> dict[str, Any]:
     drawn = np.array([drawn_again(ends, rng) for _ in range(DRAWS)])
     line = fit(flops, errors)
     return facts(scale.corpus) | {
+        "seeds": SEEDS,
         "caption_tokens": tokens,
         "compute_range": float(flops[-1] / flops[0]),
         "sizes": {
             size: {
                 "pairs": PAIRS[size],
-                "seeds": SEEDS[size],
                 "rate": scale.run(size, 0).lr,
                 "flops_a_pair": a_pair[size],
                 "flops": float(flops[i]),
@@ -192,7 +191,7 @@ def summary(scale: Scale) -> dict[str, Any]:
                     for pairs, of_seeds in found[size].items()
                 ],
             }
-            for i, size in enumerate(SEEDS)
+            for i, size in enumerate(PAIRS)
         },
         "line": line_of(flops, errors, drawn),
         "largest_foretold": foretold(flops, errors, drawn),
