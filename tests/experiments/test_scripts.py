@@ -166,12 +166,12 @@ def test_names_among_few_are_chosen_among_those_alone(part):
 
 def test_contrastive_scores_are_cosines(part, tokenizer):
     model = Contrastive(small_clip("xs"), tokenizer).eval()
-    question = Question(part, sorted(NAMES))
+    question = Question(part, sorted([*NAMES, "pink sky"]))
     whole = score_names(model, part, question.names)["cosine"]
     model.chunk = 7
     scores = score_names(model, part, question.names)["cosine"]
     assert torch.allclose(scores, whole, atol=1e-6)
-    assert scores.shape == (40, 4)
+    assert scores.shape == (40, 5)
     assert float(scores.abs().max()) <= 1 + 1e-6
     assert among_all(model, question)["cosine@1"].shape == (40,)
 
