@@ -1,0 +1,67 @@
+"""What experiments leave: figures as JSON with what they depend on, and plots."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from twinlens.files import write_whole
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = ("#0b62a4", "#d1495b", "#2e8b57", "#7a5195", "#c98a00", "#555555")
+
+
+def facts(corpus: Path) -> dict[str, Any]:
+    """What figures depend on: machine, versions, corpus."""
+    manifest = json.loads((corpus / "manifest.json").read_text(encoding="utf-8"))
+    return {
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, one used",
+        "versions": {"python": platform.python_version()}
+        | {name: version(name) for name in ("twinlens", "torch", "numpy")},
+        "corpus": manifest["fingerprint"],
+    }
+
+
+def write_result(result: Mapping[str, Any], out: Path) -> None:
+    """As JSON."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(json.dumps(result, indent=1) + "\n", out)
+    print(f"wrote {out}")
+
+
+def axes(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
+    """An empty plot in the experiments' style."""
+    import matplotlib as mpl  # noqa: PLC0415  # results can be made where it is not installed
+
+    mpl.use("svg")
+    mpl.rcParams |= {
+        "font.size": 10,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "grid.color": "#e4e4e4",
+        "axes.axisbelow": True,
+        "legend.frameon": False,
+        "svg.hashsalt": "twinlens",
+        "svg.fonttype": "none",
+    }
+    from matplotlib import pyplot as plt  # noqa: PLC0415
+
+    figure, axis = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
+    axis.set(xlabel=xlabel, ylabel=ylabel)
+    return figure, axis
+
+
+def save_plot(figure: Figure, path: Path) -> None:
+    """As SVG, the same bytes for the same figures."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, metadata={"Date": None})
+    print(f"wrote {path}")
