@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[data,train,finetune,export,openvino,dev,references]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[data,train,eval,finetune,export,openvino,dev,references]'
 	# References whose own needs stay out: torchvision's would be torch for another device. With
 	# triton, kernels for GPUs are tested in its interpreter.
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps \

@@ -29,7 +29,7 @@ from twinlens.cli.train import progress_line, zero_shot_evaluator
 from twinlens.data.datasets import open_dataset
 from twinlens.eval import report
 from twinlens.eval.classification import Classification
-from twinlens.eval.metrics import sign_test
+from twinlens.eval.statistics import sign_test
 from twinlens.eval.zero_shot import measure
 from twinlens.settings import override
 from twinlens.train.recipes import recipe_named

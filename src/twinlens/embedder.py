@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -38,6 +38,7 @@ from twinlens.model.precision import (
     place_at,
 )
 from twinlens.model.text import TextTransformer, encode_distinct
+from twinlens.model.vision import VisionTransformer
 from twinlens.model.vocabulary import AnyTokenizer, load_tokenizer
 from twinlens.types import Decode, Embeddings, ImageInput
 
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 _TEXTS = 8
 """Times as many texts as pictures make a batch: a text is less work."""
 
+_PROJECTED = 8192
+"""Pictures' features that are projected at a time."""
 
 _PROMPTS = 100_000
 """Prompts of a zero-shot classifier whose embeddings are held at a time."""
@@ -193,6 +196,11 @@ class Embedder:
         return self._head
 
     @property
+    def has_head(self) -> bool:
+        """Whether it was."""
+        return self._head is not None
+
+    @property
     def templates(self) -> tuple[str, ...]:
         """The sentences that labels are put in when none are given."""
         return self.config.templates
@@ -229,26 +237,68 @@ class Embedder:
         embeddings = self._embed_images(images, failures=failures)
         return embeddings, dict(sorted(failures.items()))  # threads find them in any order
 
+    def probe_features(
+        self, images: Iterable[ImageInput]
+    ) -> tuple[Float32[np.ndarray, "n width"], dict[int, DataError]]:
+        """What a linear probe reads of those pictures that can be decoded.
+
+        A vision transformer's features before the projection (paper section 3.2), another tower's
+        as `encode_pixels` has them. `project` makes embeddings of them, those of `embed_images`.
+
+        Returns:
+            float32, not of unit length, and what is wrong with the other pictures by their
+            position.
+        """
+        failures: dict[int, DataError] = {}
+        batches = self._pixel_batches(images, failures)
+        parts = [self.encode_pixels(batch, project=False).float().cpu() for batch in batches]
+        features = torch.cat(parts).numpy() if parts else np.zeros((0, self.probe_width))
+        return features.astype(np.float32, copy=False), dict(sorted(failures.items()))
+
+    @property
+    def probe_width(self) -> int:
+        """How many numbers `probe_features` has of a picture."""
+        tower = self.model.image_tower
+        has_own = isinstance(tower, VisionTransformer)
+        return tower.transformer.width if has_own else self.config.embed_dim
+
+    @torch.inference_mode()
+    def project(self, features: Float32[np.ndarray, "n width"]) -> Embeddings:
+        """Embeddings of what `probe_features` gave: float32 [n, embed_dim], unit length."""
+        tower, parts = self.model.image_tower, torch.from_numpy(features).split(_PROJECTED)
+        if not isinstance(tower, VisionTransformer):
+            return self._unit_vectors(list(parts))
+        kind = dtype_of(self.precision)
+        return self._unit_vectors([tower.project(part.to(self.device, kind)) for part in parts])
+
     def _embed_images(
         self, images: ImageInput | Iterable[ImageInput], failures: dict[int, DataError] | None
     ) -> Embeddings:
+        batches = self._pixel_batches(images, failures)
+        return self._unit_vectors([self.encode_pixels(batch) for batch in batches])
+
+    def _pixel_batches(
+        self, images: ImageInput | Iterable[ImageInput], failures: dict[int, DataError] | None
+    ) -> Iterator[UInt8[Tensor, "batch 3 size size"]]:
         self._require_tower("image")
-        batches = pixel_batches(
+        return pixel_batches(
             _as_images(images),
             partial(to_pixels, config=self.config.image_input, decode=self.decode),
             self.batch_size,
             failures,
             ahead=self.device.type != "cpu",
         )
-        return self._unit_vectors([self.encode_pixels(batch) for batch in batches])
 
     @torch.inference_mode()
-    def encode_pixels(self, pixels: UInt8[Tensor, "n 3 height width"]) -> Float[Tensor, "n embed"]:
+    def encode_pixels(
+        self, pixels: UInt8[Tensor, "n 3 height width"], *, project: bool = True
+    ) -> Float[Tensor, "n features"]:
         """Features, not of unit length, of pictures that are decoded already.
 
         Args:
             pixels: 0..255, on any device; those of another size than the model's are resized on
                 the model's device.
+            project: Whether a vision transformer's are projected to [n, embed_dim].
 
         Returns:
             In the model's precision, on its device.
@@ -262,23 +312,33 @@ class Embedder:
         if self.device.type == "cuda" and pixels.device.type == "cpu":
             pixels = pixels.pin_memory()  # so that the copy does not stop what decodes the next
         moved = squares(pixels.to(self.device, non_blocking=True), config)
-        return self._tower("image")(normalize(moved, config).to(dtype_of(self.precision)))
+        ready = normalize(moved, config).to(dtype_of(self.precision))
+        tower = self._tower("image")
+        if not project and isinstance(self.model.image_tower, VisionTransformer):
+            plain = self.model.image_tower if isinstance(tower, CompiledTower) else tower
+            return cast(VisionTransformer, plain).unprojected(ready)
+        return tower(ready)
 
     @torch.inference_mode()
-    def embed_texts(self, texts: str | Sequence[str]) -> Embeddings:
+    def embed_texts(self, texts: str | Sequence[str], *, truncate: bool = False) -> Embeddings:
         """Embed texts: float32 [n, embed_dim], unit length.
 
         What is there twice is computed once: equal texts, and equal beginnings where the tower is
         causal.
 
+        Args:
+            texts: One or several.
+            truncate: Cut what is longer than the model's context.
+
         Raises:
-            DataError: A text is longer than the model's context.
+            DataError: A text is longer than the model's context, and not to be cut.
         """
         self._require_tower("text")
         texts = [texts] if isinstance(texts, str) else list(texts)
         if not texts:
             return self._unit_vectors([])
-        tokens = self.tokenizer(texts, context_length=self.config.text_input.context_length)
+        context = self.config.text_input.context_length
+        tokens = self.tokenizer(texts, context_length=context, truncate=truncate)
         tower = cast(TextTransformer, self._tower("text"))
         return self._unit_vectors([encode_distinct(tower, tokens, _TEXTS * self.batch_size)])
 

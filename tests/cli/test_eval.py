@@ -3,24 +3,42 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 import twinlens
+from tests.tiny import CLIP_VOCABULARY, tiny_clip
 from twinlens.data.datasets import open_dataset
 from twinlens.eval.zero_shot import measure
+from twinlens.model.weights import save_model
 
 
 @pytest.fixture
-def words(tiny_directory: Path, picture_folders: Path) -> list[object]:
-    return ["eval", tiny_directory, "--data", picture_folders, "--task", "zero-shot"]
+def words(tiny_directory: Path, picture_folders: Path, tmp_path: Path) -> list[object]:
+    data = ["--data", picture_folders, "--task", "zero-shot"]
+    return ["eval", tiny_directory, *data, "--cache", tmp_path / "cache"]
+
+
+@pytest.fixture
+def splits(tmp_path: Path) -> Path:
+    """Two classes that colours tell apart, in CLIP_benchmark's kind of directory, with captions."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 8), ("test", 6)):
+        for number, name in enumerate(("dark", "light")):
+            folder = tmp_path / "shades" / split / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                pixels = rng.integers(150 * number, 150 * number + 100, (16, 16, 3), np.uint8)
+                Image.fromarray(pixels).save(folder / f"{i}.png")
+                (folder / f"{i}.txt").write_text(f"a {name} picture\nnumber {i} of {name}\n")
+    return tmp_path / "shades"
 
 
 def test_json_is_what_was_measured(run, words: list[object]):
     ending = run(*words, "--template", "a {}", "--json")
-    expected = measure(
-        twinlens.load(str(words[1])), open_dataset(str(words[3])), templates=["a {}"]
-    )
+    lens = twinlens.load(str(words[1]), decode="exact")
+    expected = measure(lens, open_dataset(str(words[3])), templates=["a {}"])
     answer = json.loads(ending.out)
     assert answer == json.loads(
         json.dumps(expected.to_dict(model=str(words[1]), pretrained="by hand"))
@@ -32,27 +50,105 @@ def test_the_table_has_metrics_intervals_chance_and_classes(run, words: list[obj
     ending = run(*words)
     assert ending.status == 0
     assert "12 pictures, 4 classes" in ending.out
-    [line] = [line for line in ending.out.splitlines() if line.startswith("acc1")]
-    assert line.endswith("25.00%  ")
+    [line] = [line for line in ending.out.splitlines() if " acc1 " in line]
+    assert "25.00%" in line
     assert " to " in line
     assert all(label in ending.out for label in ("blue", "green", "red", "yellow"))
 
 
-def test_out_gets_the_json_and_a_page(run, words: list[object], tmp_path: Path):
-    out = tmp_path / "new" / "answer.json"
-    ending = run(*words, "--out", out, "--json")
-    assert json.loads(out.read_text()) == json.loads(ending.out)
-    assert "Zero-shot classification" in out.with_suffix(".html").read_text()
-    assert str(out) in ending.err
+def test_every_task_on_several_sets_with_one_load(
+    run, tiny_directory: Path, splits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    loads: list[object] = []
+    load = twinlens.load
+
+    def counted(*args: object, **options: object):
+        loads.append(args)
+        return load(*args, **options)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr("twinlens.embedder.load", counted)
+    tasks = ("zero-shot", "retrieval", "linear-probe", "robustness", "scores")
+    asked = [word for task in tasks for word in ("--task", task)]
+    out, cache = tmp_path / "out", tmp_path / "cache"
+    data = ["--data", splits, "--data", splits / "test", "--train", splits / "train"]
+    ending = run("eval", tiny_directory, *data, *asked, "--out", out)
+    assert "--train and --val: got one for 2 data sets" in ending.err
+    common = ["--cache", cache, "--corruptions", "contrast", "--shots", "1,2", "--seeds", "2"]
+    ending = run("eval", tiny_directory, "--data", splits, *asked, *common, "--out", out, "--json")
+    assert ending.status == 0, ending.err
+    answers = json.loads(ending.out)
+    assert [one["task"] for one in answers] == [
+        "zeroshot_classification",
+        "zeroshot_retrieval",
+        "linear_probe",
+        "robustness",
+        "scores",
+    ]
+    assert answers[2]["metrics"]["acc1"] == 1.0
+    assert len(loads) == 1
+    written = sorted(path.name for path in out.iterdir())
+    assert written == [
+        "evidence",
+        "report.html",
+        "results.csv",
+        *(f"shades_{one['task']}.json" for one in sorted(answers, key=lambda one: one["task"])),
+    ]
+    assert json.loads((out / "shades_scores.json").read_text()) == answers[4]
+    assert "shades" in (out / "report.html").read_text()
+    again = run("eval", tiny_directory, "--data", splits, *asked, *common, "--json")
+    assert "nothing was computed" in again.err
+    assert json.loads(again.out) == answers
+
+
+def test_two_models_are_compared(run, splits: Path, tiny_directory: Path, tmp_path: Path):
+    other = tiny_clip(vocab_size=CLIP_VOCABULARY)
+    other.image_tower.class_embedding.data += 1  # pyright: ignore[reportAttributeAccessIssue]
+    save_model(other, tmp_path / "other")
+    for name, model in (("a", tiny_directory), ("b", tmp_path / "other")):
+        words = ["--data", splits, "--no-keep", "--out", tmp_path / name]
+        assert run("eval", model, *words).status == 0
+    out = tmp_path / "page"
+    ending = run("eval", "--compare", tmp_path / "a", tmp_path / "b", "--out", out, "--json")
+    answer = json.loads(ending.out)
+    values = [
+        json.loads((tmp_path / name / "shades_zeroshot_classification.json").read_text())
+        for name in ("a", "b")
+    ]
+    [compared] = [one for one in answer["comparisons"] if one["metric"] == "acc1"]
+    first, second = (one["metrics"]["acc1"] for one in values)
+    assert compared["difference"] == second - first
+    assert 0 < compared["sign_test_p_value"] <= 1
+    assert json.loads((out / "comparison.json").read_text()) == answer
+    assert "shades" in (out / "comparison.html").read_text()
+    table = run("eval", "--compare", tmp_path / "a", tmp_path / "b")
+    assert table.status == 0
+    assert "Second less first" in table.out
+    ending = run("eval", "--compare", tmp_path / "a", tmp_path / "nowhere")
+    assert ending.status == 2
+    assert "nowhere" in ending.err
+
+
+def test_results_of_a_supervised_model_stand_beside(
+    run, splits: Path, words: list[object], tmp_path: Path
+):
+    probe = ["eval", words[1], "--data", splits, "--task", "linear-probe", "--no-keep"]
+    assert run(*probe, "--out", tmp_path / "probe").status == 0
+    ending = run(
+        "eval", words[1], "--data", splits, "--reference", tmp_path / "probe", "--no-keep", "--json"
+    )
+    references = json.loads(ending.out)["references"]
+    assert {one["metric"]: one["value"] for one in references}["acc1"] == 1.0
+    assert references[0]["source"] == str(tmp_path / "probe")
 
 
 def test_unreadable_and_ignored_files_are_said(run, words: list[object], tmp_path: Path):
+    root = tmp_path / "pictures"
     for number in range(100):
-        (tmp_path / str(number % 2)).mkdir(exist_ok=True)
-        Image.new("RGB", (8, 8)).save(tmp_path / str(number % 2) / f"{number}.png")
-    (tmp_path / "0" / "broken.png").write_bytes(b"not a picture")
-    (tmp_path / "0" / "notes.md").touch()
-    ending = run("eval", words[1], "--data", tmp_path, "--json")
+        (root / str(number % 2)).mkdir(exist_ok=True, parents=True)
+        Image.new("RGB", (8, 8)).save(root / str(number % 2) / f"{number}.png")
+    (root / "0" / "broken.png").write_bytes(b"not a picture")
+    (root / "0" / "notes.md").touch()
+    ending = run("eval", words[1], "--data", root, "--json", "--no-keep")
     assert ending.status == 0
     [unreadable] = json.loads(ending.out)["unreadable"]
     assert unreadable["image"] == "0/broken.png"
@@ -66,17 +162,38 @@ def test_unreadable_and_ignored_files_are_said(run, words: list[object], tmp_pat
     [
         ({3: "/nowhere"}, "/nowhere"),
         ({1: "icon"}, "did you mean 'icons'"),
-        ({6: ["--language", "de"]}, "language: got 'de'"),
-        ({6: ["--template", "x"]}, "template: got 'x'"),
-        ({6: ["--out", "page.html"]}, "--out: got page.html"),
+        ({8: ["--language", "de"]}, "language: got 'de'"),
+        ({8: ["--template", "x"]}, "template: got 'x'"),
+        ({8: ["--out", "page.html"]}, "--out: got page.html, expected a directory"),
         ({5: "classifier"}, "the model has no classifier of its own"),
-        ({5: "classifier", 6: ["--template", "a {}"]}, "--template and --language: got one"),
-        ({5: "classifier", 6: ["--language", "de"]}, "--template and --language: got one"),
+        ({5: "classifier", 8: ["--template", "a {}"]}, "--template and --language: got one"),
+        ({5: "classifier", 8: ["--language", "de"]}, "--template and --language: got one"),
+        ({5: "linear-probe"}, "got no training pictures"),
+        ({5: "retrieval"}, "got no captions"),
+        ({8: ["--shots", "1,2"]}, "--train, --val and --shots: got one, expected --task linear"),
+        ({5: "linear-probe", 8: ["--shots", "a"]}, "--shots: got 'a', expected numbers"),
+        ({8: ["--shifted", "x"]}, "--shifted and --baseline: got one, expected --task robust"),
+        (
+            {5: "robustness", 8: ["--corruptions", "jpg"]},
+            "unknown corruption 'jpg': did you mean 'jpeg'",
+        ),
+        ({5: "robustness", 8: ["--baseline", "/nowhere"]}, "/nowhere"),
+        ({8: ["--reference", "/nowhere"]}, "/nowhere"),
     ],
 )
 def test_mistakes_are_one_line(run, words: list[object], changes: dict[int, object], message: str):
-    extra = changes.pop(6, [])
+    extra = changes.pop(8, [])
     changed = [changes.get(index, word) for index, word in enumerate(words)]
     ending = run(*changed, *extra)  # pyright: ignore[reportGeneralTypeIssues]
     assert (ending.status, ending.out, ending.err.count("\n")) == (2, "", 1)
     assert message in ending.err
+
+
+def test_a_model_and_data_are_needed(run):
+    assert "MODEL: got none" in run("eval", "--data", "digits").err
+    assert "--data: got none" in run("eval", "icons").err
+
+
+def test_two_data_sets_of_a_name_are_refused(run, words: list[object]):
+    ending = run(*words, "--data", words[3])
+    assert "twice, expected data sets of different names" in ending.err

@@ -369,7 +369,8 @@ def test_tars_of_clip_benchmark(tmp_path: Path):
     assert dataset.classnames == ("zebra", "yak", "ant")
     assert [sample.label for sample in dataset.samples] == ["yak", "zebra", "ant"]
     assert dataset.templates == ("a photo of {c}.",)
-    assert dataset.ignored == 1
+    assert dataset.ignored == 0
+    assert not dataset.multi_label
     write(tmp_path, {"classnames.txt": "zebra\nyak\n"})
     refused(tmp_path / "test", "sample 00002: got the class '2', expected a number from 0 to 1")
 

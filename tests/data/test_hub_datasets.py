@@ -130,6 +130,8 @@ def test_with_a_network_only_the_chosen_files_are_fetched(
         "*/classnames.txt",
         "zeroshot_classification_templates.txt",
         "*/zeroshot_classification_templates.txt",
+        "dataset_type.txt",
+        "*/dataset_type.txt",
     ]
 
 

@@ -1,24 +1,13 @@
 # ruff: noqa: PLC0415  imports wait until the verb runs: --help stays instant
-"""`twinlens eval`: measure a model on a data set."""
+"""`twinlens eval`: measure a model on data sets, and compare two that were measured."""
 
 from __future__ import annotations
 
-import json
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated
 
 import typer
-
-from twinlens.cli.output import log, print_json, print_table, working, write_text
-
-if TYPE_CHECKING:
-    from twinlens.data.datasets import Dataset
-    from twinlens.embedder import Embedder
-    from twinlens.eval.classification import Classification
-    from twinlens.model.precision import Precision
-
-SHOWN_CLASSES = 15
 
 
 class Decoding(StrEnum):
@@ -33,24 +22,69 @@ class Task(StrEnum):
 
     ZERO_SHOT = "zero-shot"
     CLASSIFIER = "classifier"
+    RETRIEVAL = "retrieval"
+    LINEAR_PROBE = "linear-probe"
+    ROBUSTNESS = "robustness"
+    SCORES = "scores"
 
 
 def eval_(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A known name, a directory, hf://org/name.")
-    ],
+        str | None,
+        typer.Argument(metavar="MODEL", help="A known name, a directory, hf://org/name."),
+    ] = None,
     *,
     data: Annotated[
-        str, typer.Option(metavar="SPEC", help="A directory, a CSV/TSV/Parquet file or tars.")
-    ],
-    task: Annotated[Task, typer.Option(help="What to measure.")] = Task.ZERO_SHOT,
+        list[str] | None,
+        typer.Option(
+            metavar="SPEC", help="A directory, a table, tars, digits, fashion-mnist; repeatable."
+        ),
+    ] = None,
+    task: Annotated[
+        list[Task] | None, typer.Option(help="What to measure; repeatable. [default: zero-shot]")
+    ] = None,
     template: Annotated[
         list[str] | None,
         typer.Option(help="A sentence with {} where the class goes; several are averaged."),
     ] = None,
     language: Annotated[str, typer.Option(help="Which of the data set's names to use.")] = "en",
+    train: Annotated[
+        str | None, typer.Option(metavar="SPEC", help="What a probe learns from, of one --data.")
+    ] = None,
+    val: Annotated[
+        str | None, typer.Option(metavar="SPEC", help="What its strength is chosen by.")
+    ] = None,
+    shots: Annotated[
+        str, typer.Option(metavar="N,...", help="Also probe with few pictures a class, as 1,2,4.")
+    ] = "",
+    seeds: Annotated[int, typer.Option(min=1, help="Times that few pictures are drawn.")] = 5,
+    shifted: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SPEC", help="For robustness: the same classes elsewhere; repeatable."
+        ),
+    ] = None,
+    corruptions: Annotated[
+        str, typer.Option(metavar="NAME,...", help="For robustness: all, none, or some by name.")
+    ] = "all",
+    baseline: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="Supervised models' results on --shifted; repeatable."),
+    ] = None,
+    reference: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="A supervised model's results, shown beside; repeatable."),
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Write the JSON here, and a page beside it.")
+        Path | None, typer.Option(help="Directory for JSON, CSV and the report.")
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Where features are kept; by default ~/.cache/twinlens.")
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep/--no-keep", help="Keep features on disk.")] = True,
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(metavar="DIR DIR", help="Compare what two models reached, and measure none."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
     precision: Annotated[
@@ -61,85 +95,33 @@ def eval_(
     ] = Decoding.EXACT,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Measure a model: accuracy with its 95% interval, chance, and every class."""
-    from twinlens.cli.data import open_shown
-    from twinlens.embedder import load
+    """Measure a model on data sets: figures with 95% intervals, chance, and a report."""
+    from twinlens.cli import comparing, evaluating
 
-    _check(out, task, asks_words=bool(template) or language != "en")
-    dataset = open_shown(data)
-    lens = load(
-        model,
-        device=device,
-        precision=cast("Precision", precision),  # a wrong one is refused there
-        decode=decode.value,
-    )
-    with working(f"Reading {len(dataset.samples):,} pictures of {dataset.name}"):
-        result = _measure(lens, dataset, task, template or [], language)
-    provenance = lens.config.provenance
-    answer = result.to_dict(model=model, pretrained=provenance.recipe or provenance.source)
-    _log_oddities(dataset, result)
-    if as_json:
-        print_json(answer)
-    else:
-        _print(result, model)
-    if out is not None:  # last: should it fail, the answer is printed already
-        _write(out, answer, result, model)
-
-
-def _check(out: Path | None, task: Task, *, asks_words: bool) -> None:
-    from twinlens.errors import ConfigError
-
-    if out is not None and out.suffix == ".html":
-        raise ConfigError(f"--out: got {out}, expected a name for the JSON; the page stands beside")
-    if task is Task.CLASSIFIER and asks_words:
-        raise ConfigError(
-            "--template and --language: got one, expected none: a classifier reads no words"
+    if compare is not None:
+        comparing.show(*compare, out=out, as_json=as_json)
+        return
+    evaluating.evaluate(
+        evaluating.Wanted(
+            model=model,
+            data=tuple(data or ()),
+            tasks=tuple(one.value for one in task or [Task.ZERO_SHOT]),
+            templates=tuple(template or ()),
+            language=language,
+            train=train,
+            val=val,
+            shots=shots,
+            seeds=seeds,
+            shifted=tuple(shifted or ()),
+            corruptions=corruptions,
+            baseline=tuple(baseline or ()),
+            reference=tuple(reference or ()),
+            out=out,
+            cache=cache,
+            keep=keep,
+            device=device,
+            precision=precision,
+            decode=decode.value,
+            as_json=as_json,
         )
-
-
-def _measure(
-    lens: Embedder, dataset: Dataset, task: Task, templates: list[str], language: str
-) -> Classification:
-    from twinlens.eval import classifier, zero_shot
-
-    if task is Task.CLASSIFIER:
-        return classifier.measure(lens, dataset)
-    return zero_shot.measure(lens, dataset, templates=templates, language=language)
-
-
-def _log_oddities(dataset: Dataset, result: Classification) -> None:
-    if dataset.ignored:
-        log(f"ignored: {dataset.ignored} files of {dataset.name} that are no pictures")
-    for key, reason in result.unreadable.items():
-        log(f"unreadable: {key}: {reason}")
-    if result.unnamed_classes:
-        log(f"left out: {result.unnamed_classes} classes without a name in {result.language!r}")
-    if result.shared_names:
-        log(f"note: {result.shared_names} classes have the name of another class")
-
-
-def _write(out: Path, answer: dict[str, object], result: Classification, model: str) -> None:
-    from twinlens.eval.report import classification_page
-
-    html = out.with_suffix(".html")
-    write_text(out, json.dumps(answer, indent=2, ensure_ascii=False) + "\n")
-    write_text(html, classification_page(result, model=model))
-    log(f"wrote {out} and {html}")
-
-
-def _print(result: Classification, model: str) -> None:
-    """The metrics, then the classes that went worst."""
-    rows: list[tuple[str, ...]] = []
-    for key, value in result.metrics.items():
-        low, high = result.intervals.get(key, (None, None))
-        interval = "" if low is None or high is None else f"{low:.1%} to {high:.1%}"
-        rows.append((key, f"{value:.1%}", interval, f"{result.chance[key]:.2%}"))
-    title = f"{model} on {result.dataset}: {result.samples:,} pictures, {result.classes:,} classes"
-    print_table(("Metric", "Value", "95% interval", "Chance"), rows, title=title)
-    typer.echo()
-    worst = [
-        (one.classname, f"{one.recall:.1%}", str(one.samples), one.mistaken_for or "")
-        for one in result.per_class[:SHOWN_CLASSES]
-    ]
-    title = f"Worst {len(worst)} of {len(result.per_class):,} classes that have pictures"
-    print_table(("Class", "Recall", "Pictures", "Most often mistaken for"), worst, title=title)
+    )

@@ -75,23 +75,31 @@ def counting(message: str) -> Generator[Count]:
     What is over at once shows nothing. Gives a function of (done, in all, what is next).
     """
     from rich.console import Console  # noqa: PLC0415
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn  # noqa: PLC0415
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     console = Console(stderr=True, highlight=False)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    bar = Progress(*columns, console=console, transient=True)
+    texts = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    bar = Progress(*texts, TimeRemainingColumn(), console=console, transient=True)
     task = bar.add_task(message, total=None)
     said = began = time.monotonic()
+    first: dict[int, tuple[float, int]] = {}  # when each piece of work of so many began, and where
 
     def progress(done: int, total: int, what: str = "") -> None:
         nonlocal said
         described = f"{message}: {what}" if what else message
         now = time.monotonic()
+        first.setdefault(total, (now, done))
         bar.update(task, description=described, completed=done, total=total)
         if console.is_terminal and now - began >= _AT_ONCE:
             bar.start()
         elif not console.is_terminal and now - said >= _LINE_EVERY:
-            log(f"{described}: {done:,} of {total:,}")
+            log(f"{described}: {done:,} of {total:,}{_left(*first[total], now, done, total)}")
             said = now
 
     try:
@@ -99,6 +107,14 @@ def counting(message: str) -> Generator[Count]:
     finally:
         if bar.live.is_started:
             bar.stop()
+
+
+def _left(began: float, at: int, now: float, done: int, total: int) -> str:
+    """The time that the rest takes at the pace so far."""
+    if done <= at:
+        return ""
+    minutes, seconds = divmod(round((now - began) / (done - at) * (total - done)), 60)
+    return f", {minutes}:{seconds:02d} left"
 
 
 def write_text(path: Path, text: str) -> None:

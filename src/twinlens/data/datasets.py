@@ -7,7 +7,7 @@ is asked for, so that opening a large data set stays quick.
 from __future__ import annotations
 
 import itertools
-import os
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -16,18 +16,18 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from twinlens.data import tables
-from twinlens.data.folders import is_picture, open_captioned, open_class_folders
+from twinlens.data.folders import is_picture, open_captioned, open_class_folders, shown
 from twinlens.data.index_files import Progress
-from twinlens.data.remote import Place, is_url, name_of
-from twinlens.data.samples import (
-    CLASSNAMES_FILE,
+from twinlens.data.lists import (
+    COUNT_FILE,
+    LISTS,
     TEMPLATES_FILE,
-    Dataset,
-    JoinedSamples,
-    Sample,
-    Source,
-    union,
+    check_count,
+    read_templates,
 )
+from twinlens.data.named import NAMES, open_named
+from twinlens.data.remote import Place, is_url, name_of
+from twinlens.data.samples import Dataset, JoinedSamples, Sample, Source, only, union
 from twinlens.data.tables import TableImage
 from twinlens.data.tars import Tars, open_tars
 from twinlens.errors import DataError
@@ -36,7 +36,7 @@ __all__ = ["Dataset", "Sample", "open_dataset", "tars_of"]
 
 _EXPECTED = (
     "a directory, a CSV, TSV or Parquet file, tars such as x/{00000..00003}.tar, "
-    "their URLs, or hf://datasets/org/name"
+    f"their URLs, hf://datasets/org/name, or {' or '.join(NAMES)}"
 )
 
 
@@ -50,7 +50,9 @@ def open_dataset(spec: str | Path, *, progress: Progress | None = None) -> Datas
     - WebDataset tars: `x/00000.tar`, `x/{00000..00003}.tar`, in img2dataset's or CLIP_benchmark's
       layout;
     - the same tars behind URLs that fsspec knows, as `s3://bucket/x/{00000..00003}.tar`;
-    - `hf://datasets/org/name[@revision][/split, folder or file]` of Parquet files or tars.
+    - `hf://datasets/org/name[@revision][/split, folder or file]` of Parquet files or tars;
+    - `digits`, `digits/train`, `digits/test`, `fashion-mnist/train`, `fashion-mnist/test`, unless
+      there is a path of that name: see `named`.
 
     With weights, as in `0.7*web::0.3*icons`, training draws from the parts in that proportion.
 
@@ -104,6 +106,8 @@ def _join(parts: Sequence[tuple[float | None, Dataset]], spec: str) -> Dataset:
         name="+".join(part.name for part in datasets),
         samples=JoinedSamples([part.samples for part in datasets], weights),
         classnames=partial(_all_classnames, datasets),
+        spoken={label: name for part in datasets for label, name in part.spoken.items()},
+        multi_label=partial(_any_multi_label, datasets),
         templates=union(part.templates for part in datasets),
         ignored=sum(part.ignored for part in datasets),
         shard_sizes=list(itertools.chain.from_iterable(sizes)),
@@ -118,8 +122,28 @@ def _all_classnames(datasets: Sequence[Dataset]) -> tuple[str, ...]:
     return union(part.classnames for part in datasets)
 
 
+def _any_multi_label(datasets: Sequence[Dataset]) -> bool:
+    return any(part.multi_label for part in datasets)
+
+
+def open_split(folder: Path, *, progress: Progress | None = None) -> Dataset:
+    """Open a folder whose class names and prompts lie a folder above.
+
+    Raises:
+        DataError: It has no pictures, or something in it is wrong.
+        MissingExtraError: It is Parquet and pyarrow is not installed.
+    """
+    try:
+        return _opened(_find_in_directory(folder, folder.parent), progress)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read: {error.strerror or error}") from error
+
+
 def _open_part(spec: str, progress: Progress | None) -> Dataset:
-    found = _find(spec)
+    return _opened(_find(spec), progress)
+
+
+def _opened(found: Tars | Dataset, progress: Progress | None) -> Dataset:
     return open_tars(found, progress) if isinstance(found, Tars) else found
 
 
@@ -135,7 +159,9 @@ def _find(spec: str) -> Tars | Dataset:
             return _find_urls(spec)
         path = Path(spec).expanduser()
         if spec and path.is_dir():
-            return _find_in_directory(path)
+            return _find_in_directory(path, path)
+        if not path.exists() and (named := open_named(spec)) is not None:
+            return named
         if "{" in spec and not path.exists():
             return Tars([Path(one) for one in _expand(str(path))], path.parent.name)
         return _find_files([path], spec)
@@ -177,45 +203,50 @@ def _expand(pattern: str) -> Iterator[str]:
         yield "".join(itertools.chain(*zip(texts, numbers, strict=False), texts[-1:]))
 
 
-def _find_in_directory(root: Path) -> Tars | Dataset:
-    with os.scandir(root) as entries:
-        shown = sorted(
-            (entry for entry in entries if not entry.name.startswith(".")),
-            key=lambda entry: entry.name,
-        )
-    files = [Path(entry.path) for entry in shown if entry.is_file()]
-    folders = [Path(entry.path) for entry in shown if entry.is_dir()]
-    for suffix, opener in ((".tar", Tars), (".parquet", _open_tables)):
-        if matching := [path for path in files if path.suffix.lower() == suffix]:
-            return opener(matching, root.resolve().name, len(files) - _own(files, matching))
+def _find_in_directory(root: Path, lists: Path) -> Tars | Dataset:
+    """What is in a directory; names and prompts of a folder per class are those in `lists`."""
+    files, folders = shown(root)
+    if tars := [path for path in files if path.suffix.lower() == ".tar"]:
+        check_count(root / COUNT_FILE, len(tars))
+        return Tars(sorted(tars, key=_by_number), root.resolve().name, _strange(files, tars))
+    if found := [path for path in files if path.suffix.lower() == ".parquet"]:
+        return _open_tables(found, root.resolve().name, _strange(files, found), lists)
     if any(is_picture(path) for path in files):
         return open_captioned(root, files, folders)
-    return open_class_folders(root, files, folders)
+    return open_class_folders(root, files, folders, lists)
 
 
-def _own(files: Sequence[Path], data: Sequence[Path]) -> int:
-    """How many files belong to a data set of tars or tables."""
-    names = {CLASSNAMES_FILE, TEMPLATES_FILE, *(path.name for path in data)}
+def _by_number(tar: Path) -> tuple[float, str]:
+    """0.tar, 1.tar, ..., 10.tar; others after these by name."""
+    return int(tar.stem) if tar.stem.isdecimal() else math.inf, tar.name
+
+
+def _strange(files: Sequence[Path], data: Sequence[Path]) -> int:
+    """How many files do not belong to a data set of tars or tables."""
+    names = {*LISTS, *(path.name for path in data)}
     for tar in data:
         names |= {f"{tar.name}.index", tar.with_suffix(".parquet").name}
-    return sum(path.name in names for path in files)
+    return sum(path.name not in names for path in files)
 
 
-def _open_tables(paths: Sequence[Path], name: str, ignored: int = 0) -> Dataset:
+def _open_tables(
+    paths: Sequence[Path], name: str, ignored: int = 0, lists: Path | None = None
+) -> Dataset:
+    opened = [tables.read_table(path) for path in paths]
     samples: dict[str, Sample] = {}
-    classnames: tuple[str, ...] = ()
-    for path in paths:
-        table = tables.read_table(path)
-        classnames = union((classnames, table.classnames))
+    for path, table in zip(paths, opened, strict=True):
         for row in table.rows:
             _add_row(samples, row, path)
     if not samples:
         raise DataError(f"{paths[0]}: got no rows, expected at least one")
-    labels = {sample.label for sample in samples.values() if sample.label is not None}
+    labels = {label for sample in samples.values() for label in sample.labels}
     return Dataset(
         name=name,
         samples=list(samples.values()),
-        classnames=classnames or tuple(sorted(labels)),
+        classnames=union(table.classnames for table in opened) or tuple(sorted(labels)),
+        spoken={label: name for table in opened for label, name in table.spoken.items()},
+        multi_label=any(table.multi_label for table in opened),
+        templates=read_templates((lists or paths[0].parent) / TEMPLATES_FILE),
         ignored=ignored,
     )
 
@@ -236,14 +267,14 @@ def _add_row(samples: dict[str, Sample], row: tables.Row, table: Path) -> None:
             key=key,
             source=source,
             captions=row.texts,
-            label=row.label,
+            label=only(row.labels),
+            labels=row.labels,
             concept=concept,
             metadata=row.others,
         )
-    elif known.label != row.label:
-        raise DataError(
-            f"{where}: got {row.image!r} as {row.label!r}, expected {known.label!r} as above"
-        )
+    elif known.labels != row.labels:
+        got, above = "|".join(row.labels), "|".join(known.labels)
+        raise DataError(f"{where}: got {row.image!r} as {got!r}, expected {above!r} as above")
     else:
         captions = tuple(dict.fromkeys((*known.captions, *row.texts)))
         samples[key] = replace(known, captions=captions)

@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from twinlens.data.images import SUFFIXES
-from twinlens.data.samples import (
+from twinlens.data.lists import (
     CLASSNAMES_FILE,
+    LISTS,
     TEMPLATES_FILE,
-    Dataset,
-    LazySamples,
-    Sample,
-    checked_classnames,
-    file_size,
+    checked_labels,
+    read_classnames,
     read_lines,
+    read_templates,
+    spoken_names,
 )
+from twinlens.data.samples import Dataset, LazySamples, Sample, file_size
 from twinlens.errors import DataError
 
 
@@ -31,6 +32,22 @@ class _Entry(NamedTuple):
 def is_picture(path: Path) -> bool:
     """Whether a file is a picture by the ending of its name."""
     return path.suffix.lower() in SUFFIXES
+
+
+def shown(root: Path) -> tuple[list[Path], list[Path]]:
+    """The files and the folders of a directory that are not hidden, by name.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    try:
+        with os.scandir(root) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+    except OSError as error:
+        raise DataError(f"{root}: cannot be read: {error.strerror or error}") from error
+    entries = [entry for entry in entries if not entry.name.startswith(".")]
+    files = [Path(entry.path) for entry in entries if entry.is_file()]
+    return files, [Path(entry.path) for entry in entries if entry.is_dir()]
 
 
 def open_captioned(root: Path, files: list[Path], folders: list[Path]) -> Dataset:
@@ -50,32 +67,33 @@ def open_captioned(root: Path, files: list[Path], folders: list[Path]) -> Datase
     return Dataset(name=root.resolve().name, samples=samples, ignored=ignored)
 
 
-def open_class_folders(root: Path, files: list[Path], folders: list[Path]) -> Dataset:
-    """A folder per class; `classnames.txt`, if there, names the folders in sorted order."""
-    own = [path for path in files if path.name in (CLASSNAMES_FILE, TEMPLATES_FILE)]
-    ignored = len(files) - len(own)
+def open_class_folders(root: Path, files: list[Path], folders: list[Path], lists: Path) -> Dataset:
+    """A folder per class; `lists/classnames.txt`, if there, names them in sorted order."""
+    ignored = sum(path.name not in LISTS for path in files)
     found = {folder: list(_files_below(folder)) for folder in folders}
     _check_class_folders(root, found)
-    names = read_lines(root / CLASSNAMES_FILE) or tuple(folder.name for folder in folders)
+    names = read_classnames(lists / CLASSNAMES_FILE) or tuple(folder.name for folder in folders)
     if len(names) != len(folders):
         raise DataError(
-            f"{root / CLASSNAMES_FILE}: got {len(names)} names, expected {len(folders)}, "
+            f"{lists / CLASSNAMES_FILE}: got {len(names)} names, expected {len(folders)}, "
             "one for each folder"
         )
+    labels = checked_labels(names, root)
     entries: list[_Entry] = []
-    for folder, name in zip(folders, names, strict=True):
+    for folder, label in zip(folders, labels, strict=True):
         pictures = [path for path in found[folder] if is_picture(path)]
         texts = {path.with_suffix("") for path in found[folder] if path.suffix == ".txt"}
         used = texts & {path.with_suffix("") for path in pictures}
         ignored += len(found[folder]) - len(pictures) - len(used)
         for path in pictures:
             key = path.relative_to(root).as_posix()
-            entries.append(_Entry(path, key, name, path.with_suffix("") in texts))
+            entries.append(_Entry(path, key, label, path.with_suffix("") in texts))
     return Dataset(
         name=root.resolve().name,
         samples=LazySamples(entries, _sample, _mark),
-        classnames=checked_classnames(names, root),
-        templates=read_lines(root / TEMPLATES_FILE),
+        classnames=labels,
+        spoken=spoken_names(labels, names),
+        templates=read_templates(lists / TEMPLATES_FILE),
         ignored=ignored,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,12 +18,12 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from twinlens.data.samples import CLASSNAMES_FILE, TEMPLATES_FILE
+from twinlens.data.lists import CLASSNAMES_FILE, TEMPLATES_FILE, TYPE_FILE
 from twinlens.errors import DataError
 
 _SPEC = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@([^/]+))?(?:/(.+?))?/?")
 _KINDS = (".parquet", ".tar")
-_BESIDE = (CLASSNAMES_FILE, TEMPLATES_FILE)
+_BESIDE = (CLASSNAMES_FILE, TEMPLATES_FILE, TYPE_FILE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +43,7 @@ def fetch(spec: str) -> Fetched:
         DataError: There is no such data set, it has no Parquet files or tars, it has several
             splits and none is named, or it is not in the cache and the hub cannot be reached.
     """
-    match = _SPEC.fullmatch(spec)
-    if match is None:
-        raise DataError(f"{spec}: expected hf://datasets/org/name[@revision][/split]")
-    repository, part = match[1], match[3] or ""
-    revision = unquote(match[2]) if match[2] else None
+    repository, revision, part = _parse(spec)
     chosen = choose_files(_list(spec, repository, revision), part, spec)
     beside = [f"{prefix}{name}" for name in _BESIDE for prefix in ("", "*/")]
     root = _snapshot(spec, repository, revision, [*chosen, *beside])
@@ -58,8 +55,30 @@ def fetch(spec: str) -> Fetched:
     return Fetched(name=name, files=files)
 
 
+def splits_of(spec: str) -> tuple[str, list[str]]:
+    """The repository and its splits, if there are any; none where the SPEC names one, or files.
+
+    Raises:
+        DataError: There is no such data set, or the hub cannot be reached and the cache has none.
+    """
+    repository, revision, part = _parse(spec)
+    files = [] if part else _list(spec, repository, revision)
+    for kind in _KINDS:
+        if splits := {_split_of(file) for file in files if file.endswith(kind)}:
+            return repository, sorted(splits)
+    return repository, []
+
+
+def _parse(spec: str) -> tuple[str, str | None, str]:
+    """The repository, its revision if it is named, and the part or nothing."""
+    match = _SPEC.fullmatch(spec)
+    if match is None:
+        raise DataError(f"{spec}: expected hf://datasets/org/name[@revision][/split]")
+    return match[1], unquote(match[2]) if match[2] else None, match[3] or ""
+
+
 def choose_files(files: Sequence[str], part: str, spec: str) -> list[str]:
-    """The Parquet files, or else the tars, of one part of a repository, sorted.
+    """The Parquet files, or else the tars, of one part of a repository, sorted: 0.tar to 10.tar.
 
     Args:
         files: Paths in the repository.
@@ -70,7 +89,7 @@ def choose_files(files: Sequence[str], part: str, spec: str) -> list[str]:
         DataError: There is none, or there are several splits and `part` is empty.
     """
     for kind in _KINDS:
-        found = sorted(file for file in files if file.endswith(kind))
+        found = sorted((file for file in files if file.endswith(kind)), key=_by_number)
         splits = sorted({_split_of(file) for file in found})
         if not part and len(splits) > 1:
             names = ", ".join(map(repr, splits))
@@ -84,6 +103,11 @@ def choose_files(files: Sequence[str], part: str, spec: str) -> list[str]:
                 f"{spec}: got no split, folder or file {part!r}, expected one of {names}"
             )
     raise DataError(f"{spec}: got {len(files)} files, expected Parquet files or tars among them")
+
+
+def _by_number(file: str) -> tuple[str, float, str]:
+    path = PurePosixPath(file)
+    return str(path.parent), int(path.stem) if path.stem.isdecimal() else math.inf, path.name
 
 
 def _split_of(file: str) -> str:

@@ -53,7 +53,7 @@ class Shard:
         rows: How many samples with pictures it has.
         ignored: How many without.
         digest: What tells its samples from those of others.
-        has_labels: Whether any sample has a json or cls member.
+        has_labels: Whether any sample has a json, cls or npy member.
         held: The index, where it is not kept in a file.
     """
 
@@ -183,7 +183,7 @@ def _shard(place: Place, index: ShardIndex, *, held: bool) -> Shard:
         rows=len(index),
         ignored=index.ignored,
         digest=index.digest,
-        has_labels=bool({"json", "cls"} & set(index.extensions)),
+        has_labels=bool({"json", "cls", "npy"} & set(index.extensions)),
         held=index if held else None,
     )
 

@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect_right
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import Any, TypeVar, overload
+from typing import Any, Generic, TypeVar, overload
 
+from twinlens.data.arrays import ArrayImage
 from twinlens.data.images import SUFFIXES, read_picture
-from twinlens.data.remote import Place, read_small
 from twinlens.data.shards import ShardSample
 from twinlens.data.tables import TableImage
 from twinlens.errors import DataError
 
-CLASSNAMES_FILE = "classnames.txt"
-"""Beside a data set: its classes' names, one a line."""
-
-TEMPLATES_FILE = "zeroshot_classification_templates.txt"
-"""Beside a data set: its prompts, one a line."""
-
-
 _Entry = TypeVar("_Entry")
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,17 +27,23 @@ class Sample:
         key: Its name, once in a data set (in each part of one joined with `::`).
         source: Where the picture lies.
         captions: Sentences that describe it; training draws from them.
-        label: Its class.
+        label: Its class, where it has exactly one.
+        labels: All its classes: of a data set with several labels a picture, any number of them.
         concept: What it depicts; pictures of equal concepts are no negatives of each other.
         metadata: Whatever else the data set says.
     """
 
     key: str
-    source: Path | ShardSample | TableImage
+    source: Path | ShardSample | TableImage | ArrayImage
     captions: tuple[str, ...] = ()
     label: str | None = None
+    labels: tuple[str, ...] = ()
     concept: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    def __post_init__(self) -> None:
+        if self.label is not None and self.label not in self.labels:
+            object.__setattr__(self, "labels", (self.label,))
 
     def image_bytes(self) -> bytes:
         """The encoded picture.
@@ -54,9 +53,9 @@ class Sample:
         """
         if isinstance(self.source, Path):
             return read_picture(self.source)
-        if isinstance(self.source, TableImage):
-            return self.source.read()
-        return self.source.read(picture_member(self.source) or "jpg")
+        if isinstance(self.source, ShardSample):
+            return self.source.read(picture_member(self.source) or "jpg")
+        return self.source.read()
 
     @property
     def where(self) -> str:
@@ -66,21 +65,25 @@ class Sample:
         return str(self.source)
 
 
-class _Names:
-    """A field that holds names, or a function that finds them once they are asked for."""
+class Lazy(Generic[_Value]):
+    """A field that holds a value, or a function that finds it once it is asked for."""
 
-    def __get__(self, owner: object, kind: type | None = None) -> tuple[str, ...]:
+    def __init__(self, default: _Value) -> None:
+        self._default = default
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._slot = f"_{name}"
+
+    def __get__(self, owner: object, kind: type | None = None) -> _Value:
         if owner is None:
-            return ()  # the default
-        names: Any = vars(owner)["_names"]
-        if callable(names):
-            vars(owner)["_names"] = names = names()
-        return names
+            return self._default
+        value: Any = vars(owner)[self._slot]
+        if callable(value):
+            vars(owner)[self._slot] = value = value()
+        return value
 
-    def __set__(
-        self, owner: object, names: tuple[str, ...] | Callable[[], tuple[str, ...]]
-    ) -> None:
-        vars(owner)["_names"] = names
+    def __set__(self, owner: object, value: _Value | Callable[[], _Value]) -> None:
+        vars(owner)[self._slot] = value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +108,8 @@ class Dataset:
         samples: In the data set's order; tars and folders make each when it is asked for.
         classnames: All labels in order; none where pictures have no labels. Where they are in
             tars, the first time they are asked for they are read, each sample's.
+        spoken: Names of those classes whose label is another, as where two have one name.
+        multi_label: Whether a picture has any number of labels; found as `classnames` are.
         templates: Prompts with `{}` or `{c}` that came with the data set.
         ignored: How many files or tar samples are no pictures and were passed over.
         shard_sizes: How many samples lie together, one number a tar; None is all together.
@@ -113,7 +118,9 @@ class Dataset:
 
     name: str
     samples: Sequence[Sample]
-    classnames: _Names = _Names()
+    classnames: Lazy[tuple[str, ...]] = Lazy(())
+    spoken: Mapping[str, str] = field(default_factory=dict[str, str])
+    multi_label: Lazy[bool] = Lazy(False)
     templates: tuple[str, ...] = ()
     ignored: int = 0
     shard_sizes: Sequence[int] | None = None
@@ -203,7 +210,7 @@ def mark(samples: Sequence[Sample], index: int) -> object:
 
 def _place(sample: Sample) -> object:
     source = sample.source
-    if isinstance(source, ShardSample):
+    if isinstance(source, ShardSample | ArrayImage):
         return source.mark
     if isinstance(source, TableImage):
         return source.table.name, source.row, file_size(source.table)
@@ -225,15 +232,19 @@ def picture_member(shard: ShardSample) -> str | None:
     return found[0] if found else None
 
 
+def only(labels: Sequence[str]) -> str | None:
+    """The label of a picture that has exactly one.
+
+    Example:
+        >>> only(["cat"]), only(["cat", "dog"]), only([])
+        ('cat', None, None)
+    """
+    return labels[0] if len(labels) == 1 else None
+
+
 def union(lists: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
     """All that the lists have, each once, in order of appearance."""
     return tuple(dict.fromkeys(itertools.chain.from_iterable(lists)))
-
-
-def read_lines(path: Place) -> tuple[str, ...]:
-    """A file's lines without blanks around them and without empty ones; none if it is missing."""
-    data = read_small(path)
-    return () if data is None else split_lines(data, str(path))
 
 
 def file_size(path: Path) -> int:
@@ -246,30 +257,3 @@ def file_size(path: Path) -> int:
         return path.stat().st_size
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-def split_lines(data: bytes, where: str) -> tuple[str, ...]:
-    """The lines of a text without blanks around them and without empty ones.
-
-    Raises:
-        DataError: It is not UTF-8; `where` names it.
-    """
-    try:
-        lines = data.decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{where}: got bytes that are not UTF-8 ({error}), expected text"
-        ) from error
-    return tuple(line.strip() for line in lines if line.strip())
-
-
-def checked_classnames(names: tuple[str, ...], where: Place) -> tuple[str, ...]:
-    """The names themselves.
-
-    Raises:
-        DataError: One is there twice.
-    """
-    name, times = Counter(names).most_common(1)[0] if names else ("", 0)
-    if times > 1:
-        raise DataError(f"{where}: got the class {name!r} {times} times, expected each name once")
-    return names

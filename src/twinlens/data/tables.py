@@ -1,7 +1,8 @@
 """Tables of pictures and words: CSV, TSV and Parquet files, row by row.
 
 A row names its picture by a path, or (Parquet) holds its bytes, as bytes or as the struct
-{bytes, path} of Hugging Face data sets.
+{bytes, path} of Hugging Face data sets. Where there is no column `label`, `labels` may have several
+classes: with `|` between, or (Parquet) a list.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import csv
 import json
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
@@ -17,12 +18,13 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, cast
 
+from twinlens.data.lists import distinct_labels, spoken_names
 from twinlens.errors import DataError, MissingExtraError
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
 """File name endings of the tables that `read_table` reads."""
 
-_COLUMNS = "a column 'image', and 'text' or 'label' or both"
+_COLUMNS = "a column 'image', and 'text' or 'label' (or 'labels') or both"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +61,25 @@ class Row:
     number: int
     image: str | TableImage
     texts: tuple[str, ...]
-    label: str | None
+    labels: tuple[str, ...]
     others: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """All rows; `classnames` are the labels in the table's own order, if it has one."""
+    """All rows.
+
+    Attributes:
+        rows: In their order.
+        classnames: The labels in the table's own order, if it has one.
+        spoken: Names of those classes whose label is another.
+        multi_label: Whether a row has any number of labels.
+    """
 
     rows: list[Row] = field(default_factory=list[Row])
     classnames: tuple[str, ...] = ()
+    spoken: Mapping[str, str] = field(default_factory=dict[str, str])
+    multi_label: bool = False
 
 
 def read_table(path: Path) -> Table:
@@ -81,7 +92,7 @@ def read_table(path: Path) -> Table:
     try:
         if path.suffix.lower() == ".parquet":
             return _read_parquet(path)
-        return Table(list(_read_delimited(path, "\t" if path.suffix.lower() == ".tsv" else ",")))
+        return _read_delimited(path, "\t" if path.suffix.lower() == ".tsv" else ",")
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file, expected a table") from error
     except UnicodeDecodeError as error:
@@ -93,7 +104,7 @@ def read_table(path: Path) -> Table:
 
 
 def _check_columns(path: Path, columns: Sequence[str]) -> None:
-    if "image" not in columns or not {"text", "label"} & set(columns):
+    if "image" not in columns or not {"text", "label", "labels"} & set(columns):
         found = ", ".join(map(repr, columns)) or "none"
         raise DataError(f"{path}: got the columns {found}, expected {_COLUMNS}")
     doubled = {name for name in columns if columns.count(name) > 1}
@@ -101,32 +112,53 @@ def _check_columns(path: Path, columns: Sequence[str]) -> None:
         raise DataError(f"{path}: got the column {sorted(doubled)[0]!r} twice, expected it once")
 
 
-def _read_delimited(path: Path, delimiter: str) -> Iterator[Row]:
+def _labels_column(columns: Sequence[str]) -> str:
+    """`label` where there is one: `labels` is another column then, like any."""
+    return "labels" if "labels" in columns and "label" not in columns else "label"
+
+
+def _read_delimited(path: Path, delimiter: str) -> Table:
     # -sig: spreadsheets put a mark before the first column's name.
     with path.open(encoding="utf-8-sig", newline="") as file:
         lines = csv.reader(file, delimiter=delimiter, strict=True)
         columns = [name.strip() for name in next(lines, list[str]())]
         _check_columns(path, columns)
-        number = 0
+        rows: list[Row] = []
         for cells in lines:
             if not cells:  # an empty line, which Python's own DictReader passes over as well
                 continue
-            number += 1
-            where = f"{path}: row {number} (line {lines.line_num})"
+            where = f"{path}: row {len(rows) + 1} (line {lines.line_num})"
             if len(cells) != len(columns):
                 raise DataError(f"{where}: got {len(cells)} cells, expected {len(columns)}")
-            values = dict(zip(columns, cells, strict=True))
-            image = values.pop("image").strip()
-            if not image:
-                raise DataError(f"{where}: got an empty 'image', expected a path")
-            text, label = values.pop("text", "").strip(), values.pop("label", "").strip()
-            yield Row(
-                number=number,
-                image=image,
-                texts=(text,) if text else (),
-                label=label or None,
-                others=values,
-            )
+            rows.append(_row(dict(zip(columns, cells, strict=True)), len(rows) + 1, where))
+    return Table(rows, multi_label=_labels_column(columns) == "labels")
+
+
+def _row(values: dict[str, Any], number: int, where: str) -> Row:
+    """A row of a CSV or TSV file."""
+    image = values.pop("image").strip()
+    if not image:
+        raise DataError(f"{where}: got an empty 'image', expected a path")
+    text = values.pop("text", "").strip()
+    column = _labels_column(list(values))
+    told = values.pop(column, "").strip()
+    names = told.split("|") if column == "labels" and told else [told] if told else []
+    return Row(
+        number=number,
+        image=image,
+        texts=(text,) if text else (),
+        labels=_each_once([name.strip() for name in names], where),
+        others=values,
+    )
+
+
+def _each_once(labels: Sequence[str], where: str) -> tuple[str, ...]:
+    if "" in labels:
+        raise DataError(f"{where}: got an empty class among 'labels', expected a name")
+    doubled = [label for place, label in enumerate(labels) if label in labels[:place]]
+    if doubled:
+        raise DataError(f"{where}: got the class {doubled[0]!r} twice, expected it once")
+    return tuple(labels)
 
 
 def _read_parquet(path: Path) -> Table:
@@ -139,7 +171,13 @@ def _read_parquet(path: Path) -> Table:
     if not inside and not (arrow.types.is_string(kind) or arrow.types.is_large_string(kind)):
         raise DataError(f"{path}: got 'image' of type {kind}, expected paths or encoded pictures")
     wanted = [name for name in schema.names if not (name == "image" and inside)]
-    classnames = _class_labels(schema)
+    column = _labels_column(schema.names)
+    if column == "labels" and not _is_list(schema.field(column).type):
+        if "text" not in schema.names:
+            raise DataError(f"{path}: got 'labels' of another type, expected lists of classes")
+        column = "label"  # nothing of ours
+    names = _class_names(schema, column)
+    classes = distinct_labels(names)
     rows: list[Row] = []
     for index, values in enumerate(_parquet_rows(path, wanted)):
         where = f"{path}: row {index + 1}"
@@ -147,9 +185,19 @@ def _read_parquet(path: Path) -> Table:
         if not image:
             raise DataError(f"{where}: got an empty 'image', expected a path")
         texts = _texts(values.pop("text", None), where)
-        label = _label(values.pop("label", None), classnames, where)
-        rows.append(Row(number=index + 1, image=image, texts=texts, label=label, others=values))
-    return Table(rows, classnames)
+        told = values.pop(column, None)
+        given = told or [] if column == "labels" else [told]
+        labels = [label for one in given if (label := _label(one, classes, where)) is not None]
+        rows.append(
+            Row(
+                number=index + 1,
+                image=image,
+                texts=texts,
+                labels=_each_once(labels, where),
+                others=values,
+            )
+        )
+    return Table(rows, classes, spoken_names(classes, names), multi_label=column == "labels")
 
 
 def _parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -181,12 +229,14 @@ def _label(value: object, classnames: Sequence[str], where: str) -> str | None:
     return classnames[value] if value >= 0 else None  # -1 marks hidden test labels
 
 
-def _class_labels(schema: Any) -> tuple[str, ...]:
+def _class_names(schema: Any, column: str) -> tuple[str, ...]:
     """The names behind class numbers, as Hugging Face data sets keep them in the schema."""
     metadata: dict[bytes, bytes] = schema.metadata or {}
     described = json.loads(metadata.get(b"huggingface", b"{}"))
-    features = described.get("info", {}).get("features", {})
-    return tuple(features.get("label", {}).get("names") or ())
+    feature = described.get("info", {}).get("features", {}).get(column, {})
+    if isinstance(feature, list):  # a list of classes was once written as a list of its kind
+        feature = feature[0] if feature else {}
+    return tuple(feature.get("feature", feature).get("names") or ())
 
 
 def _pyarrow() -> Any:
@@ -199,6 +249,11 @@ def _pyarrow() -> Any:
 def _is_binary(kind: Any) -> bool:
     types = _pyarrow().types
     return types.is_binary(kind) or types.is_large_binary(kind)
+
+
+def _is_list(kind: Any) -> bool:
+    types = _pyarrow().types
+    return types.is_list(kind) or types.is_large_list(kind)
 
 
 def _broken(path: Path, error: Exception) -> DataError:

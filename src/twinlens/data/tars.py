@@ -1,8 +1,9 @@
 """WebDataset tars as data sets, in img2dataset's, CLIP_benchmark's or our own layout.
 
 A sample is a picture (`jpg`, `png`, `webp`, ...) with any of: `txt`, a caption a line; `json`,
-whose `captions`, `label` and `concept` are ours; `cls`, the number of a class in the file
-`classnames.txt` beside the tars. Captions may lie in a Parquet file beside the tar, too.
+whose `captions`, `label` or `labels`, and `concept` are ours; `cls`, the number of a class in the
+file `classnames.txt` beside the tars (see `tar_labels`). Captions may lie in a Parquet file beside
+the tar, too.
 """
 
 from __future__ import annotations
@@ -11,26 +12,27 @@ import itertools
 import json
 import os
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property, partial
 from typing import Any, TypeGuard, cast
 
 from twinlens.data.duplicates import check_keys
 from twinlens.data.index_files import Progress, Shard, open_shards
-from twinlens.data.remote import Place, beside, folder_of, name_of
-from twinlens.data.samples import (
+from twinlens.data.lists import (
     CLASSNAMES_FILE,
     TEMPLATES_FILE,
-    Dataset,
-    LazySamples,
-    Sample,
-    checked_classnames,
-    read_lines,
+    checked_labels,
+    read_classnames,
+    read_templates,
     split_lines,
+    spoken_names,
 )
+from twinlens.data.remote import Place, folder_of, name_of
+from twinlens.data.samples import Dataset, LazySamples, Sample, only
 from twinlens.data.shard_captions import captions_beside
 from twinlens.data.shards import ShardSample
+from twinlens.data.tar_labels import Read, TarLabels, read_beside, where
 from twinlens.errors import DataError
 
 
@@ -66,13 +68,16 @@ def open_tars(tars: Tars, progress: Progress | None = None) -> Dataset:
     if not any(sizes):
         raise DataError(f"{first}: got no pictures, expected samples with jpg, png or webp")
     check_keys(shards)
-    numbered = checked_classnames(_beside(first, CLASSNAMES_FILE), folder_of(first))
-    samples = TarSamples(shards, numbered)
+    names = read_beside(first, CLASSNAMES_FILE, read_classnames)
+    labels = checked_labels(names, folder_of(first))
+    samples = TarSamples(shards, TarLabels(first, labels))
     return Dataset(
         name=tars.name,
         samples=samples,
         classnames=samples.classnames,
-        templates=_beside(first, TEMPLATES_FILE),
+        spoken=spoken_names(labels, names),
+        multi_label=samples.multi_label,
+        templates=read_beside(first, TEMPLATES_FILE, read_templates),
         ignored=tars.ignored + sum(shard.ignored for shard in shards),
         shard_sizes=sizes,
     )
@@ -81,9 +86,9 @@ def open_tars(tars: Tars, progress: Progress | None = None) -> Dataset:
 class TarSamples(LazySamples):
     """The samples of tars, found through their indexes: nothing is held for each."""
 
-    def __init__(self, shards: Sequence[Shard], numbered: tuple[str, ...] = ()) -> None:
+    def __init__(self, shards: Sequence[Shard], labels: TarLabels) -> None:
         self._shards = shards
-        self._numbered = numbered
+        self._labels = labels
         self._ends = list(itertools.accumulate(shard.rows for shard in shards))
         super().__init__(range(self._ends[-1]), self._sample, self._mark_of)
 
@@ -100,71 +105,87 @@ class TarSamples(LazySamples):
     def classnames(self) -> tuple[str, ...]:
         """All labels, for which each sample's json and cls are read.
 
+        Those of the list beside the tars are all there, also without samples.
+
         Raises:
             DataError: One cannot be read, or is not in the list of classes.
         """
+        return self._classes[0]
+
+    def multi_label(self) -> bool:
+        """Whether a sample tells its labels as a list, or `dataset_type.txt` says so.
+
+        Raises:
+            DataError: As `classnames`.
+        """
+        return self._classes[1]
+
+    @cached_property
+    def _classes(self) -> tuple[tuple[str, ...], bool]:
+        labelled = [shard for shard in self._shards if shard.has_labels]
+        several = bool(labelled) and self._labels.multi_label
         labels: set[str] = set()
-        for shard in self._shards:
-            if shard.has_labels:
-                labels |= _labels(shard, self._numbered)
-        return self._numbered if labels and labels <= set(self._numbered) else tuple(sorted(labels))
+        for shard in labelled:
+            found, as_list = _labels(shard, self._labels)
+            labels |= found
+            several |= as_list
+        numbered = self._labels.numbered
+        return numbered if numbered and (labels or several) else tuple(sorted(labels)), several
 
     def _sample(self, index: int) -> Sample:
-        return _tar_sample(self.place(index), self._numbered)
+        return _tar_sample(self.place(index), self._labels)
 
     def _mark_of(self, index: int) -> object:
         return self.place(index).mark
 
 
-def _beside(place: Place, name: str) -> tuple[str, ...]:
-    """The lines of a file in the tars' folder or, as in CLIP_benchmark's layout, one above."""
-    folder = place.parent.resolve() if isinstance(place, Path) else folder_of(place)
-    return read_lines(beside(place, name)) or read_lines(beside(folder, name))
-
-
-def _labels(shard: Shard, numbered: tuple[str, ...]) -> set[str]:
+def _labels(shard: Shard, labels: TarLabels) -> tuple[set[str], bool]:
     """The labels of one tar, which is opened once if it is on this machine."""
     if isinstance(shard.place, str):
-        return _labels_by(_read, shard, numbered)
+        return _labels_by(_read, shard, labels)
     try:
         with shard.place.open("rb") as file:
-            handle = file.fileno()
-
-            def read(sample: ShardSample, ext: str) -> bytes | None:
-                offset, size = sample.members.get(ext, (0, -1))
-                return os.pread(handle, size, offset) if size >= 0 else None
-
-            return _labels_by(read, shard, numbered)
+            return _labels_by(partial(_read_open, file.fileno()), shard, labels)
     except OSError as error:
         raise DataError(f"{shard.place}: cannot be read: {error.strerror or error}") from error
 
 
-def _labels_by(
-    read: Callable[[ShardSample, str], bytes | None], shard: Shard, numbered: tuple[str, ...]
-) -> set[str]:
+def _labels_by(read: Read, shard: Shard, labels: TarLabels) -> tuple[set[str], bool]:
     index = shard.index()
-    labels: set[str | None] = set()
+    found: set[str] = set()
+    as_list = False
     for row in range(shard.rows):
         sample = index.sample(row, shard.place)
-        given = _parse(read(sample, "json"), sample).get("label")
-        labels.add(_label(sample, given, read(sample, "cls"), numbered))
-    return {label for label in labels if label is not None}
+        told = labels.of(sample, _parse(read(sample, "json"), sample), read)
+        _check_listed(sample, set(told.labels) - found, labels.numbered)
+        found.update(told.labels)
+        as_list |= told.as_list
+    return found, as_list
 
 
-def _tar_sample(shard: ShardSample, numbered: tuple[str, ...]) -> Sample:
+def _check_listed(sample: ShardSample, labels: set[str], numbered: Sequence[str]) -> None:
+    for label in sorted(labels):
+        if numbered and label not in numbered:
+            raise DataError(
+                f"{where(sample)}: got the class {label!r}, "
+                f"expected one of the {len(numbered)} in {CLASSNAMES_FILE}"
+            )
+
+
+def _tar_sample(shard: ShardSample, labels: TarLabels) -> Sample:
     data = _parse(_read(shard, "json"), shard)
-    label, concept = data.pop("label", None), data.pop("concept", None)
+    told = labels.of(shard, data, _read).labels
+    concept = data.pop("concept", None)
     # Nothing more is read where the json has captions: each read opens the tar.
     captions: object = data.pop("captions", None) or _other_captions(shard)
     if not _are_texts(captions) or not isinstance(concept, str | None):
-        raise DataError(
-            f"{_where(shard)}: got captions or a concept of another kind, expected text"
-        )
+        raise DataError(f"{where(shard)}: got captions or a concept of another kind, expected text")
     return Sample(
         key=shard.key,
         source=shard,
         captions=tuple(captions),
-        label=_label(shard, label, _read(shard, "cls"), numbered),
+        label=only(told),
+        labels=told,
         concept=concept,
         metadata=data,
     )
@@ -172,15 +193,16 @@ def _tar_sample(shard: ShardSample, numbered: tuple[str, ...]) -> Sample:
 
 def _other_captions(shard: ShardSample) -> tuple[str, ...]:
     text = _read(shard, "txt")
-    return captions_beside(shard) if text is None else split_lines(text, _where(shard))
+    return captions_beside(shard) if text is None else split_lines(text, where(shard))
 
 
 def _read(shard: ShardSample, ext: str) -> bytes | None:
     return shard.read(ext) if ext in shard.members else None
 
 
-def _where(shard: ShardSample) -> str:
-    return f"{shard.shard}: sample {shard.key}"
+def _read_open(handle: int, sample: ShardSample, ext: str) -> bytes | None:
+    offset, size = sample.members.get(ext, (0, -1))
+    return os.pread(handle, size, offset) if size >= 0 else None
 
 
 def _are_texts(value: object) -> TypeGuard[Sequence[str]]:
@@ -193,23 +215,8 @@ def _parse(data: bytes | None, shard: ShardSample) -> dict[str, Any]:
     try:
         content: object = json.loads("{}" if data is None else data.decode())
     except ValueError as error:
-        raise DataError(f"{_where(shard)}: not readable as JSON: {error}") from error
+        raise DataError(f"{where(shard)}: not readable as JSON: {error}") from error
     if not isinstance(content, dict):
         got = type(content).__name__
-        raise DataError(f"{_where(shard)}: got a JSON {got}, expected an object")
+        raise DataError(f"{where(shard)}: got a JSON {got}, expected an object")
     return cast("dict[str, Any]", content)
-
-
-def _label(
-    shard: ShardSample, given: object, cls: bytes | None, numbered: tuple[str, ...]
-) -> str | None:
-    """The label that the json gives, else the cls; numbers are places in `classnames.txt`."""
-    if isinstance(given, str):
-        return given
-    if given is None and cls is None:
-        return None
-    text = cls.decode(errors="replace").strip() if cls is not None and given is None else str(given)
-    if not text.isdecimal() or (numbered and int(text) >= len(numbered)):
-        expected = f"a number from 0 to {len(numbered) - 1}" if numbered else "a name or a number"
-        raise DataError(f"{_where(shard)}: got the class {text!r}, expected {expected}")
-    return numbered[int(text)] if numbered else text

@@ -1,14 +1,15 @@
-"""Pictures classified by a weight a class: accuracy, its interval, chance, and every class."""
+"""Pictures classified by a weight a class: accuracy, how sure it is, chance, and every class."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from twinlens.distributed import World
+from twinlens.errors import DataError
 from twinlens.eval.embedded import (
     CHUNK,
     Readable,
@@ -16,14 +17,23 @@ from twinlens.eval.embedded import (
     chunk_starts,
     embed_readable,
 )
-from twinlens.eval.metrics import accuracy, recall_per_class, top_k, wilson_interval
+from twinlens.eval.metrics import Calibration, recall_per_class
+from twinlens.eval.result import Evidence, Result, samples_digest
+from twinlens.eval.statistics import intervals_of
+from twinlens.eval.tally import Tally, joined, tally
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from twinlens.data.datasets import Dataset, Sample
+    from twinlens.data.samples import Dataset, Sample
     from twinlens.embedder import Embedder
     from twinlens.types import Embeddings
+
+_SHOWN = 12
+"""Pairs of classes that are mistaken for each other, and mistakes, that are kept for a report."""
+
+_PICTURES = 4
+"""Pictures kept of each such pair."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,66 +47,78 @@ class ClassResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Classification:
-    """How well pictures were classified. Metric keys are CLIP_benchmark's; `chance` guesses.
+class Confusion:
+    """Pictures of one class that were taken for another; `places` are some of them."""
+
+    truth: str
+    predicted: str
+    pictures: int
+    places: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mistake:
+    """A picture that was taken for something else with much confidence.
 
     Attributes:
-        task: "zeroshot_classification" or "classifier".
-        dataset: The data set's name.
+        place: Where it is in the data set.
+        truth: Its class.
+        predicted: What it was taken for.
+        confidence: The probability that the model gave that.
+    """
+
+    place: int
+    truth: str
+    predicted: str
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classification(Result):
+    """How well pictures were classified.
+
+    The metrics are `acc1`, `acc5` where there are five classes, `mean_per_class_recall`, `ece`
+    (the expected calibration error), and `roc_auc` of the second class where there are two.
+
+    Attributes:
         language: Of the class names.
         templates: The sentences that they were put in; none of a classifier's.
-        metrics: `acc1`, `acc5` where there are five classes, `mean_per_class_recall`.
-        intervals: The 95% intervals of the accuracies.
-        chance: What guessing uniformly reaches.
-        samples: Pictures that were read.
         classes: What there was to choose from.
-        unreadable: What ails the other pictures, by their keys.
         unnamed_classes: Classes of the data set without a name in the language, left out.
         shared_names: Classes that are called like another one.
         per_class: Every class that has pictures, worst first.
+        confusions: Which classes were most often taken for which.
+        calibration: How often the model is right where it is how sure.
+        mistakes: Those that it was surest of.
     """
 
-    task: str
-    dataset: str
     language: str
     templates: tuple[str, ...]
-    metrics: dict[str, float]
-    intervals: dict[str, tuple[float, float]]
-    chance: dict[str, float]
-    samples: int
     classes: int
-    unreadable: dict[str, str]
     unnamed_classes: int
     shared_names: int
     per_class: list[ClassResult]
+    confusions: list[Confusion]
+    calibration: Calibration = field(compare=False)
+    mistakes: list[Mistake]
 
-    def to_dict(self, *, model: str, pretrained: str) -> dict[str, Any]:
-        """As plain JSON types: CLIP_benchmark's keys, then what it does not report."""
+    def details(self) -> dict[str, Any]:
+        """Prompts, classes, calibration and mistakes."""
         return {
-            "dataset": self.dataset,
-            "model": model,
-            "pretrained": pretrained,
-            "task": self.task,
-            "metrics": self.metrics,
             "language": self.language,
-            "intervals": {key: list(interval) for key, interval in self.intervals.items()},
-            "chance": self.chance,
             "templates": list(self.templates),
-            "samples": self.samples,
             "classes": self.classes,
             "unnamed_classes": self.unnamed_classes,
             "shared_names": self.shared_names,
-            "unreadable": [{"image": k, "reason": why} for k, why in self.unreadable.items()],
-            "per_class": [
-                {
-                    "classname": one.classname,
-                    "recall": one.recall,
-                    "samples": one.samples,
-                    "mistaken_for": one.mistaken_for,
-                }
-                for one in self.per_class
-            ],
+            "empty_classes": self.classes - len(self.per_class),
+            "calibration": self.calibration.to_dict(),
+            "per_class": [_plain(one) for one in self.per_class],
+            "confusions": [_plain(one) for one in self.confusions],
         }
+
+
+def _plain(one: object) -> dict[str, Any]:
+    return asdict(cast(Any, one))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +139,11 @@ class Choice:
     language: str = "en"
     templates: tuple[str, ...] = ()
 
+    @property
+    def chance(self) -> float:
+        """The accuracy of guessing."""
+        return 1 / len(self.names)
+
 
 def measure_choice(
     lens: Embedder,
@@ -136,87 +163,107 @@ def measure_choice(
         world: The processes that measure together, each its share of the pictures.
 
     Raises:
-        DataError: There are no such pictures, or more than 1% of them cannot be decoded.
+        DataError: There are no such pictures, they have several labels each, or more than 1% of
+            them cannot be decoded.
     """
+    if dataset.multi_label:
+        raise DataError(f"{dataset.name}: got pictures with several labels, expected one each")
     names = choice.names
+    scale = lens.model.logit_scale.exp().item()
     if embedded is None:
         world = world or World()
-        found = _joined(world.gathered(_share(lens, dataset, choice, world)))
+        found = _joined(world.gathered(_share(lens, dataset, choice, world, scale)))
         unreadable = dict(found.unreadable[place] for place in sorted(found.unreadable))
-        check_readable(dataset.name, len(found.targets) + len(found.unreadable), unreadable)
+        count = len(found.places) + len(found.unreadable)
+        check_readable(dataset.name, count, unreadable)
     else:
         read = embedded.of(names)
-        found, unreadable = _answers(read.samples, read.embeddings, choice), read.unreadable
-    metrics, intervals, chance = _summary(found.ranked, found.targets, len(names))
-    return Classification(
-        task=choice.task,
-        dataset=dataset.name,
-        language=choice.language,
-        templates=choice.templates,
-        metrics=metrics,
-        intervals=intervals,
-        chance=chance,
-        samples=len(found.targets),
-        classes=len(names),
-        unreadable=unreadable,
-        unnamed_classes=sum(label not in names for label in dataset.classnames),
-        shared_names=len(names) - len(set(names.values())),
-        per_class=_per_class(found.ranked[:, 0], found.targets, list(names.values())),
-    )
+        check_readable(dataset.name, len(read.samples), {})
+        tallied = _tally(read.samples, read.embeddings, choice, scale)
+        found = _Answers(places=read.places, tally=tallied, unreadable={})
+        unreadable = read.unreadable
+    return _summary(found, unreadable, dataset, choice)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Answers:
-    """Of some pictures: their classes, the best five for each, and, by place, who has none."""
+    """Of some pictures: where they are in the data set, and what they were taken for.
 
-    targets: NDArray[np.int64]
-    ranked: NDArray[np.int64]
+    Pictures without an answer are by their place in `unreadable`.
+    """
+
+    places: NDArray[np.int64]
+    tally: Tally
     unreadable: dict[int, tuple[str, str]]
 
 
-def _share(lens: Embedder, dataset: Dataset, choice: Choice, world: World) -> _Answers:
+def _share(
+    lens: Embedder, dataset: Dataset, choice: Choice, world: World, scale: float
+) -> _Answers:
     """The answers for this process's pictures, its share of the data set."""
     every = dataset.samples
     places = world.share(range(len(every)))
     asked = {i: sample for i in places if (sample := every[i]).label in choice.names}
     samples, where = list(asked.values()), list(asked)
     embeddings, failures = embed_readable(lens, samples)
-    read = [sample for index, sample in enumerate(samples) if index not in failures]
-    unreadable = {where[index]: (samples[index].key, why) for index, why in failures.items()}
-    return replace(_answers(read, embeddings, choice), unreadable=unreadable)
+    read = [index for index in range(len(samples)) if index not in failures]
+    return _Answers(
+        places=np.array([where[i] for i in read], np.int64),
+        tally=_tally([samples[i] for i in read], embeddings, choice, scale),
+        unreadable={where[i]: (samples[i].key, why) for i, why in failures.items()},
+    )
 
 
-def _answers(samples: Sequence[Sample], embeddings: Embeddings, choice: Choice) -> _Answers:
+def _tally(
+    samples: Sequence[Sample], embeddings: Embeddings, choice: Choice, scale: float
+) -> Tally:
     numbers = {label: number for number, label in enumerate(choice.names)}
     targets = np.array([numbers[str(sample.label)] for sample in samples], np.int64)
-    return _Answers(targets=targets, ranked=_ranked(embeddings, choice.weight), unreadable={})
+    chunks = [slice(start, start + CHUNK) for start in chunk_starts(len(samples))]
+    return joined([tally(embeddings[c] @ choice.weight, targets[c], scale=scale) for c in chunks])
 
 
 def _joined(parts: Sequence[_Answers]) -> _Answers:
+    """All answers in the order of the data set: the same however many processes gave them."""
+    places = np.concatenate([part.places for part in parts])
+    order = np.argsort(places)
     return _Answers(
-        targets=np.concatenate([part.targets for part in parts]),
-        ranked=np.concatenate([part.ranked for part in parts]),
+        places=places[order],
+        tally=joined([part.tally for part in parts]).at(order),
         unreadable={place: one for part in parts for place, one in part.unreadable.items()},
     )
 
 
-def _ranked(embeddings: Embeddings, classifier: NDArray[np.float32]) -> NDArray[np.int64]:
-    """The best five classes of each picture, or all where there are fewer."""
-    k = min(5, classifier.shape[1])
-    chunks = (embeddings[i : i + CHUNK] for i in chunk_starts(len(embeddings)))
-    return np.concatenate([top_k(chunk @ classifier, k) for chunk in chunks])
-
-
 def _summary(
-    ranked: NDArray[np.int64], targets: NDArray[np.int64], classes: int
-) -> tuple[dict[str, float], dict[str, tuple[float, float]], dict[str, float]]:
-    """Metrics, 95% intervals and chance; acc5 only where there are at least five classes."""
-    found = {f"acc{k}": accuracy(ranked[:, :k], targets) for k in (1, 5) if k <= classes}
-    intervals = {key: wilson_interval(value, len(targets)) for key, value in found.items()}
-    chance = {key: int(key.removeprefix("acc")) / classes for key in found}
-    recall, samples = recall_per_class(ranked[:, 0], targets, classes)
-    found["mean_per_class_recall"] = float(recall[samples > 0].mean())
-    return found, intervals, chance | {"mean_per_class_recall": 1 / classes}
+    found: _Answers, unreadable: dict[str, str], dataset: Dataset, choice: Choice
+) -> Classification:
+    names, tallied = list(choice.names.values()), found.tally
+    metrics, replicates = tallied.metrics, tallied.replicates()
+    every, count = dataset.samples, len(tallied.targets)
+    kept = (every[place] for place in found.places.tolist())
+    return Classification(
+        task=choice.task,
+        dataset=dataset.name,
+        language=choice.language,
+        templates=choice.templates,
+        metrics=metrics,
+        intervals=intervals_of(replicates, metrics, count),
+        chance=tallied.chance,
+        samples=count,
+        classes=len(names),
+        unreadable=unreadable,
+        unnamed_classes=sum(label not in choice.names for label in dataset.classnames),
+        shared_names=len(names) - len(set(names)),
+        per_class=_per_class(tallied.ranked[:, 0], tallied.targets, names),
+        confusions=_confusions(found, names),
+        calibration=tallied.calibration,
+        mistakes=_mistakes(found, names),
+        evidence=Evidence(
+            samples=samples_digest((one.key, one.label) for one in kept),
+            replicates={key: values.astype(np.float32) for key, values in replicates.items()},
+            right=tallied.right,
+        ),
+    )
 
 
 def _per_class(
@@ -237,3 +284,39 @@ def _per_class(
             )
         )
     return sorted(results, key=lambda one: (one.recall, -one.samples, one.classname))
+
+
+def _confusions(found: _Answers, names: Sequence[str]) -> list[Confusion]:
+    """The pairs of classes that most pictures were mistaken in."""
+    predicted, targets = found.tally.ranked[:, 0], found.tally.targets
+    wrong = np.flatnonzero(predicted != targets)
+    pairs, where, counts = np.unique(
+        targets[wrong] * len(names) + predicted[wrong], return_inverse=True, return_counts=True
+    )
+    order = np.argsort(-counts, kind="stable")[:_SHOWN]
+    return [
+        Confusion(
+            truth=names[int(pairs[one]) // len(names)],
+            predicted=names[int(pairs[one]) % len(names)],
+            pictures=int(counts[one]),
+            places=tuple(found.places[wrong[where == one][:_PICTURES]].tolist()),
+        )
+        for one in order.tolist()
+    ]
+
+
+def _mistakes(found: _Answers, names: Sequence[str]) -> list[Mistake]:
+    """The wrong answers that the model was surest of."""
+    tallied = found.tally
+    predicted, targets = tallied.ranked[:, 0], tallied.targets
+    wrong = np.flatnonzero(predicted != targets)
+    surest = wrong[np.argsort(-tallied.confidence[wrong], kind="stable")[:_SHOWN]]
+    return [
+        Mistake(
+            place=int(found.places[one]),
+            truth=names[int(targets[one])],
+            predicted=names[int(predicted[one])],
+            confidence=float(tallied.confidence[one]),
+        )
+        for one in surest.tolist()
+    ]

@@ -33,11 +33,15 @@ def measure(lens: Embedder, dataset: Dataset, *, world: World | None = None) -> 
         DataError: There are no labels, the data set has a class that the classifier has not, or
             more than 1% of the pictures cannot be decoded.
     """
+    return measure_choice(lens, dataset, choice_of_head(lens, dataset), world=world)
+
+
+def choice_of_head(lens: Embedder, dataset: Dataset) -> Choice:
+    """The classes of the model's own classifier as a choice; see `measure` for the errors."""
     head = lens.head
     check_classes(dataset, head.classnames)
     names = {name: name for name in head.classnames}
-    choice = Choice(task="classifier", names=names, weight=head.weight.numpy())
-    return measure_choice(lens, dataset, choice, world=world)
+    return Choice(task="classifier", names=names, weight=head.weight.numpy())
 
 
 def check_classes(dataset: Dataset, classnames: Sequence[str]) -> None:

@@ -1,20 +1,26 @@
-"""A data set's pictures as embeddings, without those that cannot be read."""
+"""A data set's pictures as features, without those that cannot be read: computed once, kept."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from twinlens.data.images import to_pixels
+from twinlens.distributed import World
 from twinlens.errors import DataError
+from twinlens.eval.store import Part
 
 if TYPE_CHECKING:
-    from twinlens.data.datasets import Sample
+    from numpy.typing import NDArray
+
+    from twinlens.data.samples import Sample
     from twinlens.embedder import Embedder
-    from twinlens.types import Embeddings, ImageInput
+    from twinlens.eval.store import Shelf, Store
+    from twinlens.types import Count, Embeddings, ImageInput
 
 MAX_UNREADABLE = 0.01
 """Share of the pictures that may be left out."""
@@ -22,12 +28,38 @@ MAX_UNREADABLE = 0.01
 CHUNK = 2048
 """Pictures whose bytes or scores are held at a time."""
 
+PART = 512
+"""Pictures whose features make a file: what a killed evaluation may lose."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """Something that is done to pictures before the model sees them.
+
+    Attributes:
+        name: Another one for whatever gives other pixels.
+        apply: Of a picture's pixels uint8 [size, size, 3] and its place in the data set.
+    """
+
+    name: str
+    apply: Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readable:
-    """The samples whose pictures could be decoded, their embeddings, and what ails the others."""
+    """The samples whose pictures could be decoded, what the model sees, and what ails the others.
+
+    Attributes:
+        samples: The readable ones.
+        places: Where each was among those asked for.
+        features: What a linear probe reads of each: float32 [sample, width].
+        embeddings: The unit vector of each: float32 [sample, embed].
+        unreadable: What ails the others, by their keys.
+    """
 
     samples: list[Sample]
+    places: NDArray[np.int64]
+    features: NDArray[np.float32]
     embeddings: Embeddings
     unreadable: dict[str, str]
 
@@ -36,41 +68,127 @@ class Readable:
         kept = [i for i, sample in enumerate(self.samples) if sample.label in labels]
         return Readable(
             samples=[self.samples[i] for i in kept],
+            places=self.places[kept],
+            features=self.features[kept],
             embeddings=self.embeddings[kept],
             unreadable=self.unreadable,
         )
 
 
-def embed_samples(lens: Embedder, samples: Sequence[Sample], dataset_name: str) -> Readable:
+def embed_samples(
+    lens: Embedder,
+    samples: Sequence[Sample],
+    dataset_name: str,
+    *,
+    store: Store | None = None,
+    world: World | None = None,
+    change: Change | None = None,
+    progress: Count | None = None,
+) -> Readable:
     """Embed the pictures of samples, leaving out those that cannot be decoded.
+
+    Args:
+        lens: The model.
+        samples: All of a data set; they are read in parts, each of them in one go.
+        dataset_name: For messages, and for the store.
+        store: Where parts that were computed before are, and where the others are put.
+        world: The processes that compute together, each its share of the parts.
+        change: What to do to the pictures first.
+        progress: Told how many pictures are done.
 
     Raises:
         DataError: There are no samples, or more than 1% cannot be decoded.
     """
-    embeddings, failures = embed_readable(lens, samples)
-    named = {samples[index].key: why for index, why in failures.items()}
-    check_readable(dataset_name, len(samples), named)
-    kept = [sample for index, sample in enumerate(samples) if index not in failures]
-    return Readable(samples=kept, embeddings=embeddings, unreadable=named)
+    world = world or World()
+    shelf = store and store.shelf(dataset_name, samples, change.name if change else "")
+    own: dict[int, Part] = {}
+    starts = list(range(0, len(samples), PART))
+    for number in world.share(range(len(starts))):
+        part = shelf.read(number) if shelf else None
+        if part is None:
+            start = starts[number]
+            part = compute_part(lens, samples[start : start + PART], change, start)
+            _keep(store, shelf, number, part)
+        own[number] = part
+        if progress is not None:
+            progress(min(number * PART + PART, len(samples)), len(samples), dataset_name)
+    parts = {n: part for theirs in world.gathered(own) for n, part in theirs.items()}
+    return _joined(lens, samples, dataset_name, [parts[n] for n in range(len(starts))])
+
+
+def _keep(store: Store | None, shelf: Shelf | None, number: int, part: Part) -> None:
+    if store is not None and shelf is not None:
+        shelf.write(number, part)
+        store.computed += len(part.readable) + len(part.unreadable)
+
+
+def _joined(
+    lens: Embedder, samples: Sequence[Sample], dataset_name: str, parts: Sequence[Part]
+) -> Readable:
+    places = [PART * number + part.readable for number, part in enumerate(parts)]
+    unreadable = {
+        samples[PART * number + place].key: why
+        for number, part in enumerate(parts)
+        for place, why in part.unreadable.items()
+    }
+    check_readable(dataset_name, len(samples), unreadable)
+    features = np.concatenate([part.features for part in parts])
+    kept = np.concatenate(places)
+    return Readable(
+        samples=[samples[place] for place in kept.tolist()],
+        places=kept,
+        features=features,
+        embeddings=lens.project(features),
+        unreadable=unreadable,
+    )
+
+
+def compute_part(
+    lens: Embedder, samples: Sequence[Sample], change: Change | None = None, first: int = 0
+) -> Part:
+    """Features of those pictures that can be read, and what ails the others.
+
+    Args:
+        lens: The model.
+        samples: Few enough for their bytes to be held.
+        change: What to do to the pictures first.
+        first: The first one's place in its data set.
+    """
+    pictures: dict[int, ImageInput] = {}
+    unreadable: dict[int, str] = {}
+    for index, sample in enumerate(samples):
+        try:
+            picture = _picture(sample)
+            pictures[index] = _changed(picture, change, first + index, lens) if change else picture
+        except DataError as error:
+            unreadable[index] = str(error)
+    features, failures = lens.probe_features(pictures.values())
+    indices = list(pictures)
+    for place, error in failures.items():
+        unreadable[indices[place]] = str(error).removeprefix("<bytes>: ")
+    readable = [index for index in indices if index not in unreadable]
+    return Part(
+        features=features,
+        readable=np.array(readable, np.int64),
+        unreadable=dict(sorted(unreadable.items())),
+    )
+
+
+def _changed(picture: ImageInput, change: Change, place: int, lens: Embedder) -> NDArray[np.uint8]:
+    """Changed at the size that the model sees: what is left of it is the model's own to judge."""
+    pixels = to_pixels(picture, lens.config.image_input, decode=lens.decode)
+    return change.apply(pixels, place)
 
 
 def embed_readable(lens: Embedder, samples: Sequence[Sample]) -> tuple[Embeddings, dict[int, str]]:
     """The embeddings of those pictures that can be read, and what ails the others, by index."""
-    parts: list[Embeddings] = []
-    unreadable: dict[int, str] = {}
-    for start in chunk_starts(len(samples)):
-        pictures: dict[int, ImageInput] = {}
-        for index in range(start, min(start + CHUNK, len(samples))):
-            try:
-                pictures[index] = _picture(samples[index])
-            except DataError as error:
-                unreadable[index] = str(error)
-        embeddings, failures = lens.embed_readable_images(pictures.values())
-        parts.append(embeddings)
-        indices = list(pictures)
-        for place, error in failures.items():
-            unreadable[indices[place]] = str(error).removeprefix("<bytes>: ")
-    return np.concatenate(parts), dict(sorted(unreadable.items()))
+    parts = [compute_part(lens, samples[i : i + CHUNK]) for i in chunk_starts(len(samples))]
+    unreadable = {
+        CHUNK * number + index: why
+        for number, part in enumerate(parts)
+        for index, why in part.unreadable.items()
+    }
+    return lens.project(np.concatenate([part.features for part in parts])), unreadable
 
 
 def chunk_starts(count: int) -> range:

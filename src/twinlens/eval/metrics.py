@@ -1,20 +1,21 @@
-"""Measures of classification and how sure they are: pure functions of arrays."""
+"""Measures of classification, ranking and calibration: pure functions of arrays."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
-from twinlens.errors import ShapeError
+from twinlens.errors import DataError, ShapeError, UnknownNameError, require
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Z_95 = 1.959963984540054
-"""A normal variable lies within this many standard deviations 95 times in 100."""
+Interpolation = Literal["none", "eleven-point"]
+"""How precision is read off between recalls."""
 
 
 def top_k(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
@@ -62,41 +63,274 @@ def recall_per_class(
         return right / samples, samples
 
 
-def sign_test(gained: int, lost: int) -> float:
-    """How likely two equally good models differ by so much on the same samples, in [0, 1].
+def mean_per_class_recall(
+    predicted: Int[np.ndarray, " sample"], targets: Int[np.ndarray, " sample"], classes: int
+) -> float:
+    """Mean of the recalls of those classes that have samples: the "mean per class" of CLIP's paper.
 
-    McNemar's exact test: samples that both get right or both wrong say nothing, the others are
-    thrown coins.
+    Raises:
+        DataError: There are no samples.
+
+    Example:
+        >>> mean_per_class_recall(np.array([0, 1, 1]), np.array([0, 0, 1]), 3)
+        0.75
+    """
+    recall, samples = recall_per_class(predicted, targets, classes)
+    if not samples.any():
+        raise DataError("samples: got 0, expected at least 1")
+    return float(recall[samples > 0].mean())
+
+
+def average_precision(
+    scores: Float[np.ndarray, " sample"],
+    positive: Bool[np.ndarray, " sample"],
+    *,
+    interpolation: Interpolation = "none",
+) -> float:
+    """Precision averaged over recall, as the threshold falls from the best score; in [0, 1].
+
+    Samples of equal scores are found at once, so that their order says nothing.
 
     Args:
-        gained: Samples that only one of the models gets right.
-        lost: Those that only the other does.
+        scores: Higher is likelier.
+        positive: The truth.
+        interpolation: With "none", precisions weighted by what each threshold adds to recall, as
+            in scikit-learn. With "eleven-point", as in PASCAL VOC 2007 (Everingham et al. 2010):
+            the best precision at a recall of at least 0, 0.1, ..., 1, averaged. VOC's "difficult"
+            pictures are to be left out before.
+
+    Raises:
+        DataError: There are no positives, or a score is nan.
+        ShapeError: There are not as many truths as scores, or they are not bool.
+        UnknownNameError: There is no such interpolation.
 
     Example:
-        >>> sign_test(9, 1)
-        0.021484375
+        >>> scores, positive = np.array([0.9, 0.8, 0.7]), np.array([True, False, True])
+        >>> round(average_precision(scores, positive), 4)
+        0.8333
+        >>> round(average_precision(scores, positive, interpolation="eleven-point"), 4)
+        0.8485
     """
-    tosses, fewer = gained + lost, min(gained, lost)
-    tail = sum(math.comb(tosses, heads) for heads in range(fewer + 1))
-    return min(1.0, 2 * tail / 2**tosses)
+    hits, misses = _by_score(scores, positive)
+    found = np.cumsum(hits)
+    if not found.any():
+        raise DataError("positives: got 0, expected at least 1")
+    precision = found / np.cumsum(hits + misses)
+    if interpolation == "none":
+        return float(hits @ precision / found[-1])
+    if interpolation == "eleven-point":
+        best = np.maximum.accumulate(precision[::-1])[::-1]
+        # In whole numbers: as floats, 3 of 10 are less than 3 times 0.1.
+        reached = np.searchsorted(10 * found, found[-1] * np.arange(11))
+        return float(best[reached].mean())
+    raise UnknownNameError("interpolation", interpolation, ["none", "eleven-point"])
 
 
-def wilson_interval(fraction: float, samples: int) -> tuple[float, float]:
-    """The 95% interval of a fraction measured on independent samples (Wilson 1927).
+def mean_average_precision(
+    scores: Float[np.ndarray, "sample class"],
+    positive: Bool[np.ndarray, "sample class"],
+    *,
+    interpolation: Interpolation = "none",
+) -> tuple[float, int]:
+    """Mean of the classes' average precisions, and over how many: those that have positives.
 
-    Unlike the usual plus-or-minus it stays in [0, 1] and holds for fractions near the ends and
-    for few samples.
+    Raises:
+        DataError: No class has positives, or a score is nan.
+        ShapeError: The shapes differ, or the truths are not bool.
 
     Example:
-        >>> low, high = wilson_interval(0.5, 100)
-        >>> round(low, 4), round(high, 4)
-        (0.4038, 0.5962)
+        >>> scores = np.array([[0.9, 0.1, 0.2], [0.8, 0.7, 0.1]])
+        >>> truth = np.array([[False, False, False], [True, True, False]])
+        >>> mean_average_precision(scores, truth)
+        (0.75, 2)
     """
-    if samples == 0:
-        return 0.0, 1.0
-    weight = Z_95**2 / samples
-    centre = (fraction + weight / 2) / (1 + weight)
-    spread = fraction * (1 - fraction) / samples + weight / (4 * samples)
-    half = Z_95 * math.sqrt(spread) / (1 + weight)
-    # Rounding must not push an end past the fraction itself.
-    return min(fraction, max(0.0, centre - half)), max(fraction, min(1.0, centre + half))
+    _check_truth(scores, positive)
+    used = np.flatnonzero(positive.any(axis=0))
+    if not len(used):
+        raise DataError("classes with positives: got 0, expected at least 1")
+    each = [
+        average_precision(scores[:, number], positive[:, number], interpolation=interpolation)
+        for number in used
+    ]
+    return float(np.mean(each)), len(used)
+
+
+def roc_auc(scores: Float[np.ndarray, " sample"], positive: Bool[np.ndarray, " sample"]) -> float:
+    """How often a positive scores higher than a negative, ties counted half; chance is 0.5.
+
+    This is the area under the ROC curve (Hanley & McNeil 1982).
+
+    Raises:
+        DataError: There are no positives or no negatives, or a score is nan.
+        ShapeError: There are not as many truths as scores, or they are not bool.
+
+    Example:
+        >>> roc_auc(np.array([0.9, 0.4, 0.4, 0.1]), np.array([True, True, False, False]))
+        0.875
+    """
+    hits, misses = _by_score(scores, positive)
+    positives, negatives = int(hits.sum()), int(misses.sum())
+    if not positives or not negatives:
+        raise DataError(
+            f"positives and negatives: got {positives} and {negatives}, expected at least 1 of each"
+        )
+    lower = negatives - np.cumsum(misses)
+    return float(hits @ (lower + misses / 2)) / (positives * negatives)
+
+
+def mean_roc_auc(
+    scores: Float[np.ndarray, "sample class"], positive: Bool[np.ndarray, "sample class"]
+) -> tuple[float, int]:
+    """Mean of the classes' areas, each against all others, and over how many classes.
+
+    Classes without positives, or without negatives, are left out.
+
+    Raises:
+        DataError: No class has both, or a score is nan.
+        ShapeError: The shapes differ, or the truths are not bool.
+
+    Example:
+        >>> scores, targets = np.array([[0.7, 0.3], [0.6, 0.4], [0.8, 0.2]]), np.array([0, 1, 0])
+        >>> mean_roc_auc(scores, targets[:, None] == np.arange(2))
+        (1.0, 2)
+    """
+    _check_truth(scores, positive)
+    used = np.flatnonzero(positive.any(axis=0) & ~positive.all(axis=0))
+    if not len(used):
+        raise DataError("classes with positives and negatives: got 0, expected at least 1")
+    return float(np.mean([roc_auc(scores[:, one], positive[:, one]) for one in used])), len(used)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Calibration:
+    """How well confidences tell the share of right answers.
+
+    Attributes:
+        lower_edges: Of the bins, which are equally wide and hold their upper edge: [bin].
+        confidence: Mean in each bin, nan where it is empty: [bin].
+        accuracy: Share of right answers in each bin, nan where it is empty: [bin].
+        count: Samples in each bin: [bin].
+        brier: Mean squared difference of confidence and being right, in [0, 1] (Brier 1950).
+    """
+
+    lower_edges: NDArray[np.float64]
+    confidence: NDArray[np.float64]
+    accuracy: NDArray[np.float64]
+    count: NDArray[np.int64]
+    brier: float
+
+    @property
+    def ece(self) -> float:
+        """Expected calibration error: the bins' gaps weighted by their samples, in [0, 1]."""
+        return float(np.nansum(self._gaps * self.count) / self.count.sum())
+
+    @property
+    def mce(self) -> float:
+        """Maximum calibration error: the widest gap of any bin, in [0, 1]."""
+        return float(np.nanmax(self._gaps))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON types; what an empty bin has not is None."""
+        return {
+            "ece": self.ece,
+            "mce": self.mce,
+            "brier": self.brier,
+            "lower_edges": self.lower_edges.tolist(),
+            "confidence": [None if math.isnan(one) else one for one in self.confidence.tolist()],
+            "accuracy": [None if math.isnan(one) else one for one in self.accuracy.tolist()],
+            "count": self.count.tolist(),
+        }
+
+    @property
+    def _gaps(self) -> NDArray[np.float64]:
+        return np.abs(self.accuracy - self.confidence)
+
+
+def calibration(
+    confidence: Float[np.ndarray, " sample"],
+    correct: Bool[np.ndarray, " sample"],
+    *,
+    bins: int = 15,
+) -> Calibration:
+    """Compare confidences with how often they are right, in equally wide bins.
+
+    Bin m of M holds confidences above (m-1)/M up to m/M, as in Naeini et al. 2015 and Guo et al.
+    2017 (section 2); 0 is in the first.
+
+    Args:
+        confidence: Probability given to the answer, in [0, 1]; see `softmax_confidence`.
+        correct: Whether it is right.
+        bins: How many.
+
+    Raises:
+        ConfigError: There is not one bin.
+        DataError: There are no samples, or a confidence is not in [0, 1].
+        ShapeError: There are not as many answers as confidences, or they are not bool.
+
+    Example:
+        >>> right = np.array([True, True, False, True])
+        >>> found = calibration(np.array([0.9, 0.8, 0.9, 0.3]), right, bins=2)
+        >>> round(found.ece, 4), round(found.mce, 4)
+        (0.325, 0.7)
+    """
+    require(bins >= 1, "bins", bins, "at least 1")
+    _check_truth(confidence, correct)
+    if not len(confidence):
+        raise DataError("samples: got 0, expected at least 1")
+    if not ((confidence >= 0) & (confidence <= 1)).all():
+        raise DataError(
+            f"confidence: got {confidence.min()} to {confidence.max()}, expected 0 to 1"
+        )
+    edges = np.linspace(0, 1, bins + 1)
+    exact = confidence.astype(np.float64)
+    place = np.searchsorted(edges[1:-1], exact)
+    count = np.bincount(place, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        return Calibration(
+            lower_edges=edges[:-1],
+            confidence=np.bincount(place, weights=exact, minlength=bins) / count,
+            accuracy=np.bincount(place[correct], minlength=bins) / count,
+            count=count,
+            brier=float(np.mean((exact - correct) ** 2)),
+        )
+
+
+def softmax_confidence(
+    logits: Float[np.ndarray, "sample class"],
+) -> Float[np.ndarray, " sample"]:
+    """The highest softmax probability of each row, in float64: float64 [sample].
+
+    Args:
+        logits: Cosines times the exponentiated `logit_scale`, not bare cosines.
+
+    Raises:
+        DataError: A row has nan or infinity, or nothing but minus infinity.
+
+    Example:
+        >>> softmax_confidence(np.array([[1000.0, 1000.0], [0.0, np.log(3)]])).round(4).tolist()
+        [0.5, 0.75]
+    """
+    peak = logits.max(axis=1, keepdims=True)
+    if not np.isfinite(peak).all():
+        raise DataError("logits: got nan or infinity, expected finite numbers")
+    return 1 / np.exp(np.subtract(logits, peak, dtype=np.float64)).sum(axis=1)
+
+
+def _by_score(
+    scores: NDArray[np.floating], positive: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The positives and negatives at each distinct score, best first: [score] each."""
+    _check_truth(scores, positive)
+    if np.isnan(scores).any():
+        raise DataError("scores: got nan, expected numbers")
+    distinct, place = np.unique(scores, return_inverse=True)
+    hits = np.bincount(place[positive], minlength=len(distinct))
+    misses = np.bincount(place[~positive], minlength=len(distinct))
+    return hits[::-1], misses[::-1]
+
+
+def _check_truth(scores: NDArray[np.floating], truth: NDArray[np.bool_]) -> None:
+    if scores.shape != truth.shape:
+        raise ShapeError(f"truth: got {list(truth.shape)}, expected {list(scores.shape)}")
+    if truth.dtype != np.bool_:  # numbers would be taken for indices
+        raise ShapeError(f"truth: got {truth.dtype}, expected bool")

@@ -44,8 +44,8 @@ def choose_templates(
 def names_of_classes(dataset: Dataset, language: str = "en") -> dict[str, str]:
     """What each class is called in a language, by its label; classes without a name are left out.
 
-    English is the data set's own labels. Other languages come from the samples' `names`, a
-    table of language to name.
+    English is the data set's own labels, or the names behind them. Other languages come from the
+    samples' `names`, a table of language to name.
 
     Raises:
         DataError: The data set has no labels, or no names in this language.
@@ -53,7 +53,7 @@ def names_of_classes(dataset: Dataset, language: str = "en") -> dict[str, str]:
     if not dataset.classnames:
         raise DataError(f"{dataset.name}: got no labels, expected pictures with a class each")
     if language == "en":
-        return {label: label for label in dataset.classnames}
+        return {label: dataset.spoken.get(label, label) for label in dataset.classnames}
     found = {
         sample.label: names[language]
         for sample in dataset.samples

@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from twinlens.distributed import World
 from twinlens.eval.classification import Choice, Classification, measure_choice
-from twinlens.eval.embedded import Readable
+from twinlens.eval.features import Features
 from twinlens.eval.prompts import choose_templates, names_of_classes
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from twinlens.data.datasets import Dataset
+    from twinlens.data.samples import Dataset
     from twinlens.embedder import Embedder
+    from twinlens.eval.embedded import Readable
 
 
 def measure(
@@ -44,23 +41,21 @@ def measure(
         DataError: There are no labels or no names in the language, or more than 1% of the
             pictures cannot be decoded.
     """
-    world = world or World()
+    features = Features(lens, world=world or World())
+    choice = choice_in_words(features, dataset, templates=templates, language=language)
+    return measure_choice(lens, dataset, choice, embedded=embedded, world=features.world)
+
+
+def choice_in_words(
+    features: Features, dataset: Dataset, *, templates: Sequence[str] = (), language: str = "en"
+) -> Choice:
+    """The data set's classes as a choice in words; see `measure` for the arguments and errors."""
     names = names_of_classes(dataset, language)
-    prompts = choose_templates(templates, dataset, lens.templates)
-    mine = lens.zero_shot_classifier(world.share(list(names.values())), prompts)
-    choice = Choice(
+    prompts = choose_templates(templates, dataset, features.lens.templates)
+    return Choice(
         task="zeroshot_classification",
         names=names,
-        weight=_joined(world.gathered(mine), len(names)),
+        weight=features.classifier(list(names.values()), prompts),
         language=language,
         templates=prompts,
     )
-    return measure_choice(lens, dataset, choice, embedded=embedded, world=world)
-
-
-def _joined(parts: Sequence[NDArray[np.float32]], classes: int) -> NDArray[np.float32]:
-    """The weights of all classes, of which each process has its `World.share`."""
-    whole = np.empty((len(parts[0]), classes), np.float32)
-    for rank, part in enumerate(parts):
-        whole[:, rank :: len(parts)] = part
-    return whole

@@ -104,13 +104,24 @@ class VisionTransformer(nn.Module):
         images: Float[Tensor, "batch 3 height width"],
         kept: Int[Tensor, "batch kept"] | None = None,
     ) -> Float[Tensor, "batch embed"]:
+        return self.project(self.unprojected(images, kept))
+
+    def unprojected(
+        self,
+        images: Float[Tensor, "batch 3 height width"],
+        kept: Int[Tensor, "batch kept"] | None = None,
+    ) -> Float[Tensor, "batch width"]:
+        """The class token after the last norm: what a linear probe reads (paper section 3.2)."""
         positions = self.positional_embedding
         patches = self.patch_embedding(images, kept) + placed(positions[1:], kept)
         first = (self.class_embedding + positions[0]).expand(images.shape[0], 1, -1)
         x = self.pre_norm(torch.cat([first, patches], dim=1))
         x = self.transformer.pooled(x, torch.zeros(x.shape[0], dtype=torch.long, device=x.device))
-        pooled = self.post_norm(x)
-        return pooled if self.projection is None else pooled @ self.projection
+        return self.post_norm(x)
+
+    def project(self, features: Float[Tensor, "batch width"]) -> Float[Tensor, "batch embed"]:
+        """From the tower's width into the space that pictures and texts share."""
+        return features if self.projection is None else features @ self.projection
 
 
 class QueryPool(nn.Module):

@@ -1,0 +1,293 @@
+# ruff: noqa: PLC0415  imports wait until the verb runs: --help stays instant
+"""What `twinlens eval` does once its words are read: open, measure, answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import typer
+
+from twinlens.cli.output import counting, log, print_json, print_table
+from twinlens.errors import ConfigError, UnknownNameError
+
+if TYPE_CHECKING:
+    from twinlens.data.parts import Parts
+    from twinlens.data.samples import Dataset
+    from twinlens.distributed import World
+    from twinlens.embedder import Embedder
+    from twinlens.eval.classification import Classification
+    from twinlens.eval.result import Result
+    from twinlens.eval.suite import Asked, Task
+    from twinlens.model.precision import Precision
+
+_SHOWN_CLASSES = 15
+
+_SPEC = "a data set such as pictures/, digits or fashion-mnist"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """The words of the command, as Typer read them; see `twinlens eval --help`."""
+
+    model: str | None
+    data: tuple[str, ...]
+    tasks: tuple[str, ...]
+    templates: tuple[str, ...]
+    language: str
+    train: str | None
+    val: str | None
+    shots: str
+    seeds: int
+    shifted: tuple[str, ...]
+    corruptions: str
+    baseline: tuple[Path, ...]
+    reference: tuple[Path, ...]
+    out: Path | None
+    cache: Path | None
+    keep: bool
+    device: str
+    precision: str
+    decode: Literal["exact", "fast"]
+    as_json: bool
+
+
+def evaluate(wanted: Wanted) -> None:
+    """Measure every task on every data set, and answer.
+
+    Raises:
+        ConfigError: Words are missing or do not go together.
+        DataError: A data set cannot be read, or lacks what a task needs.
+    """
+    from twinlens.distributed import joined_world
+
+    _check(wanted)
+    with joined_world() as world, world.together():
+        datasets = _open(wanted, world)
+        asked = _asked(wanted, world)
+        lens = _load(wanted)
+        measured = _run(wanted, lens, datasets, asked, world)
+    if world.leads:
+        _answer(wanted, lens, measured)
+
+
+def _check(wanted: Wanted) -> None:
+    """Refuse words that are missing, or that none of the tasks would read."""
+    if not wanted.model or not wanted.data:
+        missing = "MODEL" if not wanted.model else "--data"
+        raise ConfigError(f"{missing}: got none, expected a model and {_SPEC}, or --compare")
+    out, tasks = wanted.out, set(wanted.tasks)
+    if out is not None and (out.suffix in (".json", ".html", ".csv") or out.is_file()):
+        raise ConfigError(f"--out: got {out}, expected a directory for JSON, CSV and the report")
+    words = bool(wanted.templates) or wanted.language != "en"
+    if tasks == {"classifier"} and words:
+        raise ConfigError(
+            "--template and --language: got one, expected none: a classifier reads no words"
+        )
+    probing = wanted.train or wanted.val or wanted.shots
+    if probing and "linear-probe" not in tasks:
+        raise ConfigError("--train, --val and --shots: got one, expected --task linear-probe")
+    if (wanted.shifted or wanted.baseline) and "robustness" not in tasks:
+        raise ConfigError("--shifted and --baseline: got one, expected --task robustness")
+    if (wanted.train or wanted.val) and len(wanted.data) > 1:
+        raise ConfigError(
+            f"--train and --val: got one for {len(wanted.data)} data sets, expected one --data"
+        )
+
+
+def _open(wanted: Wanted, world: World) -> list[Parts]:
+    from twinlens.data.parts import open_parts
+
+    with counting("indexing tars") as progress:
+        shown = progress if world.leads else None
+        opened = [
+            open_parts(spec, train=wanted.train, val=wanted.val, progress=shown)
+            for spec in wanted.data
+        ]
+    names = [parts.name for parts in opened]
+    double = next((name for name in names if names.count(name) > 1), None)
+    if double is not None:
+        raise ConfigError(f"--data: got {double!r} twice, expected data sets of different names")
+    return opened
+
+
+def _asked(wanted: Wanted, world: World) -> Asked:
+    from twinlens.cli.data import open_shown
+    from twinlens.eval.references import baselines, references
+    from twinlens.eval.suite import Asked
+
+    return Asked(
+        tasks=tuple(cast("Task", task) for task in dict.fromkeys(wanted.tasks)),
+        templates=wanted.templates,
+        language=wanted.language,
+        shots=_numbers(wanted.shots),
+        seeds=wanted.seeds,
+        shifted=tuple(open_shown(spec, shows=world.leads) for spec in wanted.shifted),
+        corruptions=_corruptions(wanted.corruptions),
+        baseline=baselines(wanted.baseline),
+        references=references(wanted.reference),
+    )
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not all(word.isdecimal() and int(word) for word in words):
+        raise ConfigError(f"--shots: got {text!r}, expected numbers such as 1,2,4,8,16")
+    return tuple(sorted({int(word) for word in words}))
+
+
+def _corruptions(text: str) -> tuple[str, ...]:
+    from twinlens.data.corruptions import CORRUPTIONS
+
+    if text in ("all", "none"):
+        return tuple(CORRUPTIONS) if text == "all" else ()
+    names = tuple(word.strip() for word in text.split(",") if word.strip())
+    for name in names:
+        if name not in CORRUPTIONS:
+            raise UnknownNameError("corruption", name, [*CORRUPTIONS, "all", "none"])
+    return names
+
+
+def _load(wanted: Wanted) -> Embedder:
+    from twinlens.embedder import load
+
+    return load(
+        str(wanted.model),
+        device=wanted.device,
+        precision=cast("Precision", wanted.precision),  # a wrong one is refused there
+        decode=wanted.decode,
+    )
+
+
+def _run(
+    wanted: Wanted, lens: Embedder, datasets: Sequence[Parts], asked: Asked, world: World
+) -> list[tuple[Result, Dataset]]:
+    from twinlens.eval.features import Features
+    from twinlens.eval.store import Store, default_folder
+    from twinlens.eval.suite import run
+
+    store = Store(wanted.cache or default_folder(), lens) if wanted.keep else None
+    with counting("evaluating") as progress:
+        shown = progress if world.leads else None
+        features = Features(lens, store, world, shown)
+        measured = list(run(features, datasets, asked, shown))
+    if store is not None and world.leads:
+        log(_said(store))
+    return measured
+
+
+def _said(store: Any) -> str:
+    kept = f"features are kept in {store.folder}"
+    if not store.computed:
+        return f"nothing was computed: {kept}"
+    return f"computed {store.computed:,} pictures and texts: {kept}"
+
+
+def _answer(wanted: Wanted, lens: Embedder, measured: Sequence[tuple[Result, Dataset]]) -> None:
+    provenance = lens.config.provenance
+    model, pretrained = str(wanted.model), provenance.recipe or provenance.source
+    answers = [result.to_dict(model=model, pretrained=pretrained) for result, _ in measured]
+    for result, dataset in measured:
+        _log_oddities(result, dataset)
+    if wanted.as_json:
+        print_json(answers[0] if len(answers) == 1 else answers)
+    else:
+        _print(model, [result for result, _ in measured])
+    if wanted.out is not None:  # last: should it fail, the answer is printed already
+        _write(wanted.out, lens, model, pretrained, measured)
+
+
+def _log_oddities(result: Result, dataset: Dataset) -> None:
+    from twinlens.eval.classification import Classification
+
+    if dataset.ignored:
+        log(f"ignored: {dataset.ignored} files of {dataset.name} that are no pictures")
+    for key, reason in result.unreadable.items():
+        log(f"unreadable: {key}: {reason}")
+    for note in result.notes:
+        log(f"note: {dataset.name}: {note}")
+    if isinstance(result, Classification):
+        if result.unnamed_classes:
+            named = f"without a name in {result.language!r}"
+            log(f"left out: {result.unnamed_classes} classes {named}")
+        if result.shared_names:
+            log(f"note: {result.shared_names} classes have the name of another class")
+
+
+def _write(
+    out: Path,
+    lens: Embedder,
+    model: str,
+    pretrained: str,
+    measured: Sequence[tuple[Result, Dataset]],
+) -> None:
+    from twinlens.cli.output import write_text
+    from twinlens.eval.report import Measured, report_page
+    from twinlens.eval.results_files import write_results
+
+    results = [result for result, _ in measured]
+    write_results(out, results, model=model, pretrained=pretrained)
+    facts = {
+        "Trained by": pretrained,
+        "Precision": lens.precision,
+        "Decoding": lens.decode,
+        "Device": str(lens.device),
+    }
+    pieces = [Measured(result=result, dataset=dataset) for result, dataset in measured]
+    write_text(out / "report.html", report_page(pieces, model=model, facts=facts))
+    log(f"wrote {len(results)} results, results.csv and report.html to {out}")
+
+
+def _print(model: str, results: Sequence[Result]) -> None:
+    """The metrics of everything; of a single classification also the classes that went worst."""
+    from twinlens.eval.classification import Classification
+
+    rows: list[tuple[str, ...]] = []
+    for result in results:
+        for key, value in result.metrics.items():
+            low, high = result.intervals.get(key, (None, None))
+            interval = "" if low is None or high is None else f"{_figure(low)} to {_figure(high)}"
+            chance = result.chance.get(key)
+            reference = [f"{_figure(r.value)}" for r in result.references if r.metric == key]
+            rows.append(
+                (
+                    result.dataset,
+                    result.task,
+                    key,
+                    _figure(value),
+                    interval,
+                    "" if chance is None else f"{chance:.2%}",
+                    ", ".join(reference),
+                )
+            )
+    columns = ("Data", "Task", "Metric", "Value", "95% interval", "Chance", "Supervised")
+    print_table(columns, rows, title=f"{model}: {_sizes(results)}")
+    if len(results) == 1 and isinstance(results[0], Classification):
+        _print_worst(results[0])
+
+
+def _sizes(results: Sequence[Result]) -> str:
+    """How much was measured."""
+    if len(results) > 1:
+        pictures = {result.dataset: result.samples for result in results}
+        return f"{len(pictures)} data sets, {sum(pictures.values()):,} pictures"
+    classes = getattr(results[0], "classes", None)
+    among = f", {classes:,} classes" if classes else ""
+    return f"{results[0].samples:,} pictures{among}"
+
+
+def _print_worst(result: Classification) -> None:
+    typer.echo()
+    worst = [
+        (one.classname, f"{one.recall:.1%}", str(one.samples), one.mistaken_for or "")
+        for one in result.per_class[:_SHOWN_CLASSES]
+    ]
+    title = f"Worst {len(worst)} of {len(result.per_class):,} classes that have pictures"
+    print_table(("Class", "Recall", "Pictures", "Most often mistaken for"), worst, title=title)
+
+
+def _figure(value: float) -> str:
+    """Fractions as percentages; ranks as they are."""
+    return f"{value:.1%}" if -1 <= value <= 1 else f"{value:,.1f}"

@@ -1,0 +1,130 @@
+"""What the samples of tars say of their classes: by name or number, one or several."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, TypeGuard, TypeVar, cast
+
+import numpy as np
+
+from twinlens.data.lists import TYPE_FILE, read_type
+from twinlens.data.remote import Place, beside, folder_of
+from twinlens.data.shards import ShardSample
+from twinlens.errors import DataError
+
+Read = Callable[[ShardSample, str], bytes | None]
+"""Gives the bytes of a sample's member, or nothing where it has none."""
+
+_Lines = TypeVar("_Lines")
+
+
+class Told(NamedTuple):
+    """A sample's labels, and whether they were told as a list: of any number, also one or none."""
+
+    labels: tuple[str, ...]
+    as_list: bool
+
+
+@dataclass(frozen=True)
+class TarLabels:
+    """The labels of tars that are one data set.
+
+    Attributes:
+        first: The first of the tars.
+        numbered: The classes' labels by number; none where numbers are the labels.
+    """
+
+    first: Place
+    numbered: tuple[str, ...] = ()
+
+    @cached_property
+    def multi_label(self) -> bool:
+        """Whether `dataset_type.txt` says so; it is read when a sample leaves it open."""
+        own, above = places_beside(self.first, TYPE_FILE)
+        return "multilabel" in (read_type(own), read_type(above))
+
+    def of(self, sample: ShardSample, data: dict[str, Any], read: Read) -> Told:
+        """The labels of a sample: its json's, which are taken out, else its cls's or npy's.
+
+        A json has `label`, or a list `labels`. A cls has a number, or several between commas or
+        blanks. In what `dataset_type.txt` calls multilabel, an empty cls is of no class, and a npy
+        has a zero or one for each class, as CLIP_benchmark writes it.
+
+        Raises:
+            DataError: A number is out of range, or a class is listed twice.
+        """
+        given = data.pop("label", None)
+        if given is not None:
+            named = given if isinstance(given, str) else self._by_number(sample, str(given))
+            return Told((named,), as_list=False)
+        if _are_classes(data.get("labels")):
+            listed = cast("list[str | int]", data.pop("labels"))
+            names = [x if isinstance(x, str) else self._by_number(sample, str(x)) for x in listed]
+            return Told(_each_once(names, sample), as_list=True)
+        cls = read(sample, "cls")
+        if cls is not None:
+            return self._of_numbers(sample, cls.decode(errors="replace"))
+        hot = read(sample, "npy") if "npy" in sample.members and self.multi_label else None
+        return Told((), as_list=False) if hot is None else Told(self._hot(sample, hot), True)
+
+    def _of_numbers(self, sample: ShardSample, text: str) -> Told:
+        words = text.replace(",", " ").split()
+        if len(words) == 1 or not (words or self.multi_label):
+            return Told((self._by_number(sample, text.strip()),), as_list=False)
+        return Told(_each_once([self._by_number(sample, word) for word in words], sample), True)
+
+    def _by_number(self, sample: ShardSample, text: str) -> str:
+        names = self.numbered
+        if not text.isdecimal() or (names and int(text) >= len(names)):
+            expected = f"a number from 0 to {len(names) - 1}" if names else "a name or a number"
+            raise DataError(f"{where(sample)}: got the class {text!r}, expected {expected}")
+        return names[int(text)] if names else text
+
+    def _hot(self, sample: ShardSample, data: bytes) -> tuple[str, ...]:
+        try:
+            hot = np.load(io.BytesIO(data), allow_pickle=False)
+        except (ValueError, EOFError, MemoryError) as error:
+            raise DataError(f"{where(sample)}: not readable as npy: {error}") from error
+        classes = len(self.numbered) or hot.size
+        if hot.shape != (classes,) or not np.isin(hot, (0, 1)).all():
+            raise DataError(
+                f"{where(sample)}: got a npy {hot.dtype} {list(hot.shape)}, "
+                f"expected a zero or one for each of {classes} classes"
+            )
+        return tuple(self._by_number(sample, str(place)) for place in np.flatnonzero(hot))
+
+
+def where(sample: ShardSample) -> str:
+    """The sample, for messages."""
+    return f"{sample.shard}: sample {sample.key}"
+
+
+def places_beside(place: Place, name: str) -> tuple[Place, Place]:
+    """A file in a tar's folder and, as in CLIP_benchmark's layout, the one a folder above."""
+    folder = place.parent.resolve() if isinstance(place, Path) else folder_of(place)
+    return beside(place, name), beside(folder, name)
+
+
+def read_beside(
+    place: Place, name: str, read: Callable[[Place], tuple[str, ...]]
+) -> tuple[str, ...]:
+    """What a list in a tar's folder says or, where there is none, the one a folder above."""
+    own, above = places_beside(place, name)
+    return read(own) or read(above)
+
+
+def _are_classes(value: object) -> TypeGuard[list[str | int]]:
+    """Whether it is a list of names and numbers; other things may be called `labels`, too."""
+    items = cast("list[object]", value) if isinstance(value, list) else [None]
+    return all(isinstance(item, str | int) and not isinstance(item, bool) for item in items)
+
+
+def _each_once(labels: Sequence[str], sample: ShardSample) -> tuple[str, ...]:
+    for place, label in enumerate(labels):
+        if label in labels[:place]:
+            raise DataError(f"{where(sample)}: got the class {label!r} twice, expected it once")
+    return tuple(labels)

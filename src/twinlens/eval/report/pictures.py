@@ -1,0 +1,111 @@
+"""Pictures in a page: with a model's answers, or small ones of a data set by their places."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING
+
+from twinlens.data.images import decode_image
+from twinlens.errors import DataError
+from twinlens.pages import percent
+
+if TYPE_CHECKING:
+    from twinlens.data.samples import Dataset
+    from twinlens.embedder import Prediction
+    from twinlens.types import ImageInput
+
+_THUMBNAIL = 96
+"""Pixels a side."""
+
+_THUMBNAIL_QUALITY = 75
+"""A page holds hundreds of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """A picture, what the model says of it (best first), and what it is, if that is known."""
+
+    image: ImageInput
+    predictions: Sequence[Prediction]
+    title: str = ""
+    truth: str | None = None
+
+
+def gallery(pictures: Sequence[Picture]) -> str:
+    """Pictures as cards, each with the model's answers as bars."""
+    return f'<div class="gallery">{"".join(map(_card, pictures))}</div>'
+
+
+def _card(picture: Picture) -> str:
+    rows = "".join(_prediction(one, picture.truth) for one in picture.predictions)
+    title = f"<h3>{escape(picture.title)}</h3>" if picture.title else ""
+    alt = escape(picture.truth or picture.title or "picture")
+    return (
+        f'<article><img src="{data_uri(picture.image)}" alt="{alt}" width="128" height="128">'
+        f"<div>{title}<ol>{rows}</ol></div></article>"
+    )
+
+
+def _prediction(one: Prediction, truth: str | None) -> str:
+    state = "" if truth is None else (' class="right"' if one.label == truth else ' class="wrong"')
+    return (
+        f'<li{state}><i style="width:{100 * one.probability:.1f}%"></i>'
+        f"<span>{escape(one.label)}</span><b>{percent(one.probability)}</b></li>"
+    )
+
+
+def data_uri(image: ImageInput, size: int = 256, *, quality: int = 85) -> str:
+    """The picture in the page itself: WebP of at most `size` pixels a side.
+
+    Raises:
+        DataError: The picture cannot be decoded.
+    """
+    small = decode_image(image)
+    small.thumbnail((size, size))
+    out = io.BytesIO()
+    small.save(out, "webp", quality=quality)
+    return f"data:image/webp;base64,{base64.b64encode(out.getvalue()).decode()}"
+
+
+class Thumbnails:
+    """Small pictures of a data set by their places in it, each decoded once."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._samples = dataset.samples
+        self._made: dict[int, str | None] = {}
+
+    def image(self, place: int, alt: str, *, right: bool | None = None) -> str:
+        """The picture, or words where it cannot be read; `right` marks it as found or not."""
+        if place not in self._made:
+            self._made[place] = self._uri(place)
+        uri = self._made[place]
+        state = "" if right is None else (" right" if right else " wrong")
+        if uri is None:
+            return f'<span class="thumb{state}">{escape(alt)}: cannot be read</span>'
+        return f'<span class="thumb{state}"><img src="{uri}" alt="{escape(alt)}"></span>'
+
+    def _uri(self, place: int) -> str | None:
+        try:
+            image = self._samples[place].image_bytes()
+            return data_uri(image, _THUMBNAIL, quality=_THUMBNAIL_QUALITY)
+        except DataError:  # gone since it was measured: no reason to lose the whole page
+            return None
+
+
+def cases(*drawn: str) -> str:
+    """Cards of pictures and words, as many in a row as there is room for."""
+    return f'<div class="cases">{"".join(drawn)}</div>' if drawn else ""
+
+
+def case(*pieces: str) -> str:
+    """One card of `cases`."""
+    return f'<div class="case">{"".join(pieces)}</div>'
+
+
+def thumbnail_row(*images: str) -> str:
+    """Small pictures beside each other."""
+    return f'<div class="thumbs">{"".join(images)}</div>'

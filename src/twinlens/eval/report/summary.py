@@ -1,0 +1,56 @@
+"""The table at the head of a report: a row a data set and task, to be seen at a glance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+from twinlens.eval.figures import is_share, main_metric, metric_name, task_name, written
+from twinlens.eval.report.bars import between, track
+from twinlens.eval.results_files import best_references
+
+if TYPE_CHECKING:
+    from twinlens.eval.result import Reference, Result
+
+
+def summary(results: Sequence[Result]) -> str:
+    """The main figure of each result; rows lead to the sections `#r1`, `#r2`, ...
+
+    Where a supervised model's figure is given, the main metric is the one that it is of. Narrow
+    screens show the cells below each other, with their columns' names.
+    """
+    columns = ("Data and task", "0 to 100%", "Main figure", "Chance", "Supervised", "Pictures")
+    head = "".join(f"<th>{column}</th>" for column in columns)
+    rows = (_row(number, result) for number, result in enumerate(results, start=1))
+    return f'<table class="summary"><thead><tr>{head}</tr></thead>{"".join(rows)}</table>'
+
+
+def _row(number: int, result: Result) -> str:
+    best = {key: one for key, one in best_references(result).items() if key in result.metrics}
+    metric = next(iter(best), None) or main_metric(result.metrics)
+    reference, value = best.get(metric), result.metrics[metric]
+    interval, chance = result.intervals.get(metric), result.chance.get(metric)
+    drawn = track(value, interval, chance, reference and reference.value)
+    ends = "" if interval is None else between(metric, interval)
+    cells = (
+        _cell(metric_name(metric), f"<b>{written(metric, value)}</b>{ends}")
+        + _cell("Chance", "none" if chance is None else written(metric, chance))
+        + _cell("Supervised", _reference(metric, reference))
+        + _cell("Pictures", f"{result.samples:,}")
+    )
+    return (
+        f'<tr><th scope="row"><a href="#r{number}">{escape(result.dataset)}</a>'
+        f"<span>{escape(task_name(result.task))}, {escape(metric_name(metric))}</span></th>"
+        f'<td class="drawn">{drawn if is_share(metric) else ""}</td>{cells}</tr>'
+    )
+
+
+def _cell(name: str, html: str) -> str:
+    return f'<td data-name="{escape(name)}">{html}</td>'
+
+
+def _reference(metric: str, reference: Reference | None) -> str:
+    if reference is None:
+        return '<span class="none">none given</span>'
+    return f"{written(metric, reference.value)}<span>{escape(reference.model)}</span>"

@@ -1,0 +1,1 @@
+"""What can be asked of a model on a data set: a module a task, each with a `measure`."""

@@ -1,0 +1,83 @@
+"""How well captions fit their pictures: CLIPScore and RefCLIPScore (Hessel et al. 2021)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from twinlens.errors import DataError
+from twinlens.eval.embedded import check_readable
+from twinlens.eval.result import Evidence, ScoredPair, ScoresResult, samples_digest
+from twinlens.eval.scores import CLIPSCORE_PROMPT, clip_score, ref_clip_score
+from twinlens.eval.statistics import bootstrap_means, intervals_of
+
+if TYPE_CHECKING:
+    from twinlens.data.samples import Dataset
+    from twinlens.eval.features import Features
+
+
+def measure(
+    features: Features, dataset: Dataset, *, prompt: str = CLIPSCORE_PROMPT
+) -> ScoresResult:
+    """Score every picture's first caption; further captions are references for RefCLIPScore.
+
+    Args:
+        features: Of the model.
+        dataset: Pictures with captions; those without are left out, and said.
+        prompt: What captions are put into, with `{}`; the paper's has "A photo depicts" before
+            each.
+
+    Raises:
+        DataError: There are no captions, or more than 1% of the pictures cannot be decoded.
+    """
+    read = features.pictures(dataset)
+    asked = [i for i, sample in enumerate(read.samples) if sample.captions]
+    samples = [read.samples[i] for i in asked]
+    if not samples:
+        raise DataError(f"{dataset.name}: got no captions, expected pictures with one each")
+    check_readable(dataset.name, len(samples), {})
+    embeddings = read.embeddings[asked]
+    captions = [prompt.replace("{}", caption) for one in samples for caption in one.captions]
+    owner = np.repeat(np.arange(len(samples)), [len(one.captions) for one in samples])
+    first = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]])
+    vectors, cut = features.texts(captions)
+    scores = clip_score(embeddings, vectors[first])
+    rows, notes = {"clip_score": scores}, []
+    others = np.setdiff1d(np.arange(len(captions)), first)
+    if len(np.unique(owner[others])) == len(samples):
+        rows["ref_clip_score"] = ref_clip_score(
+            embeddings, vectors[first], vectors[others], owner[others]
+        )
+    elif len(others):
+        without = len(samples) - len(np.unique(owner[others]))
+        notes.append(f"no RefCLIPScore: {without:,} pictures have one caption only")
+    if len(samples) < len(read.samples):
+        notes.append(f"left out: {len(read.samples) - len(samples):,} pictures without a caption")
+    drawn = dict(zip(rows, bootstrap_means(np.stack(list(rows.values()))), strict=True))
+    metrics = {key: float(values.mean()) for key, values in rows.items()}
+    worst = np.argsort(scores, kind="stable")
+    return ScoresResult(
+        task="scores",
+        dataset=dataset.name,
+        metrics=metrics,
+        intervals=intervals_of(drawn, metrics, len(samples)),
+        chance={},
+        samples=len(samples),
+        unreadable=read.unreadable,
+        notes=tuple(notes),
+        cut_texts=cut,
+        pairs=[
+            ScoredPair(
+                key=samples[i].key,
+                place=int(read.places[asked[i]]),
+                caption=samples[i].captions[0],
+                score=float(scores[i]),
+            )
+            for i in worst.tolist()
+        ],
+        evidence=Evidence(
+            samples=samples_digest((one.key, one.captions) for one in samples),
+            replicates={key: values.astype(np.float32) for key, values in drawn.items()},
+        ),
+    )

@@ -1,0 +1,78 @@
+"""The document and its parts that are text: sections, facts, tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib.resources import files
+
+
+def page(title: str, lead: str, *sections: str) -> str:
+    """The whole document."""
+    style = files("twinlens").joinpath("assets/report.css").read_text(encoding="utf-8")
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
+        f"<header><h1>{escape(title)}</h1><p>{escape(lead)}</p></header>\n"
+        + "\n".join(sections)
+        + "\n</main>\n</body>\n</html>\n"
+    )
+
+
+def section(heading: str, *pieces: str, note: str = "", anchor: str = "") -> str:
+    """A headed part of the page; links lead to its anchor."""
+    text = f"<p>{escape(note)}</p>" if note else ""
+    name = f' id="{escape(anchor)}"' if anchor else ""
+    return f"<section{name}><h2>{escape(heading)}</h2>{text}{''.join(pieces)}</section>"
+
+
+def part(heading: str, *pieces: str, note: str = "") -> str:
+    """A headed part of a section; nothing where there are no pieces."""
+    if not any(pieces):
+        return ""
+    text = f"<p>{escape(note)}</p>" if note else ""
+    return f'<div class="part"><h3>{escape(heading)}</h3>{text}{"".join(pieces)}</div>'
+
+
+def facts(values: Mapping[str, object]) -> str:
+    """Names and values, such as what was trained, on what, for how long."""
+    rows = (
+        f"<div><dt>{escape(name)}</dt><dd>{escape(str(value))}</dd></div>"
+        for name, value in values.items()
+    )
+    return f'<dl class="facts">{"".join(rows)}</dl>'
+
+
+def sentences(texts: Sequence[str]) -> str:
+    """A list of them; nothing where there are none."""
+    rows = "".join(f"<li>{escape(text)}</li>" for text in texts)
+    return f'<ul class="plain">{rows}</ul>' if texts else ""
+
+
+def folded(summary: str, *pieces: str) -> str:
+    """Pieces that are hidden until they are asked for."""
+    return f"<details><summary>{escape(summary)}</summary>{''.join(pieces)}</details>"
+
+
+def percent(value: float) -> str:
+    """A fraction as a percentage, with more digits where it is small.
+
+    Example:
+        >>> percent(0.5512), percent(0.0006)
+        ('55.1%', '0.06%')
+    """
+    return f"{100 * value:.1f}%" if value >= 0.01 or value == 0 else f"{100 * value:.2f}%"
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows of text; as wide as it must be, to be scrolled where there is no room."""
+    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
+    body = "".join(
+        f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows
+    )
+    return (
+        f'<div class="wide"><table class="figures"><thead><tr>{head}</tr></thead>{body}'
+        "</table></div>"
+    )

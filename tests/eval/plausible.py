@@ -1,0 +1,243 @@
+"""Results of every task as they could be, over the pictures of a labelled data set."""
+
+import numpy as np
+
+from twinlens.data.samples import Dataset
+from twinlens.eval.classification import Classification, ClassResult, Confusion, Mistake
+from twinlens.eval.metrics import calibration
+from twinlens.eval.result import (
+    Evidence,
+    Example,
+    Found,
+    ProbeResult,
+    Reference,
+    RetrievalResult,
+    RobustnessResult,
+    ScoredPair,
+    ScoresResult,
+    Shifted,
+    Shots,
+)
+from twinlens.eval.statistics import bootstrap_means, percentile_interval
+
+SUPERVISED = Reference(metric="acc1", value=0.71, model="ResNet-50", source="our own training")
+
+
+def evidence(right: dict[str, np.ndarray], times: int = 200) -> Evidence:
+    drawn = bootstrap_means(np.stack(list(right.values())).astype(np.float64), times=times)
+    replicates = dict(zip(right, drawn.astype(np.float32), strict=True))
+    return Evidence(samples="0123456789abcdef", replicates=replicates, right=right)
+
+
+def intervals(kept: Evidence) -> dict[str, tuple[float, float]]:
+    return {key: percentile_interval(one) for key, one in kept.replicates.items()}
+
+
+def classification(dataset: Dataset, *, share: float = 0.55, seed: int = 0) -> Classification:
+    """So large a share right, and a model that is somewhat too sure."""
+    rng, names, count = np.random.default_rng(seed), dataset.classnames, len(dataset.samples)
+    sure = rng.beta(2, 1.2, count)
+    right = rng.random(count) < np.clip(share * 1.4 * sure, 0, 1)
+    places = np.flatnonzero(~right)
+    labels = [str(sample.label) for sample in dataset.samples]
+    other = [names[(names.index(label) + 1) % len(names)] for label in labels]
+    kept = evidence({"acc1": right, "acc5": right | (rng.random(count) < 0.6)})
+    found = calibration(sure, right)
+    return Classification(
+        task="zeroshot_classification",
+        dataset=dataset.name,
+        metrics={key: float(one.mean()) for key, one in kept.right.items()}
+        | {"mean_per_class_recall": float(right.mean()) - 0.01, "ece": found.ece},
+        intervals=intervals(kept),
+        chance={"acc1": 1 / len(names), "acc5": 5 / len(names)},
+        samples=count,
+        unreadable={"a/broken": "got 3 bytes, expected a picture"},
+        references=(SUPERVISED,),
+        language="en",
+        templates=("an icon of a {}.", "a drawing of a {}.", "{}", "a {} emoji."),
+        classes=len(names) + 2,
+        unnamed_classes=1,
+        shared_names=0,
+        per_class=[
+            ClassResult(
+                classname=name,
+                recall=min(1.0, number / len(names) * 1.2),
+                samples=3,
+                mistaken_for=names[(number + 1) % len(names)],
+            )
+            for number, name in enumerate(names)
+        ],
+        confusions=[
+            Confusion(
+                truth=labels[place],
+                predicted=other[place],
+                pictures=12 - number,
+                places=tuple(places[number : number + 4].tolist()),
+            )
+            for number, place in enumerate(places[:12].tolist())
+        ],
+        calibration=found,
+        mistakes=[
+            Mistake(
+                place=place,
+                truth=labels[place],
+                predicted=other[place],
+                confidence=0.99 - number / 50,
+            )
+            for number, place in enumerate(places[-12:].tolist())
+        ],
+        evidence=kept,
+    )
+
+
+def retrieval(dataset: Dataset, *, seed: int = 0) -> RetrievalResult:
+    rng, count = np.random.default_rng(seed), len(dataset.samples)
+    rights = {
+        f"{way}_retrieval_recall@{k}": rng.random(count) < share
+        for way, shares in (("image", (0.4, 0.68, 0.79)), ("text", (0.45, 0.72, 0.83)))
+        for k, share in zip((1, 5, 10), shares, strict=True)
+    }
+    kept = evidence(rights)
+    return RetrievalResult(
+        task="zeroshot_retrieval",
+        dataset=dataset.name,
+        metrics={key: float(one.mean()) for key, one in rights.items()}
+        | {"image_retrieval_median_rank": 2.0, "text_retrieval_median_rank": 1.0},
+        intervals=intervals(kept),
+        chance={key: int(key.partition("@")[2]) / count for key in rights},
+        samples=count,
+        unreadable={},
+        texts=2 * count,
+        uncaptioned=3,
+        cut_texts=1,
+        examples=_examples(dataset, rng),
+        evidence=kept,
+    )
+
+
+def _examples(dataset: Dataset, rng: np.random.Generator) -> list[Example]:
+    captions = [(sample.captions or (str(sample.label),))[-1] for sample in dataset.samples]
+    examples: list[Example] = []
+    for rank in (1, 1, 1, 1, 218, 305, 44, 97):
+        place = int(rng.integers(len(captions)))
+        found = [place, *rng.integers(len(captions), size=4).tolist()]
+        if rank > 1:
+            found = found[1:]
+        texts = [
+            Found(text=captions[one], place=None, score=0.4 - n / 50, right=one == place)
+            for n, one in enumerate(found)
+        ]
+        pictures = [
+            Found(text=None, place=one, score=0.4 - n / 50, right=one == place)
+            for n, one in enumerate(found)
+        ]
+        by_text = Example(text=captions[place], place=None, rank=rank, found=tuple(pictures))
+        by_picture = Example(text=None, place=place, rank=rank, found=tuple(texts))
+        examples += [by_text, by_picture]
+    return examples
+
+
+def probe(dataset: Dataset, *, seed: int = 0) -> ProbeResult:
+    rng, count = np.random.default_rng(seed), len(dataset.samples)
+    kept = evidence({"acc1": rng.random(count) < 0.82, "acc5": rng.random(count) < 0.95})
+    strengths = np.logspace(-6, 6, 19)
+    tried = {float(one): float(0.8 - 0.012 * (np.log10(one) + 1) ** 2) for one in strengths}
+    return ProbeResult(
+        task="linear_probe",
+        dataset=dataset.name,
+        metrics={key: float(one.mean()) for key, one in kept.right.items()},
+        intervals=intervals(kept),
+        chance={"acc1": 1 / len(dataset.classnames)},
+        samples=count,
+        unreadable={},
+        classes=len(dataset.classnames),
+        train=4 * count,
+        validation=count,
+        strength=max(tried, key=lambda one: tried[one]),
+        tried={key: max(0.02, value) for key, value in tried.items()},
+        shots=[
+            Shots(
+                shots=k,
+                accuracies=tuple((0.3 + 0.1 * np.log2(k) + 0.02 * rng.normal(size=5)).tolist()),
+            )
+            for k in (1, 2, 4, 8, 16)
+        ],
+        notes=("Two fits did not converge in 1,000 steps.",),
+        evidence=kept,
+    )
+
+
+CORRUPTIONS = (
+    "gaussian_noise",
+    "defocus_blur",
+    "motion_blur",
+    "pixelate",
+    "jpeg",
+    "fog",
+    "contrast",
+)
+
+
+def robustness(dataset: Dataset, *, seed: int = 0) -> RobustnessResult:
+    rng, count = np.random.default_rng(seed), len(dataset.samples)
+    kept = evidence({"acc1": rng.random(count) < 0.62, "acc1@sketches": rng.random(count) < 0.48})
+    metrics = {key: float(one.mean()) for key, one in kept.right.items()}
+    corruptions = {
+        name: tuple((0.6 - 0.02 * n - (0.04 + 0.006 * n) * np.arange(1, 6)).tolist())
+        for n, name in enumerate(CORRUPTIONS)
+    }
+    baseline = [(x, max(0.02, 0.85 * x - 0.22)) for x in rng.uniform(0.35, 0.9, 12).tolist()]
+    return RobustnessResult(
+        task="robustness",
+        dataset=dataset.name,
+        metrics=metrics
+        | {"corrupted_acc1": 0.41, "retained": 0.66, "effective_robustness@sketches": 0.147},
+        intervals=intervals(kept),
+        chance={"acc1": 1 / len(dataset.classnames)},
+        samples=count,
+        unreadable={},
+        by="names",
+        classes=len(dataset.classnames),
+        corruptions=corruptions,
+        shifted=[
+            Shifted(
+                dataset="sketches",
+                accuracy=metrics["acc1@sketches"],
+                interval=intervals(kept)["acc1@sketches"],
+                samples=count,
+                effective=0.147,
+            ),
+            Shifted(
+                dataset="another year",
+                accuracy=0.55,
+                interval=(0.5, 0.6),
+                samples=300,
+                effective=None,
+            ),
+        ],
+        baseline={"sketches": baseline},
+        evidence=kept,
+    )
+
+
+def captions(dataset: Dataset, *, seed: int = 0) -> ScoresResult:
+    found = np.sort(np.random.default_rng(seed).normal(0.68, 0.09, len(dataset.samples)))
+    return ScoresResult(
+        task="scores",
+        dataset=dataset.name,
+        metrics={"clip_score": float(found.mean()), "ref_clip_score": float(found.mean()) + 0.05},
+        intervals={"clip_score": (float(found.mean()) - 0.01, float(found.mean()) + 0.01)},
+        chance={},
+        samples=len(found),
+        unreadable={},
+        cut_texts=0,
+        pairs=[
+            ScoredPair(
+                key=sample.key,
+                place=place,
+                caption=(sample.captions or (str(sample.label),))[-1],
+                score=float(score),
+            )
+            for place, (sample, score) in enumerate(zip(dataset.samples, found, strict=True))
+        ],
+    )

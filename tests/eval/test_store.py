@@ -1,0 +1,183 @@
+"""Features on disk: the same as computed, kept by what decides them, and damage is noticed."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.tiny import tiny_clip
+from twinlens import Embedder
+from twinlens.data.datasets import Dataset, Sample
+from twinlens.eval import embedded
+from twinlens.eval.embedded import Change, embed_samples
+from twinlens.eval.features import Features
+from twinlens.eval.store import Store
+from twinlens.tokenizer import Tokenizer
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch):
+    """Twelve pictures are three parts."""
+    monkeypatch.setattr(embedded, "PART", 5)
+
+
+def embed(store: Store | None, lens: Embedder, dataset: Dataset, **options: object):
+    return embed_samples(
+        lens,
+        dataset.samples,
+        dataset.name,
+        store=store,
+        **options,  # pyright: ignore[reportArgumentType]
+    )
+
+
+def files_of(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.safetensors"))
+
+
+def forbid(lens: Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def computed(*_: object, **__: object):
+        raise AssertionError("computed again")
+
+    for name in ("probe_features", "embed_texts", "zero_shot_classifier"):
+        monkeypatch.setattr(lens, name, computed)
+
+
+def test_what_is_kept_is_what_was_computed(
+    lens: Embedder, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    plain = embed(None, lens, dataset)
+    first = Store(tmp_path, lens)
+    embed(first, lens, dataset)
+    assert first.computed == 12
+    assert len(files_of(tmp_path)) == 3
+    monkeypatch.setattr(lens, "probe_features", None)
+    second = Store(tmp_path, lens)
+    again = embed(second, lens, dataset)
+    assert second.computed == 0
+    np.testing.assert_array_equal(again.features, plain.features)
+    np.testing.assert_array_equal(again.embeddings, plain.embeddings)
+    assert [one.key for one in again.samples] == [one.key for one in dataset.samples]
+
+
+def test_embeddings_are_those_of_the_pictures(lens: Embedder, dataset: Dataset):
+    pictures = [sample.image_bytes() for sample in dataset.samples]
+    found = embed(None, lens, dataset)
+    np.testing.assert_array_equal(found.embeddings, lens.embed_images(pictures))
+    assert found.features.shape == (12, 32)  # before the projection to 8
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped"])
+def test_a_damaged_file_is_said_and_made_again(
+    lens: Embedder, dataset: Dataset, tmp_path: Path, damage: str
+):
+    whole = embed(Store(tmp_path, lens), lens, dataset)
+    path = files_of(tmp_path)[1]
+    data = path.read_bytes()
+    bad = (
+        data[: len(data) // 2] if damage == "cut" else data[:-9] + bytes([data[-9] ^ 1]) + data[-8:]
+    )
+    assert bad != data
+    path.write_bytes(bad)
+    store = Store(tmp_path, lens)
+    with pytest.warns(UserWarning, match=f"{path.name}: got .*, expected a whole file"):
+        again = embed(store, lens, dataset)
+    assert store.computed == 5
+    np.testing.assert_array_equal(again.features, whole.features)
+    mended = Store(tmp_path, lens)
+    embed(mended, lens, dataset)
+    assert mended.computed == 0
+
+
+def test_a_killed_evaluation_goes_on_where_it_was(lens: Embedder, dataset: Dataset, tmp_path: Path):
+    def stop(done: int, total: int, what: str = "") -> None:
+        if done >= 10:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        embed(Store(tmp_path, lens), lens, dataset, progress=stop)
+    assert len(files_of(tmp_path)) == 2
+    store = Store(tmp_path, lens)
+    embed(store, lens, dataset)
+    assert store.computed == 2
+
+
+def test_another_model_data_set_precision_or_change_has_its_own(
+    lens: Embedder, dataset: Dataset, tmp_path: Path
+):
+    fewer = replace(dataset, samples=list(dataset.samples)[:11])
+    model = tiny_clip()
+    model.image_tower.class_embedding.data += 1  # pyright: ignore[reportAttributeAccessIssue]
+    others = [
+        (lens, dataset, None),
+        (lens, fewer, None),
+        (Embedder(model, Tokenizer.clip(), device="cpu"), dataset, None),
+        (Embedder(tiny_clip(), Tokenizer.clip(), device="cpu", precision="bf16"), dataset, None),
+        (Embedder(tiny_clip(), Tokenizer.clip(), device="cpu", decode="exact"), dataset, None),
+        (lens, dataset, Change(name="dark", apply=lambda pixels, _: pixels // 2)),
+    ]
+    for own, pictures, change in others:
+        store = Store(tmp_path, own)
+        embed(store, own, pictures, change=change)
+        assert store.computed == len(pictures.samples)
+    assert len(list(tmp_path.iterdir())) == len(others)
+
+
+def test_changes_are_seen_by_the_model(lens: Embedder, dataset: Dataset):
+    places: list[int] = []
+
+    def darken(pixels: np.ndarray, place: int) -> np.ndarray:
+        places.append(place)
+        assert pixels.shape == (32, 32, 3)
+        return np.zeros_like(pixels)
+
+    found = embed(None, lens, dataset, change=Change(name="dark", apply=darken))
+    assert places == list(range(12))
+    assert np.ptp(found.features, axis=0).max() < 1e-5  # all pictures are black
+
+
+def test_unreadable_pictures_are_kept_as_such(lens: Embedder, dataset: Dataset, tmp_path: Path):
+    path = tmp_path / "bad.png"
+    path.write_bytes(b"no picture")
+    samples = [*list(dataset.samples) * 9, Sample(key="bad", source=path, label="red")]
+    many = replace(dataset, samples=samples)
+    first = embed(Store(tmp_path / "store", lens), lens, many)
+    again = embed(Store(tmp_path / "store", lens), lens, many)
+    assert list(first.unreadable) == ["bad"]
+    assert again.unreadable == first.unreadable
+    assert len(again.samples) == 108
+    assert again.places.tolist() == list(range(108))
+
+
+def test_texts_are_computed_once(lens: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    texts, names, prompts = ["a cat", "two dogs"], ["red", "blue"], ["a {}", "the {}"]
+    features = Features(lens, Store(tmp_path, lens))
+    embeddings, cut = features.texts([*texts, "long " * 100])
+    np.testing.assert_allclose(embeddings[:2], lens.embed_texts(texts), atol=1e-6)
+    assert cut == 1
+    weight = features.classifier(names, prompts)
+    np.testing.assert_array_equal(weight, lens.zero_shot_classifier(names, prompts))
+    forbid(lens, monkeypatch)
+    again = Features(lens, Store(tmp_path, lens))
+    np.testing.assert_array_equal(again.texts([*texts, "long " * 100])[0], embeddings)
+    np.testing.assert_array_equal(again.classifier(names, prompts), weight)
+    with pytest.raises(AssertionError, match="computed again"):
+        again.classifier(names, ["a {}", "one {}"])
+    with pytest.raises(AssertionError, match="computed again"):
+        again.classifier(["red blue", ""], prompts)
+
+
+def test_a_data_set_is_read_once_for_all_tasks(
+    lens: Embedder, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+):
+    told: list[tuple[int, int, str]] = []
+
+    def tell(done: int, total: int, what: str = "") -> None:
+        told.append((done, total, what))
+
+    features = Features(lens, progress=tell, expected=24)
+    first = features.pictures(dataset)
+    assert told == [(5, 24, "noise"), (10, 24, "noise"), (12, 24, "noise")]
+    monkeypatch.setattr(lens, "probe_features", None)
+    assert features.pictures(dataset) is first

@@ -1,0 +1,238 @@
+"""Many tasks on many data sets in one pass."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from twinlens import Embedder
+from twinlens.data.datasets import Dataset
+from twinlens.data.parts import Parts
+from twinlens.errors import DataError
+from twinlens.eval.classification import Classification
+from twinlens.eval.features import Features
+from twinlens.eval.result import (
+    ProbeResult,
+    Reference,
+    Result,
+    RetrievalResult,
+    RobustnessResult,
+    ScoresResult,
+)
+from twinlens.eval.store import Store
+from twinlens.eval.suite import Asked, run
+
+
+def captioned(dataset: Dataset, captions: int) -> Dataset:
+    samples = [
+        replace(sample, captions=tuple(f"{sample.label} {sample.key} {i}" for i in range(captions)))
+        for sample in dataset.samples
+    ]
+    return replace(dataset, samples=samples)
+
+
+@pytest.fixture
+def parts(dataset: Dataset) -> Parts:
+    whole = captioned(dataset, 2)
+    return Parts(name="noise", test=whole, train=lambda: replace(whole, name="noise train"))
+
+
+def measured(features: Features, parts: Parts, **asked: object) -> list[Result]:
+    return [result for result, _ in run(features, [parts], Asked(**asked))]  # pyright: ignore[reportArgumentType]
+
+
+def test_every_task_answers_in_its_own_shape(lens: Embedder, parts: Parts):
+    tasks = ("zero-shot", "retrieval", "linear-probe", "robustness", "scores")
+    results = measured(
+        Features(lens), parts, tasks=tasks, corruptions=("contrast",), shots=(1, 2), seeds=2
+    )
+    shapes = [Classification, RetrievalResult, ProbeResult, RobustnessResult, ScoresResult]
+    assert [type(one) for one in results] == shapes
+    for one in results:
+        answer = json.loads(json.dumps(one.to_dict(model="tiny", pretrained="by hand")))
+        assert answer["dataset"] == "noise"
+        assert answer["metrics"] == one.metrics
+        assert set(one.intervals) <= set(one.metrics)
+        for key, (low, high) in one.intervals.items():
+            assert low <= one.metrics[key] <= high or "median" in key, key
+        assert all(len(drawn) == 1000 for drawn in one.evidence.replicates.values())
+
+
+def test_a_probe_that_saw_the_pictures_knows_them(lens: Embedder, parts: Parts):
+    [probe] = measured(Features(lens), parts, tasks=("linear-probe",))
+    assert isinstance(probe, ProbeResult)
+    assert probe.metrics["acc1"] == 1.0
+    assert (probe.train, probe.validation, probe.classes) == (12, 4, 4)
+    assert probe.strength in probe.tried
+
+
+def test_a_probe_is_the_reference_of_the_same_evaluation(lens: Embedder, parts: Parts):
+    given = {"noise": (Reference(metric="acc1", value=0.5, model="mine", source="results"),)}
+    zero_shot, probe = measured(
+        Features(lens), parts, tasks=("zero-shot", "linear-probe"), references=given
+    )
+    values = {(one.metric, one.model): one.value for one in zero_shot.references}
+    assert values[("acc1", "mine")] == 0.5
+    assert values[("acc1", "linear probe on this model's features")] == probe.metrics["acc1"]
+    assert [one.model for one in probe.references] == ["mine"]
+
+
+def test_robustness_without_a_change_is_the_accuracy(lens: Embedder, parts: Parts):
+    same = replace(parts.test, name="same")
+    few = [one for one in parts.test.samples if one.label in ("red", "blue")]
+    fewer = replace(parts.test, name="fewer", samples=few, classnames=("blue", "red"))
+    zero_shot, robust = measured(
+        Features(lens),
+        parts,
+        tasks=("zero-shot", "robustness"),
+        shifted=(same, fewer),
+        baseline={"same": [(0.5, 0.4), (0.6, 0.5)]},
+    )
+    assert isinstance(robust, RobustnessResult)
+    accuracy = zero_shot.metrics["acc1"]
+    assert robust.metrics["acc1"] == robust.metrics["acc1@same"] == accuracy
+    assert robust.metrics["standard_acc1@same"] == accuracy
+    assert robust.metrics["acc1@fewer"] == robust.metrics["standard_acc1@fewer"]
+    assert robust.chance["acc1@fewer"] == 0.5
+    assert "effective_robustness@same" in robust.metrics
+    assert "effective_robustness@fewer" not in robust.metrics
+    assert "corrupted_acc1" not in robust.metrics
+
+
+def test_corruptions_are_averaged(lens: Embedder, parts: Parts):
+    [robust] = measured(
+        Features(lens), parts, tasks=("robustness",), corruptions=("contrast", "jpeg")
+    )
+    assert isinstance(robust, RobustnessResult)
+    found = [accuracy for row in robust.corruptions.values() for accuracy in row]
+    assert len(found) == 10
+    assert robust.metrics["corrupted_acc1"] == pytest.approx(np.mean(found))
+
+
+def test_retrieval_is_that_of_a_full_matrix(lens: Embedder, parts: Parts):
+    [found] = measured(Features(lens), parts, tasks=("retrieval",))
+    assert isinstance(found, RetrievalResult)
+    samples = parts.test.samples
+    captions = [caption for sample in samples for caption in sample.captions]
+    owner = np.repeat(np.arange(12), 2)
+    scores = lens.embed_images([s.image_bytes() for s in samples]) @ lens.embed_texts(captions).T
+    own = owner[None] == np.arange(12)[:, None]
+    best = np.where(own, scores, -2).max(axis=1)
+    to_text = ((scores >= best[:, None] - 1e-6) & ~own).sum(axis=1)
+    theirs = scores[owner, np.arange(24)]
+    to_image = ((scores >= theirs - 1e-6) & ~own).sum(axis=0)
+    for k in (1, 5, 10):
+        assert found.metrics[f"text_retrieval_recall@{k}"] == pytest.approx((to_text < k).mean())
+        assert found.metrics[f"image_retrieval_recall@{k}"] == pytest.approx((to_image < k).mean())
+    assert found.texts == 24
+    assert {len(one.found) for one in found.examples} == {5}
+
+
+def test_scores_are_of_the_first_caption(lens: Embedder, parts: Parts):
+    [found] = measured(Features(lens), parts, tasks=("scores",))
+    assert isinstance(found, ScoresResult)
+    samples = parts.test.samples
+    images = lens.embed_images([sample.image_bytes() for sample in samples])
+    texts = lens.embed_texts([f"A photo depicts {sample.captions[0]}" for sample in samples])
+    expected = 2.5 * np.maximum((images * texts).sum(axis=1), 0)
+    assert found.metrics["clip_score"] == pytest.approx(expected.mean(), abs=1e-6)
+    assert found.pairs[0].score == pytest.approx(expected.min(), abs=1e-6)
+    assert samples[found.pairs[0].place].key == found.pairs[0].key
+    assert "ref_clip_score" in found.metrics
+
+
+def test_pictures_without_captions_or_references_are_said(lens: Embedder, parts: Parts):
+    samples = list(parts.test.samples)
+    samples[0] = replace(samples[0], captions=())
+    samples[1] = replace(samples[1], captions=("one",))
+    uneven = Parts(name="noise", test=replace(parts.test, samples=samples))
+    scores, retrieval = measured(Features(lens), uneven, tasks=("scores", "retrieval"))
+    assert scores.notes == (
+        "no RefCLIPScore: 1 pictures have one caption only",
+        "left out: 1 pictures without a caption",
+    )
+    assert isinstance(retrieval, RetrievalResult)
+    assert retrieval.uncaptioned == 1
+    assert retrieval.notes == ("1 pictures have no caption: none looks for them",)
+
+
+def test_everything_is_computed_once_for_all_time(
+    lens: Embedder, parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    asked = {
+        "tasks": ("zero-shot", "retrieval", "linear-probe", "robustness", "scores"),
+        "corruptions": ("contrast",),
+    }
+    first = measured(Features(lens, Store(tmp_path, lens)), parts, **asked)
+    for name in ("probe_features", "embed_texts", "zero_shot_classifier"):
+        monkeypatch.setattr(lens, name, None)  # not called again
+    store = Store(tmp_path, lens)
+    again = measured(Features(lens, store), parts, **asked)
+    assert store.computed == 0
+    assert [one.metrics for one in again] == [one.metrics for one in first]
+
+
+def test_the_bar_counts_all_pictures_of_all_tasks(lens: Embedder, parts: Parts):
+    told: list[tuple[int, int]] = []
+
+    def tell(done: int, total: int, what: str = "") -> None:
+        told.append((done, total))
+
+    features = Features(lens, progress=tell)
+    measured(features, parts, tasks=("zero-shot", "robustness"), corruptions=("contrast",))
+    assert told[0] == (12, 72)
+    assert told[-1] == (72, 72)
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ("linear-probe", "noise: got no training pictures, expected a split `train`, or --train"),
+        ("retrieval", "noise: got no captions, expected pictures with one each"),
+        ("scores", "noise: got no captions, expected pictures with one each"),
+    ],
+)
+def test_what_a_task_needs_and_the_data_lack(
+    lens: Embedder, dataset: Dataset, task: str, message: str
+):
+    with pytest.raises(DataError, match=message):
+        measured(Features(lens), Parts(name="noise", test=dataset), tasks=(task,))
+
+
+def test_a_class_without_training_pictures_is_named(lens: Embedder, parts: Parts):
+    samples = [one for one in parts.test.samples if one.label != "red"]
+    train = replace(parts.test, name="train", samples=samples)
+    lacking = Parts(name="noise", test=parts.test, train=lambda: train)
+    with pytest.raises(DataError, match="train: got 0 pictures of 'red', expected at least 1"):
+        measured(Features(lens), lacking, tasks=("linear-probe",))
+    with pytest.raises(DataError, match="got 3 pictures of 'blue', expected at least 4"):
+        measured(Features(lens), parts, tasks=("linear-probe",), shots=(4,))
+
+
+def test_classes_of_a_shifted_set_must_be_known(lens: Embedder, parts: Parts):
+    other = replace(parts.test, name="other", classnames=("red", "pink"))
+    with pytest.raises(DataError, match="other: got 'pink', expected classes of noise"):
+        measured(Features(lens), parts, tasks=("robustness",), shifted=(other,))
+
+
+def test_several_labels_are_ranked(lens: Embedder, dataset: Dataset):
+    samples = [
+        replace(sample, label=None, labels=(str(sample.label), "picture")[: 1 + i % 2])
+        for i, sample in enumerate(dataset.samples)
+    ]
+    names = (*dataset.classnames, "picture")
+    many = replace(dataset, samples=samples, classnames=names, multi_label=True)
+    [found] = measured(Features(lens), Parts(name="noise", test=many))
+    scores = lens.embed_images([s.image_bytes() for s in samples])
+    scores = scores @ lens.zero_shot_classifier(names)
+    sklearn = pytest.importorskip("sklearn.metrics")
+    has = np.array([[name in one.labels for name in names] for one in samples])
+    expected = sklearn.average_precision_score(has, scores, average="macro")
+    assert found.metrics["mean_average_precision"] == pytest.approx(expected, abs=1e-6)
+    assert found.metrics["roc_auc"] == pytest.approx(
+        sklearn.roc_auc_score(has, scores, average="macro"), abs=1e-6
+    )
+    with pytest.raises(DataError, match="noise: got pictures with several labels, expected one"):
+        measured(Features(lens), Parts(name="noise", test=many), tasks=("robustness",))

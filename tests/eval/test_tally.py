@@ -1,0 +1,55 @@
+"""The figures of a classification, and that resamples are measured as the whole is."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from twinlens.eval.statistics import bootstrap
+from twinlens.eval.tally import joined, tally
+
+
+@pytest.mark.parametrize("classes", [2, 4, 7])
+def test_a_resample_is_measured_as_those_samples_are(classes: int):
+    rng = np.random.default_rng(classes)
+    scores = rng.normal(size=(60, classes)).astype(np.float32)
+    whole = tally(scores, rng.integers(classes, size=60), scale=3.0)
+    slow = bootstrap(lambda drawn: whole.at(drawn).metrics, 60, times=1000)
+    fast = whole.replicates()
+    assert fast.keys() == slow.keys() == whole.metrics.keys()
+    for key, drawn in fast.items():
+        np.testing.assert_allclose(drawn, slow[key], atol=1e-6)
+
+
+def test_figures_are_scikit_learns():
+    metrics = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(200, 6)).astype(np.float32)
+    targets = rng.integers(5, size=200)  # the last class has no samples
+    found = tally(scores, targets).metrics
+    assert found["acc1"] == metrics.accuracy_score(targets, scores.argmax(1))
+    five = metrics.top_k_accuracy_score(targets, scores, k=5, labels=range(6))
+    assert found["acc5"] == pytest.approx(five, abs=1e-6)
+    recall = metrics.recall_score(targets, scores.argmax(1), labels=range(5), average="macro")
+    assert found["mean_per_class_recall"] == pytest.approx(recall, abs=1e-6)
+    two = tally(scores[:, :2], targets % 2)
+    area = metrics.roc_auc_score(targets % 2, scores[:, 1] - scores[:, 0])
+    assert two.metrics["roc_auc"] == pytest.approx(area, abs=1e-6)
+    assert two.chance == {"acc1": 0.5, "mean_per_class_recall": 0.5, "roc_auc": 0.5}
+
+
+def test_parts_are_the_whole():
+    rng = np.random.default_rng(1)
+    scores, targets = rng.normal(size=(9, 3)).astype(np.float32), rng.integers(3, size=9)
+    whole = tally(scores, targets)
+    parts = joined([tally(scores[:4], targets[:4]), tally(scores[4:], targets[4:])])
+    assert parts.metrics == whole.metrics
+    assert replace(whole, classes=3).at(np.arange(9)).metrics == whole.metrics
+
+
+def test_a_class_that_a_resample_lacks_makes_no_area():
+    whole = tally(np.array([[0, 1], [1, 0], [1, 0]], np.float32), np.array([1, 0, 0]))
+    assert whole.metrics["roc_auc"] == 1.0
+    areas = whole.replicates()["roc_auc"]
+    assert np.isnan(areas).any()
+    assert set(areas[~np.isnan(areas)]) == {1.0}
