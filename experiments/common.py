@@ -284,12 +284,12 @@ def score_names(
 
 
 def right(
-    scores: Float[Tensor, "picture name"], part: Part, names: Sequence[str]
+    scores: Float[Tensor, "picture name"], part: Part, names: Sequence[str], k: int = 1
 ) -> Bool[np.ndarray, " picture"]:
-    """Of each picture, whether its own name has the highest score."""
+    """Of each picture, whether its own name is among the `k` of the highest scores."""
     places = {name: i for i, name in enumerate(names)}
     own = torch.tensor([places[name] for name in part.names])
-    return (scores.argmax(dim=1) == own).numpy()
+    return (scores.topk(k, dim=1).indices == own[:, None]).any(dim=1).numpy()
 
 
 def only_names(part: Part, names: Sequence[str]) -> Part:

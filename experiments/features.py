@@ -65,7 +65,7 @@ def of_part(lens: Embedder, corpus: Path, part: str) -> Features:
     concepts = [str(sample.concept) for sample in samples]
     return Features(
         name=part,
-        values=_kept(corpus, part, lambda: lens.embed_images(pictures)),
+        values=kept(corpus, part, lambda: lens.embed_images(pictures)),
         names=names.tolist(),
         targets=targets,
         groups=np.unique(concepts, return_inverse=True)[1],
@@ -79,7 +79,7 @@ def of_fashion(lens: Embedder, corpus: Path, count: int = 3000) -> Features:
     targets = _idx(FASHION / "t10k-labels-idx1-ubyte.gz", 8)[:count].astype(np.int64)
     return Features(
         name="Fashion-MNIST",
-        values=_kept(corpus, "Fashion-MNIST", lambda: lens.embed_images(pixels)),
+        values=kept(corpus, "Fashion-MNIST", lambda: lens.embed_images(pixels)),
         names=list(FASHION_NAMES),
         targets=targets,
         groups=np.arange(count),
@@ -94,14 +94,14 @@ def of_digits(lens: Embedder, corpus: Path) -> Features:
     pixels = np.minimum(read.images * 16, 255).astype(np.uint8)[..., None]
     return Features(
         name="digits",
-        values=_kept(corpus, "digits", lambda: lens.embed_images(pixels)),
+        values=kept(corpus, "digits", lambda: lens.embed_images(pixels)),
         names=list(DIGIT_NAMES),
         targets=read.target.astype(np.int64),
         groups=np.arange(len(pixels)),
     )
 
 
-def _kept(corpus: Path, name: str, make: Callable[[], Embeddings]) -> Embeddings:
+def kept(corpus: Path, name: str, make: Callable[[], Embeddings]) -> Embeddings:
     """Embeddings that are made the first time, and then read from `corpus/features`."""
     path = corpus / "features" / f"{name}.npy"
     if not path.is_file():

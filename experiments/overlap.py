@@ -26,12 +26,12 @@ from jaxtyping import Bool, Float, Float32, UInt8
 from numpy.typing import NDArray
 from PIL import Image
 from reports import COLOURS, axes, facts, save_plot, write_result
-from scipy.stats import beta, binom
 from torch import Tensor
 
 import twinlens
 from twinlens.data.datasets import open_dataset
 from twinlens.data.samples import Sample
+from twinlens.eval.statistics import binomial_cdf, clopper_pearson
 
 if TYPE_CHECKING:
     from twinlens.embedder import Embedder
@@ -214,20 +214,6 @@ def contact_sheet(
 # Accuracy
 
 
-def clopper_pearson(right: int, asked: int) -> tuple[float, float]:
-    """The exact interval of a fraction, at the confidence of the paper's figure.
-
-    Example:
-        >>> low, high = clopper_pearson(5, 10)
-        >>> round(low, 3), round(high, 3)
-        (0.128, 0.872)
-    """
-    tail = (1 - CONFIDENCE) / 2
-    low = 0.0 if right == 0 else float(beta.ppf(tail, right, asked - right + 1))
-    high = 1.0 if right == asked else float(beta.ppf(1 - tail, right + 1, asked - right))
-    return low, high
-
-
 def compare(
     right: Bool[np.ndarray, " picture"], overlaps: Bool[np.ndarray, " picture"]
 ) -> dict[str, Any]:
@@ -238,7 +224,7 @@ def compare(
     """
     clean = float(right[~overlaps].mean())
     asked, found = int(overlaps.sum()), int(right[overlaps].sum())
-    low, high = clopper_pearson(found, asked)
+    low, high = clopper_pearson(found, asked, level=CONFIDENCE)
     return {
         "pictures": len(right),
         "overlap": asked,
@@ -248,7 +234,7 @@ def compare(
         "accuracy_overlap_interval": [low, high],
         "accuracy_clean": clean,
         "all_minus_clean": float(right.mean()) - clean,
-        "p_value": float(binom.sf(found - 1, asked, clean)),
+        "p_value": binomial_cdf(asked - found, asked, 1 - clean),
     }
 
 

@@ -23,8 +23,8 @@ from reports import COLOURS, axes, facts, save_plot, write_result
 
 import twinlens
 from twinlens.embedder import Embedder
-from twinlens.eval.metrics import sign_test
 from twinlens.eval.prompts import imagenet_templates
+from twinlens.eval.statistics import sign_test
 
 BARE = "bare name"
 SINGLE = (
@@ -162,7 +162,7 @@ def plot(figures: Sequence[Figure], folder: Path) -> None:
     axis.axvline(0, color="#555555", linewidth=1)
     axis.set_yticks(range(len(prompts)), prompts)
     axis.invert_yaxis()
-    axis.legend(loc="lower left")
+    axis.legend(loc="upper left", bbox_to_anchor=(0.0, 0.88))
     save_plot(figure, folder / "prompts.svg")
 
 

@@ -39,6 +39,12 @@ def write_result(result: Mapping[str, Any], out: Path) -> None:
 
 def axes(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
     """An empty plot in the experiments' style."""
+    figure, (axis,) = panels(xlabel, ylabel)
+    return figure, axis
+
+
+def panels(xlabel: str, *ylabels: str) -> tuple[Figure, list[Axes]]:
+    """One empty plot for each label, side by side."""
     import matplotlib as mpl  # noqa: PLC0415  # results can be made where it is not installed
 
     mpl.use("svg")
@@ -55,9 +61,12 @@ def axes(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
     }
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
-    figure, axis = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
-    axis.set(xlabel=xlabel, ylabel=ylabel)
-    return figure, axis
+    count = len(ylabels)
+    width = 6.4 if count == 1 else 4.6 * count
+    figure, grid = plt.subplots(1, count, figsize=(width, 4.0), layout="constrained", squeeze=False)
+    for axis, ylabel in zip(grid[0], ylabels, strict=True):
+        axis.set(xlabel=xlabel, ylabel=ylabel)
+    return figure, list(grid[0])
 
 
 def save_plot(figure: Figure, path: Path) -> None:

@@ -16,7 +16,7 @@ import argparse
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,7 @@ from training import Plan, Trained, train
 from twinlens.config import CLIPConfig, ResNetConfig, TextConfig
 from twinlens.data.datasets import open_dataset
 from twinlens.data.images import normalize
+from twinlens.eval.robustness import Baseline, effective_robustness, fit_baseline
 from twinlens.files import write_whole
 from twinlens.model.clip import image_tower
 from twinlens.model.presets import ICON_TEMPLATES
@@ -75,6 +76,9 @@ PROBE_STRENGTH = 10.0
 SEEDS = (0, 1)
 POINTS = (5_120, 10_240, 20_480, 40_960, 81_920)
 """Pictures seen when the networks are measured."""
+
+MORE = 163_840
+"""Where CLIP's training ends: at as many pictures as the others' it has hardly begun."""
 
 LEARNING_RATE = 2e-3
 KINDS = {"labels": 16, "captions": 16, "labels-narrow": 8}
@@ -277,9 +281,14 @@ def objective_of(kind: str, split: Split, tokenizer: Tokenizer) -> Labels | Capt
     return Captions(width, split, tokenizer) if kind == "captions" else Labels(width, split)
 
 
+def points_of(kind: str) -> tuple[int, ...]:
+    """When a network is measured."""
+    return (*POINTS, MORE) if kind == "captions" else POINTS
+
+
 def run(kind: str, seed: int, split: Split, tokenizer: Tokenizer, folder: Path) -> Trained:
     """Train one network, or read what it came to."""
-    plan = Plan(name=f"{kind}-{seed}", seed=seed, lr=LEARNING_RATE, points=POINTS)
+    plan = Plan(name=f"{kind}-{seed}", seed=seed, lr=LEARNING_RATE, points=points_of(kind))
     part = split.captioned if kind == "captions" else split.labelled
     return train(partial(objective_of, kind, split, tokenizer), part, plan, folder)
 
@@ -330,43 +339,44 @@ class Point:
 def measure(
     kind: str, seed: int, split: Split, tokenizer: Tokenizer, folder: Path
 ) -> Iterator[Point]:
-    """A run at all its points; at the end of CLIP's also a probe of its features."""
-    part = split.captioned if kind == "captions" else split.labelled
-    for pairs in POINTS:
+    """A run at all its points, at the last of CLIP's also a probe; the answers are kept."""
+    for pairs in points_of(kind):
+        weights = folder / f"{kind}-{seed}" / f"{pairs}.pt"
         objective = objective_of(kind, split, tokenizer)
-        weights = torch.load(folder / f"{kind}-{seed}" / f"{pairs}.pt", weights_only=True)
-        objective.load_state_dict(weights, strict=False)  # the statistics are not there
-        with torch.inference_mode():
-            settle(objective, Mixture(part, 128, SPLIT_SEED))
-            features = {
-                key: in_chunks(objective.features, test.pixels) for key, test in split.tests.items()
-            }
-            answers = {key: objective.answers(found) for key, found in features.items()}
-        yield _point(kind, seed, pairs, split, answers)
-        if kind == "captions" and pairs == POINTS[-1]:
-            with torch.inference_mode():
-                learned = in_chunks(objective.features, split.labelled.pixels)
-            yield _point(PROBE, seed, pairs, split, probed(split, learned, features))
+        for asked in (kind, PROBE) if pairs == MORE else (kind,):
+            kept = weights.with_name(f"{pairs}-{asked}.npz")
+            if not kept.is_file():
+                np.savez(kept, **_right(objective, weights, split, probe=asked == PROBE))
+            with np.load(kept) as read:
+                right = {key: read[key] for key in split.tests}
+            figures = " ".join(f"{key} {found.mean():.1%}" for key, found in right.items())
+            print(f"{asked}-{seed}: {pairs:,} pictures, {figures}", flush=True)
+            yield Point(kind=asked, seed=seed, pairs=pairs, right=right)
 
 
-def probed(
-    split: Split,
-    learned: Float[np.ndarray, "picture embed"],
-    features: Mapping[str, Float[np.ndarray, "picture embed"]],
-) -> dict[str, NDArray[np.int64]]:
-    """What a logistic regression on the labelled pictures' features says of the tests."""
+def _right(
+    objective: Labels | Captions, weights: Path, split: Split, *, probe: bool
+) -> dict[str, Bool[np.ndarray, " picture"]]:
+    """Of each test, which pictures a network names rightly, or a probe of its features."""
+    labels = isinstance(objective, Labels)
+    with torch.inference_mode():
+        # The statistics of batch normalisation are not there.
+        objective.load_state_dict(torch.load(weights, weights_only=True), strict=False)
+        settle(objective, Mixture(split.labelled if labels else split.captioned, 128, SPLIT_SEED))
+        features = {
+            key: in_chunks(objective.features, test.pixels) for key, test in split.tests.items()
+        }
+        learned = in_chunks(objective.features, split.labelled.pixels) if probe else None
+        answer = objective.answers if learned is None else fit_probe(learned, split)
+        return {key: answer(features[key]) == test.targets for key, test in split.tests.items()}
+
+
+def fit_probe(
+    learned: Float[np.ndarray, "picture embed"], split: Split
+) -> Callable[[Float[np.ndarray, "picture embed"]], NDArray[np.int64]]:
+    """A logistic regression on the labelled pictures' features (paper section 3.2)."""
     labels = split.labels[split.labelled.concepts]
-    model = LogisticRegression(C=PROBE_STRENGTH, max_iter=1000).fit(learned, labels)
-    return {key: model.predict(found) for key, found in features.items()}
-
-
-def _point(
-    kind: str, seed: int, pairs: int, split: Split, answers: Mapping[str, NDArray[np.int64]]
-) -> Point:
-    right = {key: answers[key] == test.targets for key, test in split.tests.items()}
-    figures = " ".join(f"{key} {found.mean():.1%}" for key, found in right.items())
-    print(f"{kind}-{seed}: {pairs:,} pictures, {figures}", flush=True)
-    return Point(kind=kind, seed=seed, pairs=pairs, right=right)
+    return LogisticRegression(C=PROBE_STRENGTH, max_iter=1000).fit(learned, labels).predict
 
 
 def bootstrapped(points: Sequence[Point]) -> dict[str, Float[np.ndarray, "time point"]]:
@@ -389,54 +399,46 @@ def bootstrapped(points: Sequence[Point]) -> dict[str, Float[np.ndarray, "time p
     }
 
 
-def expected(
+def beyond_line(
     standard: Float[np.ndarray, "time point"],
     shifted: Float[np.ndarray, "time point"],
     fitted: Bool[np.ndarray, " point"],
-) -> tuple[Float[np.ndarray, "time point"], NDArray[np.float64]]:
-    """The shifted accuracy that a line through the fitted points has, and the lines.
-
-    The line is straight where accuracies are logits (Taori et al. 2020); each row has its own:
-    slope and intercept.
-    """
-    x, y = _logit(standard), _logit(shifted)
-    mean_x, mean_y = (z[:, fitted].mean(axis=1, keepdims=True) for z in (x, y))
-    dx, dy = x[:, fitted] - mean_x, y[:, fitted] - mean_y
-    slope = (dx * dy).sum(axis=1, keepdims=True) / (dx**2).sum(axis=1, keepdims=True)
-    intercept = mean_y - slope * mean_x
-    return 1 / (1 + np.exp(-slope * x - intercept)), np.hstack([slope, intercept])
-
-
-def _logit(accuracy: NDArray[np.float64]) -> NDArray[np.float64]:
-    kept = accuracy.clip(1e-3, 1 - 1e-3)
-    return np.log(kept / (1 - kept))
+) -> tuple[Float[np.ndarray, "time point"], Baseline]:
+    """Effective robustness of all points in each sample, and the line of the first sample."""
+    lines = [
+        fit_baseline(np.column_stack([x[fitted], y[fitted]]))
+        for x, y in zip(standard, shifted, strict=True)
+    ]
+    above = [
+        [effective_robustness(x, y, line) for x, y in zip(*rows, strict=True)]
+        for line, *rows in zip(lines, standard.tolist(), shifted.tolist(), strict=True)
+    ]
+    return np.array(above), lines[0]
 
 
-def effective_robustness(
+def by_shift(
     points: Sequence[Point], accuracy: Mapping[str, Float[np.ndarray, "time point"]]
 ) -> list[dict[str, Any]]:
-    """How far above the line of the networks trained on labels the others end, by shift."""
+    """How far above the line of the networks trained on labels CLIP is, zero-shot and probed."""
     standard = accuracy[HELD]
     labelled = np.array([point.kind.startswith("labels") for point in points])
     found: list[dict[str, Any]] = []
     for shift in SHIFTS:
-        line, lines = expected(standard, accuracy[shift], labelled & (standard[0] > LEAST_ACCURACY))
-        for kind in ("captions", PROBE):
-            ends = [i for i, p in enumerate(points) if p.kind == kind and p.pairs == POINTS[-1]]
-            beyond = accuracy[shift][:, ends] - line[:, ends]
-            gap = 1 - (standard - accuracy[shift])[:, ends] / (standard - line)[:, ends]
+        shifted = accuracy[shift]
+        above, line = beyond_line(standard, shifted, labelled & (standard[0] > LEAST_ACCURACY))
+        for kind, pairs in (("captions", POINTS[-1]), ("captions", MORE), (PROBE, MORE)):
+            ends = [i for i, p in enumerate(points) if (p.kind, p.pairs) == (kind, pairs)]
             found.append(
                 {
                     "shift": shift,
                     "kind": kind,
-                    "slope": float(lines[0, 0]),
-                    "intercept": float(lines[0, 1]),
+                    "pairs": pairs,
+                    "line": asdict(line),
                     "standard": float(standard[0, ends].mean()),
-                    "shifted": float(accuracy[shift][0, ends].mean()),
-                    "expected": float(line[0, ends].mean()),
-                    "effective_robustness": _with_interval(beyond.mean(axis=1)),
-                    "by_seed": beyond[0].tolist(),
-                    "gap_closed": _with_interval(gap.mean(axis=1)),
+                    "shifted": float(shifted[0, ends].mean()),
+                    "expected": float((shifted - above)[0, ends].mean()),
+                    "effective_robustness": _with_interval(above[:, ends].mean(axis=1)),
+                    "by_seed": above[0, ends].tolist(),
                 }
             )
     return found
@@ -480,14 +482,13 @@ def plot(
         x, y = ([100 * row[key]["value"] for row in shown] for key in (HELD, shift))
         axis.plot(x, y, marker, color=colour, label=label, markersize=6, alpha=0.85)
         for row in shown:
-            if row["pairs"] == POINTS[-1]:
+            if row["pairs"] == points_of(kind)[-1] or kind == PROBE:
                 _cross(axis, row, shift, colour)
-    (line,) = [one for one in robustness if (one["shift"], one["kind"]) == (shift, "captions")]
-    across = np.linspace(-4.5, 2.2, 100)
-    ends = 100 / (1 + np.exp(-across))
-    beyond = 100 / (1 + np.exp(-line["slope"] * across - line["intercept"]))
-    axis.plot(ends, beyond, color=COLOURS[0], linewidth=1, label="line through those on labels")
-    axis.plot(ends, ends, ":", color="#555555", linewidth=1, label="as accurate as before")
+    line = Baseline(**next(one["line"] for one in robustness if one["shift"] == shift))
+    across = np.geomspace(0.001, 0.9, 100)
+    expected = [100 * line.expected(x) for x in across.tolist()]
+    axis.plot(100 * across, expected, color=COLOURS[0], linewidth=1, label="their line")
+    axis.plot(100 * across, 100 * across, ":", color="#555555", linewidth=1, label="no drop")
     for set_scale, set_limits in (
         (axis.set_xscale, axis.set_xlim),
         (axis.set_yscale, axis.set_ylim),
@@ -544,7 +545,7 @@ def main() -> None:
             seconds[f"{kind}-{seed}"] = run(kind, seed, split, tokenizer, folder).seconds[-1]
             points += measure(kind, seed, split, tokenizer, folder)
     accuracy = bootstrapped(points)
-    rows, robustness = table(points, accuracy), effective_robustness(points, accuracy)
+    rows, robustness = table(points, accuracy), by_shift(points, accuracy)
     result = facts(options.corpus) | {
         "tars": options.tars,
         "classes": len(split.names),

@@ -21,6 +21,7 @@ from twinlens.files import write_whole
 from twinlens.machine import keep_freed_memory
 from twinlens.train.optim import MasterAdamW, MovingAverage, OptimConfig
 
+BATCH_SIZE = 128
 SAVE_EVERY = 60.0
 """Seconds between checkpoints."""
 
@@ -41,7 +42,7 @@ class Plan:
     seed: int
     lr: float
     points: tuple[int, ...]
-    batch_size: int = 128
+    batch_size: int = BATCH_SIZE
     warmup_steps: int = 50
     weight_decay: float = 0.1
 
