@@ -321,7 +321,7 @@ def plot_tasks(tasks: Sequence[dict[str, Any]], folder: Path, name: str) -> None
     ticks = [0.75, *max((task["shots"] for task in tasks), key=len)]
     axis.set_xticks(ticks, ["names", *map(str, ticks[1:])])
     axis.set_ylim(bottom=0)
-    axis.legend(fontsize=8)
+    axis.legend(loc="lower right")
     save_plot(figure, folder / f"{name}.svg")
 
 
@@ -366,7 +366,7 @@ def main() -> None:
         "classes": classes,
     }
     write_result(result, options.out)
-    plot_tasks(summaries[:-2], options.plots, "few_shot")
+    plot_tasks(summaries[:2], options.plots, "few_shot")
     plot_tasks(summaries[-2:], options.plots, "few_shot_far")
     plot_classes(classes, options.plots)
 
