@@ -50,8 +50,15 @@ THRESHOLDS = (0.93, 0.95, 0.97, 0.98)
 BANDS = (0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 1.01)
 """Ends of scores of which pairs are shown, to choose the threshold by."""
 
-JUDGED: dict[str, Any] = {}
-"""How many pairs were looked at by eye, and how many of them are the same drawing."""
+JUDGED = {
+    "unseen-style": {"0.97 and more": (20, 16)},
+    "unseen-concepts": {
+        "0.98 and more": (40, 37),
+        "0.97 to 0.98": (40, 36),
+        "0.95 to 0.97": (40, 24),
+    },
+}
+"""How many pairs were looked at by eye, and how many of them show the same drawing."""
 
 CANDIDATES = 32
 """Training pictures of the likest shape that are compared by colour too."""
@@ -292,7 +299,13 @@ def plot(rows: Sequence[dict[str, Any]], folder: Path) -> None:
         bars = [gain - 100 * low, 100 * high - gain]
         axis.errorbar(share, gain, yerr=bars, fmt="o", color=colour, label=NAMES[part])
         for row, across, up in zip(shown, share, gain, strict=True):
-            axis.annotate(f" {row['threshold']:g}", (across, up), fontsize=8)
+            axis.annotate(
+                f"{row['threshold']:g}",
+                (across, up),
+                (4, 4),
+                textcoords="offset points",
+                fontsize=8,
+            )
     axis.axhline(0, color="#555555", linewidth=1)
     axis.set_xlim(left=0)
     axis.legend()
