@@ -13,8 +13,6 @@ and go on where they were.
 from __future__ import annotations
 
 import argparse
-import json
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -23,55 +21,27 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from common import (
-    COLOUR_EMOJI,
-    CONTEXT_LENGTH,
-    IMAGE_SIZE,
-    PREPROCESS,
-    VOCABULARY,
-    Contrastive,
     Mixture,
-    Objective,
-    Part,
-    at,
     percentiles,
     read_part,
     read_tokenizer,
 )
 from features import resampled
-from jaxtyping import Bool, Float, Int64, UInt8
+from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from reports import COLOURS, axes, facts, save_plot, write_result
-from sklearn.linear_model import LogisticRegression
-from torch import Tensor, nn
+from split import CORRUPTED, HELD, SHIFTS, SPLIT_SEED, Split, read_split
+from towers import Captions, Labels, in_chunks, settle
 from training import Plan, Trained, train
 
-from twinlens.config import CLIPConfig, ResNetConfig, TextConfig
-from twinlens.data.datasets import open_dataset
-from twinlens.data.images import normalize
+from twinlens.eval.logistic import fit
 from twinlens.eval.robustness import Baseline, effective_robustness, fit_baseline
-from twinlens.files import write_whole
-from twinlens.model.clip import image_tower
-from twinlens.model.presets import ICON_TEMPLATES
 from twinlens.tokenizer import Tokenizer
 
-LINE_EMOJI = frozenset({"emojione-monotone", "fluent-emoji-high-contrast", "noto-emoji-lines"})
-NEW_EMOJI = frozenset({"fxemoji"})
-"""Taken from both trainings, to be a new style beside the corpus' own."""
-
-KNOWN_EMOJI = COLOUR_EMOJI - NEW_EMOJI
-CATEGORIES = frozenset(
-    {"activities", "animals & nature", "food & drink", "objects", "travel & places"}
-)
-LEAST_STYLES = 4
-"""A class has been drawn in so many of the seven known colour styles."""
-
-HELD_OUT = 0.2
-SPLIT_SEED = 0
 PROBE = "probe"
-PROBE_STRENGTH = 10.0
-"""Scikit-learn's C, of features of unit length."""
+PROBE_STRENGTH = 0.1
+"""Of its regularisation; features are of unit length."""
 
 SEEDS = (0, 1)
 POINTS = (5_120, 10_240, 20_480, 40_960, 81_920)
@@ -87,190 +57,6 @@ KINDS = {"labels": 16, "captions": 16, "labels-narrow": 8}
 BOOTSTRAPS = 2000
 LEAST_ACCURACY = 0.02
 """Of the points that a line is fitted through: below are networks that have hardly begun."""
-
-HELD, STYLE, LINES, CORRUPTED = "held out", "new styles", "line drawings", "corrupted"
-SHIFTS = (STYLE, LINES, CORRUPTED)
-
-
-# Data
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """Pictures to be named, and their classes."""
-
-    pixels: UInt8[np.ndarray, "picture 3 size size"]
-    targets: Int64[np.ndarray, " picture"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Split:
-    """Who learns from what, and what is asked.
-
-    Attributes:
-        names: The classes.
-        captioned: The whole training part but for the held-out drawings and new styles.
-        labelled: Colour emoji of the classes, without those either.
-        labels: The class of each concept's number, -1 where it is none.
-        tests: Held-out drawings of the known styles, and what is shifted.
-    """
-
-    names: list[str]
-    captioned: Part
-    labelled: Part
-    labels: Int64[np.ndarray, " concept"]
-    tests: dict[str, Asked]
-
-
-def read_split(corpus: Path, tars: int) -> Split:
-    """Choose the classes; hold out a fifth of their drawings, each with all pictures of it."""
-    part = read_part(corpus, "train", tars=tars)
-    style = read_part(corpus, "unseen-style")
-    styles, names = np.array(part.styles), np.array(part.names)
-    drawn: dict[str, set[str]] = defaultdict(set)
-    for name, by in zip(part.names, part.styles, strict=True):
-        if by in KNOWN_EMOJI:
-            drawn[name].add(by)
-    classes = sorted(
-        name
-        for name, group in zip(style.names, style.groups, strict=True)
-        if group in CATEGORIES and len(drawn[name]) >= LEAST_STYLES
-    )
-    known, new, lines = (np.isin(styles, list(by)) for by in (KNOWN_EMOJI, NEW_EMOJI, LINE_EMOJI))
-    asked = np.isin(names, classes)
-    icons = np.array(_icons(corpus, tars))
-    drawings = np.unique(icons[asked & (known | lines)])
-    lots = np.random.default_rng(SPLIT_SEED).random(len(drawings))
-    held = np.isin(icons, drawings[lots < HELD_OUT])
-    pictures = {
-        HELD: [at(part, _once(icons, held & asked & known))],
-        STYLE: [
-            at(style, np.flatnonzero(np.isin(style.names, classes))),
-            at(part, _once(icons, new & asked)),
-        ],
-        LINES: [at(part, _once(icons, held & asked & lines))],
-    }
-    number = {name: i for i, name in enumerate(classes)}
-    tests = {key: _asked(parts, number) for key, parts in pictures.items()}
-    labels = np.full(part.concepts.max() + 1, -1)
-    labels[part.concepts] = [number.get(name, -1) for name in part.names]
-    return Split(
-        names=classes,
-        captioned=at(part, np.flatnonzero(~held & ~new)),
-        labelled=at(part, np.flatnonzero(asked & known & ~held)),
-        labels=labels,
-        tests=tests | {CORRUPTED: corrupted(tests[HELD])},
-    )
-
-
-def _asked(parts: Sequence[Part], number: Mapping[str, int]) -> Asked:
-    return Asked(
-        pixels=np.concatenate([part.pixels for part in parts]),
-        targets=np.array([number[name] for part in parts for name in part.names]),
-    )
-
-
-def _icons(corpus: Path, tars: int) -> list[str]:
-    """Which drawing each training picture is of; kept beside the pixels."""
-    kept = corpus / "pixels" / f"train-{tars}-icons.json"
-    if not kept.is_file():
-        samples = open_dataset(str(corpus / "train" / f"{{00000..{tars - 1:05}}}.tar")).samples
-        write_whole(json.dumps([sample.metadata["icon"] for sample in samples]), kept)
-    return json.loads(kept.read_text(encoding="utf-8"))
-
-
-def _once(icons: NDArray[np.str_], chosen: Bool[np.ndarray, " picture"]) -> NDArray[np.int64]:
-    """The first picture of each of the chosen drawings."""
-    rows = np.flatnonzero(chosen)
-    return np.sort(rows[np.unique(icons[rows], return_index=True)[1]])
-
-
-def corrupted(asked: Asked) -> Asked:
-    """The pictures with noise, blurred, and with little contrast, one after the other.
-
-    In the spirit of Hendrycks & Dietterich 2019, at one strength each.
-    """
-    x = torch.from_numpy(asked.pixels).float() / 255
-    mean = x.mean(dim=(2, 3), keepdim=True)
-    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(SPLIT_SEED))
-    changed = torch.cat([x + 0.15 * noise, _blurred(x, 1.5), mean + 0.3 * (x - mean)])
-    pixels = changed.clamp(0, 1).mul(255).round().to(torch.uint8).numpy()
-    return Asked(pixels=pixels, targets=np.tile(asked.targets, 3))
-
-
-def _blurred(x: Float[Tensor, "picture 3 size size"], sigma: float) -> Tensor:
-    """By a Gaussian; the border is repeated."""
-    reach = round(3 * sigma)
-    kernel = torch.exp(-(torch.arange(-reach, reach + 1) ** 2) / (2 * sigma**2))
-    kernel = (kernel / kernel.sum()).expand(3, 1, 1, -1)
-    padded = F.pad(x, (reach, reach, reach, reach), mode="replicate")
-    across = F.conv2d(padded, kernel, groups=3)
-    return F.conv2d(across, kernel.transpose(2, 3), groups=3)
-
-
-# Models
-
-
-def _tower(width: int) -> ResNetConfig:
-    return ResNetConfig(image_size=IMAGE_SIZE, width=width, layers=(1, 1, 1, 1), heads=width // 2)
-
-
-class Labels(Objective):
-    """Cross-entropy over the classes: the image tower's last map has a row a class."""
-
-    def __init__(self, width: int, split: Split) -> None:
-        super().__init__()
-        self.tower = image_tower(_tower(width), len(split.names))
-        self.tower.init_weights()
-        self.labels = torch.from_numpy(split.labels)
-
-    def loss(self, images: Tensor, captions: Sequence[str], concepts: Tensor) -> Tensor:
-        """Captions are not looked at."""
-        return F.cross_entropy(self.tower(images), self.labels[concepts])
-
-    def features(self, images: Tensor) -> Float[Tensor, "picture class"]:
-        """The logits themselves."""
-        return self.tower(images)
-
-    def answers(self, features: Float[np.ndarray, "picture class"]) -> NDArray[np.int64]:
-        """The most likely class of each picture."""
-        return features.argmax(axis=1)
-
-
-class Captions(Contrastive):
-    """CLIP; its classifier is written in words, after the weights are there."""
-
-    def __init__(self, width: int, split: Split, tokenizer: Tokenizer) -> None:
-        text = TextConfig(
-            context_length=CONTEXT_LENGTH,
-            vocab_size=VOCABULARY,
-            width=128,
-            layers=2,
-            heads=4,
-            activation="quick_gelu",
-        )
-        config = CLIPConfig(
-            embed_dim=192,
-            vision=_tower(width),
-            text=text,
-            tokenizer="tokenizer.json",
-            preprocess=PREPROCESS,
-        )
-        super().__init__(config, tokenizer)
-        self.names = split.names
-
-    def features(self, images: Tensor) -> Float[Tensor, "picture embed"]:
-        """In the space of the captions."""
-        return self.clip.encode_image(images, normalize=True)
-
-    def answers(self, features: Float[np.ndarray, "picture embed"]) -> NDArray[np.int64]:
-        """The class whose name is nearest: the mean of the icon models' three prompts."""
-        prompts = [t.replace("{}", name) for t in ICON_TEMPLATES for name in self.names]
-        parts = self.tokens(prompts).split(512)
-        texts = torch.cat([self.clip.encode_text(part, normalize=True) for part in parts])
-        mean = texts.view(len(ICON_TEMPLATES), len(self.names), -1).mean(dim=0)
-        return (features @ F.normalize(mean, dim=-1).T.numpy()).argmax(axis=1)
-
 
 # Training
 
@@ -291,29 +77,6 @@ def run(kind: str, seed: int, split: Split, tokenizer: Tokenizer, folder: Path) 
     plan = Plan(name=f"{kind}-{seed}", seed=seed, lr=LEARNING_RATE, points=points_of(kind))
     part = split.captioned if kind == "captions" else split.labelled
     return train(partial(objective_of, kind, split, tokenizer), part, plan, folder)
-
-
-def settle(objective: Labels | Captions, batches: Mixture, count: int = 16) -> None:
-    """Batch normalisation by statistics of the weights that are there, and evaluation mode.
-
-    A run keeps the moving average of its weights, and none of the statistics.
-    """
-    for module in objective.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.reset_running_stats()
-            module.momentum = None  # the plain mean
-    objective.train()
-    for step in range(count):
-        objective.features(normalize(batches.batch(step)[0], PREPROCESS))
-    objective.eval()
-
-
-def in_chunks(
-    encode: Callable[[Tensor], Tensor], pixels: UInt8[np.ndarray, "picture 3 size size"]
-) -> Float[np.ndarray, "picture out"]:
-    """What a network says of pictures, 256 at a time."""
-    parts = torch.from_numpy(pixels).split(256)
-    return torch.cat([encode(normalize(part, PREPROCESS)) for part in parts]).numpy()
 
 
 # Measures
@@ -380,7 +143,8 @@ def fit_probe(
 ) -> Callable[[Float[np.ndarray, "picture embed"]], NDArray[np.int64]]:
     """A logistic regression on the labelled pictures' features (paper section 3.2)."""
     labels = split.labels[split.labelled.concepts]
-    return LogisticRegression(C=PROBE_STRENGTH, max_iter=1000).fit(learned, labels).predict
+    probe = fit(learned, labels, len(split.names), strength=PROBE_STRENGTH)
+    return lambda features: probe.predict_logits(features).argmax(axis=1)
 
 
 def bootstrapped(points: Sequence[Point]) -> dict[str, Float[np.ndarray, "time point"]]:

@@ -14,7 +14,8 @@ from features import Features, resampled
 from few_shot import Task, answer, by_class, equal_shots, summarise
 from overlap import Thumbnails, alike, compare, thumbnail
 from prompts import PROMPTS
-from robustness import Asked, Point, beyond_line, bootstrapped, corrupted
+from robustness import Point, beyond_line, bootstrapped
+from split import Asked, corrupted
 
 
 def drawing(shape, colour, ground="white", box=(10, 10, 60, 60)):
