@@ -172,12 +172,14 @@ def test_unreadable_and_ignored_files_are_said(run, words: list[object], tmp_pat
         ({5: "retrieval"}, "got no captions"),
         ({8: ["--shots", "1,2"]}, "--train, --val and --shots: got one, expected --task linear"),
         ({5: "linear-probe", 8: ["--shots", "a"]}, "--shots: got 'a', expected numbers"),
-        ({8: ["--shifted", "x"]}, "--shifted and --baseline: got one, expected --task robust"),
+        ({8: ["--shifted", "x"]}, "--shifted, --baseline and --corruptions: got one, expected"),
+        ({8: ["--corruptions", "jpeg"]}, "--shifted, --baseline and --corruptions: got one"),
+        ({5: "retrieval", 8: ["--template", "a {}"]}, "of these tasks none asks in words"),
         (
             {5: "robustness", 8: ["--corruptions", "jpg"]},
             "unknown corruption 'jpg': did you mean 'jpeg'",
         ),
-        ({5: "robustness", 8: ["--baseline", "/nowhere"]}, "/nowhere"),
+        ({5: "robustness", 8: ["--baseline", "x"]}, "--baseline: got one without --shifted"),
         ({8: ["--reference", "/nowhere"]}, "/nowhere"),
     ],
 )

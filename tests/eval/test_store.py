@@ -150,6 +150,21 @@ def test_unreadable_pictures_are_kept_as_such(lens: Embedder, dataset: Dataset, 
     assert again.places.tolist() == list(range(108))
 
 
+def test_a_picture_that_could_not_be_read_is_tried_again(
+    lens: Embedder, dataset: Dataset, tmp_path: Path
+):
+    path = tmp_path / "late.png"
+    good = Path(str(dataset.samples[0].source)).read_bytes()
+    path.write_bytes(bytes(len(good)))  # of the same size: the same data set to the fingerprint
+    samples = [*list(dataset.samples) * 9, Sample(key="late", source=path, label="red")]
+    many = replace(dataset, samples=samples)
+    assert list(embed(Store(tmp_path / "store", lens), lens, many).unreadable) == ["late"]
+    path.write_bytes(good)
+    again = embed(Store(tmp_path / "store", lens), lens, many)
+    assert again.unreadable == {}
+    assert len(again.samples) == 109
+
+
 def test_texts_are_computed_once(lens: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     texts, names, prompts = ["a cat", "two dogs"], ["red", "blue"], ["a {}", "the {}"]
     features = Features(lens, Store(tmp_path, lens))

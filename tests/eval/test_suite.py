@@ -88,7 +88,7 @@ def test_robustness_without_a_change_is_the_accuracy(lens: Embedder, parts: Part
         parts,
         tasks=("zero-shot", "robustness"),
         shifted=(same, fewer),
-        baseline={"same": [(0.5, 0.4), (0.6, 0.5)]},
+        baseline={"same": [(0.5, 0.4), (0.6, 0.5)], "elsewhere": [(0.5, 0.5), (0.7, 0.6)]},
     )
     assert isinstance(robust, RobustnessResult)
     accuracy = zero_shot.metrics["acc1"]
@@ -97,7 +97,13 @@ def test_robustness_without_a_change_is_the_accuracy(lens: Embedder, parts: Part
     assert robust.metrics["acc1@fewer"] == robust.metrics["standard_acc1@fewer"]
     assert robust.chance["acc1@fewer"] == 0.5
     assert "effective_robustness@same" in robust.metrics
+    low, high = robust.intervals["effective_robustness@same"]
+    assert low <= robust.metrics["effective_robustness@same"] <= high
     assert "effective_robustness@fewer" not in robust.metrics
+    assert robust.notes == (
+        "the baseline is also of elsewhere, not measured here",
+        "no effective robustness on fewer: the baseline has no accuracy there",
+    )
     assert "corrupted_acc1" not in robust.metrics
 
 

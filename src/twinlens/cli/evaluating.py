@@ -82,15 +82,20 @@ def _check(wanted: Wanted) -> None:
     if out is not None and (out.suffix in (".json", ".html", ".csv") or out.is_file()):
         raise ConfigError(f"--out: got {out}, expected a directory for JSON, CSV and the report")
     words = bool(wanted.templates) or wanted.language != "en"
-    if tasks == {"classifier"} and words:
+    if words and not tasks & {"zero-shot", "robustness"}:
         raise ConfigError(
-            "--template and --language: got one, expected none: a classifier reads no words"
+            "--template and --language: got one, expected none: of these tasks none asks in words"
         )
     probing = wanted.train or wanted.val or wanted.shots
     if probing and "linear-probe" not in tasks:
         raise ConfigError("--train, --val and --shots: got one, expected --task linear-probe")
-    if (wanted.shifted or wanted.baseline) and "robustness" not in tasks:
-        raise ConfigError("--shifted and --baseline: got one, expected --task robustness")
+    shifts = wanted.shifted or wanted.baseline or wanted.corruptions != "all"
+    if shifts and "robustness" not in tasks:
+        raise ConfigError(
+            "--shifted, --baseline and --corruptions: got one, expected --task robustness"
+        )
+    if wanted.baseline and not wanted.shifted:
+        raise ConfigError("--baseline: got one without --shifted, expected the sets that it is of")
     if (wanted.train or wanted.val) and len(wanted.data) > 1:
         raise ConfigError(
             f"--train and --val: got one for {len(wanted.data)} data sets, expected one --data"

@@ -100,13 +100,13 @@ def embed_samples(
         DataError: There are no samples, or more than 1% cannot be decoded.
     """
     world = world or World()
-    shelf = store and store.shelf(dataset_name, samples, change.name if change else "")
+    what = f"{PART} {change.name if change else ''}"
+    shelf = store and store.shelf(dataset_name, samples, what)
     own: dict[int, Part] = {}
     starts = list(range(0, len(samples), PART))
     for number in world.share(range(len(starts))):
-        part = shelf.read(number) if shelf else None
-        if part is None:
-            start = starts[number]
+        start, part = starts[number], shelf.read(number) if shelf else None
+        if part is None or _mended(lens, samples[start : start + PART], part):
             part = compute_part(lens, samples[start : start + PART], change, start)
             _keep(store, shelf, number, part)
         own[number] = part
@@ -114,6 +114,12 @@ def embed_samples(
             progress(min(number * PART + PART, len(samples)), len(samples), dataset_name)
     parts = {n: part for theirs in world.gathered(own) for n, part in theirs.items()}
     return _joined(lens, samples, dataset_name, [parts[n] for n in range(len(starts))])
+
+
+def _mended(lens: Embedder, samples: Sequence[Sample], part: Part) -> bool:
+    """Whether a picture can be read now that could not: a server that did not answer, say."""
+    bad = [samples[place] for place in part.unreadable]
+    return bool(bad) and len(compute_part(lens, bad).readable) > 0
 
 
 def _keep(store: Store | None, shelf: Shelf | None, number: int, part: Part) -> None:

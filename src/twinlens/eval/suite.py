@@ -128,6 +128,7 @@ def _measure(
             corruptions=asked.corruptions,
             baseline=asked.baseline,
             templates=asked.templates,
+            language=asked.language,
         )
     return scores.measure(features, dataset)
 

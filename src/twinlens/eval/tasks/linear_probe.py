@@ -9,7 +9,7 @@ import numpy as np
 
 from twinlens.errors import DataError
 from twinlens.eval.embedded import check_readable
-from twinlens.eval.linear_probe import FewShot, Labelled, few_shot, sweep
+from twinlens.eval.linear_probe import FewShot, Labelled, Sweep, few_shot, sweep
 from twinlens.eval.result import Evidence, ProbeResult, Shots, samples_digest
 from twinlens.eval.statistics import bootstrap_means, intervals_of
 from twinlens.eval.tally import tally
@@ -54,10 +54,12 @@ def measure(
     names = parts.test.classnames
     train_set = check_parts(parts)
     test_read, test = _labelled(features, parts.test, names)
-    _, train = _labelled(features, train_set, names)
+    train_read, train = _labelled(features, train_set, names)
+    unreadable = test_read.unreadable | train_read.unreadable
     _check_counts(train_set, train, names, shots)
     if parts.val is not None:
-        _, validation = _labelled(features, parts.val, names)
+        val_read, validation = _labelled(features, parts.val, names)
+        unreadable |= val_read.unreadable
     else:
         held = _held_out(train.targets)
         train, validation = train[~held], train[held]
@@ -74,15 +76,16 @@ def measure(
     tallied = tally(logits.astype(np.float32, copy=False), test.targets)
     metrics, drawn = tallied.metrics, tallied.replicates()
     few_metrics, few_drawn = _few(few)
+    kept = drawn | few_drawn  # the same draws for every model
     return ProbeResult(
         task="linear_probe",
         dataset=parts.name,
         metrics=metrics | few_metrics,
-        intervals=intervals_of(drawn | few_drawn, metrics | few_metrics, len(logits)),
+        intervals=intervals_of(kept, metrics | few_metrics, len(logits)),
         chance=tallied.chance | dict.fromkeys(few_metrics, 1 / len(names)),
         samples=len(logits),
-        unreadable=test_read.unreadable,
-        notes=_notes(swept.unconverged, few),
+        unreadable=unreadable,
+        notes=_notes(swept, few),
         classes=len(names),
         train=len(train.targets) + len(validation.targets),
         validation=len(validation.targets),
@@ -94,7 +97,7 @@ def measure(
         ],
         evidence=Evidence(
             samples=samples_digest((one.key, one.label) for one in test_read.samples),
-            replicates={key: values.astype(np.float32) for key, values in drawn.items()},
+            replicates={key: values.astype(np.float32) for key, values in kept.items()},
             right=tallied.right,
         ),
     )
@@ -170,11 +173,13 @@ def _few(few: Sequence[FewShot]) -> tuple[dict[str, float], dict[str, NDArray[np
     )
 
 
-def _notes(unconverged: Sequence[float], few: Sequence[FewShot]) -> tuple[str, ...]:
+def _notes(swept: Sweep, few: Sequence[FewShot]) -> tuple[str, ...]:
     notes: list[str] = []
-    if unconverged:
-        at = ", ".join(f"{strength:.3g}" for strength in unconverged)
-        notes.append(f"{len(unconverged)} fits took all their iterations, at strengths {at}")
+    if not swept.probe.converged:
+        notes.append("the last fit took all its iterations")
+    if swept.unconverged:
+        at = ", ".join(f"{strength:.3g}" for strength in swept.unconverged)
+        notes.append(f"{len(swept.unconverged)} fits took all their iterations, at strengths {at}")
     missed = sum(not one.converged for one in few)
     if missed:
         notes.append(f"{missed} few-shot fits took all their iterations")

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from twinlens.data.samples import Dataset
     from twinlens.eval.features import Features
-    from twinlens.eval.result import Interval
 
 Points = Sequence[tuple[float, float]]
 """Of supervised models: accuracy on the standard set and on the shifted one."""
@@ -38,6 +37,7 @@ def measure(
     corruptions: Sequence[str] = tuple(CORRUPTIONS),
     baseline: Mapping[str, Points] | None = None,
     templates: Sequence[str] = (),
+    language: str = "en",
 ) -> RobustnessResult:
     """Classify the pictures as they are, corrupted, and those of other sets of the same classes.
 
@@ -51,13 +51,14 @@ def measure(
         corruptions: Of `CORRUPTIONS`, each at five severities.
         baseline: By shifted set, what supervised models reach on both sets, at least two models.
         templates: Prompts with `{}`; none means the data set's own, else the model's.
+        language: Which of the data set's names to call the classes by.
 
     Raises:
         DataError: A shifted set has a class that the standard set has not, the baseline is of
             fewer than two models, or pictures cannot be decoded.
         UnknownNameError: There is no such corruption.
     """
-    choice = _choice(features, dataset, templates)
+    choice = _choice(features, dataset, templates, language)
     for one in (dataset, *shifted):
         if one.multi_label:
             raise DataError(f"{one.name}: got pictures with several labels, expected one each")
@@ -73,6 +74,7 @@ def measure(
         found[name] = tuple(float(row.mean()) for row in rows)
         right |= {f"{name}-{s}": row for s, row in zip(SEVERITIES, rows, strict=True)}
     result = _clean_and_corrupted(dataset, asked, right, found, choice)
+    seen = [result.evidence.samples]
     for one in shifted:
         few = _among(choice, one)
         there = features.pictures(one).of(few.names)
@@ -85,13 +87,34 @@ def measure(
             chance=result.chance | chance,
             unreadable=result.unreadable | there.unreadable,
         )
-    return result
+        seen.append(samples_digest((sample.key, sample.label) for sample in there.samples))
+    return replace(
+        result,
+        notes=_notes(shifted, baseline or {}),
+        evidence=replace(result.evidence, samples=samples_digest(seen)),
+    )
 
 
-def _choice(features: Features, dataset: Dataset, templates: Sequence[str]) -> Choice:
+def _choice(
+    features: Features, dataset: Dataset, templates: Sequence[str], language: str
+) -> Choice:
     if features.lens.has_head:
         return choice_of_head(features.lens, dataset)
-    return choice_in_words(features, dataset, templates=templates)
+    return choice_in_words(features, dataset, templates=templates, language=language)
+
+
+def _notes(shifted: Sequence[Dataset], baseline: Mapping[str, Points]) -> tuple[str, ...]:
+    """What the baseline has or lacks."""
+    names = [one.name for one in shifted]
+    unused = [
+        f"the baseline is also of {name}, not measured here" for name in baseline.keys() - names
+    ]
+    without = [
+        f"no effective robustness on {name}: the baseline has no accuracy there"
+        for name in names
+        if baseline and name not in baseline
+    ]
+    return (*unused, *without)
 
 
 def _check_classes(dataset: Dataset, shifted: Dataset, choice: Choice) -> None:
@@ -113,7 +136,8 @@ def _right(read: Readable, choice: Choice) -> NDArray[np.bool_]:
 def _corrupted(
     features: Features, dataset: Dataset, choice: Choice, name: str, severity: int
 ) -> NDArray[np.bool_]:
-    change = Change(name=f"{name}-{severity}", apply=partial(_corrupt, name, severity))
+    strength = CORRUPTIONS[name].strengths[severity - 1]
+    change = Change(name=f"{name} {strength:g}", apply=partial(_corrupt, name, severity))
     return _right(features.pictures(dataset, change).of(choice.names), choice)
 
 
@@ -167,31 +191,37 @@ def _with_shifted(
     points: Points,
 ) -> RobustnessResult:
     """The result with one more set: what was right of the standard set's classes, and there."""
-    accuracy, usual = float(after.mean()), float(before.mean())
-    rows = {f"acc1@{name}": after, f"standard_acc1@{name}": before}
-    metrics = {key: float(row.mean()) for key, row in rows.items()}
-    intervals: dict[str, Interval] = {}
-    for key, row in rows.items():
-        drawn = bootstrap_means(row[None].astype(np.float64))[0]
-        intervals |= intervals_of({key: drawn}, metrics, len(row))
+    there, usual = f"acc1@{name}", f"standard_acc1@{name}"
+    metrics = {there: float(after.mean()), usual: float(before.mean())}
+    # With seeds of their own: the sets are drawn independently of each other.
+    drawn = {
+        there: bootstrap_means(after[None].astype(np.float64))[0],
+        usual: bootstrap_means(before[None].astype(np.float64), seed=1)[0],
+    }
     effective = None
     if points:
         line = fit_baseline(np.array(points), samples=min(len(before), len(after)))
-        effective = effective_robustness(usual, accuracy, line)
-        metrics[f"effective_robustness@{name}"] = effective
+        key = f"effective_robustness@{name}"
+        effective = metrics[key] = effective_robustness(metrics[usual], metrics[there], line)
+        pairs = zip(drawn[usual].tolist(), drawn[there].tolist(), strict=True)
+        drawn[key] = np.array([effective_robustness(x, y, line) for x, y in pairs])
+    intervals = intervals_of(drawn, metrics, len(after))
     one = Shifted(
         dataset=name,
-        accuracy=accuracy,
-        interval=intervals[f"acc1@{name}"],
+        accuracy=metrics[there],
+        interval=intervals[there],
         samples=len(after),
         effective=effective,
     )
+    kept = {key: values.astype(np.float32) for key, values in drawn.items()}
+    evidence = result.evidence
     return replace(
         result,
         metrics=result.metrics | metrics,
         intervals=result.intervals | intervals,
         shifted=[*result.shifted, one],
         baseline=result.baseline | ({name: list(points)} if points else {}),
+        evidence=replace(evidence, replicates=evidence.replicates | kept),
     )
 
 
