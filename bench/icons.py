@@ -114,7 +114,7 @@ def _figures(
     result: classification.Classification | retrieval.NameRetrieval,
     names: int,
 ) -> list[Figure]:
-    """Those metrics that have an interval."""
+    """The accuracies or recalls, with their intervals."""
     return [
         Figure(
             part=part,
@@ -128,6 +128,7 @@ def _figures(
             names=names,
         )
         for metric, (low, high) in result.intervals.items()
+        if "@" in metric or metric in ("acc1", "acc5")
     ]
 
 

@@ -13,6 +13,7 @@ HOOKED = [
     "twinlens.eval",
     "twinlens.embedder",
     "twinlens.export.towers",
+    "twinlens.pages",
     "twinlens.pieces",
     "twinlens.tokenizer",
     "twinlens.collectives",

@@ -74,12 +74,16 @@ def test_a_mistake_is_one_line_and_status_2():
     assert ended.stderr == "error: unknown model 'icon': did you mean 'icons'?\n"
 
 
-def test_a_full_disk_is_one_line(tiny_directory: Path, picture_folders: Path):
-    words = ["eval", tiny_directory, "--data", picture_folders, "--out", "/dev/full"]
+def test_a_full_disk_is_one_line(tiny_directory: Path, picture_folders: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "report.html").symlink_to("/dev/full")
+    words = ["eval", tiny_directory, "--data", picture_folders, "--no-keep", "--out", out]
     ended = run(*words)
     assert ended.returncode == 2
     assert "acc1" in ended.stdout  # what was measured is not lost
-    assert ended.stderr == "error: /dev/full: cannot be written: No space left on device\n"
+    page = out / "report.html"
+    assert ended.stderr == f"error: {page}: cannot be written: No space left on device\n"
 
 
 def test_a_closed_pipe_is_no_bug(tiny_directory: Path, picture_folders: Path):

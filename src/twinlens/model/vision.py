@@ -110,7 +110,7 @@ class VisionTransformer(nn.Module):
         self,
         images: Float[Tensor, "batch 3 height width"],
         kept: Int[Tensor, "batch kept"] | None = None,
-    ) -> Float[Tensor, "batch width"]:
+    ) -> Float[Tensor, "batch features"]:
         """The class token after the last norm: what a linear probe reads (paper section 3.2)."""
         positions = self.positional_embedding
         patches = self.patch_embedding(images, kept) + placed(positions[1:], kept)
@@ -119,7 +119,7 @@ class VisionTransformer(nn.Module):
         x = self.transformer.pooled(x, torch.zeros(x.shape[0], dtype=torch.long, device=x.device))
         return self.post_norm(x)
 
-    def project(self, features: Float[Tensor, "batch width"]) -> Float[Tensor, "batch embed"]:
+    def project(self, features: Float[Tensor, "batch features"]) -> Float[Tensor, "batch embed"]:
         """From the tower's width into the space that pictures and texts share."""
         return features if self.projection is None else features @ self.projection
 
