@@ -57,22 +57,16 @@ def measure(
     train_read, train = _labelled(features, train_set, names)
     unreadable = test_read.unreadable | train_read.unreadable
     _check_counts(train_set, train, names, shots)
+    told = progress or _silent
+    few = few_shot(train, test, len(names), shots=shots, seeds=range(seeds), progress=told)
     if parts.val is not None:
         val_read, validation = _labelled(features, parts.val, names)
         unreadable |= val_read.unreadable
     else:
         held = _held_out(train.targets)
         train, validation = train[~held], train[held]
-    swept = sweep(train, validation, len(names), progress=progress or _silent)
+    swept = sweep(train, validation, len(names), progress=told)
     logits = swept.probe.predict_logits(test.features)
-    few = few_shot(
-        _joined(train, validation) if parts.val is None else train,
-        test,
-        len(names),
-        shots=shots,
-        seeds=range(seeds),
-        progress=progress or _silent,
-    )
     tallied = tally(logits.astype(np.float32, copy=False), test.targets)
     metrics, drawn = tallied.metrics, tallied.replicates()
     few_metrics, few_drawn = _few(few)
@@ -153,12 +147,6 @@ def _held_out(targets: NDArray[np.int64]) -> NDArray[np.bool_]:
         own = order[targets[order] == number]
         held[own[: max(len(own) // _HELD_OUT, int(len(own) > 1))]] = True
     return held
-
-
-def _joined(one: Labelled, other: Labelled) -> Labelled:
-    return Labelled(
-        np.concatenate([one.features, other.features]), np.concatenate([one.targets, other.targets])
-    )
 
 
 def _few(few: Sequence[FewShot]) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:

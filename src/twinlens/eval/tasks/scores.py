@@ -13,8 +13,11 @@ from twinlens.eval.scores import CLIPSCORE_PROMPT, clip_score, ref_clip_score
 from twinlens.eval.statistics import bootstrap_means, intervals_of
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from twinlens.data.samples import Dataset
     from twinlens.eval.features import Features
+    from twinlens.types import Embeddings
 
 
 def measure(
@@ -40,22 +43,13 @@ def measure(
     embeddings = read.embeddings[asked]
     captions = [prompt.replace("{}", caption) for one in samples for caption in one.captions]
     owner = np.repeat(np.arange(len(samples)), [len(one.captions) for one in samples])
-    first = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]])
     vectors, cut = features.texts(captions)
-    scores = clip_score(embeddings, vectors[first])
-    rows, notes = {"clip_score": scores}, []
-    others = np.setdiff1d(np.arange(len(captions)), first)
-    if len(np.unique(owner[others])) == len(samples):
-        rows["ref_clip_score"] = ref_clip_score(
-            embeddings, vectors[first], vectors[others], owner[others]
-        )
-    elif len(others):
-        without = len(samples) - len(np.unique(owner[others]))
-        notes.append(f"no RefCLIPScore: {without:,} pictures have one caption only")
+    rows, notes = _scored(embeddings, vectors, owner)
     if len(samples) < len(read.samples):
         notes.append(f"left out: {len(read.samples) - len(samples):,} pictures without a caption")
     drawn = dict(zip(rows, bootstrap_means(np.stack(list(rows.values()))), strict=True))
     metrics = {key: float(values.mean()) for key, values in rows.items()}
+    scores = rows["clip_score"]
     worst = np.argsort(scores, kind="stable")
     return ScoresResult(
         task="scores",
@@ -81,3 +75,26 @@ def measure(
             replicates={key: values.astype(np.float32) for key, values in drawn.items()},
         ),
     )
+
+
+def _scored(
+    images: Embeddings, captions: Embeddings, owner: NDArray[np.int64]
+) -> tuple[dict[str, NDArray[np.floating]], list[str]]:
+    """Each picture's scores by metric, and what is to be said of them.
+
+    Args:
+        images: One a picture.
+        captions: In the order of the pictures.
+        owner: Each caption's picture.
+    """
+    first = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]])
+    rows: dict[str, NDArray[np.floating]] = {"clip_score": clip_score(images, captions[first])}
+    others = np.setdiff1d(np.arange(len(captions)), first)
+    without = len(images) - len(np.unique(owner[others]))
+    if not without:
+        rows["ref_clip_score"] = ref_clip_score(
+            images, captions[first], captions[others], owner[others]
+        )
+    elif len(others):
+        return rows, [f"no RefCLIPScore: {without:,} pictures have one caption only"]
+    return rows, []
