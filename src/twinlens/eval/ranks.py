@@ -82,16 +82,20 @@ def first_relevant_ranks(
     owner, world = owner.astype(np.int64), world or World()
     of_images, of_texts = (t.to(device) for t in _least_ahead(images, texts, owner, tile))
     behind_images, behind_texts = (torch.zeros_like(t).long() for t in (of_images, of_texts))
+    # The same room for each tile: new memory is cleared first, page by page.
+    rooms = torch.empty((2, tile * tile), device=device)
     tops = world.share(range(0, len(images), tile))
     for done, top in enumerate(tops, 1):
         rows = slice(top, top + tile)
         some = _on(images[rows], device)
         for left in range(0, len(texts), tile):
             columns = slice(left, left + tile)
-            scores = some @ _on(texts[columns], device).T
+            others = _on(texts[columns], device)
+            scores, below = rooms[:, : len(some) * len(others)].view(2, len(some), len(others))
+            torch.mm(some, others.T, out=scores)
             _put_behind(scores, owner[columns] - top)
-            behind_images[rows] += _below(scores, of_images[rows, None]).sum(1).long()
-            behind_texts[columns] += _below(scores, of_texts[columns]).sum(0).long()
+            behind_images[rows] += _below(scores, of_images[rows, None], below).sum(1).long()
+            behind_texts[columns] += _below(scores, of_texts[columns], below).sum(0).long()
         if progress is not None:
             progress(done, len(tops), "rows of tiles")
     return Ranks(
@@ -155,14 +159,16 @@ def _put_behind(scores: Float[Tensor, "image text"], owner: Int[np.ndarray, " te
 
 
 def _below(
-    scores: Float[Tensor, "image text"], least: Float[Tensor, "..."]
+    scores: Float[Tensor, "image text"],
+    least: Float[Tensor, "..."],
+    out: Float[Tensor, "image text"],
 ) -> Float[Tensor, "image text"]:
     """1 where a score is below the least that comes before the right answer, 0 where it is not.
 
     What is not a number is not below, and so comes before.
     """
     # As float32 this is several times faster to make and to sum than as bool.
-    return torch.lt(scores, least, out=torch.empty_like(scores))
+    return torch.lt(scores, least, out=out)
 
 
 def _summed(counts: Int[Tensor, " query"], world: World) -> Int[np.ndarray, " query"]:
