@@ -1,0 +1,81 @@
+"""What a data set leaves out or passes over: counted by reason, with a few examples of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+EXAMPLES = 3
+"""How many names are kept for a reason: enough to look at, and no more to store a tar's."""
+
+
+@dataclass(slots=True)
+class LeftOut:
+    """Files and samples that are not used, or used without a part of what they say.
+
+    Attributes:
+        counts: How many there are of each reason, in the order they were met.
+        examples: The first few names of each reason.
+
+    Example:
+        >>> left_out = LeftOut()
+        >>> left_out.add("image without a caption", "a.jpg")
+        >>> left_out.add("image without a caption", "b.jpg")
+        >>> left_out.lines()
+        ['2 x image without a caption: a.jpg, b.jpg']
+    """
+
+    counts: dict[str, int] = field(default_factory=dict[str, int])
+    examples: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+
+    def add(self, reason: str, example: str, count: int = 1) -> None:
+        """Count one more, or several of which one is named."""
+        self.counts[reason] = self.counts.get(reason, 0) + count
+        named = self.examples.setdefault(reason, [])
+        if len(named) < EXAMPLES:
+            named.append(example)
+
+    def merge(self, other: LeftOut) -> None:
+        """Take in what another part of the data leaves out."""
+        for reason, count in other.counts.items():
+            self.counts[reason] = self.counts.get(reason, 0) + count
+            named = self.examples.setdefault(reason, [])
+            named += other.examples[reason][: EXAMPLES - len(named)]
+
+    @property
+    def total(self) -> int:
+        """How many there are, of all reasons."""
+        return sum(self.counts.values())
+
+    def lines(self) -> list[str]:
+        """A line for each reason: how many, why, and examples."""
+        return [
+            f"{count:,} x {reason}: {self._named(reason, count)}"
+            for reason, count in self.counts.items()
+        ]
+
+    def _named(self, reason: str, count: int) -> str:
+        named = self.examples[reason]
+        return ", ".join(named) + (", ..." if count > len(named) else "")
+
+    def as_json(self) -> dict[str, Any]:
+        """`{reason: {"count": n, "examples": [...]}}`."""
+        return {
+            reason: {"count": count, "examples": list(self.examples[reason])}
+            for reason, count in self.counts.items()
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> LeftOut:
+        """What `as_json` gave."""
+        counts = {reason: int(one["count"]) for reason, one in content.items()}
+        return cls(counts, {reason: list(one["examples"]) for reason, one in content.items()})
+
+
+def joined(parts: Iterable[LeftOut]) -> LeftOut:
+    """What several parts leave out together."""
+    whole = LeftOut()
+    for part in parts:
+        whole.merge(part)
+    return whole
