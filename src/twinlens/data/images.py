@@ -29,6 +29,7 @@ from PIL import (
 from torch import Tensor
 
 from twinlens.data import exif
+from twinlens.data.formats import SUFFIXES as SUFFIXES
 from twinlens.data.squares import Lying, exact_square, fast_square
 from twinlens.errors import DataError, ShapeError, UnknownNameError
 from twinlens.types import Decode
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
     from twinlens.types import ImageInput
 
 FORMATS = "JPEG, PNG, WebP, GIF or BMP"
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"})
-"""File name endings of the formats, lower case."""
 
 _WHITE = (255, 255, 255)
 _LEAST_TIMES = 2
