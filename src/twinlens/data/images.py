@@ -29,7 +29,7 @@ from PIL import (
 from torch import Tensor
 
 from twinlens.data import exif
-from twinlens.data.formats import SUFFIXES as SUFFIXES
+from twinlens.data.formats import SUFFIXES as SUFFIXES  # noqa: PLC0414
 from twinlens.data.squares import Lying, exact_square, fast_square
 from twinlens.errors import DataError, ShapeError, UnknownNameError
 from twinlens.types import Decode
