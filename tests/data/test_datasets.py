@@ -84,7 +84,7 @@ def test_a_folder_per_class(tmp_path: Path):
     assert values(dataset) == [4, 1, 2, 3]
     assert dataset.samples[0].source == root / "cat/x.png"
     assert dataset.samples[0].where == str(root / "cat/x.png")
-    assert dataset.ignored == 2
+    assert dataset.left_out.total == 2
 
 
 def test_names_and_prompts_beside_the_folders(tmp_path: Path):
@@ -103,7 +103,7 @@ def test_names_and_prompts_beside_the_folders(tmp_path: Path):
     assert dataset.templates == ("a photo of {c}", "art of {c}")
     assert dataset.samples[0].label == "tench"
     assert dataset.samples[0].captions == ("a tench", "in a pond")
-    assert dataset.ignored == 0
+    assert dataset.left_out.total == 0
     write(root, {"classnames.txt": "tench"})
     refused(root, r"classnames.txt: got 1 names, expected 2, one for each folder")
     write(root, {"classnames.txt": "tench\ntench"})
@@ -147,7 +147,7 @@ def test_pictures_with_same_named_texts(tmp_path: Path):
     assert [sample.captions for sample in dataset.samples] == [("one", "two"), ()]
     assert [sample.label for sample in dataset.samples] == [None, None]
     assert [sample.key for sample in dataset.samples] == ["a.png", "b.jpg"]
-    assert dataset.ignored == 2
+    assert dataset.left_out.total == 2
 
 
 def test_captions_must_be_utf8(tmp_path: Path):
@@ -258,7 +258,7 @@ def test_parquet_of_bytes_paths_and_several_texts(tmp_path: Path):
     assert [sample.captions for sample in dataset.samples] == [("one", "two"), ("three",)]
     assert dataset.classnames == ("x",)
     assert values(dataset) == [5, 6]
-    assert dataset.ignored == 1  # the picture, which is not taken for a sample of its own
+    assert dataset.left_out.total == 1  # the picture, which is not taken for a sample of its own
     assert dataset.name == "a"
 
 
@@ -351,7 +351,7 @@ def test_tars_of_our_own(tmp_path: Path):
     assert [sample.key for sample in dataset.samples] == ["00000", "00001", "00002"]
     assert three.where.endswith("00001.tar: sample 00002")
     assert values(dataset)[:2] == [0, 9]
-    assert dataset.ignored == 1
+    assert dataset.left_out.total == 1
 
 
 def test_tars_of_clip_benchmark(tmp_path: Path):
@@ -369,7 +369,7 @@ def test_tars_of_clip_benchmark(tmp_path: Path):
     assert dataset.classnames == ("zebra", "yak", "ant")
     assert [sample.label for sample in dataset.samples] == ["yak", "zebra", "ant"]
     assert dataset.templates == ("a photo of {c}.",)
-    assert dataset.ignored == 0
+    assert dataset.left_out.total == 0
     assert not dataset.multi_label
     write(tmp_path, {"classnames.txt": "zebra\nyak\n"})
     refused(tmp_path / "test", "sample 00002: got the class '2', expected a number from 0 to 1")
@@ -488,7 +488,7 @@ def test_captions_of_a_parquet_file_beside_the_tar(tmp_path: Path):
     dataset = open_dataset(tmp_path)
     captions = [("a cat",), ("own",), (), ()]
     assert [sample.captions for sample in dataset.samples] == captions
-    assert dataset.ignored == 0
+    assert dataset.left_out.total == 0
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_what_is_saved_is_mapped(
     mapped = map_index(path)
     assert mapped is not None
     assert [mapped.sample(row, path) for row in range(len(mapped))] == places
-    assert (mapped.size, mapped.stamp, mapped.ignored) == (7, "x", 1)
+    assert (mapped.size, mapped.stamp, mapped.left_out.total) == (7, "x", 1)
     assert mapped.digest == index.digest
 
 
@@ -107,7 +107,7 @@ def test_an_index_beside_the_tar_is_used(tmp_path: Path, cache: Path, scans: lis
     index_files.build_index(path).save(tmp_path / "set/0.tar.index")
     scans.clear()
     dataset = open_dataset(tmp_path / "set")
-    assert (len(dataset.samples), dataset.ignored, scans, cache.exists()) == (2, 0, [], False)
+    assert (len(dataset.samples), dataset.left_out.total, scans, cache.exists()) == (2, 0, [], False)
 
 
 def test_a_changed_tar_is_indexed_again(tmp_path: Path, cache: Path):

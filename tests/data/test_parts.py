@@ -64,7 +64,7 @@ def test_clip_benchmarks_layout(tmp_path: Path):
         assert part is not None
         assert part.classnames == ("zebra", "yak", "ant")
         assert part.templates == ("a photo of {c}.",)
-        assert (part.ignored, part.multi_label) == (0, False)
+        assert (part.left_out.total, part.multi_label) == (0, False)
     assert found.train is not None
     assert found.train.name == "beasts/train"
 

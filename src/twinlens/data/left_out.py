@@ -6,6 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+NO_CAPTION = "image without a caption"
+NO_IMAGE = "caption without an image"
+MISSING = "image file that is missing"
+OTHER = "file of another kind"
+LINK = "link that leads nowhere new"
+TWICE = "file named twice in a tar, of which the last is used"
+FURTHER = "further image of a sample, of which the first is used"
+
 EXAMPLES = 3
 """How many names are kept for a reason: enough to look at, and no more to store a tar's."""
 

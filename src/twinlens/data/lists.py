@@ -21,7 +21,10 @@ TYPE_FILE = "dataset_type.txt"
 COUNT_FILE = "nshards.txt"
 """How many tars there are in the folder."""
 
-LISTS = (CLASSNAMES_FILE, TEMPLATES_FILE, TYPE_FILE, COUNT_FILE)
+METADATA_FILES = ("metadata.csv", "metadata.tsv", "metadata.jsonl", "metadata.parquet")
+"""A table of the images beside and below it, as Hugging Face's image folders have it."""
+
+LISTS = (CLASSNAMES_FILE, TEMPLATES_FILE, TYPE_FILE, COUNT_FILE, *METADATA_FILES)
 """Files that belong to a data set and are no samples."""
 
 _TYPES = ("classification", "multilabel", "retrieval")
@@ -30,15 +33,6 @@ _TYPES = ("classification", "multilabel", "retrieval")
 def read_lines(path: Place) -> tuple[str, ...]:
     """A file's lines without blanks around them and without empty ones; none if it is missing."""
     return tuple(filter(None, _lines(path)))
-
-
-def split_lines(data: bytes, where: str) -> tuple[str, ...]:
-    """The lines of a text without blanks around them and without empty ones.
-
-    Raises:
-        DataError: It is not UTF-8; `where` names it.
-    """
-    return tuple(filter(None, _stripped(data, where)))
 
 
 def read_classnames(path: Place) -> tuple[str, ...]:
