@@ -258,7 +258,7 @@ def _files_below(folder: Path, left_out: LeftOut, seen: set[str] | None = None) 
 def _sample(entry: _Entry) -> Sample:
     rows = entry.rows
     from_rows = tuple(dict.fromkeys(text for row in rows for text in row.texts))
-    found = describe(_reader(entry.beside), lambda: from_rows, str(entry.path))
+    found = describe(_reader(entry.beside), lambda: from_rows)
     others = {name: value for row in rows for name, value in row.others.items()}
     return Sample(
         key=entry.key,

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from twinlens.errors import DataError
+
 NO_CAPTION = "image without a caption"
 NO_IMAGE = "caption without an image"
 MISSING = "image file that is missing"
@@ -66,6 +68,18 @@ class LeftOut:
     def _named(self, reason: str, count: int) -> str:
         named = self.examples[reason]
         return ", ".join(named) + (", ..." if count > len(named) else "")
+
+    def refuse(self, name: str) -> None:
+        """Make sure that nothing is left out of a data set.
+
+        Raises:
+            DataError: Something is; the message has every reason.
+        """
+        if self.total:
+            raise DataError(
+                f"{name}: got data of which a part is left out, expected none with --strict: "
+                f"{'; '.join(self.lines())}"
+            )
 
     def as_json(self) -> dict[str, Any]:
         """`{reason: {"count": n, "examples": [...]}}`."""

@@ -110,6 +110,12 @@ def _raised(error: DataError | None, find: Callable[[], _Found]) -> _Found:
     return find()
 
 
+def tars_left_out(shards: Sequence[Shard]) -> Iterator[LeftOut]:
+    """What tars leave out of training, each tar by itself."""
+    yield from (shard.left_out for shard in shards)
+    yield from _without_caption(shards)
+
+
 def _without_caption(shards: Sequence[Shard]) -> Iterator[LeftOut]:
     """Samples without a file of text, of those tars that have no table beside them."""
     for shard in shards:
@@ -223,7 +229,7 @@ def _check_listed(sample: ShardSample, labels: set[str], numbered: Sequence[str]
 
 
 def _tar_sample(shard: ShardSample, labels: TarLabels) -> Sample:
-    found = describe(partial(_read, shard), partial(captions_beside, shard), where(shard))
+    found = describe(partial(_read, shard), partial(captions_beside, shard))
     try:
         told = labels.of(shard, found.metadata, _read)
     except DataError:  # who needs labels asks for the classes, and is told
