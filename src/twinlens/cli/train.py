@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -130,7 +130,7 @@ def answer(
         log_left_out(found, f"the {part}")
     if as_json:
         reasons = {part: found.as_json() for part, found in left_out.items()}
-        last = asdict(seen[-1]) if seen else None
+        last = asdict(replace(seen[-1], left_out=None)) if seen else None
         print_json({"model": str(model), "last": last, "left_out": reasons})
     else:
         typer.echo(model)

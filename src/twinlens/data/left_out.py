@@ -43,7 +43,7 @@ class LeftOut:
         """Count one more, or several of which one is named."""
         self.counts[reason] = self.counts.get(reason, 0) + count
         named = self.examples.setdefault(reason, [])
-        if len(named) < EXAMPLES:
+        if len(named) < EXAMPLES and example not in named:
             named.append(example)
 
     def merge(self, other: LeftOut) -> None:
@@ -51,7 +51,8 @@ class LeftOut:
         for reason, count in other.counts.items():
             self.counts[reason] = self.counts.get(reason, 0) + count
             named = self.examples.setdefault(reason, [])
-            named += other.examples[reason][: EXAMPLES - len(named)]
+            new = [example for example in other.examples[reason] if example not in named]
+            named += new[: EXAMPLES - len(named)]
 
     @property
     def total(self) -> int:

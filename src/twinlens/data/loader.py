@@ -269,7 +269,7 @@ class PairLoader:
             picture = self._picture(sample, rng)
         except DataError as error:
             return sample.key, _Refused(NO_IMAGE, str(error))
-        told = sample.passed_over if position < len(self.samples) else ()
+        told = sample.passed_over if position < len(self.samples) and not attempt else ()
         texts = self._drawn(captions, rng)
         return sample.key, _Pair(
             picture=picture,
