@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -169,12 +170,14 @@ def _open_tiff(data: bytes, name: str, limits: DecodeLimits) -> Opened:
     return Opened(image=image, turned=True, bits=tiff.bits, inverted=tiff.inverted)
 
 
-def _open_avif(data: bytes, *_: object) -> Opened:
+def _open_avif(data: bytes, name: str, limits: DecodeLimits) -> Opened:
+    _check_coded_sizes(data, name, limits)
     plugin = import_module("PIL.AvifImagePlugin")
     return Opened(image=plugin.AvifImageFile(io.BytesIO(_without_exif(data))))
 
 
-def _open_heic(data: bytes, *_: object) -> Opened:
+def _open_heic(data: bytes, name: str, limits: DecodeLimits) -> Opened:
+    _check_coded_sizes(data, name, limits)
     decoder: Any = import_module("pi_heif" if find_spec("pi_heif") else "pillow_heif")
     image = cast("Image.Image", decoder.HeifImageFile(io.BytesIO(_without_exif(data))))
     return Opened(image=image, turned=True)
@@ -185,6 +188,12 @@ def _open_jxl(data: bytes, name: str, limits: DecodeLimits) -> Opened:
     header = decoder.probe(data)
     limits.check_size(name, header["width"], header["height"])
     return Opened(image=Image.fromarray(decoder.decode(data)), turned=True)
+
+
+def _check_coded_sizes(data: bytes, name: str, limits: DecodeLimits) -> None:
+    """Of all images in ISO's container (`ispe`): what is decoded may be larger than what is shown."""
+    for sides in re.findall(rb"\0\0\0\x14ispe\0{4}(.{8})", data, flags=re.DOTALL):
+        limits.check_size(name, *struct.unpack(">II", sides))
 
 
 def _without_exif(data: bytes) -> bytes:
