@@ -123,7 +123,7 @@ def broken(name: str, kind: str, error: Exception) -> DataError:
     )
 
 
-_UNSUPPORTED = re.compile(r"unsupported bmp|unknown pixel mode|cannot handle|no compression", re.I)
+_UNSUPPORTED = re.compile(r"unsupported bmp|unknown pixel mode|cannot handle", re.I)
 """What decoders say of whole files that they do not know."""
 
 
@@ -163,10 +163,11 @@ def _open_tiff(data: bytes, name: str, limits: DecodeLimits) -> Opened:
     tiff = first_image(data)
     limits.check_size(name, *tiff.size)
     limits.check_size(f"{name}: a tile", *tiff.tile)
-    try:
-        image = _Tiff(io.BytesIO(tiff.data))
-    except KeyError as error:
-        raise NotImplementedError(f"no compression {error} is known") from error
+    if tiff.compression not in TiffImagePlugin.COMPRESSION_INFO:
+        raise NotReadError(
+            f"a TIFF image of compression {tiff.compression}, which the decoder does not support"
+        )
+    image = _Tiff(io.BytesIO(tiff.data))
     return Opened(image=image, turned=True, bits=tiff.bits, inverted=tiff.inverted)
 
 
@@ -191,7 +192,7 @@ def _open_jxl(data: bytes, name: str, limits: DecodeLimits) -> Opened:
 
 
 def _check_coded_sizes(data: bytes, name: str, limits: DecodeLimits) -> None:
-    """Of all images in ISO's container (`ispe`): what is decoded may be larger than what is shown."""
+    """Refuse a file in ISO's container by the sizes it tells (`ispe`); not all need be shown."""
     for sides in re.findall(rb"\0\0\0\x14ispe\0{4}(.{8})", data, flags=re.DOTALL):
         limits.check_size(name, *struct.unpack(">II", sides))
 

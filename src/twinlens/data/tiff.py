@@ -19,18 +19,43 @@ _MAGIC = {
 
 MAGIC = tuple(_MAGIC)
 
-_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC = 256, 257, 258, 262
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _SUBFILE, _ROWS_PER_STRIP, _TILE_WIDTH, _TILE_HEIGHT = 254, 278, 322, 323
 _STRIPS, _TILES, _DNG = (273, 279), (324, 325), 50706
 _NEEDED = frozenset(
-    {_WIDTH, _HEIGHT, _BITS, 259, _PHOTOMETRIC, 266, *_STRIPS, 274, 277, _ROWS_PER_STRIP, 284}
+    {
+        _WIDTH,
+        _HEIGHT,
+        _BITS,
+        _COMPRESSION,
+        _PHOTOMETRIC,
+        266,
+        *_STRIPS,
+        274,
+        277,
+        _ROWS_PER_STRIP,
+        284,
+    }
     | {292, 293, 317, 320, _TILE_WIDTH, _TILE_HEIGHT, *_TILES, 332, 338, 339, 347, 700}
     | {*range(512, 522), 529, 530, 531, 532}
 )
 """Tags that pixels depend on: size, samples, compression, colours, orientation (also as XMP)."""
 
 _SCALARS = frozenset(
-    {_WIDTH, _HEIGHT, 259, _PHOTOMETRIC, 266, 274, 277, _ROWS_PER_STRIP, 284, 292, 293, 317}
+    {
+        _WIDTH,
+        _HEIGHT,
+        _COMPRESSION,
+        _PHOTOMETRIC,
+        266,
+        274,
+        277,
+        _ROWS_PER_STRIP,
+        284,
+        292,
+        293,
+        317,
+    }
     | {_TILE_WIDTH, _TILE_HEIGHT, 332, *range(512, 515)}
 )
 """Those of them that are one number."""
@@ -73,6 +98,7 @@ class Tiff:
         data: A TIFF of that image alone.
         size: Width and height as it lies.
         tile: Width and height of a tile; of the image where it has none.
+        compression: By its number.
         bits: Of a sample.
         inverted: Whether large numbers are dark although `data` says otherwise: it calls 16-bit
             grey black-is-zero always, because decoders leave the other kind as a negative.
@@ -81,6 +107,7 @@ class Tiff:
     data: bytes
     size: tuple[int, int]
     tile: tuple[int, int]
+    compression: int
     bits: int
     inverted: bool
 
@@ -142,7 +169,14 @@ def first_image(data: bytes) -> Tiff:
     if _number(entries, _ROWS_PER_STRIP, layout, 0) > size[1]:  # memory is taken for as many
         entries[_ROWS_PER_STRIP] = _long(size[1], layout)
     kept = {tag: entry for tag, entry in entries.items() if tag in _NEEDED}
-    return Tiff(_written(data, kept, layout), size, tile, bits, inverted)
+    return Tiff(
+        data=_written(data, kept, layout),
+        size=size,
+        tile=tile,
+        compression=_number(entries, _COMPRESSION, layout, 1),
+        bits=bits,
+        inverted=inverted,
+    )
 
 
 def _directory(data: bytes, layout: _Layout) -> dict[int, _Entry]:
