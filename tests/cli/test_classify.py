@@ -169,3 +169,37 @@ def test_sizes_from_one_pixel_to_far_too_many(run, tiny_directory: Path, tmp_pat
     assert [one["image"] for one in json.loads(ending.out)] == [str(tmp_path / "a.png")]
     assert (ending.status, ending.err.count("\n")) == (2, 1)
     assert "b.png: got 20,000 x 20,000 pixels" in ending.err
+
+
+def test_images_of_formats_that_are_not_read_are_named(
+    run, picture: Path, tiny_directory: Path, tmp_path: Path
+):
+    names = ["a.png", "b.svg", "c.NEF", "notes.txt", "._a.png", "__MACOSX/a.png", ".DS_Store"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(picture.read_bytes())
+    words = ["--labels", LABELS, "--model", tiny_directory, "--json"]
+    ending = run("classify", tmp_path, *words)
+    assert ending.status == 2
+    assert [one["image"] for one in json.loads(ending.out)] == [str(tmp_path / "a.png")]
+    assert ending.err.splitlines() == [
+        f"error: {tmp_path}/b.svg: SVG image (.svg), which is not read",
+        f"error: {tmp_path}/c.NEF: camera raw image (.nef), which is not read",
+        f"passed over: 1 x file that is no image: {tmp_path}/notes.txt",
+    ]
+    (tmp_path / "b.svg").unlink()
+    (tmp_path / "c.NEF").unlink()
+    assert run("classify", tmp_path, *words).status == 0
+
+
+def test_only_so_many_unreadable_images_are_named(
+    run, picture: Path, tiny_directory: Path, tmp_path: Path
+):
+    (tmp_path / "a.png").write_bytes(picture.read_bytes())
+    for number in range(25):
+        (tmp_path / f"{number:02}.heic.psd").touch()
+    ending = run("classify", tmp_path, "--labels", LABELS, "--model", tiny_directory)
+    lines = ending.err.splitlines()
+    assert len(lines) == 21
+    assert lines[0] == f"error: {tmp_path}/00.heic.psd: Photoshop image (.psd), which is not read"
+    assert lines[-1] == "error: and 5 other images of formats that cannot be read"

@@ -648,7 +648,7 @@ def test_files_that_are_no_pictures(content: bytes, got: str, tmp_path: Path):
 
 def test_other_formats_of_pillow_are_not_tried():
     tga = encoded(SMALL, "TGA")
-    with pytest.raises(DataError, match="a file that begins with .*, expected JPEG, PNG, WebP"):
+    with pytest.raises(DataError, match=r"a file that begins with .*, expected JPEG, PNG, WebP"):
         decode_image(tga)
 
 
