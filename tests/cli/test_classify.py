@@ -90,8 +90,6 @@ def test_labels_come_from_one_place(tmp_path: Path):
     ("words", "message"),
     [
         (["--labels", ""], "labels: got none, expected at least one"),
-        (["--labels", "cat,cat"], "labels: got 'cat' twice"),
-        (["--labels", "cat,Cat"], "labels: got 'cat' and 'Cat', the same for this model"),
         (["--labels", "word " * 200], "tokens with start and end, expected at most 24"),
         (["--labels", "cat", "--template", "a photo"], "template: got 'a photo'"),
         (["--labels-file", "/nowhere/labels"], "/nowhere/labels: No such file or directory"),
@@ -203,3 +201,12 @@ def test_only_so_many_unreadable_images_are_named(
     assert len(lines) == 21
     assert lines[0] == f"error: {tmp_path}/00.heic.psd: Photoshop image (.psd), which is not read"
     assert lines[-1] == "error: and 5 other images of formats that cannot be read"
+
+
+def test_a_label_given_again_is_one_and_said(run, picture: Path, tiny_directory: Path):
+    model = ["--model", tiny_directory, "--json"]
+    once = run("classify", picture, "--labels", "cat,dog", *model)
+    again = run("classify", picture, "--labels", "cat,dog,cat,Cat", *model)
+    assert (again.status, again.out) == (0, once.out)
+    told = "note: labels: got 'cat', 'Cat' beside 'cat', the same for this model: one label\n"
+    assert again.err == told

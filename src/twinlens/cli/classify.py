@@ -69,7 +69,7 @@ def classify(
     paths = found.images
     words = read_labels(labels, labels_file)
     from twinlens.embedder import load
-    from twinlens.labels import checked_labels
+    from twinlens.labels import checked_labels, grouped_labels
 
     if words is not None:
         checked_labels(words)  # before a model is read, or even downloaded
@@ -77,7 +77,9 @@ def classify(
     if words is None:
         names, classifier = list(lens.head.classnames), lens.head.weight.numpy()
     else:
-        names = checked_labels(words, lens.tokenizer)
+        groups = grouped_labels(words, lens.tokenizer)
+        names = list(groups)
+        _log_repeated(groups)
         classifier = lens.zero_shot_classifier(names, template or None)
     embeddings, failures = lens.embed_readable_images(paths)
     ranked = [best[:top] for best in lens.rank(embeddings @ classifier, names)]
@@ -86,6 +88,13 @@ def classify(
         _print(readable, ranked, as_json=as_json)
     if _log_failures(failures.values(), found):
         raise typer.Exit(USER_MISTAKE)
+
+
+def _log_repeated(groups: dict[str, list[str]]) -> None:
+    for label, others in groups.items():
+        if others:
+            again = ", ".join(map(repr, others))
+            log(f"note: labels: got {again} beside {label!r}, the same for this model: one label")
 
 
 def find_images(given: list[str]) -> Found:

@@ -12,7 +12,7 @@ from twinlens.data.lists import (
     CLASSNAMES_FILE,
     LISTS,
     TEMPLATES_FILE,
-    checked_labels,
+    distinct_labels,
     read_classnames,
     read_lines,
     read_templates,
@@ -78,7 +78,7 @@ def open_class_folders(root: Path, files: list[Path], folders: list[Path], lists
             f"{lists / CLASSNAMES_FILE}: got {len(names)} names, expected {len(folders)}, "
             "one for each folder"
         )
-    labels = checked_labels(names, root)
+    labels = distinct_labels(names)
     entries: list[_Entry] = []
     for folder, label in zip(folders, labels, strict=True):
         pictures = [path for path in found[folder] if is_picture(path)]

@@ -22,13 +22,13 @@ from twinlens.data.index_files import Progress, Shard, open_shards
 from twinlens.data.lists import (
     CLASSNAMES_FILE,
     TEMPLATES_FILE,
-    checked_labels,
+    distinct_labels,
     read_classnames,
     read_templates,
     split_lines,
     spoken_names,
 )
-from twinlens.data.remote import Place, folder_of, name_of
+from twinlens.data.remote import Place, name_of
 from twinlens.data.samples import Dataset, LazySamples, Sample, only
 from twinlens.data.shard_captions import captions_beside
 from twinlens.data.shards import ShardSample
@@ -69,7 +69,7 @@ def open_tars(tars: Tars, progress: Progress | None = None) -> Dataset:
         raise DataError(f"{first}: got no pictures, expected samples with jpg, png or webp")
     check_keys(shards)
     names = read_beside(first, CLASSNAMES_FILE, read_classnames)
-    labels = checked_labels(names, folder_of(first))
+    labels = distinct_labels(names)
     samples = TarSamples(shards, TarLabels(first, labels))
     return Dataset(
         name=tars.name,
