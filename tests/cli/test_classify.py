@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import twinlens
-from twinlens.cli.classify import find_pictures, read_labels
+from twinlens.cli.classify import find_images, read_labels
 from twinlens.errors import ConfigError, DataError
 
 LABELS = "cat,dog,bicycle,pizza"
@@ -63,17 +63,17 @@ def test_directories_and_globs_stand_for_their_pictures(picture_folders: Path, t
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "a.jpg").touch()
     inside = [str(tmp_path / "B.PNG"), str(tmp_path / "deep" / "a.jpg")]
-    assert find_pictures([str(tmp_path)]) == inside
-    assert find_pictures([f"{tmp_path}/**/*"]) == inside
-    assert find_pictures(["z.png", str(tmp_path)]) == ["z.png", *inside]
+    assert find_images([str(tmp_path)]).images == inside
+    assert find_images([f"{tmp_path}/**/*"]).images == inside
+    assert find_images(["z.png", str(tmp_path)]).images == ["z.png", *inside]
     (tmp_path / "[1].png").touch()
-    assert find_pictures([str(tmp_path / "[1].png")]) == [str(tmp_path / "[1].png")]
+    assert find_images([str(tmp_path / "[1].png")]).images == [str(tmp_path / "[1].png")]
 
 
 def test_no_pictures_is_an_error(tmp_path: Path):
     for name in (str(tmp_path), f"{tmp_path}/*.png"):
-        with pytest.raises(DataError, match="got no pictures"):
-            find_pictures([name])
+        with pytest.raises(DataError, match="got no images, expected files"):
+            find_images([name])
 
 
 def test_labels_come_from_one_place(tmp_path: Path):
@@ -90,8 +90,6 @@ def test_labels_come_from_one_place(tmp_path: Path):
     ("words", "message"),
     [
         (["--labels", ""], "labels: got none, expected at least one"),
-        (["--labels", "cat,cat"], "labels: got 'cat' twice"),
-        (["--labels", "cat,Cat"], "labels: got 'cat' and 'Cat', the same for this model"),
         (["--labels", "word " * 200], "tokens with start and end, expected at most 24"),
         (["--labels", "cat", "--template", "a photo"], "template: got 'a photo'"),
         (["--labels-file", "/nowhere/labels"], "/nowhere/labels: No such file or directory"),
@@ -169,3 +167,46 @@ def test_sizes_from_one_pixel_to_far_too_many(run, tiny_directory: Path, tmp_pat
     assert [one["image"] for one in json.loads(ending.out)] == [str(tmp_path / "a.png")]
     assert (ending.status, ending.err.count("\n")) == (2, 1)
     assert "b.png: got 20,000 x 20,000 pixels" in ending.err
+
+
+def test_images_of_formats_that_are_not_read_are_named(
+    run, picture: Path, tiny_directory: Path, tmp_path: Path
+):
+    names = ["a.png", "b.svg", "c.NEF", "notes.txt", "._a.png", "__MACOSX/a.png", ".DS_Store"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(picture.read_bytes())
+    words = ["--labels", LABELS, "--model", tiny_directory, "--json"]
+    ending = run("classify", tmp_path, *words)
+    assert ending.status == 2
+    assert [one["image"] for one in json.loads(ending.out)] == [str(tmp_path / "a.png")]
+    assert ending.err.splitlines() == [
+        f"error: {tmp_path}/b.svg: SVG image (.svg), which is not read",
+        f"error: {tmp_path}/c.NEF: camera raw image (.nef), which is not read",
+        f"passed over: 1 x file that is no image: {tmp_path}/notes.txt",
+    ]
+    (tmp_path / "b.svg").unlink()
+    (tmp_path / "c.NEF").unlink()
+    assert run("classify", tmp_path, *words).status == 0
+
+
+def test_only_so_many_unreadable_images_are_named(
+    run, picture: Path, tiny_directory: Path, tmp_path: Path
+):
+    (tmp_path / "a.png").write_bytes(picture.read_bytes())
+    for number in range(25):
+        (tmp_path / f"{number:02}.heic.psd").touch()
+    ending = run("classify", tmp_path, "--labels", LABELS, "--model", tiny_directory)
+    lines = ending.err.splitlines()
+    assert len(lines) == 21
+    assert lines[0] == f"error: {tmp_path}/00.heic.psd: Photoshop image (.psd), which is not read"
+    assert lines[-1] == "error: and 5 other images of formats that cannot be read"
+
+
+def test_a_label_given_again_is_one_and_said(run, picture: Path, tiny_directory: Path):
+    model = ["--model", tiny_directory, "--json"]
+    once = run("classify", picture, "--labels", "cat,dog", *model)
+    again = run("classify", picture, "--labels", "cat,dog,cat,Cat", *model)
+    assert (again.status, again.out) == (0, once.out)
+    told = "note: labels: got 'cat', 'Cat' beside 'cat', the same for this model: one label\n"
+    assert again.err == told

@@ -107,7 +107,12 @@ def test_an_index_beside_the_tar_is_used(tmp_path: Path, cache: Path, scans: lis
     index_files.build_index(path).save(tmp_path / "set/0.tar.index")
     scans.clear()
     dataset = open_dataset(tmp_path / "set")
-    assert (len(dataset.samples), dataset.left_out.total, scans, cache.exists()) == (2, 0, [], False)
+    assert (len(dataset.samples), dataset.left_out.total, scans, cache.exists()) == (
+        2,
+        0,
+        [],
+        False,
+    )
 
 
 def test_a_changed_tar_is_indexed_again(tmp_path: Path, cache: Path):

@@ -238,17 +238,19 @@ def _answer(wanted: Wanted, lens: Embedder, measured: Sequence[tuple[Result, Dat
 
 def _log_oddities(result: Result, dataset: Dataset) -> None:
     from twinlens.eval.classification import Classification
+    from twinlens.eval.tasks.multi_label import MultiLabelResult
 
     for key, reason in result.unreadable.items():
         log(f"unreadable: {key}: {reason}")
     for note in result.notes:
         log(f"note: {dataset.name}: {note}")
-    if isinstance(result, Classification):
-        if result.unnamed_classes:
-            named = f"without a name in {result.language!r}"
-            log(f"left out: {result.unnamed_classes} classes {named}")
-        if result.shared_names:
-            log(f"note: {result.shared_names} classes have the name of another class")
+    if isinstance(result, Classification) and result.unnamed_classes:
+        named = f"without a name in {result.language!r}"
+        log(f"left out: {result.unnamed_classes} classes {named}")
+    if isinstance(result, Classification | MultiLabelResult):
+        for name, labels in result.shared_names.items():
+            told = f"{len(labels)} classes are called {name!r}: {', '.join(labels)}"
+            log(f"note: {dataset.name}: {told}")
 
 
 def _write(

@@ -20,7 +20,7 @@ from twinlens.data.lists import (
     LISTS,
     METADATA_FILES,
     TEMPLATES_FILE,
-    checked_labels,
+    distinct_labels,
     read_classnames,
     read_templates,
     spoken_names,
@@ -198,7 +198,7 @@ class _Classes(NamedTuple):
                     f"{lists / CLASSNAMES_FILE}: got {len(names)} names, expected {len(folders)}, "
                     "one for each folder"
                 )
-            return cls(names, checked_labels(names, root), problem)
+            return cls(names, distinct_labels(names), problem)
         except DataError as error:
             return cls(own, own, problem or error)
 

@@ -23,13 +23,13 @@ from twinlens.data.left_out import LeftOut, joined
 from twinlens.data.lists import (
     CLASSNAMES_FILE,
     TEMPLATES_FILE,
-    checked_labels,
+    distinct_labels,
     read_classnames,
     read_templates,
     spoken_names,
 )
 from twinlens.data.natural import natural_key
-from twinlens.data.remote import Place, folder_of, name_of
+from twinlens.data.remote import Place, name_of
 from twinlens.data.samples import Dataset, LazySamples, Sample, only
 from twinlens.data.shard_captions import captions_beside, table_beside
 from twinlens.data.shards import ShardSample
@@ -80,7 +80,7 @@ def open_tars(tars: Tars, progress: Progress | None = None) -> Dataset:
     repeated = repeated_keys(shards)
     left_out.merge(repeated)
     names, names_error = _class_list(first)
-    labels = checked_labels(names, folder_of(first))
+    labels = distinct_labels(names)
     samples = TarSamples(shards, TarLabels(first, labels), told_apart=repeated.total > 0)
     return Dataset(
         name=tars.name,
