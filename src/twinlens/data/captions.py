@@ -97,7 +97,7 @@ def read_json(data: bytes | None, passed_over: list[str]) -> dict[str, Any]:
 
 
 def texts_of(value: object) -> tuple[str, ...] | None:
-    """A text or a list of texts, each on one line, without empty ones; None where the value is neither.
+    """A text or a list of texts, each on one line, without empty ones; None where it is neither.
 
     Example:
         >>> texts_of(["a cat", " "]), texts_of("a cat"), texts_of({"en": "a cat"}), texts_of([1])
