@@ -104,7 +104,7 @@ def test_parts_are_opened_when_they_are_asked_for(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(
         parts,
         "open_split",
-        lambda folder, progress: opened.append(folder.name) or plain(folder, progress=progress),
+        lambda part, **options: opened.append(part.split) or plain(part, **options),
     )
     found = open_parts(benchmark(tmp_path, test=[0, 1], train=[1]))
     assert opened == ["test"]

@@ -159,7 +159,9 @@ def _any_multi_label(datasets: Sequence[Dataset]) -> bool:
     return any(part.multi_label for part in datasets)
 
 
-def open_split(part: SplitPart, *, progress: Progress | None = None) -> Dataset:
+def open_split(
+    part: SplitPart, *, progress: Progress | None = None, columns: Columns | None = None
+) -> Dataset:
     """Open a split of a directory, whose class names and prompts lie above its folder.
 
     Raises:
@@ -167,7 +169,7 @@ def open_split(part: SplitPart, *, progress: Progress | None = None) -> Dataset:
         MissingExtraError: It is Parquet and pyarrow is not installed.
     """
     try:
-        return _opened(_find_split(part, Columns()), progress)
+        return _opened(_find_split(part, columns or Columns()), progress)
     except OSError as error:
         where = part.root / part.split
         raise DataError(f"{where}: cannot be read: {error.strerror or error}") from error

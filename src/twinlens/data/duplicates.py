@@ -28,12 +28,12 @@ def repeated_keys(shards: Sequence[Shard]) -> LeftOut:
     passes = -(-sum(shard.rows for shard in shards) // _AT_ONCE)
     edges = [(number << 64) // max(passes, 1) for number in range(1, passes)]
     for low, high in itertools.pairwise((0, *edges, 1 << 64)):
-        hashes = _repeated(shards, low, high)
-        # Two keys of one hash are too rare to look for; the few that are named are looked up.
-        for hashed in hashes[:EXAMPLES]:
-            found.add(REPEATED, _named(shards, hashed))
-        if len(hashes) > EXAMPLES:
-            found.add(REPEATED, "", count=len(hashes) - EXAMPLES)
+        for hashed in _repeated(shards, low, high):
+            if found.total < EXAMPLES:  # where the first few are right, few others are wrong
+                if (named := _named(shards, hashed)) is not None:
+                    found.add(REPEATED, named)
+            else:
+                found.add(REPEATED, "")
     return found
 
 
@@ -50,8 +50,11 @@ def _between(hashes: NDArray[np.uint64], low: int, high: int) -> NDArray[np.uint
     return np.array(hashes[start:end])
 
 
-def _named(shards: Sequence[Shard], hashed: int) -> str:
-    places = [
-        f"{shard.place}: {key}" for shard in shards for key in keys_with(shard.index(), hashed)
-    ]
-    return " and ".join(places[:2])
+def _named(shards: Sequence[Shard], hashed: int) -> str | None:
+    """The first two places of a key with the hash; None where two keys have it, each once."""
+    places: dict[str, list[str]] = {}
+    for shard in shards:
+        for key in keys_with(shard.index(), hashed):
+            places.setdefault(key, []).append(f"{shard.place}: {key}")
+    several = (found for found in places.values() if len(found) > 1)
+    return next((" and ".join(found[:2]) for found in several), None)

@@ -91,16 +91,16 @@ def _splits(spec: str, progress: Progress | None, columns: Columns | None) -> tu
     """What to call the data set and how to open its splits; or, without a name, all as `test`."""
     path = Path(spec).expanduser()
     if spec and path.is_dir():
-        name, openers = path.resolve().name, _split_openers(path)
+        name, openers = path.resolve().name, _split_openers(path, columns)
     else:
         name, specs = _named_splits(spec, path)
-        openers = {part: partial(open_dataset, one) for part, one in specs.items()}
+        openers = {part: partial(open_dataset, one, columns=columns) for part, one in specs.items()}
     if not openers:
         name, openers = "", {"test": partial(open_dataset, spec, columns=columns)}
     return name, {part: partial(opener, progress=progress) for part, opener in openers.items()}
 
 
-def _split_openers(root: Path) -> _Openers:
+def _split_openers(root: Path, columns: Columns | None) -> _Openers:
     """How to open the splits of a directory; none where it is one data set.
 
     Raises:
@@ -114,7 +114,7 @@ def _split_openers(root: Path) -> _Openers:
         one = list(parts.values())[-1].spec
         raise DataError(f"{root}: got the splits {got}, expected 'test' among them; or give {one}")
     read_type(root / TYPE_FILE)
-    return {split: partial(open_split, part) for split, part in parts.items()}
+    return {split: partial(open_split, part, columns=columns) for split, part in parts.items()}
 
 
 def _named_splits(spec: str, path: Path) -> tuple[str, dict[str, str]]:
