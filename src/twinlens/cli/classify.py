@@ -123,9 +123,10 @@ def find_images(given: list[str]) -> Found:
 
 def _sorted_out(root: Path, paths: Iterable[Path]) -> Found:
     from twinlens.data.formats import is_hidden, is_image_name, unreadable_format
+    from twinlens.data.natural import natural_key
 
     found = Found()
-    for path in sorted(paths, key=str):
+    for path in sorted(paths, key=lambda path: natural_key(str(path))):
         inside = path.relative_to(root).as_posix()
         if is_image_name(inside):
             found.images.append(str(path))
