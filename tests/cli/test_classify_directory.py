@@ -70,3 +70,18 @@ def test_a_label_given_again_is_one_and_said(run, picture: Path, tiny_directory:
     assert (again.status, again.out) == (0, once.out)
     told = "note: labels: got 'cat', 'Cat' beside 'cat', the same for this model: one label\n"
     assert again.err == told
+
+
+def test_an_empty_folder_costs_only_itself(
+    run, picture: Path, tiny_directory: Path, tmp_path: Path
+):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "a.nef").touch()
+    words = [tmp_path / "empty", picture, tmp_path / "raw", "--labels", LABELS, "--json"]
+    ending = run("classify", *words, "--model", tiny_directory)
+    assert ending.status == 2
+    assert [one["image"] for one in json.loads(ending.out)] == [str(picture)]
+    empty, raw = ending.err.splitlines()
+    assert empty.startswith(f"error: {tmp_path}/empty: got no images, expected files that end in")
+    assert "raw: got no images that can be read (1 x camera raw image (.nef), which" in raw
