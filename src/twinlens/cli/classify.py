@@ -30,11 +30,13 @@ class Found:
         images: Those that can be read, in order.
         unreadable: Why an image of another format cannot be, by its path.
         others: Files that are no images.
+        empty: What is wrong with the arguments that stand for no image.
     """
 
     images: list[str] = field(default_factory=list[str])
     unreadable: dict[str, str] = field(default_factory=dict[str, str])
     others: list[str] = field(default_factory=list[str])
+    empty: list[DataError] = field(default_factory=list[DataError])
 
     def take_in(self, other: Found) -> None:
         """Add what another argument stands for."""
@@ -104,7 +106,7 @@ def find_images(given: list[str]) -> Found:
     that end like one and are not hidden.
 
     Raises:
-        DataError: A directory or a glob has no image that can be read.
+        DataError: None of them stands for an image that can be read.
     """
     whole = Found()
     for name in given:
@@ -115,9 +117,12 @@ def find_images(given: list[str]) -> Found:
             part = _sorted_out(_plain_part(name), map(Path, paths))
         else:
             part = Found([name])
-        if not part.images:
-            raise _no_images(name, part)
-        whole.take_in(part)
+        if part.images:
+            whole.take_in(part)
+        else:
+            whole.empty.append(_no_images(name, part))
+    if not whole.images:
+        raise DataError("; ".join(map(str, whole.empty)))
     return whole
 
 
@@ -167,13 +172,13 @@ def _counted(passed_over: Iterable[tuple[str, str]]) -> list[str]:
 def _log_failures(failures: Collection[Exception], found: Found) -> bool:
     """Say what could not be classified; whether there was anything."""
     unreadable = [f"{path}: {reason}" for path, reason in found.unreadable.items()]
-    for told in [*map(str, failures), *unreadable[:_NAMED]]:
+    for told in [*failures, *found.empty, *unreadable[:_NAMED]]:
         log(f"error: {told}")
     if (more := len(unreadable) - _NAMED) > 0:
         log(f"error: and {more:,} other images of formats that cannot be read")
     for line in _counted((path, "file that is no image") for path in found.others):
         log(f"passed over: {line}")
-    return bool(failures or unreadable)
+    return bool(failures or found.empty or unreadable)
 
 
 def read_labels(labels: str | None, file: Path | None) -> list[str] | None:
