@@ -62,7 +62,7 @@ NUMBERS: dict[tuple[str, str], list[str]] = {
     ("classify", "--top"): ["", "x", "0", "-1", "1.5"],
     ("train", "--workers"): ["", "x", "-1", "1.5", "100000"],
     ("train --plan", "--mfu"): ["", "x", "0", "-1", "1.1", "nan", "inf"],
-    ("train --plan", "--price-per-hour"): ["", "x", "0", "-1", "nan", "inf"],
+    ("train --plan", "--price-per-hour"): ["", "x", "-1", "nan", "inf"],
     ("train --plan", "--caption-tokens"): ["", "x", "0", "-1", "nan", "inf"],
     ("train --plan", "--sample-kb"): ["", "x", "0", "-1", "nan", "inf"],
     ("eval", "--seeds"): ["", "x", "0", "-1", "1.5", "1000000000"],

@@ -39,7 +39,7 @@ def classify(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say which label fits each picture, best first."""
-    paths = find_pictures(images)
+    paths, empty = _found(images)
     words = read_labels(labels, labels_file)
     from twinlens.embedder import load
     from twinlens.labels import checked_labels
@@ -47,6 +47,11 @@ def classify(
     if words is not None:
         checked_labels(words)  # before a model is read, or even downloaded
     lens = load(model, device=device, decode="exact")
+    if words is None and not lens.has_head:
+        raise ConfigError(
+            "--labels: the model has no classifier of its own, expected one fine-tuned to classes, "
+            "or --labels or --labels-file"
+        )
     if words is None:
         names, classifier = list(lens.head.classnames), lens.head.weight.numpy()
     else:
@@ -57,10 +62,28 @@ def classify(
     readable = [path for index, path in enumerate(paths) if index not in failures]
     if ranked:
         _print(readable, ranked, as_json=as_json)
-    for error in failures.values():
+    for error in (*failures.values(), *empty):
         log(f"error: {error}")
-    if failures:
+    if failures or empty:
         raise typer.Exit(USER_MISTAKE)
+
+
+def _found(given: list[str]) -> tuple[list[str], list[DataError]]:
+    """The images of each word, and what is wrong with the words that stand for none.
+
+    Raises:
+        DataError: None of them stands for any.
+    """
+    paths: list[str] = []
+    empty: list[DataError] = []
+    for name in given:
+        try:
+            paths += find_pictures([name])
+        except DataError as error:
+            empty.append(error)
+    if not paths:
+        raise DataError("; ".join(map(str, empty)))
+    return paths, empty
 
 
 def find_pictures(given: list[str]) -> list[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from twinlens.cli.given import check_directory, undone
 from twinlens.cli.output import log, print_json
 from twinlens.errors import ConfigError
 
@@ -49,7 +50,8 @@ def train(
     resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint in OUT.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
     workers: Annotated[
-        int, typer.Option(min=0, help="Processes that read pictures, for each that trains.")
+        int,
+        typer.Option(min=0, max=1024, help="Processes that read pictures, for each that trains."),
     ] = 0,
     track: Annotated[
         list[str] | None,
@@ -87,7 +89,8 @@ def train(
         return
     if data is None or out is None:
         raise ConfigError("--data and --out: got one or none, expected both; --plan needs neither")
-    with joined_world() as world:
+    check_directory("--out", out)
+    with undone(out), joined_world() as world:
         pairs = open_shown(data, shows=world.leads)
         evaluate = None if val is None else evaluator(chosen, pairs, val, template or [], world)
         size = len(pairs.samples)
