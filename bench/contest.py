@@ -39,7 +39,7 @@ def race(
     rounds: int,
     environments: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Rows:
-    """Every contestant once a round, in a fresh process of the script; perhaps with more variables."""
+    """Every contestant once a round, in a fresh process of the script, with its environment."""
     figures: Rows = {name: [] for name in contestants}
     for _ in range(rounds):
         for name, words in contestants.items():

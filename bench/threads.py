@@ -5,8 +5,8 @@ Run: python bench/threads.py [--busy 2] [--rounds 3] [--seconds 1]
 Fresh processes in turn, each with its own environment and nothing else changed: torch's builds for
 processors bring libgomp, which reads it once, when it is loaded. `--busy` starts as many processes
 that do nothing but count, and stops them at the end. Images are noise of the model's size; a rate
-is the batch by the median call, `at best` by the tenth of the calls that were the fastest: those that
-nothing else disturbed, if there were any. `others` is how many cores' time went to other processes and
+is the batch by the median call, `at best` by the fastest tenth of the calls: those that nothing
+else disturbed, if there were any. `others` is how many cores' time went to other processes and
 other machines meanwhile, the busy ones counted.
 """
 

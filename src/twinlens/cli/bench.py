@@ -117,6 +117,8 @@ def _report(result: Speed, out: Path | None, html: Path | None, *, as_json: bool
         write_text(out, json.dumps(result.to_dict(), indent=2, ensure_ascii=False) + "\n")
     if html is not None:
         write_text(html, speed_page(result))
+    for reason in result.disturbance.reasons:
+        log(f"warning: the machine was disturbed, and nothing is recommended: {reason}")
     for path in (out, html):
         if path is not None:
             log(f"wrote {path}")

@@ -26,6 +26,7 @@ from twinlens.cli import (
 from twinlens.cli.given import Verb
 from twinlens.cli.output import INTERRUPTED, USER_MISTAKE, log, report_error
 from twinlens.cli.streams import NOT_READ, Streams, is_gone
+from twinlens.machine import wait_without_spinning
 
 TRACEBACK = "--traceback"
 
@@ -67,6 +68,7 @@ def options(
 def main() -> None:
     """Run the command line and exit with its status."""
     given, streams = sys.argv[1:], Streams()
+    wait_without_spinning()
     try:
         streams.require_open()
         # Taken out here so that it may stand behind a verb too, where one thinks of it.
