@@ -46,12 +46,9 @@ def classify(
 
     if words is not None:
         checked_labels(words)  # before a model is read, or even downloaded
+    if words is None:
+        _require_classifier(model)
     lens = load(model, device=device, decode="exact")
-    if words is None and not lens.has_head:
-        raise ConfigError(
-            "--labels: the model has no classifier of its own, expected one fine-tuned to classes, "
-            "or --labels or --labels-file"
-        )
     if words is None:
         names, classifier = list(lens.head.classnames), lens.head.weight.numpy()
     else:
@@ -66,6 +63,18 @@ def classify(
         log(f"error: {error}")
     if failures or empty:
         raise typer.Exit(USER_MISTAKE)
+
+
+def _require_classifier(model: str) -> None:
+    """Refuse a model that could only choose among labels, before its weights are read."""
+    from twinlens import hub
+    from twinlens.model.head import HEAD_FILE
+
+    if not (hub.resolve(model) / HEAD_FILE).is_file():
+        raise ConfigError(
+            "--labels: the model has no classifier of its own, expected one fine-tuned to classes, "
+            "or --labels or --labels-file"
+        )
 
 
 def _found(given: list[str]) -> tuple[list[str], list[DataError]]:

@@ -35,7 +35,7 @@ def show(first: Path, second: Path, *, out: Path | None, as_json: bool) -> None:
         _print(one, other, comparisons)
     if out is not None:
         text = json.dumps(answer, indent=2, ensure_ascii=False) + "\n"
-        with undone(out, whole=True):
+        with undone(out):
             write_text(out / "comparison.json", text)
             write_text(out / "comparison.html", comparison_page(one, other, comparisons))
         log(f"wrote comparison.json and comparison.html to {out}")

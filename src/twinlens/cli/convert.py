@@ -70,7 +70,7 @@ def convert(
             activation=activation.value if activation else None,
         )
     _note_source(lens, source)
-    with working(f"writing {destination}"), undone(destination, whole=True):
+    with working(f"writing {destination}"), undone(destination):
         write_checkpoint(lens, destination, to.value)
     reports: list[ParityReport] = []
     if check:

@@ -58,7 +58,7 @@ def icons(
         raise UnknownNameError("preset", preset, PRESETS)
     chosen = override(PRESETS[preset](), settings or [])
     try:
-        with undone(out), progress_bar() as progress:
+        with undone(out, worth="*/*.tar"), progress_bar() as progress:
             manifest = build(out, folder, chosen, workers=workers, progress=progress)
     except KeyboardInterrupt:
         log(f"stopped: the same command goes on from the shards in {out}")

@@ -69,7 +69,7 @@ def evaluate(wanted: Wanted) -> None:
         datasets = _open(wanted, world)
         asked = _asked(wanted, world)
         lens = _load(wanted)
-        with undone(wanted.cache):
+        with undone(wanted.cache, worth="*"):
             measured = _run(wanted, lens, datasets, asked, world)
     if world.leads:
         _answer(wanted, lens, measured)
@@ -244,7 +244,7 @@ def _write(
         "Device": str(lens.device),
     }
     pieces = [Measured(result=result, dataset=dataset) for result, dataset in measured]
-    with undone(out, whole=True):
+    with undone(out):
         write_results(out, results, model=model, pretrained=pretrained)
         write_text(out / "report.html", report_page(pieces, model=model, facts=facts))
     log(f"wrote {len(results)} results, results.csv and report.html to {out}")

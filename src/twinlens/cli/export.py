@@ -61,7 +61,7 @@ def export(
 
     with working(f"reading {model}"):
         lens = load(model, device="cpu", precision="fp32", towers=towers.value)
-    with working(f"writing and checking {out}"), undone(out, whole=True):
+    with working(f"writing and checking {out}"), undone(out):
         result = export_model(lens, out, form.value, precision.value)
     _report(result, out, as_json=as_json)
 

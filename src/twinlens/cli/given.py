@@ -117,32 +117,32 @@ def check_new(name: str, directory: Path) -> None:
 
 
 @contextmanager
-def undone(*directories: Path | None, whole: bool = False) -> Generator[None]:
+def undone(*directories: Path | None, worth: str = "") -> Generator[None]:
     """Should the block fail, take away what it left that is of no use.
 
     Args:
-        directories: Where the block writes; made by it, perhaps with those above.
-        whole: Whether all that is in them goes, where there was nothing before; else those
-            directories alone that the block made and left empty.
+        directories: Where the block writes. What was in them before stays.
+        worth: A pattern of files that make a directory worth keeping, where there was nothing
+            before: then only empty directories in it go, else all that is in it.
     """
     wanted = [path.absolute() for path in directories if path is not None]
     new = [path for path in wanted if not path.exists() or not any(path.iterdir())]
     above = [place for path in wanted for place in (path, *path.parents) if not place.exists()]
     try:
         yield
-    except BaseException as error:
+    except BaseException:
         for path in new:
-            if whole:
-                _empty(path)
-            elif _cannot_write(error):
-                _without_empty(path)
+            if worth and any(path.glob(worth)):
+                _drop_empty(path)
+            else:
+                _drop_all(path)
         for place in above:  # each before those above it
             with suppress(OSError):
                 place.rmdir()
         raise
 
 
-def _empty(path: Path) -> None:
+def _drop_all(path: Path) -> None:
     """Remove all that is in a directory."""
     with suppress(OSError):
         for inside in list(path.iterdir()):
@@ -152,14 +152,9 @@ def _empty(path: Path) -> None:
                 inside.unlink()
 
 
-def _without_empty(path: Path) -> None:
+def _drop_empty(path: Path) -> None:
     """Remove the empty directories in a directory."""
     for inside in sorted(path.rglob("*"), reverse=True):
         if inside.is_dir() and not inside.is_symlink():
             with suppress(OSError):
                 inside.rmdir()
-
-
-def _cannot_write(error: BaseException) -> bool:
-    """Whether the system refused to write: what a disk had no room for is no state to keep."""
-    return isinstance(error, OSError) or isinstance(error.__cause__, OSError)

@@ -24,7 +24,7 @@ def interpolate(
     check_new("OUT", out)
     from twinlens.train.between import save_between
 
-    with undone(out, whole=True):
+    with undone(out):
         note = save_between(start, end, out, weight)
     if note:
         log(f"note: {note}")

@@ -125,7 +125,7 @@ def write_text(path: Path, text: str) -> None:
         DataError: It cannot be written: a full disk, say.
     """
     try:
-        with undone(path.parent):
+        with undone(path.parent, worth="*"):
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.exists() and not path.is_file():  # a pipe or a device: no name to take over
                 path.write_text(text, encoding="utf-8")

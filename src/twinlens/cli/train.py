@@ -90,7 +90,7 @@ def train(
     if data is None or out is None:
         raise ConfigError("--data and --out: got one or none, expected both; --plan needs neither")
     check_directory("--out", out)
-    with undone(out), joined_world() as world:
+    with undone(out, worth="*"), joined_world() as world:
         pairs = open_shown(data, shows=world.leads)
         evaluate = None if val is None else evaluator(chosen, pairs, val, template or [], world)
         size = len(pairs.samples)
