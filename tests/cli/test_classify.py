@@ -76,6 +76,18 @@ def test_no_pictures_is_an_error(tmp_path: Path):
             find_images([name])
 
 
+def test_an_empty_folder_is_named_beside_the_answers(
+    run, picture: Path, tiny_directory: Path, tmp_path: Path
+):
+    empty, options = tmp_path / "empty", ["--labels", LABELS, "--model", tiny_directory, "--json"]
+    empty.mkdir()
+    ending = run("classify", picture, empty, tmp_path / "*.png", picture, *options)
+    assert ending.status == 2
+    assert [one["image"] for one in json.loads(ending.out)] == [str(picture)] * 2
+    named = [line.split(": got no")[0] for line in ending.err.splitlines()]
+    assert named == [f"error: {empty}", f"error: {tmp_path / '*.png'}"]
+
+
 def test_labels_come_from_one_place(tmp_path: Path):
     assert read_labels("a, b,,c,", None) == ["a", " b", "c"]
     assert read_labels(None, None) is None
@@ -89,11 +101,13 @@ def test_labels_come_from_one_place(tmp_path: Path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--labels", ""], "labels: got none, expected at least one"),
+        (["--labels", ""], "--labels: got '', expected a value (What to choose from"),
+        (["--labels", ","], "labels: got none, expected at least one"),
         (["--labels", "word " * 200], "tokens with start and end, expected at most 24"),
         (["--labels", "cat", "--template", "a photo"], "template: got 'a photo'"),
         (["--labels-file", "/nowhere/labels"], "/nowhere/labels: No such file or directory"),
         ([], "labels: the model has no classifier of its own, expected one fine-tuned to classes"),
+        ([], "or --labels or --labels-file"),
     ],
 )
 def test_bad_labels_are_one_line(

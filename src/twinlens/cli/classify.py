@@ -75,6 +75,8 @@ def classify(
 
     if words is not None:
         checked_labels(words)  # before a model is read, or even downloaded
+    if words is None:
+        _require_classifier(model)
     lens = load(model, device=device, decode="exact")
     if words is None:
         names, classifier = list(lens.head.classnames), lens.head.weight.numpy()
@@ -97,6 +99,18 @@ def _log_repeated(groups: dict[str, list[str]]) -> None:
         if others:
             again = ", ".join(map(repr, others))
             log(f"note: labels: got {again} beside {label!r}, the same for this model: one label")
+
+
+def _require_classifier(model: str) -> None:
+    """Refuse a model that could only choose among labels, before its weights are read."""
+    from twinlens import hub
+    from twinlens.model.head import HEAD_FILE
+
+    if not (hub.resolve(model) / HEAD_FILE).is_file():
+        raise ConfigError(
+            "--labels: the model has no classifier of its own, expected one fine-tuned to classes, "
+            "or --labels or --labels-file"
+        )
 
 
 def find_images(given: list[str]) -> Found:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from twinlens.cli.given import Verb, check_directory, undone
 from twinlens.cli.options import log_left_out
 from twinlens.cli.output import USER_MISTAKE, counting, log, print_json, print_table
 
@@ -28,7 +29,7 @@ def data() -> None:
     """Build training data, and prepare it."""
 
 
-@app.command()
+@app.command(cls=Verb)
 def icons(
     *,
     out: Annotated[Path, typer.Option(help="Directory of the corpus; a stopped build goes on.")],
@@ -40,7 +41,8 @@ def icons(
         typer.Option("--set", metavar="KEY=VALUE", help="Change the preset, as size=96 or seed=1."),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes that draw; by default one a core.")
+        int | None,
+        typer.Option(min=1, max=1024, help="Processes that draw; by default one a core."),
     ] = None,
     cache: Annotated[
         Path | None, typer.Option(help="Folder of the packages; by default ~/.cache/twinlens/npm.")
@@ -48,6 +50,9 @@ def icons(
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest.")] = False,
 ) -> None:
     """Build the open icon corpus: pictures and captions from openly licensed icons and emoji."""
+    folder = cache or Path.home() / ".cache" / "twinlens" / "npm"
+    check_directory("--out", out)
+    check_directory("--cache", folder)
     from twinlens.data.icons.build import build
     from twinlens.data.icons.settings import PRESETS
     from twinlens.errors import UnknownNameError
@@ -56,9 +61,8 @@ def icons(
     if preset not in PRESETS:
         raise UnknownNameError("preset", preset, PRESETS)
     chosen = override(PRESETS[preset](), settings or [])
-    folder = cache or Path.home() / ".cache" / "twinlens" / "npm"
     try:
-        with progress_bar() as progress:
+        with undone(out, worth="*/*.tar"), progress_bar() as progress:
             manifest = build(out, folder, chosen, workers=workers, progress=progress)
     except KeyboardInterrupt:
         log(f"stopped: the same command goes on from the shards in {out}")
@@ -69,12 +73,13 @@ def icons(
         _print_summary(out, manifest)
 
 
-@app.command()
+@app.command(cls=Verb)
 def index(
     spec: Annotated[str, typer.Argument(metavar="SPEC", help="Tars, or a directory of them.")],
     *,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes; by default one a core, at most 16.")
+        int | None,
+        typer.Option(min=1, max=1024, help="Processes; by default one a core, at most 16."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

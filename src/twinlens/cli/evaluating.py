@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import typer
 
+from twinlens.cli.given import check_directory, undone
 from twinlens.cli.options import log_left_out
 from twinlens.cli.output import counting, log, print_json, print_table
 from twinlens.errors import ConfigError, UnknownNameError
@@ -72,7 +73,8 @@ def evaluate(wanted: Wanted) -> None:
         datasets = _open(wanted, world)
         asked = _asked(wanted, world)
         lens = _load(wanted)
-        measured = _run(wanted, lens, datasets, asked, world)
+        with undone(wanted.cache, worth="*"):
+            measured = _run(wanted, lens, datasets, asked, world)
     if world.leads:
         _answer(wanted, lens, measured)
 
@@ -85,6 +87,8 @@ def _check(wanted: Wanted) -> None:
     out, tasks = wanted.out, set(wanted.tasks)
     if out is not None and (out.suffix in (".json", ".html", ".csv") or out.is_file()):
         raise ConfigError(f"--out: got {out}, expected a directory for JSON, CSV and the report")
+    check_directory("--out", out)
+    check_directory("--cache", wanted.cache)
     words = bool(wanted.templates) or wanted.language != "en"
     if words and not tasks & {"zero-shot", "robustness"}:
         raise ConfigError(
@@ -265,7 +269,6 @@ def _write(
     from twinlens.eval.results_files import write_results
 
     results = [result for result, _ in measured]
-    write_results(out, results, model=model, pretrained=pretrained)
     facts = {
         "Trained by": pretrained,
         "Precision": lens.precision,
@@ -273,7 +276,9 @@ def _write(
         "Device": str(lens.device),
     }
     pieces = [Measured(result=result, dataset=dataset) for result, dataset in measured]
-    write_text(out / "report.html", report_page(pieces, model=model, facts=facts))
+    with undone(out):
+        write_results(out, results, model=model, pretrained=pretrained)
+        write_text(out / "report.html", report_page(pieces, model=model, facts=facts))
     log(f"wrote {len(results)} results, results.csv and report.html to {out}")
 
 

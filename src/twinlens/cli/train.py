@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from twinlens.cli.given import check_directory, undone
 from twinlens.cli.options import ImageColumn, Separator, Strict, TextColumn, log_left_out
 from twinlens.cli.output import log, print_json
 from twinlens.errors import ConfigError
@@ -53,7 +54,8 @@ def train(
     resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint in OUT.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
     workers: Annotated[
-        int, typer.Option(min=0, help="Processes that read pictures, for each that trains.")
+        int,
+        typer.Option(min=0, max=1024, help="Processes that read pictures, for each that trains."),
     ] = 0,
     image_column: ImageColumn = None,
     text_column: TextColumn = None,
@@ -98,7 +100,8 @@ def train(
     if data is None or out is None:
         raise ConfigError("--data and --out: got one or none, expected both; --plan needs neither")
     columns = Columns(image=image_column, text=text_column, separator=separator)
-    with joined_world() as world:
+    check_directory("--out", out)
+    with undone(out, worth="*"), joined_world() as world:
         pairs = open_shown(data, shows=world.leads, columns=columns, splits=("train",))
         if world.leads:
             needs_captions = chosen.adapt.head == "none"
