@@ -24,15 +24,15 @@ from typing import Literal
 import numpy as np
 import resvg_py
 from PIL import Image
-from sklearn.linear_model import LogisticRegression
+from scipy.optimize import minimize
 
 import twinlens
-from twinlens.config import PreprocessConfig
+from twinlens.config import CLIPConfig, PreprocessConfig
 from twinlens.data.datasets import open_dataset
 from twinlens.data.drawings import DRAWINGS_FILE, DrawingTest, ErrorRate, measures
 from twinlens.data.images import to_pixels
 from twinlens.eval.statistics import wilson_interval
-from twinlens.settings import write_json
+from twinlens.settings import read_json, write_json
 
 Part = Literal["choose", "measure"]
 
@@ -50,12 +50,14 @@ THEMES = (
     ("measure", "tuxpaint-stamps-default", "*.svg", 300),
 )
 SHARDS = (("choose", "train"), ("measure", "unseen-style"))
+SIGNS = {"same": -1, "slight": 1, "rough": 1, "edge": -1}
+"""Which way each measure may count: above 0 for photographs."""
 SIDES = (96, 200, 400, 800)
 """Longest side of a drawing as a JPEG, in pixels."""
 QUALITIES = (50, 65, 75, 85, 92)
 WINDOWS = 4
 """Random windows of each photograph, besides the whole."""
-ALARMS = 0.01
+ALARMS = 0.02
 """The share of the drawings fitted to that may be taken for photographs."""
 MOST_PIXELS = 90_000_000
 Image.MAX_IMAGE_PIXELS = None  # ours is the limit
@@ -97,7 +99,8 @@ def windows(image: Image.Image, rng: random.Random) -> Iterator[Image.Image]:
 def as_jpeg(image: Image.Image, rng: random.Random) -> bytes:
     """A drawing on white as it is often passed on: smaller, with JPEG's noise round its edges."""
     smaller = image.copy()
-    smaller.thumbnail((rng.choice(SIDES),) * 2)
+    side = rng.choice(SIDES)
+    smaller.thumbnail((side, side))
     ground = Image.new("RGBA", smaller.size, "white")
     file = io.BytesIO()
     flat = Image.alpha_composite(ground, smaller.convert("RGBA")).convert("RGB")
@@ -142,18 +145,37 @@ def shards(config: PreprocessConfig) -> Iterator[Seen]:
 
 
 def fitted(images: list[Seen]) -> DrawingTest:
-    """Logistic regression of photographs against drawings, both alike in weight."""
+    """Logistic regression of photographs against drawings, both alike in weight.
+
+    Each measure may only count as its name says: what is rougher is never more of a drawing.
+    """
     found = [image for image in images if image.part == "choose" and image.kind != "cut-out"]
     values = values_of(found)
     photographs = np.array([image.kind in ("photograph", "window") for image in found])
     middle, spread = values.mean(axis=0), values.std(axis=0)
-    model = LogisticRegression(C=1.0, max_iter=5000, class_weight="balanced")
-    model.fit((values - middle) / spread, photographs)
-    weights = model.coef_[0] / spread
+    weights = logistic((values - middle) / spread, photographs, np.array(list(SIGNS.values())))
+    weights /= spread
     limit = np.quantile((values @ weights)[~photographs], 1 - ALARMS)
-    names = ("same", "within_2", "within_8", "colours", "commonest", "edge")
-    rounded = dict(zip(names, (round(float(one), 3) for one in weights), strict=True))
-    return DrawingTest(**rounded, bias=round(-float(limit), 3))
+    same, slight, rough, edge = (round(float(one), 3) for one in weights)
+    bias = round(-float(limit), 3)
+    return DrawingTest(same=same, slight=slight, rough=rough, edge=edge, bias=bias)
+
+
+def logistic(values: np.ndarray, truth: np.ndarray, signs: np.ndarray) -> np.ndarray:
+    """Weights of these signs, or 0, that fit best, with a penalty of half their square."""
+    rows = np.column_stack([values * signs, np.ones(len(values))])
+    share = np.where(truth, truth.mean(), 1 - truth.mean())
+
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        odds = rows @ weights
+        penalty = np.append(weights[:-1], 0.0)
+        errors = (1 / (1 + np.exp(-odds)) - truth) / (2 * share)
+        terms = (np.logaddexp(0, odds) - truth * odds) / (2 * share)
+        return terms.sum() + penalty @ penalty / 2, rows.T @ errors + penalty
+
+    bounds = [(0, None)] * len(signs) + [(None, None)]
+    found = minimize(loss, np.zeros(len(bounds)), jac=True, bounds=bounds, method="L-BFGS-B")
+    return found.x[:-1] * signs
 
 
 def values_of(images: list[Seen]) -> np.ndarray:
@@ -188,7 +210,7 @@ def main() -> None:
     parser.add_argument("packages", type=Path)
     parser.add_argument("--write", action="store_true", help="into the embedded model's folder")
     options = parser.parse_args()
-    config = twinlens.load("icons", towers="image").config.image_input
+    config = read_json(CLIPConfig, ASSETS / "icons" / "config.json").image_input
     images = [*listed(options.packages, config), *themes(options.packages, config)]
     images += shards(config)
     test = fitted(images)

@@ -232,13 +232,13 @@ class Embedder:
         self,
         images: Iterable[ImageInput],
         *,
-        seen: Callable[[UInt8[Tensor, "batch 3 size size"]], object] | None = None,
+        seen: Callable[[Tensor], object] | None = None,
     ) -> tuple[Embeddings, dict[int, DataError]]:
         """Embed those pictures that can be decoded.
 
         Args:
             images: The pictures.
-            seen: Gets the pixels of each batch, in order, before they are embedded.
+            seen: Gets the pixels of each batch, uint8 [batch, 3, size, size], in order.
 
         Returns:
             The readable pictures' embeddings, and what is wrong with the others by their
@@ -286,7 +286,7 @@ class Embedder:
         self,
         images: ImageInput | Iterable[ImageInput],
         failures: dict[int, DataError] | None,
-        seen: Callable[[UInt8[Tensor, "batch 3 size size"]], object] | None = None,
+        seen: Callable[[Tensor], object] | None = None,
     ) -> Embeddings:
         parts: list[Tensor] = []
         for batch in self._pixel_batches(images, failures):
