@@ -117,7 +117,9 @@ def test_classes_that_are_called_as_splits_are(names: Sequence[str], tmp_path: P
     write_files(tmp_path, {f"{name}/{n}.png": image(n) for n, name in enumerate(names)})
     dataset = open_dataset(tmp_path)
     assert set(dataset.classnames) == set(names)
-    by_label = {sample.label: grey for sample, grey in zip(dataset.samples, greys(dataset), strict=True)}
+    by_label = {
+        sample.label: grey for sample, grey in zip(dataset.samples, greys(dataset), strict=True)
+    }
     assert by_label == {name: grey for grey, name in enumerate(names)}
     assert open_parts(tmp_path).test.classnames == dataset.classnames
     assert open_dataset(tmp_path, splits=("train", "test")).classnames == dataset.classnames

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +15,14 @@ from twinlens.cli.output import USER_MISTAKE, log, print_json
 from twinlens.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from twinlens.embedder import Prediction
+
+_FOR_PHOTOGRAPHS = (
+    "for photographs take --model openai/ViT-B-32, downloaded once, or another that "
+    "`twinlens models --known` lists"
+)
 
 
 _NAMED = 20
@@ -85,11 +92,19 @@ def classify(
         names = list(groups)
         _log_repeated(groups)
         classifier = lens.zero_shot_classifier(names, template or None)
-    embeddings, failures = lens.embed_readable_images(paths)
+    unlike: list[bool] = []
+
+    def look(pixels: Tensor) -> None:
+        if lens.drawing_test is not None:
+            unlike.extend(lens.drawing_test.unlike(pixels.numpy()).tolist())
+
+    embeddings, failures = lens.embed_readable_images(paths, seen=look)
     ranked = [best[:top] for best in lens.rank(embeddings @ classifier, names)]
     readable = [path for index, path in enumerate(paths) if index not in failures]
     if ranked:
         _print(readable, ranked, as_json=as_json)
+    if any(unlike):
+        log(f"{no_drawings(readable, unlike)}, and {model} knows nothing else: {_FOR_PHOTOGRAPHS}")
     if _log_failures(failures.values(), found):
         raise typer.Exit(USER_MISTAKE)
 
@@ -111,6 +126,25 @@ def _require_classifier(model: str) -> None:
             "--labels: the model has no classifier of its own, expected one fine-tuned to classes, "
             "or --labels or --labels-file"
         )
+
+
+def no_drawings(images: Sequence[str], unlike: Sequence[bool]) -> str:
+    """Which of the images do not look like drawings.
+
+    Example:
+        >>> no_drawings(["a.png"], [True])
+        'a.png does not look like a drawing'
+        >>> no_drawings(["a.png", "b.png", "c.png"], [False, True, False])
+        '1 of 3 images does not look like a drawing (b.png)'
+        >>> no_drawings(["a.png", "b.png", "c.png"], [True, True, True])
+        '3 of 3 images do not look like drawings (a.png and others)'
+    """
+    found = [image for image, is_unlike in zip(images, unlike, strict=True) if is_unlike]
+    if len(images) == 1:
+        return f"{found[0]} does not look like a drawing"
+    do = "does not look like a drawing" if len(found) == 1 else "do not look like drawings"
+    others = "" if len(found) == 1 else " and others"
+    return f"{len(found):,} of {len(images):,} images {do} ({found[0]}{others})"
 
 
 def find_images(given: list[str]) -> Found:

@@ -17,6 +17,7 @@ from twinlens.errors import ConfigError, UnknownNameError
 
 if TYPE_CHECKING:
     from twinlens.data.columns import Columns
+    from twinlens.data.left_out import LeftOut
     from twinlens.data.parts import Parts
     from twinlens.data.samples import Dataset
     from twinlens.distributed import World
@@ -125,8 +126,9 @@ def _open(wanted: Wanted, world: World) -> list[Parts]:
             )
             for spec in wanted.data
         ]
-    for parts in opened:
-        _tell_left_out(parts.test, wanted, shows=world.leads)
+    if wanted.strict:
+        for parts in opened:
+            _left_out(parts.test, wanted.tasks).refuse(parts.name)
     names = [parts.name for parts in opened]
     double = next((name for name in names if names.count(name) > 1), None)
     if double is not None:
@@ -134,20 +136,12 @@ def _open(wanted: Wanted, world: World) -> list[Parts]:
     return opened
 
 
-def _tell_left_out(dataset: Dataset, wanted: Wanted, *, shows: bool) -> None:
-    """Say what a data set leaves out of the tasks, or refuse it.
-
-    Raises:
-        DataError: It leaves out something, and `--strict` is given.
-    """
+def _left_out(dataset: Dataset, tasks: Sequence[str]) -> LeftOut:
+    """What a data set leaves out of tasks: images without captions only where they are asked for."""
     from twinlens.data.left_out import joined
 
-    words = bool({"retrieval", "scores"} & set(wanted.tasks))
-    left_out = joined([dataset.left_out, *([dataset.without_caption] if words else [])])
-    if wanted.strict:
-        left_out.refuse(dataset.name)
-    if shows:
-        log_left_out(left_out, dataset.name)
+    words = bool({"retrieval", "scores"} & set(tasks))
+    return joined([dataset.left_out, *([dataset.without_caption] if words else [])])
 
 
 def _asked(wanted: Wanted, world: World) -> Asked:
@@ -225,11 +219,9 @@ def _said(store: Any) -> str:
 def _answer(wanted: Wanted, lens: Embedder, measured: Sequence[tuple[Result, Dataset]]) -> None:
     provenance = lens.config.provenance
     model, pretrained = str(wanted.model), provenance.recipe or provenance.source
-    answers = [
-        result.to_dict(model=model, pretrained=pretrained)
-        | {"left_out": dataset.left_out.as_json()}
-        for result, dataset in measured
-    ]
+    answers = [result.to_dict(model=model, pretrained=pretrained) for result, _ in measured]
+    for dataset in {dataset.name: dataset for _, dataset in measured}.values():
+        log_left_out(_left_out(dataset, wanted.tasks), dataset.name)
     for result, dataset in measured:
         _log_oddities(result, dataset)
     if wanted.as_json:

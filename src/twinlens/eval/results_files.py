@@ -244,5 +244,6 @@ def _result(data: Mapping[str, Any], evidence: Path) -> Result:
         unreadable={one["image"]: one["reason"] for one in data["unreadable"]},
         references=tuple(Reference(**one) for one in data["references"]),
         notes=tuple(data["notes"]),
+        left_out=data.get("left_out", {}),
         evidence=_read_evidence(evidence),
     )

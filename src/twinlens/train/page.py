@@ -10,7 +10,16 @@ from typing import Any
 from twinlens.data.left_out import LeftOut
 from twinlens.errors import CheckpointError
 from twinlens.files import write_whole
-from twinlens.pages import charts, facts, folded, line_chart, page, section, table
+from twinlens.pages import (
+    charts,
+    facts,
+    folded,
+    line_chart,
+    metric_name,
+    page,
+    section,
+    table,
+)
 from twinlens.settings import to_dict
 from twinlens.train.left_out import DATA_SET, TRAINING, read_left_out
 from twinlens.train.recipe import Recipe
@@ -29,6 +38,7 @@ _CURVES = (
     ("data_wait", "Share of the time spent waiting for data", True),
     ("memory_gb", "Most memory, GB", False),
 )
+_TOP = {"acc1": "top-1", "acc5": "top-5"}
 _COUNTED = {
     "bad_samples": "Bad samples replaced",
     "skipped_steps": "Steps skipped",
@@ -66,7 +76,7 @@ def render(
 ) -> str:
     """The page's HTML."""
     sections = [section("Where it is", facts(_progress(recipe, lines)))]
-    if measured := _measured(lines):
+    if measured := _measured(recipe, lines):
         sections.append(section("What was measured", charts(*measured)))
     sections.append(section("How it went", charts(*_curves(lines))))
     sections.append(section("Processes", facts(_processes(lines)), note=_RESUMES))
@@ -110,15 +120,37 @@ def _progress(recipe: Recipe, lines: Sequence[_Line]) -> dict[str, str]:
     if not lines:
         return {"Steps": f"0 of {recipe.steps:,}"}
     last = lines[-1]
-    hours, seconds = divmod(round(last["seconds_left"]), 3600)
     known = {
         "Steps": f"{last['step']:,} of {recipe.steps:,}",
         "Pairs seen": f"{last['samples_seen']:,}",
-        "Time left": f"{hours:,} h {seconds // 60:02d} min",
     }
+    if last["step"] < recipe.steps:
+        known["Time so far"] = _duration(_seconds(lines))
+        known["Time left"] = _duration(last["seconds_left"])
+    else:
+        known["Total time"] = _duration(_seconds(lines))
     ends = _ends(lines)
     counts = {name: sum(end.get(key, 0) for end in ends) for key, name in _COUNTED.items()}
     return known | {name: f"{count:,}" for name, count in counts.items()}
+
+
+def _seconds(lines: Sequence[_Line]) -> float:
+    """How long the steps took; what lies between processes does not count."""
+    seen = [0, *(line["samples_seen"] for line in lines)]
+    return sum(
+        (line["samples_seen"] - before) / line["pairs_per_second"]
+        for before, line in zip(seen, lines, strict=False)
+    )
+
+
+def _duration(seconds: float) -> str:
+    """Example: '1 h 02 min', '4 min 10 s'."""
+    minutes, rest = divmod(round(seconds), 60)
+    return (
+        f"{minutes // 60:,} h {minutes % 60:02d} min"
+        if minutes >= 60
+        else f"{minutes} min {rest} s"
+    )
 
 
 def _ends(lines: Sequence[_Line]) -> list[_Line]:
@@ -147,19 +179,27 @@ def _points(lines: Sequence[_Line], key: str) -> list[tuple[float, float]]:
     return [(line["step"], line[key]) for line in lines if line.get(key) is not None]
 
 
-def _measured(lines: Sequence[_Line]) -> list[str]:
+def _measured(recipe: Recipe, lines: Sequence[_Line]) -> list[str]:
     """A curve for each figure of the evaluations."""
     found = [{"step": line["step"], **line["metrics"]} for line in lines if line.get("metrics")]
     names = list(dict.fromkeys(name for line in found for name in line if name != "step"))
     return [
         line_chart(
             _points(found, name),
-            title=name,
+            title=_figure_name(recipe, name),
             x_label="step",
             as_percent=all(0 <= value <= 1 for _, value in _points(found, name)),
         )
         for name in names
     ]
+
+
+def _figure_name(recipe: Recipe, metric: str) -> str:
+    """A figure's name in words; accuracies also say how the model answers."""
+    if metric not in _TOP:
+        return metric_name(metric)
+    kind = "Zero-shot accuracy" if recipe.adapt.head == "none" else "Accuracy"
+    return f"{kind} ({_TOP[metric]})"
 
 
 def _settings(data: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
