@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from twinlens.errors import CheckpointError
+from twinlens.model.checksums import note_file
 from twinlens.model.weights import write_tensors
 
 HEAD_FILE = "classifier.safetensors"
@@ -51,6 +52,10 @@ def save_head(head: Head, directory: Path) -> None:
         raise CheckpointError(f"{directory}: the classifier could not be saved: {error}") from error
     names = {"classnames": json.dumps(head.classnames)}
     write_tensors({"weight": head.weight.float()}, directory / HEAD_FILE, names)
+    try:
+        note_file(directory / HEAD_FILE)
+    except OSError as error:
+        raise CheckpointError(f"{directory}: the classifier could not be saved: {error}") from error
 
 
 def load_head(path: Path, embed_dim: int) -> Head | None:
