@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from twinlens.errors import CheckpointError
 from twinlens.model.checksums import note_file
-from twinlens.model.weights import write_tensors
+from twinlens.model.weights import WEIGHTS_FILE, write_tensors
 
 HEAD_FILE = "classifier.safetensors"
 
@@ -61,10 +61,14 @@ def save_head(head: Head, directory: Path) -> None:
 def load_head(path: Path, embed_dim: int) -> Head | None:
     """The classifier of a model's directory; None where it has none.
 
+    Args:
+        path: The directory; or a file of weights, of which only the directory's own has it.
+        embed_dim: The model's.
+
     Raises:
         CheckpointError: It is damaged or does not fit the model.
     """
-    file = path / HEAD_FILE
+    file = (path.parent if path.name == WEIGHTS_FILE else path) / HEAD_FILE
     if not file.is_file():
         return None
     try:

@@ -178,17 +178,18 @@ def _open_native(
 ) -> Checkpoint:
     config = _with_bias(from_dict(CLIPConfig, data), tensors)
     _require_layers(config, tensors, path)
+    sums: Mapping[str, str] = {}
     checksums = read_checksums(weights.parent)
     if checksums is not None:
         check_files(weights.parent, checksums)
-    has_sums = checksums is not None and weights.name == WEIGHTS_FILE
+        sums = checksums.tensors if weights.name == WEIGHTS_FILE else {}
     return Checkpoint(
         family="native",
         path=path,
         config=config,
         links=[same(name, name) for name in meta_model(config).state_dict()],
         tensors=tensors,
-        sums=checksums.tensors if has_sums else {},
+        sums=sums,
     )
 
 
