@@ -169,7 +169,8 @@ def _open_layout(
     if config == open_clip.CONFIG_FILE:
         return _open_open_clip(path, beside.parent, tensors)
     if hugging_face.matches(data):
-        return _hugging_face(path, hugging_face.read_config(beside.parent), tensors)
+        described = hugging_face.read_config(beside.parent, alone=path.is_file())
+        return _hugging_face(path, described, tensors)
     return _open_native(path, weights, tensors, data)
 
 
@@ -178,6 +179,7 @@ def _open_native(
 ) -> Checkpoint:
     config = _with_bias(from_dict(CLIPConfig, data), tensors)
     _require_layers(config, tensors, path)
+    links = [same(name, name) for name in meta_model(config).state_dict()]
     sums: Mapping[str, str] = {}
     checksums = read_checksums(weights.parent)
     if checksums is not None:
@@ -187,7 +189,7 @@ def _open_native(
         family="native",
         path=path,
         config=config,
-        links=[same(name, name) for name in meta_model(config).state_dict()],
+        links=links,
         tensors=tensors,
         sums=sums,
     )
