@@ -105,15 +105,17 @@ def _are_sums(table: object) -> bool:
     return all(isinstance(one, str) for item in entries.items() for one in item)
 
 
-def check_files(directory: Path, sums: Checksums) -> None:
-    """Compare the files beside the weights with their checksums.
+def check_files(directory: Path, sums: Checksums, names: Iterable[str]) -> None:
+    """Compare files beside the weights with their checksums, as far as both are there.
 
     Raises:
         CheckpointError: One is another than when the model was saved.
     """
-    for name, expected in sums.files.items():
-        path = directory / name
-        if name in _FILES and path.is_file() and (got := _sum_of_file(path)) != expected:
+    for name in names:
+        path, expected = directory / name, sums.files.get(name)
+        if expected is None or not path.is_file():
+            continue
+        if (got := _sum_of_file(path)) != expected:
             raise _differs(str(path), got, expected, directory)
 
 

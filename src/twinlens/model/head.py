@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from twinlens.errors import CheckpointError
-from twinlens.model.checksums import note_file
+from twinlens.model.checksums import check_files, note_file, read_checksums
 from twinlens.model.weights import WEIGHTS_FILE, write_tensors
 
 HEAD_FILE = "classifier.safetensors"
@@ -66,7 +66,7 @@ def load_head(path: Path, embed_dim: int) -> Head | None:
         embed_dim: The model's.
 
     Raises:
-        CheckpointError: It is damaged or does not fit the model.
+        CheckpointError: It is damaged or does not fit the model, or is another than was saved.
     """
     file = (path.parent if path.name == WEIGHTS_FILE else path) / HEAD_FILE
     if not file.is_file():
@@ -84,4 +84,6 @@ def load_head(path: Path, embed_dim: int) -> Head | None:
     head = Head(tuple(map(str, names)), weight)
     if len(set(head.classnames)) < len(head.classnames):
         raise CheckpointError(f"{file}: got a class name twice, expected each once")
+    if (sums := read_checksums(file.parent)) is not None:
+        check_files(file.parent, sums, (HEAD_FILE,))
     return head

@@ -23,7 +23,8 @@ from twinlens.model.formats.links import Link, Linked, same
 from twinlens.model.formats.storage.tensors import Renamed, open_sharded, open_tensors
 from twinlens.model.formats.trainers import model_names
 from twinlens.model.meta import meta_model
-from twinlens.model.weights import WEIGHTS_FILE
+from twinlens.model.vocabulary import TOKENIZER_FILE
+from twinlens.model.weights import CONFIG_FILE, WEIGHTS_FILE
 from twinlens.settings import from_dict, read_plain_json
 
 Family = Literal["native", "openai", "open_clip", "hugging_face", "big_vision"]
@@ -183,7 +184,7 @@ def _open_native(
     sums: Mapping[str, str] = {}
     checksums = read_checksums(weights.parent)
     if checksums is not None:
-        check_files(weights.parent, checksums)
+        check_files(weights.parent, checksums, (CONFIG_FILE, TOKENIZER_FILE))
         sums = checksums.tensors if weights.name == WEIGHTS_FILE else {}
     return Checkpoint(
         family="native",
