@@ -74,6 +74,7 @@ def change_tensors(directory: Path, change: Callable[[State], object]) -> None:
     tensors = load_file(path)
     change(tensors)
     save_file(tensors, path)
+    (directory / "checksums.json").unlink(missing_ok=True)  # which would tell
 
 
 def change_config(path: Path, value: Any, *keys: str) -> None:

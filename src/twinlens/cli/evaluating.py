@@ -137,7 +137,7 @@ def _open(wanted: Wanted, world: World) -> list[Parts]:
 
 
 def _left_out(dataset: Dataset, tasks: Sequence[str]) -> LeftOut:
-    """What a data set leaves out of tasks: images without captions only where they are asked for."""
+    """What a data set leaves out; images without captions only where tasks read captions."""
     from twinlens.data.left_out import joined
 
     words = bool({"retrieval", "scores"} & set(tasks))
