@@ -27,10 +27,6 @@ OURS, THEIRS = "twinlens", "open_clip"
 
 def open_clip_step(name: str, batch: int, device: str):
     """One step of open_clip, as its own training loop takes it."""
-    sys.path.insert(0, str(HERE.parent.parent))
-    from tests import torchvision_shim  # noqa: PLC0415
-
-    torchvision_shim.declare()
     import open_clip  # noqa: PLC0415
     import torch  # noqa: PLC0415
 

@@ -79,6 +79,21 @@ class MissingExtraError(TwinlensError):
         super().__init__(f"{package} is not installed: run  pip install 'twinlens[{extra}]'")
 
 
+def first_cause(error: BaseException) -> str:
+    r"""What a library's error goes back to, in one line: "could not import" says less than why.
+
+    Example:
+        >>> try:
+        ...     raise ImportError("no clip") from RuntimeError("no operator:\n  nms")
+        ... except ImportError as error:
+        ...     first_cause(error)
+        'RuntimeError: no operator: nms'
+    """
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
 def require(holds: bool, what: str, got: object, expected: str) -> None:
     """Refuse a setting in one line: what it is, what was got and what is expected.
 

@@ -7,13 +7,13 @@ import sys
 import time
 import traceback
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import typer
 
 from twinlens.errors import ConfigError, DataError, StoppedError, TwinlensError
-from twinlens.files import write_whole
+from twinlens.files import made_directory, remove_partials, write_whole
 from twinlens.types import Count
 
 BUG = 1
@@ -124,21 +124,24 @@ def write_text(path: Path, text: str) -> None:
         DataError: It cannot be written: a full disk, say.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists() and not path.is_file():  # a pipe or a device: no name to take over
-            path.write_text(text, encoding="utf-8")
-        else:
-            write_whole(text, path.resolve())  # through a link, as any program would
+        with made_directory(path.parent):
+            if path.exists() and not path.is_file():  # a pipe or a device: no name to take over
+                path.write_text(text, encoding="utf-8")
+            else:
+                write_whole(text, path.resolve())  # through a link, as any program would
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def require_new(directory: Path) -> None:
-    """Refuse to write where something is.
+    """Refuse to write where something is, other than what a killed process left.
 
     Raises:
         ConfigError: There is a file, or a directory that is not empty.
     """
+    if directory.is_dir():
+        with suppress(OSError):
+            remove_partials(directory)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise ConfigError(f"{directory}: is there already, expected a new or an empty directory")
 

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from twinlens.errors import CheckpointError
+from twinlens.files import made_directory
 from twinlens.model.weights import write_tensors
 
 HEAD_FILE = "classifier.safetensors"
@@ -45,12 +46,12 @@ def save_head(head: Head, directory: Path) -> None:
     Raises:
         CheckpointError: It could not be written.
     """
+    names = {"classnames": json.dumps(head.classnames)}
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        with made_directory(directory):
+            write_tensors({"weight": head.weight.float()}, directory / HEAD_FILE, names)
     except OSError as error:
         raise CheckpointError(f"{directory}: the classifier could not be saved: {error}") from error
-    names = {"classnames": json.dumps(head.classnames)}
-    write_tensors({"weight": head.weight.float()}, directory / HEAD_FILE, names)
 
 
 def load_head(path: Path, embed_dim: int) -> Head | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from twinlens.config import Provenance, ViTConfig
@@ -13,16 +12,16 @@ from twinlens.data.fingerprint import fingerprint
 from twinlens.data.loader import Batch, PairLoader
 from twinlens.distributed import World
 from twinlens.embedder import Embedder
-from twinlens.errors import CheckpointError, ConfigError, DataError, DivergedError, StoppedError
+from twinlens.errors import ConfigError, DataError, DivergedError, StoppedError
 from twinlens.model.flops import patch_count
 from twinlens.model.head import save_head
 from twinlens.model.vocabulary import TOKENIZER_FILE, AnyTokenizer
 from twinlens.model.weights import save_model, write_tensors
-from twinlens.settings import read_json, write_json
 from twinlens.tokenizer import Tokenizer, train_tokenizer
 from twinlens.train.bad_samples import BadSamples
-from twinlens.train.checkpoint import CheckpointWriter, list_checkpoints, remove_half_written
+from twinlens.train.checkpoint import CheckpointWriter, list_checkpoints
 from twinlens.train.devices import peak_flops
+from twinlens.train.directory import begin, check_out, one_run
 from twinlens.train.guard import StopSignal
 from twinlens.train.log import Log, Reporter
 from twinlens.train.page import write_page
@@ -30,7 +29,6 @@ from twinlens.train.recipe import Recipe
 from twinlens.train.run import Outcome, Run
 from twinlens.train.start import start_of
 
-RECIPE_FILE = "recipe.json"
 SKIPPED = "skipped"
 """Directory of the batches whose steps were not taken."""
 
@@ -76,14 +74,42 @@ def fit(
         The model's directory.
 
     Raises:
-        CheckpointError: `out` holds another run, or cannot be written.
-        ConfigError: `out` holds a run of another recipe.
+        CheckpointError: `out` holds another run, or one is under way there, or it cannot be
+            written.
+        ConfigError: `out` holds a run of other settings, each of which is named.
         DataError: The data set is empty, or too many of its samples cannot be used.
         DivergedError: The loss exploded and did not come back.
         StoppedError: SIGTERM came: all is saved, to go on with `resume`.
     """
     world = world or World()
-    _check_out(out, recipe, resume)
+    with one_run(out, world):
+        return _fit(
+            recipe,
+            dataset,
+            out,
+            resume=resume,
+            evaluate=evaluate,
+            report=report,
+            device=device,
+            workers=workers,
+            world=world,
+        )
+
+
+def _fit(
+    recipe: Recipe,
+    dataset: Dataset,
+    out: Path,
+    *,
+    resume: bool,
+    evaluate: Evaluator | None,
+    report: Reporter | None,
+    device: str,
+    workers: int,
+    world: World,
+) -> Path:
+    """The same, in a directory that is this run's alone."""
+    check_out(out, recipe, resume)
     start = start_of(recipe, dataset, device, world) if recipe.init else None
     tokenizer = start.tokenizer if start else _vocabulary(recipe, dataset, out)
     data = describe(dataset) + (f", from weights {start.digest}" if start else "")
@@ -91,7 +117,7 @@ def fit(
     first = run.load_newest(out / "checkpoints") if resume else 0
     world.wait()  # until all have looked: from here on the directory is written
     if world.leads:
-        _begin(out, recipe, tokenizer)
+        begin(out, recipe, tokenizer)
     log = _log(run, out, first, report) if world.leads else None
     loader = _loader(recipe, dataset, tokenizer, world)
     bad = BadSamples(out, first * recipe.batch_size, recipe.max_bad_share, world)
@@ -242,32 +268,6 @@ class Loop:
 def _log(run: Run, out: Path, first: int, report: Reporter | None) -> Log:
     peak = run.world.world_size * peak_flops(run.device, run.dtype)
     return Log(out / "log.jsonl", run.recipe, first, report, device=run.device, peak=peak)
-
-
-def _check_out(out: Path, recipe: Recipe, resume: bool) -> None:
-    """Make sure that `out` holds no other run than this."""
-    saved = out / RECIPE_FILE
-    if not saved.exists():
-        if list_checkpoints(out / "checkpoints"):
-            raise CheckpointError(f"{out}: got checkpoints without {RECIPE_FILE}, expected neither")
-        return
-    if not resume:
-        raise CheckpointError(f"{out}: already holds a run, expected a new directory or --resume")
-    # How it is computed may change on the way: with another number of devices it has to.
-    if replace(read_json(Recipe, saved), compute=recipe.compute) != recipe:
-        raise ConfigError(f"{saved}: is of another recipe or other settings than this run's")
-
-
-def _begin(out: Path, recipe: Recipe, tokenizer: AnyTokenizer) -> None:
-    """Make the run's directory: the recipe comes last, it says that a run is there."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        remove_half_written(out / "checkpoints")
-        if recipe.model.tokenizer != "clip":
-            tokenizer.save(out / TOKENIZER_FILE)
-        write_json(recipe, out / RECIPE_FILE)
-    except OSError as error:
-        raise CheckpointError(f"{out}: cannot hold a run: {error}") from error
 
 
 def _vocabulary(recipe: Recipe, dataset: Dataset, out: Path) -> Tokenizer:

@@ -28,7 +28,7 @@ from twinlens.data.icons.settings import IconsSettings
 from twinlens.data.icons.sources import PACKAGES
 from twinlens.data.shards import Members, make_directory, write_shard, write_text
 from twinlens.errors import ConfigError, DataError
-from twinlens.files import remove_partials
+from twinlens.files import made_directory, remove_partials
 from twinlens.machine import usable_cores
 
 _DOT = Drawing('<path d="M0 0h9v9z"/>', 0, 0, 16, 16)
@@ -91,8 +91,12 @@ def build(
     if workers is not None and workers < 1:
         raise ConfigError(f"workers: got {workers}, expected at least 1")
     render(svg(_DOT, PLAIN, 16))  # a missing extra shows now, not after the plan
-    make_directory(out)
-    _claim(out, settings)
+    try:
+        with made_directory(out):
+            make_directory(out)
+            _claim(out, settings)
+    except OSError as error:
+        raise DataError(f"{out}: cannot be made: {error.strerror}") from error
     plan = make_plan(settings, cache)
     shards = list(_shards(plan, settings, out))
     for part in settings.parts:
@@ -114,6 +118,7 @@ def _claim(out: Path, settings: IconsSettings) -> None:
     """Mark the folder with the fingerprint of what is built in it."""
     mark = out / "fingerprint.txt"
     expected = fingerprint(settings)
+    remove_partials(out)
     if mark.exists():
         got = mark.read_text().strip()
         if got != expected:
