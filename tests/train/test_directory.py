@@ -71,8 +71,8 @@ def test_every_other_setting_of_a_resumed_run_is_named(done: Path, pairs: Datase
     with pytest.raises(ConfigError) as refused:
         fit(recipe, pairs, done, resume=True, device="cpu")
     assert str(refused.value) == (
-        f"{done / 'recipe.json'}: is of another recipe: steps: got 4, expected 2; seed: got 7, expected 0; "
-        "optim.lr: got 0.5, expected 0.01"
+        f"{done / 'recipe.json'}: is of another recipe: steps: got 4, expected 2; "
+        "seed: got 7, expected 0; optim.lr: got 0.5, expected 0.01"
     )
 
 

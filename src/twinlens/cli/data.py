@@ -36,7 +36,8 @@ def icons(
         typer.Option("--set", metavar="KEY=VALUE", help="Change the preset, as size=96 or seed=1."),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes that draw; by default one a core.")
+        int | None,
+        typer.Option(min=1, max=1024, help="Processes that draw; by default one a core."),
     ] = None,
     cache: Annotated[
         Path | None, typer.Option(help="Folder of the packages; by default ~/.cache/twinlens/npm.")
@@ -70,7 +71,8 @@ def index(
     spec: Annotated[str, typer.Argument(metavar="SPEC", help="Tars, or a directory of them.")],
     *,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes; by default one a core, at most 16.")
+        int | None,
+        typer.Option(min=1, max=1024, help="Processes; by default one a core, at most 16."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

@@ -57,7 +57,9 @@ def eval_(
     shots: Annotated[
         str, typer.Option(metavar="N,...", help="Also probe with few pictures a class, as 1,2,4.")
     ] = "",
-    seeds: Annotated[int, typer.Option(min=1, help="Times that few pictures are drawn.")] = 5,
+    seeds: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Times that few pictures are drawn.")
+    ] = 5,
     shifted: Annotated[
         list[str] | None,
         typer.Option(

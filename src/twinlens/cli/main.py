@@ -1,7 +1,7 @@
 """The command `twinlens`: its verbs, and how each ends.
 
 Exit status: 0 done, 1 a bug, 2 a mistake that the caller can mend, 75 told to stop and saved, 130
-interrupted.
+interrupted, 143 terminated.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 import twinlens
+from twinlens import stopping
 from twinlens.cli import (
     bench,
     classify,
@@ -64,13 +65,19 @@ def options(
 
 def main() -> None:
     """Run the command line and exit with its status."""
-    given = sys.argv[1:]
+    with stopping.listening() as heard:
+        status = _run(sys.argv[1:])
+        if heard:  # threads may hang in storage that does not answer
+            stopping.leave(128 + heard[0] if status == INTERRUPTED else status)
+    sys.exit(status)
+
+
+def _run(given: list[str]) -> int:
     try:
         # Taken out here so that it may stand behind a verb too, where one thinks of it.
         words = [word for word in given if word != TRACEBACK]
-        status = app(words, prog_name="twinlens", standalone_mode=False)
+        return app(words, prog_name="twinlens", standalone_mode=False) or 0
     except typer.Abort:
-        status = INTERRUPTED
+        return INTERRUPTED
     except Exception as error:
-        status = report_error(error, with_traceback=TRACEBACK in given)
-    sys.exit(status or 0)
+        return report_error(error, with_traceback=TRACEBACK in given)

@@ -49,7 +49,8 @@ def train(
     resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint in OUT.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
     workers: Annotated[
-        int, typer.Option(min=0, help="Processes that read pictures, for each that trains.")
+        int,
+        typer.Option(min=0, max=1024, help="Processes that read pictures, for each that trains."),
     ] = 0,
     track: Annotated[
         list[str] | None,

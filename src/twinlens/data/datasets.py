@@ -189,13 +189,25 @@ def _find_files(paths: Sequence[Path], spec: str, name: str = "") -> Tars | Data
     raise DataError(f"{spec}: got a file of another kind, expected {_EXPECTED}")
 
 
+MOST_TARS = 10_000_000
+"""Of a range: their names alone take a gigabyte."""
+
+
+def _length(numbers: range) -> int:
+    """As `len`, of ranges of any length."""
+    return max(0, numbers.stop - numbers.start)
+
+
 def _expand(pattern: str) -> Iterator[str]:
     """The paths or URLs that `x/{00000..00003}.tar` stands for, zeros kept."""
-    pieces = re.split(r"\{(\d+)\.\.(\d+)\}", pattern)
+    pieces = re.split(r"\{(\d{1,99})\.\.(\d{1,99})\}", pattern)
     texts, firsts, lasts = pieces[::3], pieces[1::3], pieces[2::3]
+    counts = [range(int(one), int(last) + 1) for one, last in zip(firsts, lasts, strict=True)]
+    if math.prod(map(_length, counts)) > MOST_TARS:
+        raise DataError(f"{pattern}: got a range of more, expected at most {MOST_TARS:,} tars")
     ranges = [
-        [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)]
-        for first, last in zip(firsts, lasts, strict=True)
+        [str(number).zfill(len(first)) for number in numbers]
+        for first, numbers in zip(firsts, counts, strict=True)
     ]
     if not ranges or not all(ranges) or any("{" in text for text in texts):
         raise DataError(f"{pattern}: not a range of tars, expected one like x/{{00000..00003}}.tar")

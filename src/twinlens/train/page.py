@@ -9,7 +9,7 @@ from typing import Any
 
 from twinlens.errors import CheckpointError
 from twinlens.files import write_whole
-from twinlens.pages import charts, facts, folded, line_chart, page, section
+from twinlens.pages import charts, facts, folded, line_chart, page, section, sentences
 from twinlens.settings import to_dict
 from twinlens.train.recipe import Recipe
 
@@ -57,6 +57,8 @@ def _read_log(path: Path) -> list[_Line]:
 def render(recipe: Recipe, lines: Sequence[_Line], *, title: str) -> str:
     """The page's HTML."""
     sections = [section("Where it is", facts(_progress(recipe, lines)))]
+    if warnings := _warnings(lines):
+        sections.append(section("Why it may not learn", sentences(warnings)))
     if measured := _measured(lines):
         sections.append(section("What was measured", charts(*measured)))
     sections.append(section("How it went", charts(*_curves(lines))))
@@ -90,6 +92,11 @@ def _progress(recipe: Recipe, lines: Sequence[_Line]) -> dict[str, str]:
     ends = _ends(lines)
     counts = {name: sum(end.get(key, 0) for end in ends) for key, name in _COUNTED.items()}
     return known | {name: f"{count:,}" for name, count in counts.items()}
+
+
+def _warnings(lines: Sequence[_Line]) -> list[str]:
+    """Each warning once: a run that goes on is warned again."""
+    return list(dict.fromkeys(one for line in lines for one in line.get("warnings") or ()))
 
 
 def _ends(lines: Sequence[_Line]) -> list[_Line]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 from twinlens.config import Provenance, ViTConfig
 from twinlens.data.datasets import Dataset
@@ -17,6 +19,7 @@ from twinlens.model.flops import patch_count
 from twinlens.model.head import save_head
 from twinlens.model.vocabulary import TOKENIZER_FILE, AnyTokenizer
 from twinlens.model.weights import save_model, write_tensors
+from twinlens.stopping import Terminated, unhurried
 from twinlens.tokenizer import Tokenizer, train_tokenizer
 from twinlens.train.bad_samples import BadSamples
 from twinlens.train.checkpoint import CheckpointWriter, list_checkpoints
@@ -154,7 +157,7 @@ class Loop:
         self.evaluate = evaluate
         self.tokenizer = tokenizer
         self.writer = CheckpointWriter(out / "checkpoints", run.world, run.recipe.keep_checkpoints)
-        self.saved_at = time.monotonic()
+        self.saved, self.saved_at = 0, time.monotonic()
         self.waited = 0.0
 
     def run_from(self, batches: Iterator[Batch], first: int) -> None:
@@ -163,10 +166,15 @@ class Loop:
         Raises:
             StoppedError: SIGTERM came.
         """
-        with StopSignal() as stop:
+        self.saved = first
+        with StopSignal(waits=self.run.world.group is not None) as stop:
             for step in range(first, self.recipe.steps):
                 asked = time.perf_counter()
-                batch = next(batches)
+                try:
+                    with stop.at_once():
+                        batch = next(batches)
+                except Terminated:
+                    self._stop(step)
                 self.waited = time.perf_counter() - asked
                 self._step(batch, step, stop)
         self.writer.finish()
@@ -174,21 +182,23 @@ class Loop:
     def _step(self, batch: Batch, step: int, stop: StopSignal) -> None:
         tokens = float((batch.tokens != self.tokenizer.pad_id).sum()) / batch.tokens[..., 0].numel()
         self.bad.list(batch.bad)
-        outcome = self.run.train_step(
-            batch,
-            step,
-            stop.heard,
-            self._minutes_are_over(),
-            batch.truncated,
-            len(batch.bad),
-            tokens,
-        )
+        with unhurried():
+            outcome = self.run.train_step(
+                batch,
+                step,
+                stop.heard,
+                self._minutes_are_over(),
+                batch.truncated,
+                len(batch.bad),
+                tokens,
+            )
         stops, minutes, truncated, bad, tokens = outcome.sums
         done = step + 1
         self.bad.count(int(bad), done * self.recipe.batch_size)
         if not outcome.taken:
             self._skip(batch, done, outcome)
         if self.log is not None:
+            self.log.doubts.look(batch, outcome.loss)
             self.log.count(
                 outcome.loss,
                 int(truncated),
@@ -199,17 +209,27 @@ class Loop:
                 skipped=not outcome.taken,
             )
         saves = self._is_due(done, self.recipe.checkpoint_every) or minutes > 0 or stops > 0
-        self._report(done, saves=saves)
+        self._report(done, stop, saves=saves)
         if saves:
             self._save(done)
-        if stops and done < self.recipe.steps:
-            self.writer.finish()
-            raise StoppedError(f"{self.out}: stopped at step {done} and saved: --resume goes on")
+        if (stops or (stop.heard and not stop.waits)) and done < self.recipe.steps:
+            self._stop(done)
 
-    def _report(self, done: int, *, saves: bool) -> None:
+    def _stop(self, done: int) -> NoReturn:
+        """End as told to, with all that was done on the disk."""
+        if done > self.saved:
+            self._save(done)
+        with unhurried():
+            self.writer.finish()
+        raise StoppedError(f"{self.out}: stopped at step {done} and saved: --resume goes on")
+
+    def _report(self, done: int, stop: StopSignal, *, saves: bool) -> None:
         """Measure and write a line of the log, where it is time to."""
         measures = self.evaluate is not None and self._is_due(done, self.recipe.eval_every)
-        metrics = self._measured() if measures else None
+        metrics = None
+        if measures:
+            with suppress(Terminated), stop.at_once():
+                metrics = self._measured()
         if self.log is None or not (saves or measures or self._is_due(done, self.recipe.log_every)):
             return
         self.log.metrics = metrics
@@ -244,8 +264,9 @@ class Loop:
             return dict(self.evaluate(lens))
 
     def _save(self, done: int) -> None:
-        self.writer.save(self.run.state(), self.run.facts(done))
-        self.saved_at = time.monotonic()
+        with unhurried():
+            self.writer.save(self.run.state(), self.run.facts(done))
+        self.saved, self.saved_at = done, time.monotonic()
 
     def _skip(self, batch: Batch, done: int, outcome: Outcome) -> None:
         """Keep the batch of a step that was not taken; give up after too many of them."""
@@ -267,7 +288,15 @@ class Loop:
 
 def _log(run: Run, out: Path, first: int, report: Reporter | None) -> Log:
     peak = run.world.world_size * peak_flops(run.device, run.dtype)
-    return Log(out / "log.jsonl", run.recipe, first, report, device=run.device, peak=peak)
+    return Log(
+        out / "log.jsonl",
+        run.recipe,
+        first,
+        report,
+        device=run.device,
+        peak=peak,
+        processes=run.world.world_size,
+    )
 
 
 def _vocabulary(recipe: Recipe, dataset: Dataset, out: Path) -> Tokenizer:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import signal
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +28,7 @@ from twinlens.data.shards import Members, make_directory, write_shard, write_tex
 from twinlens.errors import ConfigError, DataError
 from twinlens.files import made_directory, remove_partials
 from twinlens.machine import usable_cores
+from twinlens.stopping import end_with_parent
 
 _DOT = Drawing('<path d="M0 0h9v9z"/>', 0, 0, 16, 16)
 
@@ -174,14 +173,7 @@ def _in_processes(shards: list[_Shard], workers: int) -> Iterator[int]:
 def _start_worker() -> None:
     """A worker ends without a word when the user interrupts, and when its parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    end_with_parent()
 
 
 def _draw_shard(shard: _Shard) -> int:
