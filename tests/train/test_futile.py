@@ -21,6 +21,13 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return squares(tmp_path_factory.mktemp("data") / "squares")
 
 
+def recipe_of(**changes: object) -> Recipe:
+    """One whose vocabulary a single caption fills, bytes and nothing else, and without batch norm."""
+    recipe = tiny_recipe("vit", **changes)
+    text = replace(recipe.model.text_input, vocab_size=514)
+    return replace(recipe, model=replace(recipe.model, text=text))
+
+
 def alike(pairs: Dataset, **same: object) -> Dataset:
     return replace(pairs, samples=[replace(one, **same) for one in pairs.samples])
 
@@ -49,7 +56,7 @@ def test_what_keeps_a_run_from_learning_is_said_once(
     same, changes, expected = CASES[case]
     out = tmp_path / "run"
     with caplog.at_level(logging.WARNING, "twinlens"):
-        fit(tiny_recipe(**changes), alike(pairs, **same), out, device="cpu")
+        fit(recipe_of(**changes), alike(pairs, **same), out, device="cpu")
     said = [record.getMessage() for record in caplog.records]
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     logged = [one for line in lines for one in line["warnings"] or ()]
@@ -69,7 +76,12 @@ def test_what_keeps_a_run_from_learning_is_said_once(
 def test_one_pair_is_too_few(pairs: Dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture):
     one = replace(pairs, samples=[replace(pairs.samples[0], captions=("red",))])
     with caplog.at_level(logging.WARNING, "twinlens"):
-        fit(tiny_recipe(steps=3), one, tmp_path / "run", device="cpu")
+        fit(
+            recipe_of(steps=3, optim=OptimConfig(warmup_steps=1)),
+            one,
+            tmp_path / "run",
+            device="cpu",
+        )
     assert [record.getMessage() for record in caplog.records] == [
         "warning: training data: got one caption in each batch so far, expected several to tell "
         "apart"
