@@ -22,7 +22,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 
 def recipe_of(**changes: object) -> Recipe:
-    """One whose vocabulary a single caption fills, bytes and nothing else, and without batch norm."""
+    """One whose vocabulary a single caption fills: bytes and nothing else."""
     recipe = tiny_recipe("vit", **changes)
     text = replace(recipe.model.text_input, vocab_size=514)
     return replace(recipe, model=replace(recipe.model, text=text))
