@@ -6,8 +6,9 @@ PEERS := $(VENV)/peers
 
 .PHONY: demo test lint clean
 
-$(VENV)/.installed: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
+# From nothing: what is no longer wanted must go.
+$(VENV)/.installed: Makefile pyproject.toml constraints.txt
+	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[data,train,eval,finetune,export,openvino,dev,references]'
 	# Kernels for GPUs are tested in its interpreter; torch for a processor does not bring it.

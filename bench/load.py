@@ -10,7 +10,6 @@ Files are in the page cache for all.
 
 import argparse
 import json
-import sys
 import tempfile
 from pathlib import Path
 

@@ -13,7 +13,6 @@ they are, against the device's data sheet or, where that is not known, against a
 import argparse
 import gc
 import json
-import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
