@@ -128,7 +128,7 @@ def setting_names(data: Mapping[str, Any], prefix: str = "") -> list[str]:
 def _read_value(text: str) -> Any:
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except ValueError:  # also of a number with thousands of digits
         return text
 
 

@@ -25,7 +25,7 @@ def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_tables_the_json_and_the_page(run: Run, tiny_directory: Path, tmp_path: Path):
     out, html = tmp_path / "below" / "speed.json", tmp_path / "speed.html"
     files = ("--out", out, "--html", html, "--price-per-hour", "2")
-    ended = run("bench", tiny_directory, *QUICK, *files, "--compare", "open_clip")
+    ended = run("bench", tiny_directory, *QUICK, *files, "--compare", "transformers")
     assert ended.status == 0, ended.err
     assert "Pictures/s" in ended.out
     assert "Texts/s" in ended.out
@@ -38,7 +38,7 @@ def test_the_tables_the_json_and_the_page(run: Run, tiny_directory: Path, tmp_pa
     answer = json.loads(out.read_text())
     assert answer["asked"]["batches"] == [1, 2]
     ours = [one for one in answer["rates"] if one["library"] == "twinlens"]
-    theirs = [one for one in answer["rates"] if one["library"].startswith("open_clip ")]
+    theirs = [one for one in answer["rates"] if one["library"].startswith("transformers ")]
     assert len(ours) == len(theirs) == 4
     assert all(one["ratio"] > 0 for one in theirs)
     assert is_balanced(html.read_text())

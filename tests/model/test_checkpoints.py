@@ -196,6 +196,7 @@ def test_the_text_tower_alone_has_less_than_a_third_of_the_bytes():
     assert alone < both / 3
 
 
+@pytest.mark.peers
 def test_siglip_s_positions_are_resized_as_timm_does():
     timm = import_module("timm.models.vision_transformer")
     with torch.random.fork_rng():

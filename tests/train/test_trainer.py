@@ -157,10 +157,10 @@ def test_sigterm_saves_and_says_so(dataset: Dataset, tmp_path: Path):
             signal.raise_signal(signal.SIGTERM)
 
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(StoppedError, match="stopped at step 7 and saved"):
+    with pytest.raises(StoppedError, match="stopped at step 6 and saved"):
         fit(recipe, dataset, tmp_path / "run", report=stop)
     assert signal.getsignal(signal.SIGTERM) == before
-    assert [p.name for p in list_checkpoints(tmp_path / "run" / "checkpoints")] == ["step-00000007"]
+    assert [p.name for p in list_checkpoints(tmp_path / "run" / "checkpoints")] == ["step-00000006"]
     fit(recipe, dataset, tmp_path / "run", resume=True)
     assert weights(tmp_path / "run") == weights(tmp_path / "whole")
 

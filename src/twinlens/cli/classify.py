@@ -68,7 +68,7 @@ def classify(
         list[str] | None,
         typer.Option(help="A sentence with {} where the label goes; several are averaged."),
     ] = None,
-    top: Annotated[int, typer.Option(min=1, help="How many labels to show.")] = 5,
+    top: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many labels to show.")] = 5,
     model: Annotated[str, typer.Option(help="A known name, a directory, hf://org/name.")] = "icons",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

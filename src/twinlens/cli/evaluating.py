@@ -164,8 +164,10 @@ def _asked(wanted: Wanted, world: World) -> Asked:
 
 def _numbers(text: str) -> tuple[int, ...]:
     words = [word.strip() for word in text.split(",") if word.strip()]
-    if not all(word.isdecimal() and int(word) for word in words):
-        raise ConfigError(f"--shots: got {text!r}, expected numbers such as 1,2,4,8,16")
+    if not all(word.isdecimal() and len(word) < 8 and int(word) for word in words):
+        raise ConfigError(
+            f"--shots: got {text!r}, expected numbers up to 9,999,999, such as 1,2,4,8,16"
+        )
     return tuple(sorted({int(word) for word in words}))
 
 

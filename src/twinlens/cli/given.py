@@ -12,6 +12,7 @@ from typing import Any
 from typer.core import TyperCommand
 
 from twinlens.errors import ConfigError
+from twinlens.files import remove_partials
 
 
 class Verb(TyperCommand):
@@ -109,6 +110,9 @@ def check_new(name: str, directory: Path) -> None:
     Raises:
         ConfigError: There is a file, or a directory that is not empty; or as `check_directory`.
     """
+    if directory.is_dir():
+        with suppress(OSError):
+            remove_partials(directory)  # what a killed process left
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise ConfigError(
             f"{directory}: is there already, expected a new or an empty directory for {name}"

@@ -1,7 +1,7 @@
 """The command `twinlens`: its verbs, and how each ends.
 
 Exit status: 0 done, 1 a bug, 2 a mistake that the caller can mend, 75 told to stop and saved, 130
-interrupted, 141 the reader of the answer has gone.
+interrupted, 141 the reader of the answer has gone, 143 terminated.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 import twinlens
+from twinlens import stopping
 from twinlens.cli import (
     bench,
     classify,
@@ -69,16 +70,23 @@ def main() -> None:
     """Run the command line and exit with its status."""
     given, streams = sys.argv[1:], Streams()
     wait_without_spinning()
+    with stopping.listening() as heard:
+        status = _ended(_run(given, streams), streams)
+        if heard:  # threads may hang in storage that does not answer
+            stopping.leave(128 + heard[0] if status == INTERRUPTED else status)
+    sys.exit(status)
+
+
+def _run(given: list[str], streams: Streams) -> int:
     try:
         streams.require_open()
         # Taken out here so that it may stand behind a verb too, where one thinks of it.
         words = [word for word in given if word != TRACEBACK]
-        status = app(words, prog_name="twinlens", standalone_mode=False)
+        return app(words, prog_name="twinlens", standalone_mode=False) or 0
     except typer.Abort:
-        status = INTERRUPTED
+        return INTERRUPTED
     except Exception as error:
-        status = report_error(error, with_traceback=TRACEBACK in given)
-    sys.exit(_ended(status or 0, streams))
+        return report_error(error, with_traceback=TRACEBACK in given)
 
 
 def _ended(status: int, streams: Streams) -> int:

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import typer
 
-from twinlens.cli.given import undone
 from twinlens.errors import DataError, StoppedError, TwinlensError
-from twinlens.files import write_whole
+from twinlens.files import made_directory, write_whole
 from twinlens.types import Count
 
 BUG = 1
@@ -125,8 +124,7 @@ def write_text(path: Path, text: str) -> None:
         DataError: It cannot be written: a full disk, say.
     """
     try:
-        with undone(path.parent, worth="*"):
-            path.parent.mkdir(parents=True, exist_ok=True)
+        with made_directory(path.parent):
             if path.exists() and not path.is_file():  # a pipe or a device: no name to take over
                 path.write_text(text, encoding="utf-8")
             else:

@@ -40,9 +40,6 @@ from twinlens.errors import DataError
 
 __all__ = ["Dataset", "Sample", "open_dataset", "tars_of"]
 
-MOST_TARS = 10_000_000
-"""Of one range: more is a slip of the keyboard."""
-
 _EXPECTED = (
     "a directory, a CSV, TSV, JSON-lines or Parquet file, tars such as x/{00000..00003}.tar, "
     f"their URLs, hf://datasets/org/name, or {' or '.join(NAMES)}"
@@ -257,16 +254,24 @@ def _find_files(
     raise DataError(f"{spec}: got a file of another kind, expected {_EXPECTED}")
 
 
+MOST_TARS = 10_000_000
+"""Of a range: their names alone take a gigabyte."""
+
+
+def _length(numbers: range) -> int:
+    """As `len`, of ranges of any length."""
+    return max(0, numbers.stop - numbers.start)
+
+
 def _expand(pattern: str) -> Iterator[str]:
     """The paths or URLs that `x/{00000..00003}.tar` stands for, zeros kept."""
-    pieces = re.split(r"\{(\d{1,18})\.\.(\d{1,18})\}", pattern)
+    pieces = re.split(r"\{(\d{1,99})\.\.(\d{1,99})\}", pattern)
     texts, firsts, lasts = pieces[::3], pieces[1::3], pieces[2::3]
     ranges = [range(int(first), int(last) + 1) for first, last in zip(firsts, lasts, strict=True)]
+    if math.prod(map(_length, ranges)) > MOST_TARS:
+        raise DataError(f"{pattern}: got a range of more, expected at most {MOST_TARS:,} tars")
     if not ranges or not all(ranges) or any("{" in text for text in texts):
         raise DataError(f"{pattern}: not a range of tars, expected one like x/{{00000..00003}}.tar")
-    count = math.prod(one.stop - one.start for one in ranges)
-    if count > MOST_TARS:
-        raise DataError(f"{pattern}: got {count:,} tars, expected at most {MOST_TARS:,}")
     widths = [len(first) for first in firsts]
     for numbers in itertools.product(*ranges):
         written = [str(n).zfill(width) for n, width in zip(numbers, widths, strict=True)]

@@ -129,9 +129,12 @@ def each_shard(
         MissingExtraError: A tar is remote and fsspec is not installed.
     """
     remote = any(isinstance(place, str) for place in places)
-    with ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="index") as pool:
+    pool = ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="index")
+    try:
         known = list(pool.map(_or_error(_describe), places))
         found = list(pool.map(_known_shard, places, known))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
     sizes = {n: it[0] for n, it in enumerate(known) if not isinstance(it, DataError)}
     keep = keep or remote or sum(sizes.values()) >= KEPT_FROM
     missing = [number for number, shard in enumerate(found) if shard is None]

@@ -12,7 +12,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from twinlens.errors import CheckpointError
-from twinlens.model.checksums import check_files, note_file, read_checksums
+from twinlens.files import made_directory
+from twinlens.model.checksums import check_files, read_checksums
 from twinlens.model.weights import WEIGHTS_FILE, write_tensors
 
 HEAD_FILE = "classifier.safetensors"
@@ -46,14 +47,11 @@ def save_head(head: Head, directory: Path) -> None:
     Raises:
         CheckpointError: It could not be written.
     """
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CheckpointError(f"{directory}: the classifier could not be saved: {error}") from error
     names = {"classnames": json.dumps(head.classnames)}
-    write_tensors({"weight": head.weight.float()}, directory / HEAD_FILE, names)
     try:
-        note_file(directory / HEAD_FILE)
+        with made_directory(directory):
+            write_tensors({"weight": head.weight.float()}, directory / HEAD_FILE, names)
+            note_file(directory / HEAD_FILE)
     except OSError as error:
         raise CheckpointError(f"{directory}: the classifier could not be saved: {error}") from error
 

@@ -158,7 +158,10 @@ def _write_pieces(pieces: Mapping[str, Piece], directory: Path, world: World) ->
     path = directory / f"{name}.safetensors"
     parts = {k: [p.first, *p.whole_shape] for k, p in pieces.items() if _is_part(p)}
     write_tensors({k: p.rows for k, p in pieces.items()}, path, {"parts": json.dumps(parts)})
-    write_whole(checksum(path), directory / f"{name}.sha256")
+    beside = directory / f"{name}.checksum"
+    beside.write_text(checksum(path), encoding="ascii")
+    # The last that is done here: once all are there, the leader gives the directory its name.
+    beside.rename(directory / f"{name}.sha256")
 
 
 def _is_part(piece: Piece) -> bool:

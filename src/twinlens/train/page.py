@@ -18,6 +18,7 @@ from twinlens.pages import (
     metric_name,
     page,
     section,
+    sentences,
     table,
 )
 from twinlens.settings import to_dict
@@ -76,6 +77,8 @@ def render(
 ) -> str:
     """The page's HTML."""
     sections = [section("Where it is", facts(_progress(recipe, lines)))]
+    if warnings := _warnings(lines):
+        sections.append(section("Why it may not learn", sentences(warnings)))
     if measured := _measured(recipe, lines):
         sections.append(section("What was measured", charts(*measured)))
     sections.append(section("How it went", charts(*_curves(lines))))
@@ -151,6 +154,11 @@ def _duration(seconds: float) -> str:
         if minutes >= 60
         else f"{minutes} min {rest} s"
     )
+
+
+def _warnings(lines: Sequence[_Line]) -> list[str]:
+    """Each warning once: a run that goes on is warned again."""
+    return list(dict.fromkeys(one for line in lines for one in line.get("warnings") or ()))
 
 
 def _ends(lines: Sequence[_Line]) -> list[_Line]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from twinlens.config import CLIPConfig, ResNetConfig
 from twinlens.errors import CheckpointError
-from twinlens.files import write_whole
+from twinlens.files import made_directory, write_whole
 from twinlens.model.clip import CLIP
 from twinlens.model.formats import openai
 from twinlens.model.formats.hugging_face.tokenizer import write_tokenizer
@@ -83,11 +83,11 @@ def write(model: CLIP, directory: Path, tokenizer: AnyTokenizer | None = None) -
     prefix = openai.CUSTOM_TEXT if described["model_cfg"].get("custom_text") else ""
     tensors = written(_links(config, prefix), model.state_dict())
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        write_tensors(tensors, directory / WEIGHTS_FILE, {"format": "pt"})
-        if tokenizer is not None and config.tokenizer != "clip":
-            write_tokenizer(tokenizer, directory, config.text_input.context_length)
-        write_whole(json.dumps(described, indent=2) + "\n", directory / CONFIG_FILE)
+        with made_directory(directory):
+            write_tensors(tensors, directory / WEIGHTS_FILE, {"format": "pt"})
+            if tokenizer is not None and config.tokenizer != "clip":
+                write_tokenizer(tokenizer, directory, config.text_input.context_length)
+            write_whole(json.dumps(described, indent=2) + "\n", directory / CONFIG_FILE)
     except OSError as error:
         raise CheckpointError(f"{directory}: the model could not be saved: {error}") from error
 
