@@ -11,6 +11,7 @@ from tests.data.made import greys, image, write_files, write_table, write_tar
 from twinlens.data.columns import Columns
 from twinlens.data.datasets import open_dataset
 from twinlens.data.parts import open_parts
+from twinlens.data.split_names import SPLITS as EACH
 from twinlens.data.split_names import split_of
 from twinlens.errors import DataError
 
@@ -49,13 +50,13 @@ def refused(spec: Path, message: str) -> None:
 @kinds
 @pytest.mark.parametrize("name", [name for names in SPLITS.values() for name in names])
 def test_every_name_of_a_split(name: str, fill: Fill, tmp_path: Path):
-    (split,) = (split for split, names in SPLITS.items() if name in names)
+    split = next(one for one in EACH if name in SPLITS[one])
     fill(tmp_path / name, 5)
     refused(tmp_path, rf"got the splits '{name}', expected one data set; or give .*/{name}$")
     dataset = open_dataset(tmp_path, splits=(split,))
     assert greys(dataset) == [5, 6]
     assert not {name, split} & set(dataset.classnames)
-    others = [other for other in SPLITS if other != split]
+    others = [other for other in EACH if other != split]
     with pytest.raises(DataError, match=rf"got the splits '{name}', expected one of {others[0]}"):
         open_dataset(tmp_path, splits=others)
 
@@ -117,7 +118,9 @@ def test_classes_that_are_called_as_splits_are(names: Sequence[str], tmp_path: P
     write_files(tmp_path, {f"{name}/{n}.png": image(n) for n, name in enumerate(names)})
     dataset = open_dataset(tmp_path)
     assert set(dataset.classnames) == set(names)
-    by_label = {sample.label: grey for sample, grey in zip(dataset.samples, greys(dataset))}
+    by_label = {
+        sample.label: grey for sample, grey in zip(dataset.samples, greys(dataset), strict=True)
+    }
     assert by_label == {name: grey for grey, name in enumerate(names)}
     assert open_parts(tmp_path).test.classnames == dataset.classnames
     assert open_dataset(tmp_path, splits=("train", "test")).classnames == dataset.classnames
