@@ -9,7 +9,6 @@ import pytest
 
 from tests.data.cases_captions import IMAGE_COLUMNS, MEMBERS, SEPARATED, TEXT_COLUMNS
 from tests.data.made import epoch, greys, image, pairs, tokens, write_files, write_table, write_tar
-from twinlens.data.columns import Columns
 from twinlens.data.datasets import Dataset, open_dataset
 from twinlens.errors import DataError
 
@@ -112,29 +111,6 @@ def test_the_first_column_that_has_a_caption(ending: str, separator: str, root: 
     ]
     dataset = open_dataset(write_table(root / f"t{ending}", rows, separator))
     assert captions(dataset) == [("one",), ("two",), ("three",)]
-
-
-@pytest.mark.parametrize(("ending", "separator"), KINDS)
-def test_columns_that_the_user_names(ending: str, separator: str, root: Path):
-    rows = [{"wo": f"images/{n}.png", "was": f"{TEXT} {n}", "text": "no"} for n in range(3)]
-    path = write_table(root / f"t{ending}", rows, separator)
-    columns = Columns(image="WO", text="was", separator=separator or None)
-    dataset = open_dataset(path, columns=columns)
-    assert captions(dataset) == [(f"{TEXT} {n}",) for n in range(3)]
-    assert greys(dataset) == [0, 1, 2]
-    for wrong in (Columns(image="wo", text="what"), Columns(image="where")):
-        with pytest.raises(DataError, match=r"expected one of images .* --image-column, --text"):
-            open_dataset(path, columns=wrong)
-
-
-def test_a_separator_that_only_the_user_knows(root: Path):
-    write_files(root, {"t.csv": "image~text\nimages/0.png~a; b, c\n", "u.txt": ""})
-    dataset = open_dataset(root / "t.csv", columns=Columns(separator="~"))
-    assert captions(dataset) == [("a; b, c",)]
-    for separator in ("ab", ""):
-        with pytest.raises(DataError, match="expected one character or tab"):
-            Columns(separator=separator)
-    assert Columns(separator="tab").separator == Columns(separator="\\t").separator == "\t"
 
 
 # Tables without quotes, and long ones
