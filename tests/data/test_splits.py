@@ -34,7 +34,7 @@ def parquet(folder: Path, grey: int) -> None:
 
 def split_of(name: str) -> Any:
     """Which split a name in the lists is."""
-    return next(split for split, names in SPLITS.items() if name in names)
+    return next(split for split, names in SPLITS.items() if {name, name.lower()} & {*names})
 
 
 kinds = pytest.mark.parametrize("fill", [classes, captioned, tars, parquet])
