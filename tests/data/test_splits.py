@@ -128,6 +128,40 @@ def test_classes_that_are_called_as_splits_are(names: Sequence[str], tmp_path: P
     assert open_dataset(tmp_path, splits=("train", "test")).classnames == dataset.classnames
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train_images", "test_images"),
+        ("TrainData", "ValData"),
+        ("train imgs", "val imgs"),
+        ("trainval", "test"),
+    ],
+)
+@kinds
+def test_words_after_the_name_of_a_split(names: Sequence[str], fill: Fill, tmp_path: Path):
+    for grey, name in enumerate(names):
+        fill(tmp_path / name, 10 * grey)
+    refused(tmp_path, r"got the splits '.*', '.*', expected one data set; or give")
+    assert greys(open_dataset(tmp_path, splits=("train",))) == [0, 1]
+
+
+@pytest.mark.parametrize("folder", ["images", "data", "cub/images"])
+@kinds
+def test_splits_in_the_only_folder(folder: str, fill: Fill, tmp_path: Path):
+    for grey, name in enumerate(("train", "test")):
+        fill(tmp_path / folder / name, 10 * grey)
+    write_files(tmp_path, {"labels/train/1.txt": "0 0.5 0.5 1 1", "README.md": ""})
+    refused(tmp_path, rf"got the splits 'test', 'train', expected one .*/{folder}/test$")
+    assert greys(open_dataset(tmp_path, splits=("train",))) == [0, 1]
+    assert greys(open_parts(tmp_path).test) == [10, 11]
+
+
+def test_an_empty_folder_is_no_split(tmp_path: Path):
+    write_files(tmp_path, {"cat/1.png": image(1), "dog/2.png": image(2), "test/.keep": ""})
+    dataset = open_dataset(tmp_path)
+    assert [sample.label for sample in dataset.samples] == ["cat", "dog"]
+
+
 def test_a_joined_root_is_refused_too(tmp_path: Path):
     classes(tmp_path / "a" / "cat", 1)
     classes(tmp_path / "b" / "train", 1)

@@ -47,7 +47,8 @@ class SplitPart:
 def splits_in(root: Path) -> dict[Split, SplitPart]:
     """The splits of a directory; none where it is one data set.
 
-    A class may be called as a split is: folders of images beside it are classes, then.
+    A class may be called as a split is: folders of images beside it are classes, then. The only
+    folder with data may be what has the splits, as `images` of `images/train` and `images/val`.
 
     Raises:
         DataError: A split is there twice, as `val` and `valid`.
@@ -62,7 +63,8 @@ def splits_in(root: Path) -> dict[Split, SplitPart]:
     for inner in (root, root / "data"):
         if parts := _of_files(inner):
             return parts
-    return {}
+    holding = [] if any(is_data(path) for path in files) else list(filter(_has_data, folders))
+    return splits_in(holding[0]) if len(holding) == 1 and not named else {}
 
 
 def _are_splits(named: _Named, folders: list[Path]) -> bool:
@@ -71,9 +73,9 @@ def _are_splits(named: _Named, folders: list[Path]) -> bool:
     others = [folder for folder in folders if folder not in own]
     if not any(map(_has_data, others)):
         return True
-    nested = not any(is_image_name(path.name) for folder in own for path in shown(folder)[0])
+    flat = any(is_image_name(path.name) for folder in own for path in shown(folder)[0])
     splits = {split for split, _ in named}
-    return nested and ("test" in splits or len(splits) > 1)
+    return not flat and all(map(_has_data, own)) and ("test" in splits or len(splits) > 1)
 
 
 def _has_data(folder: Path) -> bool:
