@@ -358,17 +358,16 @@ class Embedder:
 
         Args:
             images: One picture or several.
-            labels: What to choose from, each once; none are the classes that the model was
-                fine-tuned for.
+            labels: What to choose from; one that is there twice as the model reads it counts
+                once. None are the classes that the model was fine-tuned for.
             templates: Sentences with `{}` where the label goes; several are averaged. None are
                 the model's own.
 
         Returns:
-            For each picture all labels with their probabilities (they sum to 1), best first.
+            For each picture all these labels with their probabilities (they sum to 1), best first.
 
         Raises:
-            DataError: A picture cannot be decoded, or a label is empty, too long, or there twice
-                as the model reads it.
+            DataError: A picture cannot be decoded, or a label is empty or too long.
             ConfigError: A template has no `{}`; or there are no labels, and the model was not
                 fine-tuned to a classifier.
         """

@@ -63,7 +63,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return from_dict(cast("type[Any]", hint), value, where=where)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    matches = isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
+    kind = origin or hint  # dict[str, Any] is told apart as a dict
+    matches = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
     require(matches, where, value, f"a value of type {hint.__name__}")
     return value
 

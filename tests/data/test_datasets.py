@@ -130,7 +130,10 @@ def test_names_and_prompts_beside_the_folders(tmp_path: Path):
     write(root, {"classnames.txt": "tench"})
     refused(root, r"classnames.txt: got 1 names, expected 2, one for each folder")
     write(root, {"classnames.txt": "tench\ntench"})
-    refused(root, "got the class 'tench' 2 times, expected each name once")
+    two = open_dataset(root)
+    assert two.classnames == ("tench", "tench (1)")
+    assert [sample.label for sample in two.samples] == ["tench", "tench (1)"]
+    assert two.spoken == {"tench (1)": "tench"}
 
 
 def test_folders_that_lead_back_are_read_once(tmp_path: Path):

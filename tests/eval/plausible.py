@@ -58,7 +58,7 @@ def classification(dataset: Dataset, *, share: float = 0.55, seed: int = 0) -> C
         templates=("an icon of a {}.", "a drawing of a {}.", "{}", "a {} emoji."),
         classes=len(names) + 2,
         unnamed_classes=1,
-        shared_names=0,
+        shared_names={},
         per_class=[
             ClassResult(
                 classname=name,

@@ -373,6 +373,17 @@ def test_templates_of_a_data_set_make_a_head(base: Path, named: Dataset):
     np.testing.assert_array_equal(head.weight.numpy(), expected)
 
 
+def test_a_class_of_another_s_name_is_asked_by_that_name(base: Path, named: Dataset):
+    lens = twinlens.load(base, precision="fp32")
+    recipe = short("finetune-classifier", base, head="zero-shot")
+    *others, last = named.classnames
+    told = replace(named, spoken={last: others[0]}, templates=("a {c}",))
+    head = first_head(lens, recipe, told)
+    expected = lens.zero_shot_classifier([*others, others[0]], ["a {}"])
+    assert head.classnames == named.classnames
+    np.testing.assert_array_equal(head.weight.numpy(), expected)
+
+
 def test_a_probe_leaves_out_what_cannot_be_read(base: Path, named: Dataset, tmp_path: Path):
     lens = twinlens.load(base, precision="fp32")
     recipe = short("finetune-classifier", base)

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from tests.train.runs import squares, tiny_recipe, write_squares
 from twinlens.data.datasets import Dataset, open_dataset
+from twinlens.data.left_out import LeftOut
 from twinlens.data.loader import Batch, PairLoader
 from twinlens.embedder import Embedder
 from twinlens.errors import (
@@ -336,7 +337,7 @@ def test_a_damaged_recipe_is_one_clear_error(dataset: Dataset, tmp_path: Path):
 
 def save(run: Run, directory: Path, step: int) -> None:
     writer = CheckpointWriter(directory, run.world, keep=2)
-    writer.save(run.state(), run.facts(step))
+    writer.save(run.state(), run.facts(step, LeftOut()))
     writer.finish()
 
 

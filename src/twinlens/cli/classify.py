@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,33 @@ from twinlens.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from twinlens.embedder import Prediction
+
+
+_NAMED = 20
+"""How many images that are passed over are named before the rest is counted."""
+
+
+@dataclass(slots=True)
+class Found:
+    """The images that paths, directories and globs stand for, and what of these is passed over.
+
+    Attributes:
+        images: Those that can be read, in order.
+        unreadable: Why an image of another format cannot be, by its path.
+        others: Files that are no images.
+        empty: What is wrong with the arguments that stand for no image.
+    """
+
+    images: list[str] = field(default_factory=list[str])
+    unreadable: dict[str, str] = field(default_factory=dict[str, str])
+    others: list[str] = field(default_factory=list[str])
+    empty: list[DataError] = field(default_factory=list[DataError])
+
+    def take_in(self, other: Found) -> None:
+        """Add what another argument stands for."""
+        self.images += other.images
+        self.unreadable |= other.unreadable
+        self.others += other.others
 
 
 def classify(
@@ -39,10 +67,11 @@ def classify(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say which label fits each picture, best first."""
-    paths = find_pictures(images)
+    found = find_images(images)
+    paths = found.images
     words = read_labels(labels, labels_file)
     from twinlens.embedder import load
-    from twinlens.labels import checked_labels
+    from twinlens.labels import checked_labels, grouped_labels
 
     if words is not None:
         checked_labels(words)  # before a model is read, or even downloaded
@@ -50,43 +79,106 @@ def classify(
     if words is None:
         names, classifier = list(lens.head.classnames), lens.head.weight.numpy()
     else:
-        names = checked_labels(words, lens.tokenizer)
+        groups = grouped_labels(words, lens.tokenizer)
+        names = list(groups)
+        _log_repeated(groups)
         classifier = lens.zero_shot_classifier(names, template or None)
     embeddings, failures = lens.embed_readable_images(paths)
     ranked = [best[:top] for best in lens.rank(embeddings @ classifier, names)]
     readable = [path for index, path in enumerate(paths) if index not in failures]
     if ranked:
         _print(readable, ranked, as_json=as_json)
-    for error in failures.values():
-        log(f"error: {error}")
-    if failures:
+    if _log_failures(failures.values(), found):
         raise typer.Exit(USER_MISTAKE)
 
 
-def find_pictures(given: list[str]) -> list[str]:
-    """The pictures that paths, directories and globs stand for, in order.
+def _log_repeated(groups: dict[str, list[str]]) -> None:
+    for label, others in groups.items():
+        if others:
+            again = ", ".join(map(repr, others))
+            log(f"note: labels: got {again} beside {label!r}, the same for this model: one label")
+
+
+def find_images(given: list[str]) -> Found:
+    """The images that paths, directories and globs stand for, in order.
+
+    Files that are named are images whatever their names say; of directories and globs those are
+    that end like one and are not hidden.
 
     Raises:
-        DataError: A directory or a glob has no picture.
+        DataError: None of them stands for an image that can be read.
     """
-    from twinlens.data.images import SUFFIXES
-
-    def pictures(paths: Iterable[str | Path]) -> list[str]:
-        return sorted(str(path) for path in paths if Path(path).suffix.lower() in SUFFIXES)
-
-    found: list[str] = []
+    whole = Found()
     for name in given:
         if Path(name).is_dir():
-            inside = pictures(Path(name).rglob("*"))
+            part = _sorted_out(Path(name), Path(name).rglob("*"))
         elif glob.has_magic(name) and not Path(name).exists():
-            inside = pictures(glob.glob(name, recursive=True))  # noqa: PTH207  Path: no absolute
+            paths = glob.glob(name, recursive=True)  # noqa: PTH207  Path: no absolute
+            part = _sorted_out(_plain_part(name), map(Path, paths))
         else:
-            inside = [name]
-        if not inside:
-            kinds = ", ".join(sorted(SUFFIXES))
-            raise DataError(f"{name}: got no pictures, expected files that end in {kinds}")
-        found += inside
+            part = Found([name])
+        if part.images:
+            whole.take_in(part)
+        else:
+            whole.empty.append(_no_images(name, part))
+    if not whole.images:
+        raise DataError("; ".join(map(str, whole.empty)))
+    return whole
+
+
+def _sorted_out(root: Path, paths: Iterable[Path]) -> Found:
+    from twinlens.data.formats import is_hidden, is_image_name, unreadable_format
+    from twinlens.data.natural import natural_key
+
+    found = Found()
+    for path in sorted(paths, key=lambda path: natural_key(str(path))):
+        inside = path.relative_to(root).as_posix()
+        if is_image_name(inside):
+            found.images.append(str(path))
+        elif reason := unreadable_format(inside):
+            found.unreadable[str(path)] = reason
+        elif not is_hidden(inside) and path.is_file():
+            found.others.append(str(path))
     return found
+
+
+def _plain_part(pattern: str) -> Path:
+    """The folder that a glob names before its first wildcard."""
+    parts = Path(pattern).parts
+    first = next(number for number, part in enumerate(parts) if glob.has_magic(part))
+    return Path(*parts[:first])
+
+
+def _no_images(name: str, found: Found) -> DataError:
+    from twinlens.data.formats import SUFFIXES
+
+    lines = _counted(found.unreadable.items())
+    told = f" that can be read ({'; '.join(lines)})" if lines else ""
+    return DataError(
+        f"{name}: got no images{told}, expected files that end in {', '.join(sorted(SUFFIXES))}"
+    )
+
+
+def _counted(passed_over: Iterable[tuple[str, str]]) -> list[str]:
+    """Paths with reasons as a line for each reason."""
+    from twinlens.data.left_out import LeftOut
+
+    left_out = LeftOut()
+    for path, reason in passed_over:
+        left_out.add(reason, path)
+    return left_out.lines()
+
+
+def _log_failures(failures: Collection[Exception], found: Found) -> bool:
+    """Say what could not be classified; whether there was anything."""
+    unreadable = [f"{path}: {reason}" for path, reason in found.unreadable.items()]
+    for told in [*failures, *found.empty, *unreadable[:_NAMED]]:
+        log(f"error: {told}")
+    if (more := len(unreadable) - _NAMED) > 0:
+        log(f"error: and {more:,} other images of formats that cannot be read")
+    for line in _counted((path, "file that is no image") for path in found.others):
+        log(f"passed over: {line}")
+    return bool(failures or found.empty or unreadable)
 
 
 def read_labels(labels: str | None, file: Path | None) -> list[str] | None:

@@ -3,18 +3,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from twinlens.cli.options import log_left_out
 from twinlens.cli.output import USER_MISTAKE, counting, log, print_json, print_table
 
 if TYPE_CHECKING:
+    from twinlens.data.columns import Columns
     from twinlens.data.index_files import Opened
+    from twinlens.data.left_out import LeftOut
     from twinlens.data.samples import Dataset
+    from twinlens.data.split_names import Split
 
 app = typer.Typer(help="Build training data, and prepare it.", no_args_is_help=True)
 
@@ -85,24 +89,27 @@ def index(
     except KeyboardInterrupt:
         log("stopped: the same command goes on from the indexes that are there")
         raise
-    answer = _index_summary(opened)
+    answer, left_out = _index_summary(opened)
     for reason in answer["bad"]:
         log(f"error: {reason}")
     if as_json:
         print_json(answer)
     else:
         _print_index(answer)
+    log_left_out(left_out, spec)
     if answer["bad"]:
         raise typer.Exit(USER_MISTAKE)
 
 
-def _index_summary(opened: list[Opened]) -> dict[str, Any]:
-    """What came of an indexing, as `--json` prints it.
+def _index_summary(opened: list[Opened]) -> tuple[dict[str, Any], LeftOut]:
+    """What came of an indexing, as `--json` prints it, and what the tars leave out.
 
     Raises:
         DataError: The indexes could not be kept.
     """
     from twinlens.data.index_files import cache_folder
+    from twinlens.data.left_out import joined
+    from twinlens.data.tars import tars_left_out
     from twinlens.errors import DataError
 
     good = [one.shard for one in opened if not isinstance(one.shard, DataError)]
@@ -110,13 +117,15 @@ def _index_summary(opened: list[Opened]) -> dict[str, Any]:
     if unkept:
         raise DataError(f"{cache_folder()}: {unkept:,} indexes cannot be written there")
     built = sum(one.built for one in opened if not isinstance(one.shard, DataError))
+    left_out = joined(tars_left_out(good))
     return {
         "tars": len(good),
         "samples": sum(shard.rows for shard in good),
         "bytes": sum(shard.size for shard in good),
         "already_indexed": len(good) - built,
+        "left_out": left_out.as_json(),
         "bad": [str(one.shard) for one in opened if isinstance(one.shard, DataError)],
-    }
+    }, left_out
 
 
 def _print_index(answer: dict[str, Any]) -> None:
@@ -128,19 +137,30 @@ def _print_index(answer: dict[str, Any]) -> None:
         typer.echo(f"{len(answer['bad']):,} tars cannot be used")
 
 
-def open_shown(spec: str, *, shows: bool = True) -> Dataset:
+def open_shown(
+    spec: str,
+    *,
+    shows: bool = True,
+    columns: Columns | None = None,
+    splits: Sequence[Split] = ("test",),
+) -> Dataset:
     """A data set; where its tars are to be indexed first, stderr shows how far that is.
 
     Args:
         spec: What `open_dataset` takes.
         shows: Whether it does: of the processes of a run, one is enough.
+        columns: Names of a table's columns.
+        splits: Which split to take where a directory has several; it is said.
     """
     from twinlens.data.datasets import open_dataset
 
     if not shows:
-        return open_dataset(spec)
+        return open_dataset(spec, columns=columns, splits=splits)
     with counting("indexing tars") as progress:
-        return open_dataset(spec, progress=progress)
+        dataset = open_dataset(spec, progress=progress, columns=columns, splits=splits)
+    if dataset.split is not None:
+        log(f"{spec}: using its split {dataset.split!r}")
+    return dataset
 
 
 @contextmanager

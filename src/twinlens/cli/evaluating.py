@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import typer
 
+from twinlens.cli.options import log_left_out
 from twinlens.cli.output import counting, log, print_json, print_table
 from twinlens.errors import ConfigError, UnknownNameError
 
 if TYPE_CHECKING:
+    from twinlens.data.columns import Columns
     from twinlens.data.parts import Parts
     from twinlens.data.samples import Dataset
     from twinlens.distributed import World
@@ -51,6 +53,8 @@ class Wanted:
     device: str
     precision: str
     decode: Literal["exact", "fast"]
+    columns: Columns
+    strict: bool
     as_json: bool
 
 
@@ -108,14 +112,38 @@ def _open(wanted: Wanted, world: World) -> list[Parts]:
     with counting("indexing tars") as progress:
         shown = progress if world.leads else None
         opened = [
-            open_parts(spec, train=wanted.train, val=wanted.val, progress=shown)
+            open_parts(
+                spec,
+                train=wanted.train,
+                val=wanted.val,
+                progress=shown,
+                columns=wanted.columns,
+            )
             for spec in wanted.data
         ]
+    for parts in opened:
+        _tell_left_out(parts.test, wanted, shows=world.leads)
     names = [parts.name for parts in opened]
     double = next((name for name in names if names.count(name) > 1), None)
     if double is not None:
         raise ConfigError(f"--data: got {double!r} twice, expected data sets of different names")
     return opened
+
+
+def _tell_left_out(dataset: Dataset, wanted: Wanted, *, shows: bool) -> None:
+    """Say what a data set leaves out of the tasks, or refuse it.
+
+    Raises:
+        DataError: It leaves out something, and `--strict` is given.
+    """
+    from twinlens.data.left_out import joined
+
+    words = bool({"retrieval", "scores"} & set(wanted.tasks))
+    left_out = joined([dataset.left_out, *([dataset.without_caption] if words else [])])
+    if wanted.strict:
+        left_out.refuse(dataset.name)
+    if shows:
+        log_left_out(left_out, dataset.name)
 
 
 def _asked(wanted: Wanted, world: World) -> Asked:
@@ -193,7 +221,11 @@ def _said(store: Any) -> str:
 def _answer(wanted: Wanted, lens: Embedder, measured: Sequence[tuple[Result, Dataset]]) -> None:
     provenance = lens.config.provenance
     model, pretrained = str(wanted.model), provenance.recipe or provenance.source
-    answers = [result.to_dict(model=model, pretrained=pretrained) for result, _ in measured]
+    answers = [
+        result.to_dict(model=model, pretrained=pretrained)
+        | {"left_out": dataset.left_out.as_json()}
+        for result, dataset in measured
+    ]
     for result, dataset in measured:
         _log_oddities(result, dataset)
     if wanted.as_json:
@@ -206,19 +238,19 @@ def _answer(wanted: Wanted, lens: Embedder, measured: Sequence[tuple[Result, Dat
 
 def _log_oddities(result: Result, dataset: Dataset) -> None:
     from twinlens.eval.classification import Classification
+    from twinlens.eval.tasks.multi_label import MultiLabelResult
 
-    if dataset.ignored:
-        log(f"ignored: {dataset.ignored} files of {dataset.name} that are no pictures")
     for key, reason in result.unreadable.items():
         log(f"unreadable: {key}: {reason}")
     for note in result.notes:
         log(f"note: {dataset.name}: {note}")
-    if isinstance(result, Classification):
-        if result.unnamed_classes:
-            named = f"without a name in {result.language!r}"
-            log(f"left out: {result.unnamed_classes} classes {named}")
-        if result.shared_names:
-            log(f"note: {result.shared_names} classes have the name of another class")
+    if isinstance(result, Classification) and result.unnamed_classes:
+        named = f"without a name in {result.language!r}"
+        log(f"left out: {result.unnamed_classes} classes {named}")
+    if isinstance(result, Classification | MultiLabelResult):
+        for name, labels in result.shared_names.items():
+            told = f"{len(labels)} classes are called {name!r}: {', '.join(labels)}"
+            log(f"note: {dataset.name}: {told}")
 
 
 def _write(

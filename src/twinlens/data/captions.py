@@ -18,15 +18,19 @@ import codecs
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, cast
+from functools import partial
+from typing import Any, TypeVar, cast
 
-from twinlens.errors import DataError
+from twinlens.errors import DataError, MissingExtraError
 
 TEXT_FIELDS = ("text", "caption", "title")
 """Fields and columns that hold a caption, the first that has one."""
 
 NO_OBJECT = "JSON that cannot be read as an object"
 NO_TEXT = "text that is not UTF-8"
+UNREADABLE = "file of captions or metadata that cannot be read"
+
+_Value = TypeVar("_Value")
 
 
 def another_kind(name: str) -> str:
@@ -52,34 +56,51 @@ class Description:
 
 
 def describe(
-    read: Callable[[str], bytes | None],
-    beside: Callable[[], tuple[str, ...]],
-    where: str,
+    read: Callable[[str], bytes | None], beside: Callable[[], tuple[str, ...]]
 ) -> Description:
     """Read a sample's captions and metadata.
+
+    What cannot be read is passed over as what is of another kind: not every task needs it.
 
     Args:
         read: Gives the bytes of the sample's file with an ending, or None where there is none.
         beside: Gives the captions of the table beside.
-        where: The sample, for messages.
-
-    Raises:
-        DataError: There is a text that is not UTF-8 and no other caption, or a file cannot be read.
     """
     found = Description()
-    found.metadata = read_json(read("json"), found.passed_over)
+    found.metadata = read_json(_attempt(partial(read, "json"), found), found.passed_over)
     found.concept = _concept(found)
     # Nothing more is read where the JSON has captions: each read opens a file.
-    listed = texts_of(found.metadata.get("captions"))
-    if isinstance(found.metadata.get("captions"), list) and listed is not None:
-        del found.metadata["captions"]
-    elif "captions" in found.metadata:
-        found.passed_over.append(another_kind("captions"))
-        listed = None
-    found.captions = listed or _from_files(read, found) or _from_fields(found) or beside()
-    if not found.captions and NO_TEXT in found.passed_over:
-        raise DataError(f"{where}: got bytes that are not UTF-8, expected the text of its captions")
+    found.captions = (
+        _listed(found)
+        or _from_files(read, found)
+        or _from_fields(found)
+        or _attempt(beside, found)
+        or ()
+    )
     return found
+
+
+def _attempt(work: Callable[[], _Value], found: Description) -> _Value | None:
+    try:
+        return work()
+    except DataError:
+        found.passed_over.append(UNREADABLE)
+    except MissingExtraError as error:
+        found.passed_over.append(str(error))
+    return None
+
+
+def _listed(found: Description) -> tuple[str, ...]:
+    """The list of texts `captions` of the JSON."""
+    if "captions" not in found.metadata:
+        return ()
+    given = found.metadata["captions"]
+    texts = texts_of(given) if isinstance(given, list) else None
+    if texts is None:
+        found.passed_over.append(another_kind("captions"))
+        return ()
+    del found.metadata["captions"]
+    return texts
 
 
 def read_json(data: bytes | None, passed_over: list[str]) -> dict[str, Any]:
@@ -120,7 +141,7 @@ def _concept(found: Description) -> str | None:
 
 def _from_files(read: Callable[[str], bytes | None], found: Description) -> tuple[str, ...]:
     for ending in ("txt", "caption"):
-        data = read(ending)
+        data = _attempt(partial(read, ending), found)
         if data is None:
             continue
         text = _decoded(data)

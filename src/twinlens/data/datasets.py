@@ -259,7 +259,7 @@ def _find_files(
 
 def _expand(pattern: str) -> Iterator[str]:
     """The paths or URLs that `x/{00000..00003}.tar` stands for, zeros kept."""
-    pieces = re.split(r"\{(\d+)\.\.(\d+)\}", pattern)
+    pieces = re.split(r"\{(\d{1,18})\.\.(\d{1,18})\}", pattern)
     texts, firsts, lasts = pieces[::3], pieces[1::3], pieces[2::3]
     ranges = [range(int(first), int(last) + 1) for first, last in zip(firsts, lasts, strict=True)]
     if not ranges or not all(ranges) or any("{" in text for text in texts):

@@ -20,7 +20,7 @@ from twinlens.data.lists import (
     LISTS,
     METADATA_FILES,
     TEMPLATES_FILE,
-    checked_labels,
+    distinct_labels,
     read_classnames,
     read_templates,
     spoken_names,
@@ -198,7 +198,7 @@ class _Classes(NamedTuple):
                     f"{lists / CLASSNAMES_FILE}: got {len(names)} names, expected {len(folders)}, "
                     "one for each folder"
                 )
-            return cls(names, checked_labels(names, root), problem)
+            return cls(names, distinct_labels(names), problem)
         except DataError as error:
             return cls(own, own, problem or error)
 
@@ -258,7 +258,7 @@ def _files_below(folder: Path, left_out: LeftOut, seen: set[str] | None = None) 
 def _sample(entry: _Entry) -> Sample:
     rows = entry.rows
     from_rows = tuple(dict.fromkeys(text for row in rows for text in row.texts))
-    found = describe(_reader(entry.beside), lambda: from_rows, str(entry.path))
+    found = describe(_reader(entry.beside), lambda: from_rows)
     others = {name: value for row in rows for name, value in row.others.items()}
     return Sample(
         key=entry.key,

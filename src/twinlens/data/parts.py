@@ -10,7 +10,7 @@ from pathlib import Path
 from twinlens.data.columns import Columns
 from twinlens.data.datasets import open_dataset, open_split
 from twinlens.data.index_files import Progress
-from twinlens.data.lists import TYPE_FILE, check_told_apart, read_type
+from twinlens.data.lists import TYPE_FILE, check_named, read_type
 from twinlens.data.named import SPLITS, has_splits
 from twinlens.data.samples import Dataset, Lazy, Sample, mark, marks
 from twinlens.data.split_names import Split, split_of
@@ -78,7 +78,7 @@ def open_parts(
             )
     test = openers["test"]()
     name = name or test.name
-    test = _told_apart(test, name)
+    test = _named_classes(test, name)
     others = {
         part: partial(_open_beside, opener, test, part)
         for part, opener in openers.items()
@@ -133,11 +133,11 @@ def _named_splits(spec: str, path: Path) -> tuple[str, dict[str, str]]:
     return repository, found if once and len(splits) > 1 else {}
 
 
-def _told_apart(dataset: Dataset, name: str) -> Dataset:
+def _named_classes(dataset: Dataset, name: str) -> Dataset:
     """The data set under another name, its classes checked once they are asked for."""
 
     def classnames() -> tuple[str, ...]:
-        check_told_apart(dataset.classnames, name)
+        check_named(dataset.classnames, name)
         return dataset.classnames
 
     return replace(

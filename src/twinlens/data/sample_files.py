@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection
+from functools import lru_cache
 from typing import TypeVar
 
 from twinlens.data.formats import SUFFIXES
@@ -30,6 +31,7 @@ def last_ending(ext: str) -> str:
     return ext.rpartition(".")[2]
 
 
+@lru_cache(4096)  # a tar has few different ones, and many of each
 def is_image_ext(ext: str) -> bool:
     """Whether an extension is that of an image that can be read."""
     return f".{last_ending(ext)}" in SUFFIXES
@@ -38,7 +40,9 @@ def is_image_ext(ext: str) -> bool:
 def image_members(members: Collection[str]) -> list[str]:
     """The extensions of images, those of one part before `mask.png` and its like."""
     images = [ext for ext in members if is_image_ext(ext)]
-    return sorted(images, key=lambda ext: ext.count("."))  # stable: else as they lie in the tar
+    if len(images) > 1:
+        images.sort(key=lambda ext: ext.count("."))  # stable: else as they lie in the tar
+    return images
 
 
 def find_member(members: Collection[str], ending: str) -> str | None:
@@ -53,9 +57,7 @@ def find_member(members: Collection[str], ending: str) -> str | None:
     return next((ext for ext in members if last_ending(ext) == ending), None)
 
 
-def split_dotted(
-    key: str, members: Mapping[str, _Value]
-) -> Iterator[tuple[str, dict[str, _Value]]]:
+def split_dotted(key: str, members: dict[str, _Value]) -> list[tuple[str, dict[str, _Value]]]:
     """Part files that only share the name before the first dot, where they are several samples.
 
     They are where several images have a name of their own before the last dot, and every other
@@ -66,18 +68,16 @@ def split_dotted(
         >>> [(key, list(files)) for key, files in split_dotted("img_0", dict.fromkeys(names))]
         [('img_0.5', ['jpg', 'txt']), ('img_0.7', ['jpg', 'txt'])]
     """
-    stems = [ext.rpartition(".")[0] for ext in members if is_image_ext(ext)]
+    images = [ext for ext in members if is_image_ext(ext)]
+    if len(images) < 2:  # nearly all
+        return [(key, members)]
+    stems = [ext.rpartition(".")[0] for ext in images]
     own = set(stems)
     others = {ext.rpartition(".")[0] for ext in members}
-    if len(own) < 2 or len(own) < len(stems) or "" in own or others != own:
-        yield key, dict(members)
-        return
-    for stem in dict.fromkeys(stems):
-        yield (
-            f"{key}.{stem}",
-            {
-                last_ending(ext): value
-                for ext, value in members.items()
-                if ext.rpartition(".")[0] == stem
-            },
-        )
+    if len(own) < len(stems) or "" in own or others != own:
+        return [(key, members)]
+    parts: dict[str, dict[str, _Value]] = {stem: {} for stem in stems}
+    for ext, value in members.items():
+        stem, _, ending = ext.rpartition(".")
+        parts[stem][ending] = value
+    return [(f"{key}.{stem}", part) for stem, part in parts.items()]

@@ -104,7 +104,6 @@ def read_index(paths: Sequence[Place], left_out: LeftOut | None = None) -> list[
 
 
 def _index_one(path: Place, left_out: LeftOut) -> list[ShardSample]:
-    samples: dict[str, ShardSample] = {}
     try:
         read = remote_members if isinstance(path, str) else tar_members
         members = read(path, left_out)  # pyright: ignore[reportArgumentType]  by its kind
@@ -116,19 +115,22 @@ def _index_one(path: Place, left_out: LeftOut) -> list[ShardSample]:
         raise DataError(f"{path}: not a whole tar: {error}") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+    groups: dict[str, dict[str, tuple[int, int]]] = {}
     for name, offset, size in members:
-        key, ext = split_name(name)
         if is_hidden(name):
             continue
-        sample = samples.setdefault(key, ShardSample(path, key))
-        if ext in sample.members:
+        key, ext = split_name(name)
+        group = groups.get(key)
+        if group is None:
+            groups[key] = {ext: (offset, size)}
+            continue
+        if ext in group:
             left_out.add(TWICE, f"{path}: {name}")
-        sample.members[ext] = (offset, size)
-    return [
-        ShardSample(path, key, members)
-        for sample in samples.values()
-        for key, members in split_dotted(sample.key, sample.members)
-    ]
+        group[ext] = (offset, size)
+    samples: list[ShardSample] = []
+    for key, group in groups.items():
+        samples += [ShardSample(path, *one) for one in split_dotted(key, group)]
+    return samples
 
 
 def _require_whole(path: Path, members: Sequence[Member]) -> None:

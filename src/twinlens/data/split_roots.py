@@ -56,8 +56,8 @@ def splits_in(root: Path) -> dict[Split, SplitPart]:
     files, folders = shown(root)
     named: _Named = []
     for folder in folders:
-        split = split_of(folder.name)
-        named += [] if split is None else [(split, folder)]
+        if (split := split_of(folder.name)) is not None:
+            named.append((split, folder))
     if named and not any(is_data(path) for path in files) and _are_splits(named, folders):
         return _once(root, named)
     for inner in (root, root / "data"):

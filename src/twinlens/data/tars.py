@@ -23,13 +23,13 @@ from twinlens.data.left_out import LeftOut, joined
 from twinlens.data.lists import (
     CLASSNAMES_FILE,
     TEMPLATES_FILE,
-    checked_labels,
+    distinct_labels,
     read_classnames,
     read_templates,
     spoken_names,
 )
 from twinlens.data.natural import natural_key
-from twinlens.data.remote import Place, folder_of, name_of
+from twinlens.data.remote import Place, name_of
 from twinlens.data.samples import Dataset, LazySamples, Sample, only
 from twinlens.data.shard_captions import captions_beside, table_beside
 from twinlens.data.shards import ShardSample
@@ -80,7 +80,7 @@ def open_tars(tars: Tars, progress: Progress | None = None) -> Dataset:
     repeated = repeated_keys(shards)
     left_out.merge(repeated)
     names, names_error = _class_list(first)
-    labels = checked_labels(names, folder_of(first))
+    labels = distinct_labels(names)
     samples = TarSamples(shards, TarLabels(first, labels), told_apart=repeated.total > 0)
     return Dataset(
         name=tars.name,
@@ -108,6 +108,12 @@ def _raised(error: DataError | None, find: Callable[[], _Found]) -> _Found:
     if error is not None:
         raise error
     return find()
+
+
+def tars_left_out(shards: Sequence[Shard]) -> Iterator[LeftOut]:
+    """What tars leave out of training, each tar by itself."""
+    yield from (shard.left_out for shard in shards)
+    yield from _without_caption(shards)
 
 
 def _without_caption(shards: Sequence[Shard]) -> Iterator[LeftOut]:
@@ -223,7 +229,7 @@ def _check_listed(sample: ShardSample, labels: set[str], numbered: Sequence[str]
 
 
 def _tar_sample(shard: ShardSample, labels: TarLabels) -> Sample:
-    found = describe(partial(_read, shard), partial(captions_beside, shard), where(shard))
+    found = describe(partial(_read, shard), partial(captions_beside, shard))
     try:
         told = labels.of(shard, found.metadata, _read, found.passed_over)
     except DataError:  # who needs labels asks for the classes, and is told

@@ -47,6 +47,8 @@ class Progress:
         bad_samples: Samples replaced since this process began.
         skipped_steps: Steps without an update since this process began.
         metrics: What was measured at this step.
+        left_out: Samples replaced and metadata passed over since the run began, by reason, as
+            `LeftOut.as_json` gives them; where a checkpoint follows.
     """
 
     step: int
@@ -66,6 +68,7 @@ class Progress:
     bad_samples: int = 0
     skipped_steps: int = 0
     metrics: dict[str, float] | None = None
+    left_out: dict[str, Any] | None = None
 
 
 @dataclass(slots=True)
@@ -112,6 +115,7 @@ class Log:
         self.device = device or torch.device("cpu")
         self.peak = peak
         self.metrics: dict[str, float] | None = None
+        self.left_out: dict[str, Any] | None = None
         self.truncated = self.bad = self.skipped = 0
         self._since = _Stretch()
         self._start = (first, time.perf_counter())
@@ -187,6 +191,7 @@ class Log:
             bad_samples=self.bad,
             skipped_steps=self.skipped,
             metrics=self.metrics,
+            left_out=self.left_out,
         )
 
     def _utilisation(self, pairs_per_second: float) -> float | None:

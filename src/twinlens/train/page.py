@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from twinlens.data.left_out import LeftOut
 from twinlens.errors import CheckpointError
 from twinlens.files import write_whole
-from twinlens.pages import charts, facts, folded, line_chart, page, section
+from twinlens.pages import charts, facts, folded, line_chart, page, section, table
 from twinlens.settings import to_dict
+from twinlens.train.left_out import DATA_SET, TRAINING, read_left_out
 from twinlens.train.recipe import Recipe
 
 PAGE_FILE = "train.html"
@@ -43,7 +45,8 @@ def write_page(out: Path, recipe: Recipe) -> Path:
     path = out / PAGE_FILE
     try:
         lines = _read_log(out / "log.jsonl")
-        write_whole(render(recipe, lines, title=out.resolve().name), path)
+        left_out = read_left_out(out)
+        write_whole(render(recipe, lines, title=out.resolve().name, left_out=left_out), path)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be written: {error.strerror}") from error
     return path
@@ -54,15 +57,41 @@ def _read_log(path: Path) -> list[_Line]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def render(recipe: Recipe, lines: Sequence[_Line], *, title: str) -> str:
+def render(
+    recipe: Recipe,
+    lines: Sequence[_Line],
+    *,
+    title: str,
+    left_out: Mapping[str, LeftOut] | None = None,
+) -> str:
     """The page's HTML."""
     sections = [section("Where it is", facts(_progress(recipe, lines)))]
     if measured := _measured(lines):
         sections.append(section("What was measured", charts(*measured)))
     sections.append(section("How it went", charts(*_curves(lines))))
     sections.append(section("Processes", facts(_processes(lines)), note=_RESUMES))
+    sections += _left_out(left_out or {})
     sections.append(section("Recipe", folded("Every setting", facts(_settings(to_dict(recipe))))))
     return page(title, _lead(recipe, lines), *sections)
+
+
+def _left_out(parts: Mapping[str, LeftOut]) -> list[str]:
+    """A table of reasons, for what the data set leaves out and what training met."""
+    titles = {DATA_SET: "Left out of the data set", TRAINING: "Replaced or passed over in training"}
+    return [
+        section(
+            titles[part],
+            table(
+                ("Reason", "Count", "Examples"),
+                [
+                    (reason, f"{count:,}", ", ".join(found.examples[reason]))
+                    for reason, count in found.counts.items()
+                ],
+            ),
+        )
+        for part, found in parts.items()
+        if found.total
+    ]
 
 
 _RESUMES = "A stopped run goes on from its last checkpoint; what came after that is not here."

@@ -10,6 +10,7 @@ from pathlib import Path
 from twinlens.config import Provenance, ViTConfig
 from twinlens.data.datasets import Dataset
 from twinlens.data.fingerprint import fingerprint
+from twinlens.data.left_out import LeftOut
 from twinlens.data.loader import Batch, PairLoader
 from twinlens.distributed import World
 from twinlens.embedder import Embedder
@@ -24,6 +25,7 @@ from twinlens.train.bad_samples import BadSamples
 from twinlens.train.checkpoint import CheckpointWriter, list_checkpoints, remove_half_written
 from twinlens.train.devices import peak_flops
 from twinlens.train.guard import StopSignal
+from twinlens.train.left_out import check_data, known, write_left_out
 from twinlens.train.log import Log, Reporter
 from twinlens.train.page import write_page
 from twinlens.train.recipe import Recipe
@@ -51,6 +53,7 @@ def fit(
     device: str = "auto",
     workers: int = 0,
     world: World | None = None,
+    strict: bool = False,
 ) -> Path:
     """Train, and write the model to `out/model`.
 
@@ -71,6 +74,8 @@ def fit(
         device: A torch device; "auto" takes CUDA where there is one.
         workers: Processes that read pictures beside this one.
         world: The processes that train together; this one alone if not given.
+        strict: Refuse data of which anything is left out, and end at the first sample that cannot
+            be used.
 
     Returns:
         The model's directory.
@@ -84,6 +89,8 @@ def fit(
     """
     world = world or World()
     _check_out(out, recipe, resume)
+    needs_captions = recipe.adapt.head == "none"
+    check_data(dataset, needs_captions=needs_captions, strict=strict)
     start = start_of(recipe, dataset, device, world) if recipe.init else None
     tokenizer = start.tokenizer if start else _vocabulary(recipe, dataset, out)
     data = describe(dataset) + (f", from weights {start.digest}" if start else "")
@@ -92,9 +99,11 @@ def fit(
     world.wait()  # until all have looked: from here on the directory is written
     if world.leads:
         _begin(out, recipe, tokenizer)
+        write_left_out(out, known(dataset, needs_captions=needs_captions), run.left_out)
     log = _log(run, out, first, report) if world.leads else None
     loader = _loader(recipe, dataset, tokenizer, world)
-    bad = BadSamples(out, first * recipe.batch_size, recipe.max_bad_share, world)
+    bad = BadSamples(out, first * recipe.batch_size, recipe.max_bad_share, world, strict=strict)
+    bad.left_out = run.left_out
     loop = Loop(run, out, log=log, bad=bad, evaluate=evaluate, tokenizer=tokenizer)
     batches = loader.batches(first, recipe.steps, workers=workers, pin=run.device.type == "cuda")
     loop.run_from(batches, first)
@@ -147,14 +156,14 @@ class Loop:
 
     def _step(self, batch: Batch, step: int, stop: StopSignal) -> None:
         tokens = float((batch.tokens != self.tokenizer.pad_id).sum()) / batch.tokens[..., 0].numel()
-        self.bad.list(batch.bad)
+        listed = self.bad.list(batch)
         outcome = self.run.train_step(
             batch,
             step,
             stop.heard,
             self._minutes_are_over(),
             batch.truncated,
-            len(batch.bad),
+            listed,
             tokens,
         )
         stops, minutes, truncated, bad, tokens = outcome.sums
@@ -173,22 +182,26 @@ class Loop:
                 skipped=not outcome.taken,
             )
         saves = self._is_due(done, self.recipe.checkpoint_every) or minutes > 0 or stops > 0
-        self._report(done, saves=saves)
-        if saves:
-            self._save(done)
+        left_out = self.bad.of_all() if saves else None
+        self._report(done, left_out)
+        if left_out is not None:
+            self._save(done, left_out)
         if stops and done < self.recipe.steps:
             self.writer.finish()
             raise StoppedError(f"{self.out}: stopped at step {done} and saved: --resume goes on")
 
-    def _report(self, done: int, *, saves: bool) -> None:
-        """Measure and write a line of the log, where it is time to."""
+    def _report(self, done: int, left_out: LeftOut | None) -> None:
+        """Measure and write a line of the log, where it is time to; always before a checkpoint."""
+        saves = left_out is not None
         measures = self.evaluate is not None and self._is_due(done, self.recipe.eval_every)
         metrics = self._measured() if measures else None
         if self.log is None or not (saves or measures or self._is_due(done, self.recipe.log_every)):
             return
         self.log.metrics = metrics
+        self.log.left_out = None if left_out is None else left_out.as_json()
         self.log.write(done, self.run.scale)
-        if saves:
+        if left_out is not None:
+            write_left_out(self.out, None, left_out)
             write_page(self.out, self.recipe)
 
     def _minutes_are_over(self) -> bool:
@@ -217,8 +230,8 @@ class Loop:
             )
             return dict(self.evaluate(lens))
 
-    def _save(self, done: int) -> None:
-        self.writer.save(self.run.state(), self.run.facts(done))
+    def _save(self, done: int, left_out: LeftOut) -> None:
+        self.writer.save(self.run.state(), self.run.facts(done, left_out))
         self.saved_at = time.monotonic()
 
     def _skip(self, batch: Batch, done: int, outcome: Outcome) -> None:

@@ -92,12 +92,16 @@ def classification_notes(result: Classification) -> list[str]:
         f"Classes without a name in the language {result.language!r}, left out": (
             result.unnamed_classes
         ),
-        "Classes that are called like another class": result.shared_names,
         "Classes without pictures, which can still be answered": (
             result.classes - len(result.per_class)
         ),
     }
-    return [f"{what}: {count:,}" for what, count in counted.items() if count]
+    shared = [
+        f"Called {name!r}: {', '.join(labels)}; where the model reads their names alike, the first "
+        "of these classes gets all answers"
+        for name, labels in result.shared_names.items()
+    ]
+    return [f"{what}: {count:,}" for what, count in counted.items() if count] + shared
 
 
 def _reliability(result: Classification) -> str:
