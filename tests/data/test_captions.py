@@ -66,6 +66,29 @@ def test_names_with_dots_and_endings_of_two_parts(kind: str, tmp_path: Path):
     assert epoch(dataset).bad == ()
 
 
+@pytest.mark.parametrize("lonely", ["txt", "json", "md"])
+def test_a_lonely_file_among_names_with_dots(lonely: str, tmp_path: Path):
+    files = {
+        "img_0.5.png": image(2),
+        "img_0.5.txt": b"five",
+        "img_0.7.png": image(3),
+        "img_0.7.txt": b"seven",
+        f"img_0.9.{lonely}": b"{}",
+    }
+    dataset = open_dataset(write_tar(tmp_path / "0.tar", files))
+    assert (captions(dataset), greys(dataset)) == ([("five",), ("seven",)], [2, 3])
+    (line,) = dataset.left_out.lines()
+    assert line.endswith(f"0.tar: img_0.9.{lonely}")
+
+
+def test_a_text_of_two_images(tmp_path: Path):
+    files = {"s.input.png": image(1), "s.edited.png": image(2), "s.prompt.txt": b"make it red"}
+    dataset = open_dataset(write_tar(tmp_path / "0.tar", files))
+    assert (captions(dataset), greys(dataset)) == ([("make it red",)], [1])
+    (line,) = dataset.left_out.lines()
+    assert line.endswith("0.tar: s.edited.png")
+
+
 # Columns of tables
 
 CASES: dict[str, Callable[[str], str]] = {

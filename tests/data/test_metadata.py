@@ -167,6 +167,23 @@ def test_labels_are_looked_at_where_classes_are_asked_for(tmp_path: Path):
             _ = dataset.classnames
 
 
+@kinds
+@pytest.mark.parametrize("field", ["caption", "concept", "label", "width"])
+def test_half_a_character(field: str, kind: str, tmp_path: Path):
+    halves = [b"\\ud83d \\uDE00", b"\xed\xa0\xbd \xed\xb8\x80", b"\\ud83d\\ude00"]
+    files = {
+        str(n): {
+            "png": image(n),
+            "json": b'{"text": "a %s", "%s": "%s"}' % (half, field.encode(), half),
+        }
+        for n, half in enumerate(halves)
+    }
+    dataset = opened(kind, tmp_path, files)
+    assert [one.captions for one in dataset.samples] == [("a ? ?",), ("a ? ?",), ("a \U0001f600",)]
+    assert epoch(dataset).bad == ()
+    assert [len(label.encode()) for label in dataset.classnames] in ([], [3, 4])
+
+
 @pytest.mark.parametrize("label", [-1, "", None, 0.5, True, {"a": 1}, [[1]], [-1]])
 def test_what_is_no_label(label: object, tmp_path: Path):
     for field in ("label", "labels"):

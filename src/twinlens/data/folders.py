@@ -139,6 +139,11 @@ def has_images(folder: Path) -> bool:
     return any(is_image_name(path.name) for path in _files_below(folder, LeftOut()))
 
 
+def has_data(folder: Path) -> bool:
+    """Whether there is an image, a tar or Parquet in a folder or below it."""
+    return any(map(is_data, _files_below(folder, LeftOut())))
+
+
 def open_captioned(listing: Listing, wanted: Columns, split: Split | None = None) -> Dataset:
     """Images side by side, each with its captions if it has some."""
     root, files, folders, left_out = listing
