@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -86,7 +86,9 @@ class _Reading:
             if not beside and not any(row.texts for row in rows):
                 self.without_caption.add(NO_CAPTION, str(path))
         for path in files:
-            if path not in used and not is_image_name(path.name) and path.name not in LISTS:
+            lists = LISTS if path.parent == self.root else METADATA_FILES
+            name = path.name.lower()
+            if path not in used and not is_image_name(name) and name not in lists:
                 text = path.suffix.lower() in (".txt", ".caption")
                 reason = unreadable_format(path.name) or (NO_IMAGE if text else OTHER)
                 self.left_out.add(reason, str(path))
@@ -153,7 +155,7 @@ def open_captioned(listing: Listing, wanted: Columns, split: Split | None = None
                 f"{root}: got images beside the folder {folder.name!r} of images, "
                 "expected either images or a folder per class"
             )
-    reading = _Reading(root, _metadata(files, wanted, left_out), left_out=left_out)
+    reading = _Reading(root, _metadata(root, files, wanted, left_out), left_out=left_out)
     reading.add(files, None)
     return reading.dataset(split=split)
 
@@ -166,9 +168,10 @@ def open_class_folders(
     Of a table of metadata and a single folder, that is only where its images are.
     """
     root, files, folders, left_out = listing
-    reading = _Reading(root, _metadata(files, wanted, left_out), left_out=left_out)
-    single = len(folders) == 1 and bool(reading.rows)
     found = {folder: list(_files_below(folder, left_out)) for folder in folders}
+    every = itertools.chain(files, *found.values())
+    reading = _Reading(root, _metadata(root, every, wanted, left_out), left_out=left_out)
+    single = len(folders) == 1 and bool(reading.rows)
     problem = _check_class_folders(listing, found)
     reading.add(files, None)  # none is an image: what they are is counted
     classes = _Classes.read(root, folders, lists, problem)
@@ -213,13 +216,20 @@ class _Classes(NamedTuple):
         return self.labels
 
 
-def _metadata(files: Sequence[Path], wanted: Columns, left_out: LeftOut) -> dict[str, list[Row]]:
-    """The rows of the metadata file, by image; empty where there is none of images."""
+def _metadata(
+    root: Path, files: Iterable[Path], wanted: Columns, left_out: LeftOut
+) -> dict[str, list[Row]]:
+    """The rows of metadata files by the paths of their images; empty where there is none of images.
+
+    A file's own paths are those from its folder.
+    """
     found: dict[str, list[Row]] = {}
     for path in files:
         if path.name.lower() in METADATA_FILES:
+            folder = path.parent.relative_to(root)
             try:
-                found |= rows_by_image(path, wanted)
+                for image, rows in rows_by_image(path, wanted).items():
+                    found.setdefault((folder / image).as_posix(), []).extend(rows)
             except DataError as error:
                 left_out.add(UNREADABLE_METADATA, str(error))
     return found
