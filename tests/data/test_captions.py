@@ -177,6 +177,30 @@ def test_errors_name_the_row(name: str, lines: str, message: str, root: Path):
         open_dataset(root / name)
 
 
+def test_quotes_in_the_header(root: Path):
+    write_files(root, {"t.csv": '\ufeff"Image";"Caption"\n"images/0.png";"a; b"\n'})
+    assert captions(open_dataset(root / "t.csv")) == [("a; b",)]
+
+
+def test_lines_of_json_that_lack_a_field(root: Path):
+    lines = ['{"image": "images/0.png", "text": "a"}', '{"text": "b"}', '{"image": "images/1.png"}']
+    write_files(root, {"t.jsonl": "\n".join([*lines, '{"image": null, "text": "c"}'])})
+    dataset = open_dataset(root / "t.jsonl")
+    assert (captions(dataset), greys(dataset)) == ([("a",), ()], [0, 1])
+    assert dataset.left_out.lines() == [
+        f"2 x row without an image: {root}/t.jsonl: row 2, {root}/t.jsonl: row 4"
+    ]
+    write_files(root, {"t.jsonl": '{"img": "images/0.png", "words": "a"}\n{"id": 3}\n'})
+    with pytest.raises(DataError, match="got the columns 'img', 'words', 'id', expected one of im"):
+        open_dataset(root / "t.jsonl")
+
+
+def test_paths_as_windows_writes_them(root: Path):
+    write_files(root, {"t.csv": "image,text\nimages\\2.png,a\n"})
+    dataset = open_dataset(root / "t.csv")
+    assert (greys(dataset), dataset.left_out.total) == ([2], 0)
+
+
 # Parquet of other programs
 
 
@@ -232,6 +256,23 @@ def test_what_other_programs_write_into_the_schema(told: bytes, tmp_path: Path):
     assert (captions(dataset), dataset.classnames) == ([("a cat",)], ("3",))
 
 
+def test_whole_numbers_as_pandas_writes_them_beside_empty_cells(tmp_path: Path):
+    columns = {"image": [image(n) for n in range(4)], "label": [2.0, None, 10.0, 0.5]}
+    dataset = open_dataset(write(tmp_path / "t.parquet", columns))
+    assert [sample.label for sample in dataset.samples] == ["2", None, "10", None]
+    assert dataset.classnames == ("2", "10")
+    assert dataset.samples[3].passed_over == ("metadata 'label' of another kind",)
+
+
+def test_a_class_each_in_a_column_called_labels(tmp_path: Path):
+    features = {"labels": {"names": ["zebra", "ant"], "_type": "ClassLabel"}}
+    told = json.dumps({"info": {"features": features}}).encode()
+    columns = {"image": [image(n) for n in range(3)], "labels": [1, 0, -1]}
+    dataset = open_dataset(write(tmp_path / "t.parquet", columns, huggingface=told))
+    assert [sample.label for sample in dataset.samples] == ["ant", "zebra", None]
+    assert (dataset.classnames, dataset.multi_label) == (("zebra", "ant"), False)
+
+
 # A table of a folder's images
 
 
@@ -270,6 +311,38 @@ def test_a_metadata_file_of_something_else(tmp_path: Path):
     assert captions(dataset) == [("a cat",)]
     (line,) = dataset.left_out.lines()
     assert line.startswith(f"1 x metadata file that is not read: {tmp_path}/metadata.csv: got the")
+
+
+def test_metadata_files_of_folders_below(tmp_path: Path):
+    for place, name in enumerate(("cat", "dog")):
+        write_files(tmp_path, {f"{name}/1.png": image(place)})
+        write_table(tmp_path / name / "metadata.csv", [{"file_name": "1.png", "text": f"a {name}"}])
+    dataset = open_dataset(tmp_path)
+    assert captions(dataset) == [("a cat",), ("a dog",)]
+    assert (dataset.classnames, dataset.left_out.total) == (("cat", "dog"), 0)
+    write_files(tmp_path, {"cat/nshards.txt": "3"})  # of no meaning there
+    assert open_dataset(tmp_path).left_out.lines() == [
+        f"1 x caption without an image: {tmp_path}/cat/nshards.txt"
+    ]
+
+
+def test_two_metadata_files_are_read_both(tmp_path: Path):
+    write_files(tmp_path, {"1.png": image(1), "2.png": image(2)})
+    write_table(tmp_path / "Metadata.CSV", [{"file_name": "1.png", "text": "one"}])
+    rows = [{"file_name": f"{n}.png", "text": f"also {n}"} for n in (1, 2)]
+    write_table(tmp_path / "metadata.jsonl", rows)
+    dataset = open_dataset(tmp_path)
+    assert captions(dataset) == [("one", "also 1"), ("also 2",)]
+    assert dataset.left_out.total == 0
+
+
+def test_classes_of_a_metadata_file(tmp_path: Path):
+    write_files(tmp_path, {f"images/{n}.png": image(n) for n in range(3)})
+    rows = [{"file_name": f"images/{n}.png", "label": f"c{10 - n}"} for n in range(2)]
+    write_table(tmp_path / "metadata.csv", rows)
+    dataset = open_dataset(tmp_path)
+    assert [sample.label for sample in dataset.samples] == ["c10", "c9", None]
+    assert (dataset.classnames, dataset.multi_label) == (("c9", "c10"), False)
 
 
 # A table beside a tar

@@ -167,8 +167,9 @@ def test_links_of_tars(tmp_path: Path):
         for name, kind, link in (
             ("a.png", tarfile.REGTYPE, ""),
             ("a.txt", tarfile.REGTYPE, ""),
-            ("b.png", tarfile.LNKTYPE, "a.png"),
-            ("b.txt", tarfile.LNKTYPE, "a.txt"),
+            ("./b.png", tarfile.LNKTYPE, "a.png"),
+            ("b.txt", tarfile.LNKTYPE, "./a.txt"),
+            ("e.png", tarfile.LNKTYPE, "b.png"),
             ("c.png", tarfile.SYMTYPE, "a.png"),
             ("d.png", tarfile.LNKTYPE, "elsewhere.png"),
         ):
@@ -181,8 +182,9 @@ def test_links_of_tars(tmp_path: Path):
     assert [(one.key, one.captions) for one in dataset.samples] == [
         ("a", ("a cat",)),
         ("b", ("a cat",)),
+        ("e", ()),
     ]
-    assert greys(dataset) == [7, 7]
+    assert greys(dataset) == [7, 7, 7]
     assert lines(dataset.left_out, tmp_path) == [
         f"2 x {LINK}: 0.tar: c.png -> a.png, 0.tar: d.png -> elsewhere.png"
     ]

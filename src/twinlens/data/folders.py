@@ -26,7 +26,7 @@ from twinlens.data.lists import (
     spoken_names,
 )
 from twinlens.data.natural import natural_key
-from twinlens.data.samples import Dataset, LazySamples, Sample, file_size
+from twinlens.data.samples import Dataset, LazySamples, Sample, file_size, only
 from twinlens.data.split_names import Split
 from twinlens.data.table_sets import rows_by_image
 from twinlens.data.tables import Row
@@ -97,6 +97,10 @@ class _Reading:
         """What was read, as a data set."""
         for key, rows in self.rows.items():  # no image took them
             self.left_out.add(MISSING, f"{rows[0].where}: {key}")
+        if "classnames" not in others:  # then those of the metadata file, if it tells some
+            labels = {label for entry in self.entries for label in _labels(entry)}
+            others["classnames"] = tuple(sorted(labels, key=natural_key))
+            others["multi_label"] = any(len(_labels(entry)) > 1 for entry in self.entries)
         return Dataset(
             name=self.root.resolve().name,
             samples=LazySamples(self.entries, _sample, _mark),
@@ -270,6 +274,13 @@ def _files_below(folder: Path, left_out: LeftOut, seen: set[str] | None = None) 
         yield from _files_below(inner, left_out, seen)
 
 
+def _labels(entry: _Entry) -> tuple[str, ...]:
+    """Its class, or those that its rows name."""
+    if entry.label is not None:
+        return (entry.label,)
+    return tuple(dict.fromkeys(str(label) for row in entry.rows for label in row.labels))
+
+
 def _sample(entry: _Entry) -> Sample:
     rows = entry.rows
     from_rows = tuple(dict.fromkeys(text for row in rows for text in row.texts))
@@ -279,7 +290,8 @@ def _sample(entry: _Entry) -> Sample:
         key=entry.key,
         source=entry.path,
         captions=found.captions,
-        label=entry.label,
+        label=only(_labels(entry)),
+        labels=_labels(entry),
         concept=found.concept or next((row.concept for row in rows if row.concept), None),
         metadata=others | found.metadata,
         passed_over=(*found.passed_over, *(odd for row in rows for odd in row.passed_over)),

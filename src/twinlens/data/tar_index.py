@@ -59,14 +59,15 @@ def _files(tar: tarfile.TarFile, left_out: LeftOut) -> list[Member]:
         if one.issparse():
             left_out.add(SPARSE, f"{tar.name}: {one.name}")
             continue
-        if one.islnk() and one.linkname in places:
-            place = places[one.linkname]
+        target = one.linkname.removeprefix("./")
+        if one.islnk() and target in places:
+            place = places[target]
         elif one.issym() or one.islnk():
             left_out.add(LINK, f"{tar.name}: {one.name} -> {one.linkname}")
             continue
         elif not one.isfile():  # folders and devices
             continue
-        places[one.name] = place
+        places[one.name.removeprefix("./")] = place
         files.append((one.name, *place))
     return files
 
