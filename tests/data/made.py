@@ -15,9 +15,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from twinlens.data.augment import Augmentation
 from twinlens.data.datasets import Dataset
 from twinlens.data.images import decode_image
+from twinlens.data.loader import Batch, PairLoader
 from twinlens.data.samples import Sample
+from twinlens.tokenizer import Tokenizer
+
+CONTEXT = 12
 
 
 @cache
@@ -67,10 +72,37 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]], separator: str = 
         parquet.write_table(pytest.importorskip("pyarrow").table(columns), path)
     elif path.suffix == ".jsonl":
         path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    elif path.suffix == ".tsv" or separator == "\t":  # cells as they are, which nothing quotes
+        lines = [rows[0].keys(), *(row.values() for row in rows)]
+        path.write_text("".join("\t".join(cells) + "\n" for cells in lines), "utf-8")
     else:
         with path.open("w", encoding="utf-8", newline="") as file:
-            delimiter = "\t" if path.suffix == ".tsv" else separator
-            writer = csv.DictWriter(file, list(rows[0]), delimiter=delimiter)
+            writer = csv.DictWriter(file, list(rows[0]), delimiter=separator)
             writer.writeheader()
             writer.writerows(rows)
     return path
+
+
+def epoch(dataset: Dataset) -> Batch:
+    """All samples once, as training sees them."""
+    loader = PairLoader(
+        dataset,
+        Tokenizer.clip(),
+        batch_size=len(dataset.samples),
+        image_size=4,
+        context_length=CONTEXT,
+        augmentation=Augmentation(),
+        seed=len(dataset.samples),
+    )
+    return loader.batch(0)
+
+
+def pairs(batch: Batch) -> list[tuple[int, tuple[int, ...]]]:
+    """Which image was shown with which words, in order of the images."""
+    shown = batch.pixels[:, 0, 0, 0].tolist()
+    return sorted(zip(shown, map(tuple, batch.tokens[0].tolist()), strict=True))
+
+
+def tokens(text: str) -> tuple[int, ...]:
+    """What a caption becomes in an `epoch`."""
+    return tuple(Tokenizer.clip().fitted([text], CONTEXT)[0][0].tolist())

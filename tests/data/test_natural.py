@@ -9,7 +9,6 @@ from tests.data.cases_order import ORDERED
 from tests.data.made import greys, image, write_files, write_table, write_tar
 from tests.data.test_hub_datasets import offline
 from twinlens.data.datasets import open_dataset
-from twinlens.data.natural import natural_key
 
 __all__ = ["offline"]  # a fixture
 
@@ -92,17 +91,3 @@ def test_files_of_the_hub(names: tuple[str, ...], offline: Path):
         write_tar(offline / "test" / f"{name}.tar", {f"s{place}.png": image(place)})
     dataset = open_dataset("hf://datasets/org/birds/test")
     assert [sample.key for sample in dataset.samples] == [f"s{n}" for n in range(len(names))]
-
-
-@orders
-def test_the_key_itself(names: tuple[str, ...]):
-    for seed in range(5):
-        others = list(names)
-        random.Random(seed).shuffle(others)
-        assert tuple(sorted(others, key=natural_key)) == names
-
-
-def test_numbers_of_thousands_of_digits():
-    many = "9" * 10_000
-    assert sorted([f"a{many}1", f"a{many}", "a10"], key=natural_key)[0] == "a10"
-    assert natural_key("²") > natural_key("9")  # a digit of other kinds is a letter as any

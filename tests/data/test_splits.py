@@ -3,15 +3,14 @@
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.data.cases_splits import CLASSES, ROOTS, SPLITS
 from tests.data.made import greys, image, write_files, write_table, write_tar
-from twinlens.data.columns import Columns
 from twinlens.data.datasets import open_dataset
 from twinlens.data.parts import open_parts
-from twinlens.data.split_names import split_of
 from twinlens.errors import DataError
 
 
@@ -33,6 +32,11 @@ def parquet(folder: Path, grey: int) -> None:
     write_table(folder / "00000.parquet", rows)
 
 
+def split_of(name: str) -> Any:
+    """Which split a name in the lists is."""
+    return next(split for split, names in SPLITS.items() if {name, name.lower()} & {*names})
+
+
 kinds = pytest.mark.parametrize("fill", [classes, captioned, tars, parquet])
 Fill = Callable[[Path, int], None]
 
@@ -49,13 +53,13 @@ def refused(spec: Path, message: str) -> None:
 @kinds
 @pytest.mark.parametrize("name", [name for names in SPLITS.values() for name in names])
 def test_every_name_of_a_split(name: str, fill: Fill, tmp_path: Path):
-    (split,) = (split for split, names in SPLITS.items() if name in names)
+    split = split_of(name)
     fill(tmp_path / name, 5)
     refused(tmp_path, rf"got the splits '{name}', expected one data set; or give .*/{name}$")
     dataset = open_dataset(tmp_path, splits=(split,))
     assert greys(dataset) == [5, 6]
     assert not {name, split} & set(dataset.classnames)
-    others = [other for other in SPLITS if other != split]
+    others: Any = [other for other in SPLITS if other != split]
     with pytest.raises(DataError, match=rf"got the splits '{name}', expected one of {others[0]}"):
         open_dataset(tmp_path, splits=others)
 
@@ -70,7 +74,6 @@ def test_roots_of_splits(names: Sequence[str], fill: Fill, tmp_path: Path):
     refused(tmp_path, rf"got the splits {listed}, expected one data set; or give .*/\w+$")
     for place, name in enumerate(names):
         split = split_of(name)
-        assert split is not None
         assert greys(open_dataset(tmp_path, splits=(split,))) == [10 * place, 10 * place + 1]
     if "test" not in map(split_of, names):
         with pytest.raises(DataError, match=rf"got the splits {listed}, expected 'test' among"):
@@ -125,6 +128,40 @@ def test_classes_that_are_called_as_splits_are(names: Sequence[str], tmp_path: P
     assert open_dataset(tmp_path, splits=("train", "test")).classnames == dataset.classnames
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train_images", "test_images"),
+        ("TrainData", "ValData"),
+        ("train imgs", "val imgs"),
+        ("trainval", "test"),
+    ],
+)
+@kinds
+def test_words_after_the_name_of_a_split(names: Sequence[str], fill: Fill, tmp_path: Path):
+    for grey, name in enumerate(names):
+        fill(tmp_path / name, 10 * grey)
+    refused(tmp_path, r"got the splits '.*', '.*', expected one data set; or give")
+    assert greys(open_dataset(tmp_path, splits=("train",))) == [0, 1]
+
+
+@pytest.mark.parametrize("folder", ["images", "data", "cub/images"])
+@kinds
+def test_splits_in_the_only_folder(folder: str, fill: Fill, tmp_path: Path):
+    for grey, name in enumerate(("train", "test")):
+        fill(tmp_path / folder / name, 10 * grey)
+    write_files(tmp_path, {"labels/train/1.txt": "0 0.5 0.5 1 1", "README.md": ""})
+    refused(tmp_path, rf"got the splits 'test', 'train', expected one .*/{folder}/test$")
+    assert greys(open_dataset(tmp_path, splits=("train",))) == [0, 1]
+    assert greys(open_parts(tmp_path).test) == [10, 11]
+
+
+def test_an_empty_folder_is_no_split(tmp_path: Path):
+    write_files(tmp_path, {"cat/1.png": image(1), "dog/2.png": image(2), "test/.keep": ""})
+    dataset = open_dataset(tmp_path)
+    assert [sample.label for sample in dataset.samples] == ["cat", "dog"]
+
+
 def test_a_joined_root_is_refused_too(tmp_path: Path):
     classes(tmp_path / "a" / "cat", 1)
     classes(tmp_path / "b" / "train", 1)
@@ -176,17 +213,3 @@ def test_files_of_one_split_are_one_data_set(first: str, ending: str, tmp_path: 
     for grey, name in enumerate((first, first.replace("0", "1"))):
         fill_file(tmp_path / f"{name}.{ending}", grey)
     assert greys(open_dataset(tmp_path)) == [0, 1]
-
-
-def test_columns_are_those_of_the_split(tmp_path: Path):
-    for grey, name in enumerate(("train", "test")):
-        write_files(tmp_path, {f"images/{grey}.png": image(grey)})
-        row = {"where": f"images/{grey}.png", "words": name}
-        write_table(tmp_path / f"{name}.csv", [row], separator="~")
-    columns = Columns(image="where", text="words", separator="~")
-    dataset = open_dataset(tmp_path, columns=columns, splits=("train",))
-    assert [sample.captions for sample in dataset.samples] == [("train",)]
-    parts = open_parts(tmp_path, columns=columns)
-    assert parts.train is not None
-    assert [sample.captions for sample in parts.train.samples] == [("train",)]
-    assert [sample.captions for sample in parts.test.samples] == [("test",)]

@@ -85,3 +85,27 @@ def test_what_is_no_tar(data: bytes, tmp_path: Path):
 
 def test_a_tar_of_nothing(tmp_path: Path):
     assert tar_members(write(tmp_path / "a.tar", []), LeftOut()) == []
+
+
+def test_tars_that_cat_put_together_are_read_to_the_end(tmp_path: Path):
+    one, two, both = (tmp_path / f"{name}.tar" for name in ("one", "two", "both"))
+    for path in (one, two):
+        with tarfile.open(path, "w") as tar:
+            info = tarfile.TarInfo(f"{path.stem}.txt")
+            info.size = 3
+            tar.addfile(info, io.BytesIO(path.stem[:3].encode()))
+    both.write_bytes(one.read_bytes() + two.read_bytes())
+    data = both.read_bytes()
+    found = {
+        name: data[offset : offset + size] for name, offset, size in tar_members(both, LeftOut())
+    }
+    assert found == {"one.txt": b"one", "two.txt": b"two"}
+
+
+def test_tars_with_more_than_plain_files_that_cat_put_together_are_refused(tmp_path: Path):
+    path = tmp_path / "one.tar"
+    with tarfile.open(path, "w") as tar:
+        tar.addfile(tarfile.TarInfo("folder" + "x" * 200))  # a long name is no plain header
+    path.write_bytes(path.read_bytes() * 2)
+    with pytest.raises(tarfile.ReadError, match="got more behind its end"):
+        tar_members(path, LeftOut())

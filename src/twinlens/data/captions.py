@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -31,6 +32,9 @@ NO_TEXT = "text that is not UTF-8"
 UNREADABLE = "file of captions or metadata that cannot be read"
 
 _Value = TypeVar("_Value")
+
+_HALVES = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
+"""Halves of a character in a JSON: one alone is no text, and nothing could write it."""
 
 
 def another_kind(name: str) -> str:
@@ -108,7 +112,10 @@ def read_json(data: bytes | None, passed_over: list[str]) -> dict[str, Any]:
     if data is None:
         return {}
     try:
-        content: object = json.loads(data)
+        text = data.decode(json.detect_encoding(data), "surrogatepass")
+        content: object = json.loads(text)
+        if _HALVES.search(text):
+            content = json.loads(json.dumps(content, ensure_ascii=False).encode(errors="replace"))
     except (ValueError, RecursionError):  # nested deeper than the parser goes
         content = None
     if not isinstance(content, dict):

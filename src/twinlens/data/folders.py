@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from twinlens.data.lists import (
     spoken_names,
 )
 from twinlens.data.natural import natural_key
-from twinlens.data.samples import Dataset, LazySamples, Sample, file_size
+from twinlens.data.samples import Dataset, LazySamples, Sample, file_size, only
 from twinlens.data.split_names import Split
 from twinlens.data.table_sets import rows_by_image
 from twinlens.data.tables import Row
@@ -86,7 +86,9 @@ class _Reading:
             if not beside and not any(row.texts for row in rows):
                 self.without_caption.add(NO_CAPTION, str(path))
         for path in files:
-            if path not in used and not is_image_name(path.name) and path.name not in LISTS:
+            lists = LISTS if path.parent == self.root else METADATA_FILES
+            name = path.name.lower()
+            if path not in used and not is_image_name(name) and name not in lists:
                 text = path.suffix.lower() in (".txt", ".caption")
                 reason = unreadable_format(path.name) or (NO_IMAGE if text else OTHER)
                 self.left_out.add(reason, str(path))
@@ -95,6 +97,10 @@ class _Reading:
         """What was read, as a data set."""
         for key, rows in self.rows.items():  # no image took them
             self.left_out.add(MISSING, f"{rows[0].where}: {key}")
+        if "classnames" not in others:  # then those of the metadata file, if it tells some
+            labels = {label for entry in self.entries for label in _labels(entry)}
+            others["classnames"] = tuple(sorted(labels, key=natural_key))
+            others["multi_label"] = any(len(_labels(entry)) > 1 for entry in self.entries)
         return Dataset(
             name=self.root.resolve().name,
             samples=LazySamples(self.entries, _sample, _mark),
@@ -139,6 +145,11 @@ def has_images(folder: Path) -> bool:
     return any(is_image_name(path.name) for path in _files_below(folder, LeftOut()))
 
 
+def has_data(folder: Path) -> bool:
+    """Whether there is an image, a tar or Parquet in a folder or below it."""
+    return any(map(is_data, _files_below(folder, LeftOut())))
+
+
 def open_captioned(listing: Listing, wanted: Columns, split: Split | None = None) -> Dataset:
     """Images side by side, each with its captions if it has some."""
     root, files, folders, left_out = listing
@@ -148,7 +159,7 @@ def open_captioned(listing: Listing, wanted: Columns, split: Split | None = None
                 f"{root}: got images beside the folder {folder.name!r} of images, "
                 "expected either images or a folder per class"
             )
-    reading = _Reading(root, _metadata(files, wanted, left_out), left_out=left_out)
+    reading = _Reading(root, _metadata(root, files, wanted, left_out), left_out=left_out)
     reading.add(files, None)
     return reading.dataset(split=split)
 
@@ -161,9 +172,10 @@ def open_class_folders(
     Of a table of metadata and a single folder, that is only where its images are.
     """
     root, files, folders, left_out = listing
-    reading = _Reading(root, _metadata(files, wanted, left_out), left_out=left_out)
-    single = len(folders) == 1 and bool(reading.rows)
     found = {folder: list(_files_below(folder, left_out)) for folder in folders}
+    every = itertools.chain(files, *found.values())
+    reading = _Reading(root, _metadata(root, every, wanted, left_out), left_out=left_out)
+    single = len(folders) == 1 and bool(reading.rows)
     problem = _check_class_folders(listing, found)
     reading.add(files, None)  # none is an image: what they are is counted
     classes = _Classes.read(root, folders, lists, problem)
@@ -208,13 +220,20 @@ class _Classes(NamedTuple):
         return self.labels
 
 
-def _metadata(files: Sequence[Path], wanted: Columns, left_out: LeftOut) -> dict[str, list[Row]]:
-    """The rows of the metadata file, by image; empty where there is none of images."""
+def _metadata(
+    root: Path, files: Iterable[Path], wanted: Columns, left_out: LeftOut
+) -> dict[str, list[Row]]:
+    """The rows of metadata files by the paths of their images; empty where there is none of images.
+
+    A file's own paths are those from its folder.
+    """
     found: dict[str, list[Row]] = {}
     for path in files:
         if path.name.lower() in METADATA_FILES:
+            folder = path.parent.relative_to(root)
             try:
-                found |= rows_by_image(path, wanted)
+                for image, rows in rows_by_image(path, wanted).items():
+                    found.setdefault((folder / image).as_posix(), []).extend(rows)
             except DataError as error:
                 left_out.add(UNREADABLE_METADATA, str(error))
     return found
@@ -255,6 +274,13 @@ def _files_below(folder: Path, left_out: LeftOut, seen: set[str] | None = None) 
         yield from _files_below(inner, left_out, seen)
 
 
+def _labels(entry: _Entry) -> tuple[str, ...]:
+    """Its class, or those that its rows name."""
+    if entry.label is not None:
+        return (entry.label,)
+    return tuple(dict.fromkeys(str(label) for row in entry.rows for label in row.labels))
+
+
 def _sample(entry: _Entry) -> Sample:
     rows = entry.rows
     from_rows = tuple(dict.fromkeys(text for row in rows for text in row.texts))
@@ -264,7 +290,8 @@ def _sample(entry: _Entry) -> Sample:
         key=entry.key,
         source=entry.path,
         captions=found.captions,
-        label=entry.label,
+        label=only(_labels(entry)),
+        labels=_labels(entry),
         concept=found.concept or next((row.concept for row in rows if row.concept), None),
         metadata=others | found.metadata,
         passed_over=(*found.passed_over, *(odd for row in rows for odd in row.passed_over)),

@@ -17,6 +17,7 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from twinlens.data.augment import Augmentation, augment, random_square_crop
+from twinlens.data.captions import UNREADABLE as NO_FILE
 from twinlens.data.images import decode_image
 from twinlens.data.left_out import NO_CAPTION
 from twinlens.data.order import SampleOrder
@@ -256,11 +257,12 @@ class PairLoader:
             sample = self.samples[self._index(position, attempt)]
         except DataError as error:
             return "", _Refused(UNREADABLE, str(error))
-        captions = self._captions_of(sample)
-        if not captions:
+        texts = self._captions_of(sample)
+        if not texts:
             odd = f" ({'; '.join(sample.passed_over)})" if sample.passed_over else ""
             reason = f"{sample.where}: got no caption{odd}, expected at least one"
-            return sample.key, _Refused(NO_CAPTION, reason)
+            kind = UNREADABLE if NO_FILE in sample.passed_over else NO_CAPTION
+            return sample.key, _Refused(kind, reason)
         if self.places is not None and sample.label not in self.places:
             reason = f"{sample.where}: got the label {sample.label!r}, expected a class"
             return sample.key, _Refused(NO_LABEL, reason)
@@ -270,11 +272,11 @@ class PairLoader:
         except DataError as error:
             return sample.key, _Refused(NO_IMAGE, str(error))
         told = sample.passed_over if position < len(self.samples) and not attempt else ()
-        texts = self._drawn(captions, rng)
+        drawn = self._drawn(texts, rng)
         return sample.key, _Pair(
             picture=picture,
-            captions=texts,
-            concepts=[_concept_number(sample.concept or text) for text in texts],
+            captions=drawn,
+            concepts=[_concept_number(sample.concept or text) for text in drawn],
             label=self.places[str(sample.label)] if self.places else 0,
             passed_over=tuple((reason, sample.where) for reason in told),
         )

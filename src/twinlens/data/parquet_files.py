@@ -81,6 +81,12 @@ def image_column_kind(schema: Any, column: str) -> Literal["paths", "inside"] | 
     )
 
 
+def is_list(schema: Any, column: str) -> bool:
+    """Whether a column has a list of values a row."""
+    types, kind = _pyarrow().types, schema.field(column).type
+    return types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+
+
 def class_names(schema: Any, column: str | None) -> tuple[str, ...]:
     """The names behind class numbers, as Hugging Face data sets keep them in the schema.
 

@@ -60,8 +60,8 @@ def find_member(members: Collection[str], ending: str) -> str | None:
 def split_dotted(key: str, members: dict[str, _Value]) -> list[tuple[str, dict[str, _Value]]]:
     """Part files that only share the name before the first dot, where they are several samples.
 
-    They are where several images have a name of their own before the last dot, and every other
-    file shares one of these: then no text or metadata speaks of all of them.
+    They are where several images have a name of their own before the last dot, and the texts have
+    those names, too: at least one of them, or all other files. Then no text speaks of all of them.
 
     Example:
         >>> names = ["5.jpg", "5.txt", "7.jpg", "7.txt"]
@@ -74,9 +74,10 @@ def split_dotted(key: str, members: dict[str, _Value]) -> list[tuple[str, dict[s
     stems = [ext.rpartition(".")[0] for ext in images]
     own = set(stems)
     others = {ext.rpartition(".")[0] for ext in members}
-    if len(own) < len(stems) or "" in own or others != own:
+    told = {ext.rpartition(".")[0] for ext in members if last_ending(ext) in TEXTS}
+    if len(own) < len(stems) or "" in others or not (others == own or told & own):
         return [(key, members)]
-    parts: dict[str, dict[str, _Value]] = {stem: {} for stem in stems}
+    parts: dict[str, dict[str, _Value]] = {stem: {} for stem in (*stems, *others)}
     for ext, value in members.items():
         stem, _, ending = ext.rpartition(".")
         parts[stem][ending] = value

@@ -14,6 +14,7 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 NAMES: dict[str, Split] = {
     "train": "train",
     "training": "train",
+    "trainval": "train",
     "val": "val",
     "valid": "val",
     "validation": "val",
@@ -25,7 +26,9 @@ NAMES: dict[str, Split] = {
 }
 """What splits are called, in small letters, and which each is: every reader's list."""
 
-_NAMED = re.compile(rf"({'|'.join(NAMES)})(?:[-_ ]?(?:set|split|\d{{4}}))?", re.IGNORECASE)
+_NAMED = re.compile(
+    rf"({'|'.join(NAMES)})(?:[-_ ]?(?:set|split|data|images?|imgs?|\d{{4}}))?", re.IGNORECASE
+)
 
 
 def split_of(name: str) -> Split | None:

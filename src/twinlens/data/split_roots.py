@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from twinlens.data.folders import has_images, is_data, shown
+from twinlens.data.folders import has_data, is_data, shown
 from twinlens.data.formats import is_image_name
 from twinlens.data.lists import METADATA_FILES
 from twinlens.data.split_names import Split, by_split, split_of
@@ -47,7 +47,8 @@ class SplitPart:
 def splits_in(root: Path) -> dict[Split, SplitPart]:
     """The splits of a directory; none where it is one data set.
 
-    A class may be called as a split is: folders of images beside it are classes, then.
+    A class may be called as a split is: folders of images beside it are classes, then. The only
+    folder with data may be what has the splits, as `images` of `images/train` and `images/val`.
 
     Raises:
         DataError: A split is there twice, as `val` and `valid`.
@@ -62,22 +63,19 @@ def splits_in(root: Path) -> dict[Split, SplitPart]:
     for inner in (root, root / "data"):
         if parts := _of_files(inner):
             return parts
-    return {}
+    holding = [] if any(is_data(path) for path in files) else list(filter(has_data, folders))
+    return splits_in(holding[0]) if len(holding) == 1 and not named else {}
 
 
 def _are_splits(named: _Named, folders: list[Path]) -> bool:
     """Whether folders called as splits are are such, and no classes."""
     own = {folder for _, folder in named}
     others = [folder for folder in folders if folder not in own]
-    if not any(map(_has_data, others)):
+    if not any(map(has_data, others)):
         return True
-    nested = not any(is_image_name(path.name) for folder in own for path in shown(folder)[0])
+    flat = any(is_image_name(path.name) for folder in own for path in shown(folder)[0])
     splits = {split for split, _ in named}
-    return nested and ("test" in splits or len(splits) > 1)
-
-
-def _has_data(folder: Path) -> bool:
-    return has_images(folder) or any(map(is_data, shown(folder)[0]))
+    return not flat and all(map(has_data, own)) and ("test" in splits or len(splits) > 1)
 
 
 def _once(root: Path, named: _Named) -> dict[Split, SplitPart]:

@@ -151,7 +151,12 @@ def _image(
 ) -> tuple[str, Path | TableImage | UrlImage]:
     if isinstance(image, TableImage):
         return f"{table.stem}/{row.number}", image
-    return image, UrlImage(image) if is_url(image) else table.parent / image
+    if is_url(image):
+        return image, UrlImage(image)
+    path = table.parent / image
+    if "\\" in image and not path.exists():  # as Windows writes it
+        path = table.parent / image.replace("\\", "/")
+    return image, path
 
 
 def _named(reading: _Reading, row: Row, classes: Sequence[str]) -> tuple[str, ...]:

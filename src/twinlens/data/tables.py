@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ from twinlens.data.parquet_files import (
     TableImage,
     class_names,
     image_column_kind,
+    is_list,
     parquet_rows,
     parquet_schema,
 )
@@ -137,16 +139,17 @@ def _separator(path: Path, header: str, wanted: Columns, words: bool) -> str:
     if path.suffix.lower() == ".tsv":
         return "\t"
     for separator in _SEPARATORS:
-        names = next(_cells(iter([header]), path, separator), (0, list[str]()))[1]
-        if choose(names, wanted, words=words):
-            return separator
+        with suppress(DataError):  # quotes in the header that another separator explains
+            names = next(_cells(iter([header]), path, separator), (0, list[str]()))[1]
+            if choose(names, wanted, words=words):
+                return separator
     return _SEPARATORS[0]
 
 
 def _cells(lines: Iterator[str], path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """The number and the cells of each line; between tabs, cells are taken as they are."""
+    """The number and the cells of each line; of a TSV file cells are taken as they are."""
     csv.field_size_limit(max(_LONGEST_CELL, csv.field_size_limit()))
-    if separator == "\t":
+    if path.suffix.lower() == ".tsv":
         reader = csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_NONE)
     else:
         reader = csv.reader(lines, delimiter=separator, strict=True)
@@ -174,20 +177,31 @@ def _check_once(path: Path, names: Sequence[str], chosen: Chosen) -> None:
 def _read_json_lines(path: Path, wanted: Columns, words: bool) -> Table:
     rows: list[Row] = []
     several = False
+    names: dict[str, None] = {}
     with path.open("rb") as file:
         for number, line in enumerate(filter(bytes.strip, file), start=1):
             where, odd = f"{path}: row {number}", list[str]()
             values = read_json(line, odd)
             if odd:
                 raise DataError(f"{where}: got a line that is no JSON object, expected one")
-            chosen = choose(list(values), wanted, words=False)
-            if chosen is None:
-                raise refusal(path, list(values), wanted)
-            several |= chosen.several and isinstance(values.get("labels"), list)
+            names |= dict.fromkeys(values)
+            chosen = _json_columns(values, wanted)
+            several |= chosen.several and isinstance(values.get(str(chosen.label)), list)
             rows.append(_row(values, chosen, number, where))
-    if words and rows and not any(row.texts or row.labels for row in rows):
-        raise refusal(path, list(values), wanted)  # pyright: ignore[reportPossiblyUnboundVariable]
+    asked = words and wanted.text is None
+    told = any(row.texts or (asked and row.labels) for row in rows) or not (words or wanted.text)
+    if rows and not (told and any(row.image for row in rows)):
+        raise refusal(path, list(names), wanted)
     return Table(rows, multi_label=several)
+
+
+def _json_columns(values: dict[str, Any], wanted: Columns) -> Chosen:
+    """The columns of one line, which may lack any: then its row has no image or no words."""
+    chosen = choose(list(values), wanted, words=False)
+    if chosen is None and wanted.text is not None:
+        chosen = choose(list(values), replace(wanted, text=None), words=False)
+        chosen = chosen and replace(chosen, texts=())
+    return chosen or Chosen(image="", texts=(), label=None, several=False)
 
 
 def _read_parquet(path: Path, wanted: Columns, words: bool) -> Table:
@@ -202,13 +216,16 @@ def _read_parquet(path: Path, wanted: Columns, words: bool) -> Table:
             f"{path}: got {chosen.image!r} of type {schema.field(chosen.image).type}, "
             "expected paths or encoded images"
         )
+    classes = class_names(schema, chosen.label)
+    if classes and chosen.several and not is_list(schema, str(chosen.label)):
+        chosen = replace(chosen, several=False)  # a class each, in a column called `labels`
     asked = [name for name in schema.names if kind == "paths" or name != chosen.image]
     rows: list[Row] = []
     for number, values in enumerate(parquet_rows(path, asked), start=1):
         if kind == "inside":
             values[chosen.image] = TableImage(path, number - 1, chosen.image)
         rows.append(_row(values, chosen, number, f"{path}: row {number}"))
-    return Table(rows, class_names(schema, chosen.label), multi_label=_are_lists(rows, chosen))
+    return Table(rows, classes, multi_label=_are_lists(rows, chosen))
 
 
 def _are_lists(rows: Sequence[Row], chosen: Chosen) -> bool:
@@ -220,7 +237,7 @@ def _are_lists(rows: Sequence[Row], chosen: Chosen) -> bool:
 
 def _row(values: dict[str, Any], chosen: Chosen, number: int, where: str) -> Row:
     odd: list[str] = []
-    image = values.pop(chosen.image)
+    image = values.pop(chosen.image, None)
     if not isinstance(image, str | TableImage):
         image = None
     labels = _labels(values, chosen, odd)
@@ -258,6 +275,8 @@ def _labels(values: dict[str, Any], chosen: Chosen, odd: list[str]) -> tuple[str
         return ()
     given = values[chosen.label]
     told = cast("list[object]", given) if isinstance(given, list) else [given]
+    # Whole numbers are written so where pandas had an empty cell among them.
+    told = [int(one) if isinstance(one, float) and one.is_integer() else one for one in told]
     usable = all(isinstance(one, str | int | None) and not isinstance(one, bool) for one in told)
     if not usable or (given is not None and isinstance(given, list) != chosen.several):
         odd.append(another_kind(chosen.label))

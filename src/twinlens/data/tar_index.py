@@ -45,10 +45,15 @@ def tar_members(path: Path, left_out: LeftOut) -> list[Member]:
         raise tarfile.ReadError("got less than a block")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         members = _plain_members(data)
-    if members is not None:
-        return members
-    with tarfile.open(path, "r:") as tar:
-        return _files(tar, left_out)
+        if members is not None:
+            return members
+        with tarfile.open(path, "r:") as tar:
+            files = _files(tar, left_out)
+            if np.frombuffer(data, np.uint8)[tar.offset :].any():
+                raise tarfile.ReadError(
+                    "got more behind its end, expected one tar: tar --concatenate joins several"
+                )
+            return files
 
 
 def _files(tar: tarfile.TarFile, left_out: LeftOut) -> list[Member]:
@@ -59,14 +64,15 @@ def _files(tar: tarfile.TarFile, left_out: LeftOut) -> list[Member]:
         if one.issparse():
             left_out.add(SPARSE, f"{tar.name}: {one.name}")
             continue
-        if one.islnk() and one.linkname in places:
-            place = places[one.linkname]
+        target = one.linkname.removeprefix("./")
+        if one.islnk() and target in places:
+            place = places[target]
         elif one.issym() or one.islnk():
             left_out.add(LINK, f"{tar.name}: {one.name} -> {one.linkname}")
             continue
         elif not one.isfile():  # folders and devices
             continue
-        places[one.name] = place
+        places[one.name.removeprefix("./")] = place
         files.append((one.name, *place))
     return files
 
@@ -110,7 +116,12 @@ def _plain_members(data: mmap.mmap) -> list[Member] | None:
     members: list[Member] = []
     checksums: list[int] = []
     place = 0
-    while place + _BLOCK <= len(data) and data[place]:
+    while place + _BLOCK <= len(data):
+        if not data[place]:  # the end of the archive; another one follows where tars were joined
+            if any(data[place : place + _BLOCK]):
+                return None
+            place += _BLOCK
+            continue
         name, size, checksum, kind, magic, prefix = _HEADER.unpack_from(data, place)
         if kind not in b"0\0" or magic != b"ustar":
             return None

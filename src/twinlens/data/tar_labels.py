@@ -29,12 +29,10 @@ class Told(NamedTuple):
     Attributes:
         labels: Its classes.
         as_list: Whether they were told as a list: of any number, also one or none.
-        passed_over: What could not be used, a reason each.
     """
 
     labels: tuple[str, ...] = ()
     as_list: bool = False
-    passed_over: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,39 +53,39 @@ class TarLabels:
         own, above = places_beside(self.first, TYPE_FILE)
         return "multilabel" in (read_type(own), read_type(above))
 
-    def of(self, sample: ShardSample, data: dict[str, Any], read: Read) -> Told:
+    def of(self, sample: ShardSample, data: dict[str, Any], read: Read, odd: list[str]) -> Told:
         """The labels of a sample: its JSON's, which are taken out, else its cls's or npy's.
 
         A JSON has `label`, or a list `labels`. A cls has a number, or several between commas or
         blanks. In what `dataset_type.txt` calls multilabel, an empty cls is of no class, and a npy
         has a zero or one for each class, as CLIP_benchmark writes it. -1 is no class: it stands
-        for a label that is kept from us. What is of another kind is passed over.
+        for a label that is kept from us. What is of another kind is passed over: `odd` gets a
+        reason.
 
         Raises:
             DataError: A number is out of range, or a cls or npy is none.
         """
-        odd: list[str] = []
         for name, take in (("label", _one_class), ("labels", _classes)):
             if name in data and (given := take(data[name])) is not None:
-                del data[name]
                 labels = _each_once([self._named(sample, one) for one in given], odd)
-                return Told(labels, name == "labels", tuple(odd))
+                del data[name]
+                return Told(labels, name == "labels")
             odd += [another_kind(name)] if name in data else []
         cls = read(sample, "cls")
         if cls is not None:
             return self._of_numbers(sample, cls.decode(errors="replace"), odd)
         hot = read(sample, "npy") if sample.find("npy") and self.multi_label else None
         if hot is None:
-            return Told(passed_over=tuple(odd))
-        return Told(self._hot(sample, hot), True, tuple(odd))
+            return Told()
+        return Told(self._hot(sample, hot), True)
 
     def _of_numbers(self, sample: ShardSample, text: str, odd: list[str]) -> Told:
         words = text.replace(",", " ").split()
         single = len(words) == 1 or not (words or self.multi_label)
         if single and words != ["-1"]:
-            return Told((self._by_number(sample, text.strip()),), passed_over=tuple(odd))
+            return Told((self._by_number(sample, text.strip()),))
         names = [self._by_number(sample, word) for word in words if word != "-1"]
-        return Told(_each_once(names, odd), not single, tuple(odd))
+        return Told(_each_once(names, odd), not single)
 
     def _named(self, sample: ShardSample, given: str | int) -> str:
         return given if isinstance(given, str) else self._by_number(sample, str(given))

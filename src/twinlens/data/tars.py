@@ -212,7 +212,7 @@ def _labels_by(read: Read, shard: Shard, labels: TarLabels) -> tuple[set[str], b
     as_list = False
     for row in range(shard.rows):
         sample = index.sample(row, shard.place)
-        told = labels.of(sample, read_json(read(sample, "json"), []), read)
+        told = labels.of(sample, read_json(read(sample, "json"), []), read, [])
         _check_listed(sample, set(told.labels) - found, labels.numbered)
         found.update(told.labels)
         as_list |= told.as_list
@@ -231,9 +231,10 @@ def _check_listed(sample: ShardSample, labels: set[str], numbered: Sequence[str]
 def _tar_sample(shard: ShardSample, labels: TarLabels) -> Sample:
     found = describe(partial(_read, shard), partial(captions_beside, shard))
     try:
-        told = labels.of(shard, found.metadata, _read)
+        told = labels.of(shard, found.metadata, _read, found.passed_over)
     except DataError:  # who needs labels asks for the classes, and is told
-        told = Told(passed_over=(NO_CLASS,))
+        told = Told()
+        found.passed_over.append(NO_CLASS)
     return Sample(
         key=shard.key,
         source=shard,
@@ -242,7 +243,7 @@ def _tar_sample(shard: ShardSample, labels: TarLabels) -> Sample:
         labels=told.labels,
         concept=found.concept,
         metadata=found.metadata,
-        passed_over=(*found.passed_over, *told.passed_over),
+        passed_over=tuple(found.passed_over),
     )
 
 

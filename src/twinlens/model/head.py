@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from twinlens.errors import CheckpointError
 from twinlens.files import made_directory
-from twinlens.model.checksums import check_files, read_checksums
+from twinlens.model.checksums import check_files, note_file, read_checksums
 from twinlens.model.weights import WEIGHTS_FILE, write_tensors
 
 HEAD_FILE = "classifier.safetensors"
