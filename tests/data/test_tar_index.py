@@ -60,7 +60,17 @@ def test_folders_and_links_are_no_files(tmp_path: Path):
     assert left_out.lines() == [f"1 x link that leads nowhere new: {path}: l -> far/f"]
 
 
-@pytest.mark.parametrize("place", [0, 124, 148, 600 + 1024])
+def test_a_damaged_header_is_no_end(tmp_path: Path):
+    path = write(tmp_path / "a.tar", [("one.txt", b"1" * 600), ("two.txt", b"22")])
+    data = bytearray(path.read_bytes())
+    data[600 + 1024] ^= 0x15
+    path.write_bytes(data)
+    assert len(by_tarfile(path)) == 1  # which takes it for the end, without a word
+    with pytest.raises(tarfile.ReadError, match="got more behind its end: a header is damaged"):
+        tar_members(path, LeftOut())
+
+
+@pytest.mark.parametrize("place", [0, 124, 148])
 def test_a_damaged_header_is_an_error_or_what_tarfile_says(place: int, tmp_path: Path):
     path = write(tmp_path / "a.tar", [("one.txt", b"1" * 600), ("two.txt", b"22")])
     data = bytearray(path.read_bytes())

@@ -51,7 +51,7 @@ def tar_members(path: Path, left_out: LeftOut) -> list[Member]:
             files = _files(tar, left_out)
             if np.frombuffer(data, np.uint8)[tar.offset :].any():
                 raise tarfile.ReadError(
-                    "got more behind its end, expected one tar: tar --concatenate joins several"
+                    "got more behind its end: a header is damaged, or cat put tars together"
                 )
             return files
 
