@@ -10,7 +10,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 import twinlens
-from twinlens.cli.classify import find_images, read_labels
+from twinlens.cli.classify import read_labels
+from twinlens.cli.found import find_images
 from twinlens.errors import ConfigError, DataError
 
 LABELS = "cat,dog,bicycle,pizza"

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.data.ending_cases import HIDDEN, NO_IMAGES, NOT_READ, READ
-from twinlens.cli.classify import find_images
+from twinlens.cli.found import find_images
 from twinlens.data.datasets import open_dataset
 from twinlens.data.images import decode_image
 from twinlens.data.samples import Dataset

@@ -3,53 +3,27 @@
 
 from __future__ import annotations
 
-import glob
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from twinlens.cli.found import find_images, log_failures
 from twinlens.cli.output import USER_MISTAKE, log, print_json
 from twinlens.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
-    from twinlens.embedder import Prediction
+    from twinlens.embedder import Embedder, Prediction
 
 _FOR_PHOTOGRAPHS = (
     "for photographs take --model openai/ViT-B-32, downloaded once, or another that "
     "`twinlens models --known` lists"
 )
-
-
-_NAMED = 20
-"""How many images that are passed over are named before the rest is counted."""
-
-
-@dataclass(slots=True)
-class Found:
-    """The images that paths, directories and globs stand for, and what of these is passed over.
-
-    Attributes:
-        images: Those that can be read, in order.
-        unreadable: Why an image of another format cannot be, by its path.
-        others: Files that are no images.
-        empty: What is wrong with the arguments that stand for no image.
-    """
-
-    images: list[str] = field(default_factory=list[str])
-    unreadable: dict[str, str] = field(default_factory=dict[str, str])
-    others: list[str] = field(default_factory=list[str])
-    empty: list[DataError] = field(default_factory=list[DataError])
-
-    def take_in(self, other: Found) -> None:
-        """Add what another argument stands for."""
-        self.images += other.images
-        self.unreadable |= other.unreadable
-        self.others += other.others
 
 
 def classify(
@@ -75,38 +49,56 @@ def classify(
 ) -> None:
     """Say which label fits each picture, best first."""
     found = find_images(images)
-    paths = found.images
     words = read_labels(labels, labels_file)
     from twinlens.embedder import load
-    from twinlens.labels import checked_labels, grouped_labels
+    from twinlens.labels import checked_labels
 
-    if words is not None:
-        checked_labels(words)  # before a model is read, or even downloaded
-    if words is None:
+    if words is None:  # before a model is read, or even downloaded
         _require_classifier(model)
-    lens = load(model, device=device, decode="exact")
-    if words is None:
-        names, classifier = list(lens.head.classnames), lens.head.weight.numpy()
     else:
-        groups = grouped_labels(words, lens.tokenizer)
-        names = list(groups)
-        _log_repeated(groups)
-        classifier = lens.zero_shot_classifier(names, template or None)
+        checked_labels(words)
+    lens = load(model, device=device, decode="exact")
+    names, classifier = _classifier(lens, words, template)
+    readable, ranked, failures = _ranked(lens, model, found.images, names, classifier)
+    if ranked:
+        _print(readable, [best[:top] for best in ranked], as_json=as_json)
+    if log_failures(failures, found):
+        raise typer.Exit(USER_MISTAKE)
+
+
+def _classifier(
+    lens: Embedder, words: list[str] | None, templates: list[str] | None
+) -> tuple[list[str], NDArray[np.float32]]:
+    """Labels and their weights [embed, label]: the model's own, or those of the words."""
+    from twinlens.labels import grouped_labels
+
+    if words is None:
+        return list(lens.head.classnames), lens.head.weight.numpy()
+    groups = grouped_labels(words, lens.tokenizer)
+    _log_repeated(groups)
+    names = list(groups)
+    return names, lens.zero_shot_classifier(names, templates or None)
+
+
+def _ranked(
+    lens: Embedder,
+    model: str,
+    images: list[str],
+    names: list[str],
+    classifier: NDArray[np.float32],
+) -> tuple[list[str], list[list[Prediction]], list[DataError]]:
+    """The images that could be read, their labels, and what is wrong with the others."""
     unlike: list[bool] = []
 
     def look(pixels: Tensor) -> None:
         if lens.drawing_test is not None:
             unlike.extend(lens.drawing_test.unlike(pixels.numpy()).tolist())
 
-    embeddings, failures = lens.embed_readable_images(paths, seen=look)
-    ranked = [best[:top] for best in lens.rank(embeddings @ classifier, names)]
-    readable = [path for index, path in enumerate(paths) if index not in failures]
-    if ranked:
-        _print(readable, ranked, as_json=as_json)
+    embeddings, failures = lens.embed_readable_images(images, seen=look)
+    readable = [path for index, path in enumerate(images) if index not in failures]
     if any(unlike):
         log(f"{no_drawings(readable, unlike)}, and {model} knows nothing else: {_FOR_PHOTOGRAPHS}")
-    if _log_failures(failures.values(), found):
-        raise typer.Exit(USER_MISTAKE)
+    return readable, lens.rank(embeddings @ classifier, names), list(failures.values())
 
 
 def _log_repeated(groups: dict[str, list[str]]) -> None:
@@ -145,88 +137,6 @@ def no_drawings(images: Sequence[str], unlike: Sequence[bool]) -> str:
     do = "does not look like a drawing" if len(found) == 1 else "do not look like drawings"
     others = "" if len(found) == 1 else " and others"
     return f"{len(found):,} of {len(images):,} images {do} ({found[0]}{others})"
-
-
-def find_images(given: list[str]) -> Found:
-    """The images that paths, directories and globs stand for, in order.
-
-    Files that are named are images whatever their names say; of directories and globs those are
-    that end like one and are not hidden.
-
-    Raises:
-        DataError: None of them stands for an image that can be read.
-    """
-    whole = Found()
-    for name in given:
-        if Path(name).is_dir():
-            part = _sorted_out(Path(name), Path(name).rglob("*"))
-        elif glob.has_magic(name) and not Path(name).exists():
-            paths = glob.glob(name, recursive=True)  # noqa: PTH207  Path: no absolute
-            part = _sorted_out(_plain_part(name), map(Path, paths))
-        else:
-            part = Found([name])
-        if part.images:
-            whole.take_in(part)
-        else:
-            whole.empty.append(_no_images(name, part))
-    if not whole.images:
-        raise DataError("; ".join(map(str, whole.empty)))
-    return whole
-
-
-def _sorted_out(root: Path, paths: Iterable[Path]) -> Found:
-    from twinlens.data.formats import is_hidden, is_image_name, unreadable_format
-    from twinlens.data.natural import natural_key
-
-    found = Found()
-    for path in sorted(paths, key=lambda path: natural_key(str(path))):
-        inside = path.relative_to(root).as_posix()
-        if is_image_name(inside):
-            found.images.append(str(path))
-        elif reason := unreadable_format(inside):
-            found.unreadable[str(path)] = reason
-        elif not is_hidden(inside) and path.is_file():
-            found.others.append(str(path))
-    return found
-
-
-def _plain_part(pattern: str) -> Path:
-    """The folder that a glob names before its first wildcard."""
-    parts = Path(pattern).parts
-    first = next(number for number, part in enumerate(parts) if glob.has_magic(part))
-    return Path(*parts[:first])
-
-
-def _no_images(name: str, found: Found) -> DataError:
-    from twinlens.data.formats import SUFFIXES
-
-    lines = _counted(found.unreadable.items())
-    told = f" that can be read ({'; '.join(lines)})" if lines else ""
-    return DataError(
-        f"{name}: got no images{told}, expected files that end in {', '.join(sorted(SUFFIXES))}"
-    )
-
-
-def _counted(passed_over: Iterable[tuple[str, str]]) -> list[str]:
-    """Paths with reasons as a line for each reason."""
-    from twinlens.data.left_out import LeftOut
-
-    left_out = LeftOut()
-    for path, reason in passed_over:
-        left_out.add(reason, path)
-    return left_out.lines()
-
-
-def _log_failures(failures: Collection[Exception], found: Found) -> bool:
-    """Say what could not be classified; whether there was anything."""
-    unreadable = [f"{path}: {reason}" for path, reason in found.unreadable.items()]
-    for told in [*failures, *found.empty, *unreadable[:_NAMED]]:
-        log(f"error: {told}")
-    if (more := len(unreadable) - _NAMED) > 0:
-        log(f"error: and {more:,} other images of formats that cannot be read")
-    for line in _counted((path, "file that is no image") for path in found.others):
-        log(f"passed over: {line}")
-    return bool(failures or found.empty or unreadable)
 
 
 def read_labels(labels: str | None, file: Path | None) -> list[str] | None:
