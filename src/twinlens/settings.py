@@ -138,7 +138,20 @@ def read_json(cls: type[ConfigT], path: Path) -> ConfigT:
     Raises:
         ConfigError: The file is missing or is no JSON object.
     """
-    return from_dict(cls, read_plain_json(path))
+    return from_file(cls, read_plain_json(path), path)
+
+
+def from_file(cls: type[ConfigT], data: Mapping[str, Any], path: Path) -> ConfigT:
+    """As `from_dict`, of what a file holds: messages begin with its name.
+
+    Raises:
+        UnknownNameError: A key is unknown.
+        ConfigError: A key is missing, or a value has the wrong type or range.
+    """
+    try:
+        return from_dict(cls, data)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
 
 
 def read_plain_json(path: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from tests.eval.test_speed import rate
 from twinlens.data.datasets import Dataset
 from twinlens.eval import report
 from twinlens.eval.compare import compare
+from twinlens.eval.quiet import Disturbance
 from twinlens.eval.rates import Asked, Failure, Speed
 from twinlens.eval.speed_page import speed_page
 from twinlens.eval.standing import Standing
@@ -70,6 +71,7 @@ def speed() -> str:
             ],
             decode=[],
             recommended=[],
+            disturbance=Disturbance(others=0.0, spread=0.02, reasons=()),
         )
     )
 

@@ -30,7 +30,7 @@ class Verb(TyperCommand):
         given: dict[str, Any] = self.make_parser(ctx).parse_args(args=list(args))[0]
         for parameter in self.params:
             for word in _words(given.get(parameter.name or "")):
-                if not word.strip():
+                if not word.strip(" "):  # a tab may be a separator
                     raise ConfigError(
                         f"{_name(parameter)}: got {word!r}, expected {_kind(parameter)}"
                     )

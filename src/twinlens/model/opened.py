@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from torch import Tensor
 
@@ -25,7 +25,7 @@ from twinlens.model.formats.trainers import model_names
 from twinlens.model.meta import meta_model
 from twinlens.model.vocabulary import TOKENIZER_FILE
 from twinlens.model.weights import CONFIG_FILE, WEIGHTS_FILE
-from twinlens.settings import from_dict, read_plain_json
+from twinlens.settings import from_file, read_plain_json
 
 Family = Literal["native", "openai", "open_clip", "hugging_face", "big_vision"]
 
@@ -172,13 +172,13 @@ def _open_layout(
     if hugging_face.matches(data):
         described = hugging_face.read_config(beside.parent, alone=path.is_file())
         return _hugging_face(path, described, tensors)
-    return _open_native(path, weights, tensors, data)
+    return _open_native(path, weights, tensors, from_file(CLIPConfig, data, beside))
 
 
 def _open_native(
-    path: Path, weights: Path, tensors: Mapping[str, Tensor], data: Mapping[str, Any]
+    path: Path, weights: Path, tensors: Mapping[str, Tensor], config: CLIPConfig
 ) -> Checkpoint:
-    config = _with_bias(from_dict(CLIPConfig, data), tensors)
+    config = _with_bias(config, tensors)
     _require_layers(config, tensors, path)
     links = [same(name, name) for name in meta_model(config).state_dict()]
     sums: Mapping[str, str] = {}

@@ -14,7 +14,7 @@ from pathlib import Path
 from torch import Tensor
 
 from twinlens.config import CLIPConfig, ResNetConfig
-from twinlens.errors import CheckpointError
+from twinlens.errors import CheckpointError, ConfigError
 from twinlens.files import made_directory, write_whole
 from twinlens.model.clip import CLIP
 from twinlens.model.formats import openai
@@ -39,11 +39,16 @@ def read_config(directory: Path, tensors: Mapping[str, Tensor]) -> CLIPConfig:
         tensors: Its weights by their names there; none is read.
 
     Raises:
-        CheckpointError: The configuration asks for what twinlens cannot do, or has unknown keys.
-        ConfigError: It is missing, no JSON, or its numbers do not fit together.
+        CheckpointError: The configuration asks for what twinlens cannot do, has unknown keys, or
+            its numbers do not fit together.
+        ConfigError: It is missing or no JSON.
     """
     path = directory / CONFIG_FILE
-    return parse(read_plain_json(path), tensors, str(path))
+    data = read_plain_json(path)
+    try:
+        return parse(data, tensors, str(path))
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {error}") from error
 
 
 def links(config: CLIPConfig, names: Collection[str]) -> list[Link]:
