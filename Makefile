@@ -2,18 +2,22 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := $(VENV)/peers
 
 .PHONY: demo test lint clean
 
-$(VENV)/.installed: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
+# From nothing: what is no longer wanted must go.
+$(VENV)/.installed: Makefile pyproject.toml constraints.txt
+	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[data,train,eval,finetune,export,openvino,dev,references]'
-	# References whose own needs stay out: torchvision's would be torch for another device. With
-	# triton, kernels for GPUs are tested in its interpreter.
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps \
-		open_clip_torch timm torchvision triton
+	# Kernels for GPUs are tested in its interpreter; torch for a processor does not bring it.
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps triton
 	touch $@
+
+# open_clip, timm and torchvision, with which some tests compare: they spoil what they lie beside.
+$(PEERS)/.installed: $(VENV)/.installed tests/peers/install.sh tests/peers/torchvision_operators.py
+	tests/peers/install.sh $(VENV)
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
@@ -24,8 +28,9 @@ lint: $(VENV)/.installed
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-test: lint
+test: lint $(PEERS)/.installed
 	$(BIN)/pytest -n 2 --dist loadfile
+	$(PEERS)/bin/python -m pytest -n 2 --dist loadfile
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -33,13 +33,19 @@ def resident_mib() -> float:
     return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
 
-def race(script: str, contestants: Mapping[str, Sequence[str]], rounds: int) -> Rows:
-    """Every contestant once a round, each in a fresh process of the script."""
+def race(
+    script: str,
+    contestants: Mapping[str, Sequence[str]],
+    rounds: int,
+    environments: Mapping[str, Mapping[str, str]] | None = None,
+) -> Rows:
+    """Every contestant once a round, in a fresh process of the script, with its environment."""
     figures: Rows = {name: [] for name in contestants}
     for _ in range(rounds):
         for name, words in contestants.items():
             command = [sys.executable, script, *words]
-            answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+            env = os.environ | (environments or {}).get(name, {})
+            answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=env)
             figures[name].append(json.loads(answer.stdout.splitlines()[-1]))
     return figures
 

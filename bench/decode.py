@@ -39,7 +39,6 @@ from twinlens.data.datasets import open_dataset
 from twinlens.data.images import decode_image, to_pixels
 from twinlens.embedder import Embedder
 from twinlens.eval.prompts import choose_templates, names_of_classes
-from twinlens.export.torchvision_shim import declare
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,7 +64,6 @@ def contestants() -> dict[str, Contestant]:
     if find_spec("open_clip") is None:
         print("open_clip is not installed: it takes no part")
         return ours
-    declare()
     from open_clip.transform import image_transform  # noqa: PLC0415
 
     resize, crop, to_rgb, *_ = image_transform(CONFIG.image_size, is_train=False).transforms

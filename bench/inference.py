@@ -82,10 +82,6 @@ def ours(options: argparse.Namespace, files: list[Path]) -> dict[str, Callable[[
 
 def theirs(options: argparse.Namespace, files: list[Path]) -> dict[str, Callable[[], object]]:
     """The same as open_clip's users write it."""
-    sys.path.insert(0, str(HERE.parent.parent))
-    from tests import torchvision_shim  # noqa: PLC0415
-
-    torchvision_shim.declare()
     import open_clip  # noqa: PLC0415
     import torch  # noqa: PLC0415
     from PIL import Image  # noqa: PLC0415

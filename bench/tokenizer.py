@@ -82,7 +82,7 @@ def captions() -> list[str]:
 
 
 def load_open_clip() -> Callable[[Sequence[str]], torch.Tensor]:
-    """Its tokenizer's one file: the package itself needs torchvision."""
+    """Its tokenizer's one file: the package itself takes seconds to import."""
     package = importlib.util.find_spec("open_clip")
     path = Path(package.submodule_search_locations[0]) / "tokenizer.py"
     spec = importlib.util.spec_from_file_location("open_clip_tokenizer", path)

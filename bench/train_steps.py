@@ -13,7 +13,6 @@ they are, against the device's data sheet or, where that is not known, against a
 import argparse
 import gc
 import json
-import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,10 +26,6 @@ OURS, THEIRS = "twinlens", "open_clip"
 
 def open_clip_step(name: str, batch: int, device: str):
     """One step of open_clip, as its own training loop takes it."""
-    sys.path.insert(0, str(HERE.parent.parent))
-    from tests import torchvision_shim  # noqa: PLC0415
-
-    torchvision_shim.declare()
     import open_clip  # noqa: PLC0415
     import torch  # noqa: PLC0415
 

@@ -105,14 +105,26 @@ def main() -> None:
     pictures = classify(ready)
     minutes = (time.monotonic() - start) / 60
     page = pages.page(
-        "A CLIP, trained from nothing",
-        f"In {minutes:.1f} minutes a small model learned to match drawings with words. It was then "
-        f"asked about a style that it had never seen, among {result.classes} names.",
-        pages.section("How well", report.scores(report.classification_scores(result)[:2])),
+        "CLIP, from nothing",
+        f"Two models that match drawings with words: one that comes with the package, and one that "
+        f"learned in {minutes:.1f} minutes just now.",
+        pages.section(
+            f"What the model {options.model} says",
+            report.gallery(pictures),
+            note="It comes with the package, and was told nothing but these labels: "
+            f"{', '.join(LABELS)}.",
+        ),
+        pages.section(
+            "How well the new model does",
+            report.scores(report.classification_scores(result)[:2]),
+            note=f"Trained here, and asked about a style that it had never seen, among "
+            f"{result.classes} names.",
+        ),
         pages.section("How it learned", curves()),
         pages.section("What it says", report.gallery(some_unseen(own, unseen))),
-        pages.section(f"What the model {options.model} says", report.gallery(pictures)),
-        pages.section("Classes, worst first", report.class_table(result.per_class)),
+        pages.section(
+            report.classes_heading(result.per_class), report.class_table(result.per_class)
+        ),
     )
     (OUT / "index.html").write_text(page, encoding="utf-8")
     print(f"The page: {(OUT / 'index.html').resolve()}")

@@ -13,12 +13,22 @@ from tests.shapes import HOOKED
 # Before anything imports one of these: a module that is already there is not watched.
 install_import_hook(HOOKED, "tests.shapes.check_shapes")
 
+from tests.peers import ARE_HERE
 from tests.tiny import CLIP_VOCABULARY, tiny_clip
 from twinlens.config import Provenance
 from twinlens.model.clip import CLIP
 from twinlens.model.weights import save_model
 
+pytest_plugins = ["tests.tally"]
+
 CLASSES = ("blue", "green", "red", "yellow")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of the two environments each runs its own tests: see `tests/peers`."""
+    left = [one for one in items if (one.get_closest_marker("peers") is not None) != ARE_HERE]
+    config.hook.pytest_deselected(items=left)
+    items[:] = [one for one in items if (one.get_closest_marker("peers") is not None) == ARE_HERE]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,15 +1,18 @@
 """The documentation is true: links lead somewhere, examples run, commands and recipes exist."""
 
 import doctest
+import json
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
 import typer
 
-from twinlens.cli.main import app
+from twinlens.cli.main import app, main
 from twinlens.config import ResNetConfig, ViTConfig
+from twinlens.hub import published_models
 from twinlens.settings import override, setting_names, to_dict
 from twinlens.train.recipes import RECIPES, recipe_named
 
@@ -108,6 +111,102 @@ def test_commands_are_ones_that_exist(page: Path):
         if words[0] == "train":
             recipe = recipe_named(given["recipe"], given["init"])
             assert override(recipe, given["settings"]).name == given["recipe"]
+
+
+PATH_LIKE = re.compile(
+    r"(?<![\w:/.*-])(?:[\w.-]+/[\w./-]*|[\w.-]+\.(?:png|jpg|pt|md|py|txt|csv|html|onnx))"
+)
+
+
+def made_by(words: list[str]) -> list[str]:
+    """The paths that a command writes."""
+    named = [words[place + 1] for place, word in enumerate(words) if word in ("--out", "--html")]
+    return named + ([words[2]] if words[0] in ("convert", "export") else [])
+
+
+def not_there(page: Path, root: Path) -> list[str]:
+    """What a page names as a file or folder that neither the clone has nor a command made.
+
+    Commands have to come after those that make what they read. Published models are named as
+    paths are.
+    """
+
+    def missing(text: str, made: list[str]) -> list[str]:
+        return [
+            path
+            for path in PATH_LIKE.findall(text)
+            if path not in published_models()
+            and not (root / path).exists()
+            and not any(path == one or path.startswith(f"{one}/") for one in made)
+        ]
+
+    made: list[str] = []
+    wrong: list[str] = []
+    for words in commands(page):
+        written = made_by(words)
+        wrong += missing(" ".join(word for word in words if word not in written), made)
+        made += written
+    text = page.read_text(encoding="utf-8")
+    prose = FENCED.sub("", text)
+    named = [*re.findall(r"`([^`]+)`", prose), *LINK.findall(prose)]
+    others = [block for kind, block in FENCED.findall(text) if kind != "console"]
+    return wrong + missing(" ".join(named + others), made)
+
+
+def test_every_file_that_the_readme_names_is_there_or_made():
+    assert not_there(ROOT / "README.md", ROOT) == []
+
+
+def test_a_file_that_is_not_there_is_found(tmp_path: Path):
+    page = tmp_path / "page.md"
+    late = "twinlens eval runs/a/model --data here\ntwinlens train --data here --out runs/a\n"
+    code = f"```console\ntwinlens classify cat.png --labels a\n{late}```\n"
+    page.write_text(f"{code}`gone/x.txt` [y](docs/z.md) `runs/a/log`\n```\nold/   is here\n```\n")
+    expected = ["cat.png", "runs/a/model", "gone/x.txt", "docs/z.md", "old/"]
+    assert not_there(page, tmp_path) == expected
+
+
+DOWNLOADS = "# downloads"
+
+
+def test_what_the_readme_downloads_is_marked():
+    lines = "\n".join(blocks(ROOT / "README.md", "console")).replace("\\\n", " ").splitlines()
+    for line in lines:
+        words = shlex.split(line, comments=True)
+        fetches = words[:1] == ["twinlens"] and bool({*words} & {*published_models()})
+        assert fetches == (DOWNLOADS in line), line
+
+
+ITALIAN = {
+    "bicycle": "bicicletta",
+    "cat": "gatto",
+    "dog": "cane",
+    "guitar": "chitarra",
+    "pizza": "pizza",
+    "sailboat": "barca a vela",
+}
+
+
+@pytest.mark.usefixtures("clone")
+def test_the_commands_of_the_readme_answer_rightly(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def ask(words: list[str]) -> str:
+        monkeypatch.setattr(sys, "argv", ["twinlens", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        printed = capsys.readouterr()
+        assert (int(ended.value.code or 0), printed.err) == (0, "")
+        return printed.out
+
+    asked = [words for words in commands(ROOT / "README.md") if words[0] == "classify"]
+    english, italian, published = asked
+    assert ask(english).splitlines()[1].split()[1] == "cat"
+    answers = {
+        Path(one["image"]).stem: one["predictions"][0]["label"] for one in json.loads(ask(italian))
+    }
+    assert answers == ITALIAN
+    assert published[-1] in published_models()
 
 
 def test_the_pages_have_commands():

@@ -8,8 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from twinlens import files
-from twinlens.files import remove_partials, whole_directory, whole_file, whole_path, write_whole
+from twinlens import files, locks
+from twinlens.files import (
+    made_directory,
+    remove_partials,
+    whole_directory,
+    whole_file,
+    whole_path,
+    write_whole,
+)
 
 
 def names(directory: Path) -> list[str]:
@@ -172,6 +179,82 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) 
     (tmp_path / "b.zip.partial").write_text("a download of the user's")
     remove_partials(tmp_path)
     assert names(tmp_path) == ["b.zip.partial"]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from twinlens.files import whole_directory, whole_file
+with getattr(__import__("twinlens.files").files, sys.argv[1])(Path(sys.argv[2])) as place:
+    if sys.argv[1] == "whole_directory":
+        (place / "half").write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("writer", ["whole_file", "whole_directory"])
+def test_what_a_killed_process_left_goes_with_the_next_write_there(
+    tmp_path: Path, writer: str
+) -> None:
+    words = [sys.executable, "-c", KILLED, writer, str(tmp_path / "a")]
+    assert subprocess.run(words, check=False).returncode == -signal.SIGKILL
+    assert len(names(tmp_path)) == 1
+    write_whole("another file", tmp_path / "b")
+    assert names(tmp_path) == ["b"]
+
+
+def test_what_is_being_written_is_not_removed(tmp_path: Path) -> None:
+    code = KILLED.replace(
+        "    os.kill(os.getpid(), signal.SIGKILL)",
+        "    print(flush=True)\n    sys.stdin.read()",
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "whole_directory", str(tmp_path / "theirs")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with whole_directory(tmp_path / "ours") as place:
+            (place / "whole").write_text("whole")
+            remove_partials(tmp_path)
+            assert place.exists()
+            assert len(names(tmp_path)) == 2
+        other.communicate(b"")
+        assert other.returncode == 0
+    assert names(tmp_path) == ["ours", "theirs"]
+
+
+def test_what_an_earlier_version_left_goes_too(tmp_path: Path) -> None:
+    (tmp_path / "a.bin.0123abcd.partial").write_text("half")
+    (tmp_path / "model.0123abcd.partial").mkdir()
+    (tmp_path / "model.0123abcd.partial" / "half").write_text("half")
+    remove_partials(tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_where_nobody_can_know_who_lives_nothing_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "model.0123abcd.partial").mkdir()
+    monkeypatch.setattr(locks, "fcntl", None)
+    remove_partials(tmp_path)
+    assert names(tmp_path) == ["model.0123abcd.partial"]
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_full_disk_leaves_no_empty_directories(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, call, fail)
+    with pytest.raises(OSError, match="No space"), whole_directory(tmp_path / "a" / "b") as place:
+        (place / "c").write_text("1")
+    with pytest.raises(OSError, match="No space"), made_directory(tmp_path / "d" / "e") as place:
+        write_whole("text", place / "f")
+    assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize("there", [True, False])

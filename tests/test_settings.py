@@ -38,7 +38,7 @@ def test_settings_reach_any_depth():
         ("embed_dim", ConfigError, "--set: got 'embed_dim', expected KEY=VALUE"),
         ("embed_dim=wide", ConfigError, "embed_dim: got 'wide', expected a value of type int"),
         ("embed_dim=true", ConfigError, "embed_dim: got True, expected a value of type int"),
-        ("embed_dim=0", ConfigError, "embed_dim: got 0, expected a positive number"),
+        ("embed_dim=0", ConfigError, "embed_dim: got 0, expected 1 to 65,536"),
         ("logit_bias=1", ConfigError, "logit_bias: got 1, expected a value of type bool"),
         ("text.activation=relu", ConfigError, "activation: got 'relu', expected one of"),
         ("vision.kind=vision", UnknownNameError, "unknown kind in CLIPConfig.vision"),

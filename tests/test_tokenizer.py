@@ -3,7 +3,6 @@
 # ruff: noqa: RUF001
 
 import html
-import importlib.util
 import itertools
 import json
 import os
@@ -22,6 +21,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.peers import ARE_HERE, peer
 from tests.strange_texts import strange_text
 from twinlens.errors import CheckpointError, ConfigError, DataError
 from twinlens.tokenizer import Tokenizer, clean, tokenize, train_tokenizer
@@ -30,17 +30,12 @@ CLIP = Tokenizer.clip()
 
 
 def load_reference():
-    """open_clip's tokenizer from its one file: importing the package would need torchvision."""
-    package = importlib.util.find_spec("open_clip")
-    assert package is not None, "the tests need: pip install --no-deps open_clip_torch"
-    path = Path(package.submodule_search_locations[0]) / "tokenizer.py"
-    spec = importlib.util.spec_from_file_location("reference_tokenizer", path)
-    module = importlib.util.module_from_spec(spec)
+    """open_clip's tokenizer, where it is."""
     before = dict(os.environ)
-    spec.loader.exec_module(module)
+    module = peer("open_clip.tokenizer")
     os.environ.clear()
     os.environ.update(before)  # it sets TOKENIZERS_PARALLELISM
-    return module.SimpleTokenizer()
+    return module.SimpleTokenizer() if ARE_HERE else module
 
 
 REFERENCE = load_reference()
@@ -48,6 +43,7 @@ REFERENCE = load_reference()
 # Parity --------------------------------------------------------------------------------------
 
 
+@pytest.mark.peers
 def test_ids_equal_the_reference_on_100_000_strange_texts() -> None:
     rng = random.Random(20_210_226)
     different = [
@@ -58,6 +54,7 @@ def test_ids_equal_the_reference_on_100_000_strange_texts() -> None:
     assert different == []
 
 
+@pytest.mark.peers
 def test_ids_equal_the_reference_on_every_character() -> None:
     codes = itertools.chain(range(0x3000), range(0xA000, 0xD800), range(0xE000, 0x11000))
     for code in itertools.chain(codes, range(0x1D000, 0x20000), range(0xE0000, 0xE0200)):
@@ -65,6 +62,7 @@ def test_ids_equal_the_reference_on_every_character() -> None:
         assert CLIP.encode(text) == REFERENCE.encode(text), hex(code)
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize(
     "text", ["", " \n ", "\ud83d\ude00", "\ud800 alone", "x" * 5000, "ab " * 3000, "!?" * 2000]
 )
@@ -72,6 +70,7 @@ def test_ids_equal_the_reference_at_the_edges(text: str) -> None:
     assert CLIP.encode(text) == REFERENCE.encode(text)
 
 
+@pytest.mark.peers
 def test_rows_equal_the_reference() -> None:
     rng = random.Random(1)
     texts = [strange_text(rng) for _ in range(300)] + ["word " * 500, ""]
@@ -80,6 +79,7 @@ def test_rows_equal_the_reference() -> None:
         assert torch.equal(ours, REFERENCE(texts, context_length=length))
 
 
+@pytest.mark.peers
 def test_decoding_equals_the_reference() -> None:
     rng = random.Random(2)
     for _ in range(5000):

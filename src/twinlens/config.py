@@ -6,10 +6,11 @@ towers' sizes, the pixels they expect, the vocabulary they read and where they c
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from twinlens.errors import ConfigError, require
+from twinlens.errors import ConfigError, require, require_within
 
 Activation = Literal["quick_gelu", "gelu", "gelu_tanh"]
 """Weights are silently worse under another activation than their own, so no tower has a default.
@@ -28,15 +29,35 @@ OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
-def _require_positive(config: object, *names: str) -> None:
+_MOST = {
+    "image_size": 16_384,
+    "patch_size": 16_384,
+    "width": 65_536,
+    "layers": 1000,
+    "heads": 65_536,
+    "mlp_width": 2**20,
+    "context_length": 65_536,
+    "vocab_size": 10**7,
+    "embed_dim": 65_536,
+}
+"""Several times what anyone has trained: more is a slip, and would be found out by its memory."""
+
+
+def _require_sizes(config: object, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
-        require(value > 0, f"{type(config).__name__}.{name}", value, "a positive number")
+        for one in value if isinstance(value, tuple) else (value,):
+            require_within(f"{type(config).__name__}.{name}", one, 1, _MOST[name])
 
 
-def _require_positive_or_none(config: object, name: str) -> None:
+def _require_size_or_none(config: object, name: str) -> None:
     if getattr(config, name) is not None:
-        _require_positive(config, name)
+        _require_sizes(config, name)
+
+
+def _require_eps(config: ViTConfig | TextConfig) -> None:
+    what = f"{type(config).__name__}.norm_eps"
+    require(0 < config.norm_eps < math.inf, what, config.norm_eps, "a positive number")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +93,9 @@ class ViTConfig:
     projection: Literal["linear", "none"] = "linear"
 
     def __post_init__(self) -> None:
-        _require_positive(self, "image_size", "patch_size", "width", "layers", "heads", "norm_eps")
-        _require_positive_or_none(self, "mlp_width")
+        _require_sizes(self, "image_size", "patch_size", "width", "layers", "heads")
+        _require_size_or_none(self, "mlp_width")
+        _require_eps(self)
         require(
             self.pooling == "class" or self.projection == "none",
             "ViTConfig.projection",
@@ -105,14 +127,13 @@ class ResNetConfig:
     heads: int
 
     def __post_init__(self) -> None:
-        _require_positive(self, "image_size", "width", "heads")
+        _require_sizes(self, "image_size", "width", "heads", "layers")
         require(
             self.image_size % 32 == 0,
             "ResNetConfig.image_size",
             self.image_size,
             "a multiple of 32",
         )
-        require(min(self.layers) > 0, "ResNetConfig.layers", self.layers, "four positive numbers")
         require(
             self.width * 32 % self.heads == 0,
             "ResNetConfig.heads",
@@ -156,9 +177,11 @@ class TextConfig:
     projection: Literal["linear", "affine", "none"] = "linear"
 
     def __post_init__(self) -> None:
-        _require_positive(self, "context_length", "vocab_size", "width", "layers", "heads")
-        _require_positive(self, "norm_eps")
-        _require_positive_or_none(self, "mlp_width")
+        _require_sizes(self, "context_length", "vocab_size", "width", "layers", "heads")
+        _require_size_or_none(self, "mlp_width")
+        _require_eps(self)
+        if self.end_id is not None:
+            require_within("TextConfig.end_id", self.end_id, 0, _MOST["vocab_size"])
         require(
             (self.end_id is not None) == (self.pooling == "end"),
             "TextConfig.end_id",
@@ -195,7 +218,7 @@ class PreprocessConfig:
     background: tuple[int, int, int] = (255, 255, 255)
 
     def __post_init__(self) -> None:
-        _require_positive(self, "image_size")
+        _require_sizes(self, "image_size")
         require(min(self.std) > 0, "PreprocessConfig.std", self.std, "positive numbers")
         require(
             all(0 <= value <= 255 for value in self.background),
@@ -245,7 +268,7 @@ class CLIPConfig:
     provenance: Provenance = field(default_factory=Provenance)
 
     def __post_init__(self) -> None:
-        _require_positive(self, "embed_dim")
+        _require_sizes(self, "embed_dim")
         require(
             bool(self.templates) and all("{}" in template for template in self.templates),
             "CLIPConfig.templates",

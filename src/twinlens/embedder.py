@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from torch import Tensor
 from twinlens import hub
 from twinlens.config import Activation, CLIPConfig
 from twinlens.data.batches import pixel_batches
+from twinlens.data.drawings import DrawingTest, load_drawing_test
 from twinlens.data.images import normalize, to_pixels
 from twinlens.data.squares import require_pixels, squares
 from twinlens.errors import ConfigError, DataError, UnknownNameError
@@ -120,6 +121,7 @@ def load(
         head=head,
         decode=decode,
         compiled=compiled,
+        drawing_test=load_drawing_test(path),
     )
 
 
@@ -143,6 +145,7 @@ class Embedder:
         head: Head | None = None,
         decode: Decode = "fast",
         compiled: bool = False,
+        drawing_test: DrawingTest | None = None,
     ) -> None:
         _check_one_of("decode", decode, get_args(Decode))
         self._tokenizer = tokenizer
@@ -152,6 +155,7 @@ class Embedder:
         self.batch_size = batch_size
         self.decode: Decode = decode
         self.compiled = compiled and can_compile()
+        self.drawing_test = drawing_test
         if not is_placed(model, self.device, self.precision):
             model = place_at(copy.deepcopy(model), self.device, self.precision)
         self.model = model.eval()
@@ -225,16 +229,23 @@ class Embedder:
         return self._embed_images(images, failures=None)
 
     def embed_readable_images(
-        self, images: Iterable[ImageInput]
+        self,
+        images: Iterable[ImageInput],
+        *,
+        seen: Callable[[Tensor], object] | None = None,
     ) -> tuple[Embeddings, dict[int, DataError]]:
         """Embed those pictures that can be decoded.
+
+        Args:
+            images: The pictures.
+            seen: Gets the pixels of each batch, uint8 [batch, 3, size, size], in order.
 
         Returns:
             The readable pictures' embeddings, and what is wrong with the others by their
             position; both in the order of the pictures.
         """
         failures: dict[int, DataError] = {}
-        embeddings = self._embed_images(images, failures=failures)
+        embeddings = self._embed_images(images, failures=failures, seen=seen)
         return embeddings, dict(sorted(failures.items()))  # threads find them in any order
 
     def probe_features(
@@ -272,10 +283,17 @@ class Embedder:
         return self._unit_vectors([tower.project(part.to(self.device, kind)) for part in parts])
 
     def _embed_images(
-        self, images: ImageInput | Iterable[ImageInput], failures: dict[int, DataError] | None
+        self,
+        images: ImageInput | Iterable[ImageInput],
+        failures: dict[int, DataError] | None,
+        seen: Callable[[Tensor], object] | None = None,
     ) -> Embeddings:
-        batches = self._pixel_batches(images, failures)
-        return self._unit_vectors([self.encode_pixels(batch) for batch in batches])
+        parts: list[Tensor] = []
+        for batch in self._pixel_batches(images, failures):
+            if seen is not None:
+                seen(batch)
+            parts.append(self.encode_pixels(batch))
+        return self._unit_vectors(parts)
 
     def _pixel_batches(
         self, images: ImageInput | Iterable[ImageInput], failures: dict[int, DataError] | None
@@ -358,17 +376,16 @@ class Embedder:
 
         Args:
             images: One picture or several.
-            labels: What to choose from, each once; none are the classes that the model was
-                fine-tuned for.
+            labels: What to choose from; one that is there twice as the model reads it counts
+                once. None are the classes that the model was fine-tuned for.
             templates: Sentences with `{}` where the label goes; several are averaged. None are
                 the model's own.
 
         Returns:
-            For each picture all labels with their probabilities (they sum to 1), best first.
+            For each picture all these labels with their probabilities (they sum to 1), best first.
 
         Raises:
-            DataError: A picture cannot be decoded, or a label is empty, too long, or there twice
-                as the model reads it.
+            DataError: A picture cannot be decoded, or a label is empty or too long.
             ConfigError: A template has no `{}`; or there are no labels, and the model was not
                 fine-tuned to a classifier.
         """

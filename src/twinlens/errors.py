@@ -79,6 +79,21 @@ class MissingExtraError(TwinlensError):
         super().__init__(f"{package} is not installed: run  pip install 'twinlens[{extra}]'")
 
 
+def first_cause(error: BaseException) -> str:
+    r"""What a library's error goes back to, in one line: "could not import" says less than why.
+
+    Example:
+        >>> try:
+        ...     raise ImportError("no clip") from RuntimeError("no operator:\n  nms")
+        ... except ImportError as error:
+        ...     first_cause(error)
+        'RuntimeError: no operator: nms'
+    """
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
 def require(holds: bool, what: str, got: object, expected: str) -> None:
     """Refuse a setting in one line: what it is, what was got and what is expected.
 
@@ -87,3 +102,24 @@ def require(holds: bool, what: str, got: object, expected: str) -> None:
     """
     if not holds:
         raise ConfigError(f"{what}: got {got!r}, expected {expected}")
+
+
+def require_within(what: str, value: int, low: int, high: int) -> None:
+    """Refuse a whole number out of its range, before anything is made of its size.
+
+    Raises:
+        ConfigError: It is.
+
+    Example:
+        >>> require_within("batch_size", 10**9, 1, 2**20)
+        Traceback (most recent call last):
+        ...
+        twinlens.errors.ConfigError: batch_size: got 1000000000, expected 1 to 1,048,576
+    """
+    digits = str(value) if abs(value) < 10**40 else "a number of over 40 digits"
+    if not low <= value <= high:
+        raise ConfigError(f"{what}: got {digits}, expected {low:,} to {high:,}")
+
+
+MOST_STEPS = 10**12
+MOST_SEED = 2**64 - 1

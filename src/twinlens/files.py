@@ -1,7 +1,8 @@
 """Whole files: under a name stands what was there before or all that was written, never a half.
 
-Each is written beside its place, brought to the disk, and renamed; a write that fails leaves
-nothing behind, and one that was killed a `NAME.0123abcd.partial` for `remove_partials`.
+Each is written in a directory beside its place, `NAME.0123abcd.partial`, brought to the disk, and
+renamed. A write that fails leaves nothing behind. What one leaves that was killed, the next process
+removes that writes there: the directory of a live one holds a lock.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ import secrets
 import shutil
 import stat
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from twinlens.locks import HeldError, holding
+
 _PARTIALS = f"*.{'[0-9a-f]' * 8}.partial"
+_LOCK = ".lock"
 
 
 @contextmanager
@@ -48,8 +52,7 @@ def whole_path(path: Path) -> Generator[Path]:
     Raises:
         OSError: As for `whole_file`.
     """
-    partial = _partial(path)
-    try:
+    with _beside(path) as partial:
         partial.touch(exist_ok=False)
         mode = _mode(path) or _mode(partial)
         yield partial
@@ -57,10 +60,6 @@ def whole_path(path: Path) -> Generator[Path]:
             partial.chmod(mode)
         _sync(partial)
         partial.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            partial.unlink()
-        raise
     _sync_names(path.parent)
 
 
@@ -69,24 +68,47 @@ def whole_directory(path: Path) -> Generator[Path]:
     """Make a directory with all that the block puts into it, or none.
 
     Gives an empty directory beside the place, which takes the name `path` when the block has ended
-    without an error. An empty directory there is replaced, and parents are made.
+    without an error. An empty directory there is replaced, and parents are made; where it fails,
+    they are removed again.
 
     Raises:
         OSError: It cannot be written, or there is something at `path`.
     """
     path = path.resolve()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = _partial(path)
+    with made_directory(path.parent):
+        with _beside(path) as partial:
+            partial.mkdir()
+            yield partial
+            for place in [*partial.rglob("*"), partial]:
+                _sync(place)
+            partial.replace(path)
+        _sync_names(path.parent)
+
+
+@contextmanager
+def made_directory(path: Path) -> Generator[Path]:
+    """Have a directory and those above it; what was made of them goes again if it stays empty.
+
+    Raises:
+        OSError: It cannot be made.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with made_directory(Path(folder) / "a" / "b") as place:
+        ...         place.is_dir()
+        ...     list(Path(folder).iterdir())
+        True
+        []
+    """
+    new = [one for one in (path, *path.parents) if not one.exists()]
     try:
-        partial.mkdir()
-        yield partial
-        for place in [*partial.rglob("*"), partial]:
-            _sync(place)
-        partial.replace(path)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    _sync_names(path.parent)
+        path.mkdir(parents=True, exist_ok=True)
+        yield path
+    finally:
+        with suppress(OSError):  # something is in it, as there should be
+            for one in new:
+                one.rmdir()
 
 
 def write_whole(text: str, path: Path) -> None:
@@ -100,18 +122,55 @@ def write_whole(text: str, path: Path) -> None:
 
 
 def remove_partials(directory: Path) -> None:
-    """Remove what killed processes left half written.
+    """Remove what killed processes left half written; what a live one writes stays.
 
     Raises:
         OSError: One of them cannot be removed.
     """
-    for path in directory.glob(_PARTIALS):
-        path.unlink(missing_ok=True)
+    for partial in directory.glob(_PARTIALS):
+        if not partial.is_dir():
+            partial.unlink(missing_ok=True)
+            continue
+        # Another one that sweeps may be faster, and a live one may be about to take its lock.
+        with suppress(HeldError, FileNotFoundError), holding(partial / _LOCK) as alone:
+            if alone:
+                shutil.rmtree(partial)
 
 
-def _partial(path: Path) -> Path:
-    """A place beside it. Each write has its own: two at once, the last wins, and they never mix."""
-    return path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
+_swept: set[Path] = set()
+
+
+@contextmanager
+def _beside(path: Path) -> Generator[Path]:
+    """A free name in a directory beside the place, which a lock marks as a live process's.
+
+    Each write has its own: two at once, the last wins, and they never mix.
+    """
+    if path.parent not in _swept:  # by a process once: a directory may hold a great many files
+        _swept.add(path.parent)
+        with suppress(OSError):
+            remove_partials(path.parent)
+    partial, lock = _locked_place(path)
+    try:
+        yield partial / path.name
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        lock.close()
+
+
+def _locked_place(path: Path) -> tuple[Path, ExitStack]:
+    while True:
+        partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
+        partial.mkdir()
+        lock = ExitStack()
+        try:
+            lock.enter_context(holding(partial / _LOCK))
+        except (HeldError, FileNotFoundError):
+            continue  # one that sweeps was here before the lock
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        return partial, lock
 
 
 def _mode(path: Path) -> int:

@@ -1,8 +1,8 @@
-"""What pictures are told apart by: words, each of them there once."""
+"""What images are told apart by: words, each of them once."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Protocol
 
 from twinlens.errors import DataError
@@ -16,35 +16,30 @@ class Reader(Protocol):
         ...
 
 
-def checked_labels(labels: Sequence[str], tokenizer: Reader | None = None) -> list[str]:
-    """The labels without blanks around them.
+def grouped_labels(labels: Sequence[str], tokenizer: Reader | None = None) -> dict[str, list[str]]:
+    """The labels without blanks around them, each once, with those that say the same again.
+
+    One that is there twice would share its probability with itself.
 
     Args:
         labels: What to choose from.
-        tokenizer: The model's: labels must differ for it too. Most make no difference of case.
+        tokenizer: The model's: what it reads alike is the same. Most make no difference of case.
 
     Raises:
-        DataError: There is none, one is empty, or one is there twice.
+        DataError: There is none, or one is empty.
     """
     names = [label.strip() for label in labels]
     if not names:
         raise DataError("labels: got none, expected at least one")
     if "" in names:
         raise DataError(f"labels: number {names.index('') + 1} is empty, expected a word or more")
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    if doubled:
-        raise DataError(f"labels: got {', '.join(map(repr, doubled))} twice, expected each once")
-    if tokenizer is not None:
-        _check_distinct(names, tokenizer)
-    return names
-
-
-def _check_distinct(names: Sequence[str], tokenizer: Reader) -> None:
-    alike: dict[tuple[int, ...], list[str]] = {}
+    groups: dict[Hashable, list[str]] = {}
     for name in names:
-        alike.setdefault(tuple(tokenizer.encode(name)), []).append(name)
-    doubled = [" and ".join(map(repr, same)) for same in alike.values() if len(same) > 1]
-    if doubled:
-        raise DataError(
-            f"labels: got {', '.join(doubled)}, the same for this model, expected each once"
-        )
+        key = name if tokenizer is None else tuple(tokenizer.encode(name))
+        groups.setdefault(key, []).append(name)
+    return {first: others for first, *others in groups.values()}
+
+
+def checked_labels(labels: Sequence[str], tokenizer: Reader | None = None) -> list[str]:
+    """The labels of `grouped_labels`: each once, as it is written the first time."""
+    return list(grouped_labels(labels, tokenizer))

@@ -63,7 +63,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return from_dict(cast("type[Any]", hint), value, where=where)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    matches = isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
+    kind = origin or hint  # dict[str, Any] is told apart as a dict
+    matches = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
     require(matches, where, value, f"a value of type {hint.__name__}")
     return value
 
@@ -127,7 +128,7 @@ def setting_names(data: Mapping[str, Any], prefix: str = "") -> list[str]:
 def _read_value(text: str) -> Any:
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except ValueError:  # also of a number with thousands of digits
         return text
 
 
@@ -137,7 +138,20 @@ def read_json(cls: type[ConfigT], path: Path) -> ConfigT:
     Raises:
         ConfigError: The file is missing or is no JSON object.
     """
-    return from_dict(cls, read_plain_json(path))
+    return from_file(cls, read_plain_json(path), path)
+
+
+def from_file(cls: type[ConfigT], data: Mapping[str, Any], path: Path) -> ConfigT:
+    """As `from_dict`, of what a file holds: messages begin with its name.
+
+    Raises:
+        UnknownNameError: A key is unknown.
+        ConfigError: A key is missing, or a value has the wrong type or range.
+    """
+    try:
+        return from_dict(cls, data)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
 
 
 def read_plain_json(path: Path) -> dict[str, Any]:

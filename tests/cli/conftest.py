@@ -19,6 +19,7 @@ class Ending:
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     def call(*words: object) -> Ending:
+        monkeypatch.setattr("twinlens.cli.main.wait_without_spinning", lambda: None)
         monkeypatch.setattr(sys, "argv", ["twinlens", *map(str, words)])
         with pytest.raises(SystemExit) as ended:
             main()

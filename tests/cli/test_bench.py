@@ -9,19 +9,23 @@ from tests.cli.conftest import Run
 from tests.markup import is_balanced
 from tests.tiny import CLIP_VOCABULARY, tiny_config
 from twinlens.eval import standing, workload
+from twinlens.eval.quiet import Disturbance
 
+QUIET = Disturbance(others=0.0, spread=0.02, reasons=())
+BUSY = Disturbance(others=1.3, spread=0.4, reasons=("other work", "repeats differed"))
 QUICK = ("--device", "cpu", "--precision", "fp32", "--batch", "2,1", "--seconds", "1e-6")
 
 
 @pytest.fixture(autouse=True)
 def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(standing, "memory_alone", lambda *asked: 2.5e8)
+    monkeypatch.setattr("twinlens.eval.speed._disturbance", lambda *seen: QUIET)
 
 
 def test_the_tables_the_json_and_the_page(run: Run, tiny_directory: Path, tmp_path: Path):
     out, html = tmp_path / "below" / "speed.json", tmp_path / "speed.html"
     files = ("--out", out, "--html", html, "--price-per-hour", "2")
-    ended = run("bench", tiny_directory, *QUICK, *files, "--compare", "open_clip")
+    ended = run("bench", tiny_directory, *QUICK, *files, "--compare", "transformers")
     assert ended.status == 0, ended.err
     assert "Pictures/s" in ended.out
     assert "Texts/s" in ended.out
@@ -34,11 +38,37 @@ def test_the_tables_the_json_and_the_page(run: Run, tiny_directory: Path, tmp_pa
     answer = json.loads(out.read_text())
     assert answer["asked"]["batches"] == [1, 2]
     ours = [one for one in answer["rates"] if one["library"] == "twinlens"]
-    theirs = [one for one in answer["rates"] if one["library"].startswith("open_clip ")]
+    theirs = [one for one in answer["rates"] if one["library"].startswith("transformers ")]
     assert len(ours) == len(theirs) == 4
     assert all(one["ratio"] > 0 for one in theirs)
     assert is_balanced(html.read_text())
     assert ended.err.splitlines()[-2:] == [f"wrote {out}", f"wrote {html}"]
+
+
+def test_a_disturbed_machine_is_told_everywhere(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tiny_directory: Path, tmp_path: Path
+):
+    monkeypatch.setattr("twinlens.eval.speed._disturbance", lambda *seen: BUSY)
+    out, html = tmp_path / "speed.json", tmp_path / "speed.html"
+    words = ("--out", out, "--html", html, "--price-per-hour", "2")
+    ended = run("bench", tiny_directory, *QUICK, *words)
+    assert ended.status == 0, ended.err
+    assert "recommended: nothing, the machine was disturbed" in ended.out
+    assert "a million" not in ended.out
+    warned = [line for line in ended.err.splitlines() if line.startswith("warning: ")]
+    assert [line.rsplit(": ", 1)[1] for line in warned] == list(BUSY.reasons)
+    answer = json.loads(out.read_text())
+    assert (answer["disturbed"], answer["recommended"]) == (True, [])
+    assert "The machine was disturbed" in html.read_text()
+    assert "$2" in html.read_text()
+    assert "million" not in html.read_text()
+
+
+def test_both_files_in_one_place_are_refused(run: Run, tiny_directory: Path, tmp_path: Path):
+    words = ("--out", tmp_path / "a", "--html", tmp_path / "a")
+    ended = run("bench", tiny_directory, *QUICK, *words)
+    assert ended.status == 2
+    assert "twice, expected two files" in ended.err
 
 
 def test_an_architecture_is_measured_with_random_weights(run: Run, monkeypatch: pytest.MonkeyPatch):
@@ -59,7 +89,7 @@ def test_an_architecture_is_measured_with_random_weights(run: Run, monkeypatch: 
         (("--precision", ","), "precision: got (), expected at least one"),
         (("--batch", "0"), "batch: got 0, expected 1 to 4,096"),
         (("--batch", "x"), "batch: got 'x', expected numbers, such as 1,8,32"),
-        (("--batch", ""), "batch: got '', expected numbers, such as 1,8,32"),
+        (("--batch", ""), "--batch: got '', expected a value (Pictures or texts at once)"),
         (("--price-per-hour", "-1"), "price per hour: got -1.0, expected more than 0"),
         (("--compare", "clip"), "unknown peer 'clip': did you mean 'open_clip'?"),
         (("--out", "."), ".: got a directory, expected a name for a file"),

@@ -5,11 +5,13 @@ import struct
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 import twinlens
-from twinlens.cli.classify import find_pictures, read_labels
+from twinlens.cli.classify import read_labels
+from twinlens.cli.found import find_images
 from twinlens.errors import ConfigError, DataError
 
 LABELS = "cat,dog,bicycle,pizza"
@@ -63,17 +65,29 @@ def test_directories_and_globs_stand_for_their_pictures(picture_folders: Path, t
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "a.jpg").touch()
     inside = [str(tmp_path / "B.PNG"), str(tmp_path / "deep" / "a.jpg")]
-    assert find_pictures([str(tmp_path)]) == inside
-    assert find_pictures([f"{tmp_path}/**/*"]) == inside
-    assert find_pictures(["z.png", str(tmp_path)]) == ["z.png", *inside]
+    assert find_images([str(tmp_path)]).images == inside
+    assert find_images([f"{tmp_path}/**/*"]).images == inside
+    assert find_images(["z.png", str(tmp_path)]).images == ["z.png", *inside]
     (tmp_path / "[1].png").touch()
-    assert find_pictures([str(tmp_path / "[1].png")]) == [str(tmp_path / "[1].png")]
+    assert find_images([str(tmp_path / "[1].png")]).images == [str(tmp_path / "[1].png")]
 
 
 def test_no_pictures_is_an_error(tmp_path: Path):
     for name in (str(tmp_path), f"{tmp_path}/*.png"):
-        with pytest.raises(DataError, match="got no pictures"):
-            find_pictures([name])
+        with pytest.raises(DataError, match="got no images, expected files"):
+            find_images([name])
+
+
+def test_an_empty_folder_is_named_beside_the_answers(
+    run, picture: Path, tiny_directory: Path, tmp_path: Path
+):
+    empty, options = tmp_path / "empty", ["--labels", LABELS, "--model", tiny_directory, "--json"]
+    empty.mkdir()
+    ending = run("classify", picture, empty, tmp_path / "*.png", picture, *options)
+    assert ending.status == 2
+    assert [one["image"] for one in json.loads(ending.out)] == [str(picture)] * 2
+    named = [line.split(": got no")[0] for line in ending.err.splitlines()]
+    assert named == [f"error: {empty}", f"error: {tmp_path / '*.png'}"]
 
 
 def test_labels_come_from_one_place(tmp_path: Path):
@@ -89,13 +103,13 @@ def test_labels_come_from_one_place(tmp_path: Path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--labels", ""], "labels: got none, expected at least one"),
-        (["--labels", "cat,cat"], "labels: got 'cat' twice"),
-        (["--labels", "cat,Cat"], "labels: got 'cat' and 'Cat', the same for this model"),
+        (["--labels", ""], "--labels: got '', expected a value (What to choose from"),
+        (["--labels", ","], "labels: got none, expected at least one"),
         (["--labels", "word " * 200], "tokens with start and end, expected at most 24"),
         (["--labels", "cat", "--template", "a photo"], "template: got 'a photo'"),
         (["--labels-file", "/nowhere/labels"], "/nowhere/labels: No such file or directory"),
         ([], "labels: the model has no classifier of its own, expected one fine-tuned to classes"),
+        ([], "or --labels or --labels-file"),
     ],
 )
 def test_bad_labels_are_one_line(
@@ -169,3 +183,50 @@ def test_sizes_from_one_pixel_to_far_too_many(run, tiny_directory: Path, tmp_pat
     assert [one["image"] for one in json.loads(ending.out)] == [str(tmp_path / "a.png")]
     assert (ending.status, ending.err.count("\n")) == (2, 1)
     assert "b.png: got 20,000 x 20,000 pixels" in ending.err
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    """Two drawings, a file that is none, and two that look like photographs."""
+    rng = np.random.default_rng(0)
+    for name in ("b.png", "d.png"):
+        levels = rng.normal(128, 40, (64, 64, 3)).clip(0, 255).astype(np.uint8)
+        image = Image.fromarray(levels).resize((256, 256), Image.Resampling.BICUBIC)
+        image.save(tmp_path / name)
+    for name in ("a.png", "e.png"):
+        image = Image.new("RGB", (128, 128), "white")
+        ImageDraw.Draw(image).ellipse((20, 20, 100, 100), fill="red", outline="black", width=6)
+        image.save(tmp_path / name)
+    (tmp_path / "c.png").write_text("no image")
+    return tmp_path
+
+
+PHOTOGRAPHS = "for photographs take --model openai/ViT-B-32, downloaded once, or another that"
+
+
+def test_what_does_not_look_like_a_drawing_is_one_line(run, mixed: Path):
+    ending = run("classify", mixed, "--labels", "ball,cat", "--top", 1, "--json")
+    answered = [Path(one["image"]).name for one in json.loads(ending.out)]
+    assert answered == ["a.png", "b.png", "d.png", "e.png"]
+    unlike, unreadable = ending.err.splitlines()
+    assert unlike.startswith(
+        f"2 of 4 images do not look like drawings ({mixed / 'b.png'} and others), "
+        f"and icons knows nothing else: {PHOTOGRAPHS}"
+    )
+    assert "c.png" in unreadable
+    assert ending.status == 2
+
+
+def test_one_image_is_called_by_its_name(run, mixed: Path):
+    ending = run("classify", mixed / "b.png", "--labels", "ball,cat")
+    assert ending.status == 0
+    assert ending.err.startswith(f"{mixed / 'b.png'} does not look like a drawing, and icons")
+    assert ending.err.count("\n") == 1
+    some = run("classify", mixed / "a.png", mixed / "d.png", "--labels", "ball,cat")
+    assert some.err.startswith(f"1 of 2 images does not look like a drawing ({mixed / 'd.png'}),")
+
+
+def test_drawings_and_other_models_are_told_nothing(run, mixed: Path, tiny_directory: Path):
+    assert run("classify", mixed / "a.png", "--labels", "ball,cat").err == ""
+    words = ["classify", mixed / "b.png", "--labels", "ball,cat", "--model", tiny_directory]
+    assert run(*words).err == ""

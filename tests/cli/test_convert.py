@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.cli.conftest import Run
-from tests.model.formats import reference  # noqa: F401  offline, quiet, torchvision's Python
+from tests.model.formats import reference  # noqa: F401  offline and quiet
 from tests.model.formats.openai_archive import openai_model, save_openai_archive
 from tests.tiny import CLIP_VOCABULARY, tiny_clip
 from twinlens.embedder import load
@@ -42,7 +42,10 @@ def test_native_to_hf_to_open_clip_to_native_keeps_every_bit(
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-@pytest.mark.parametrize("layout", ["hf", "open_clip"])
+LIBRARIES = ["hf", pytest.param("open_clip", marks=pytest.mark.peers)]
+
+
+@pytest.mark.parametrize("layout", LIBRARIES)
 def test_the_check_writes_a_report(run: Run, layout: str, source: Path, tmp_path: Path):
     ended = run("convert", source, tmp_path / "out", "--to", layout, "--check", "--json")
     assert ended.status == 0, ended.err
@@ -97,6 +100,7 @@ def archive(directory: Path) -> Path:
     return directory / "archive.pt"
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("layout", ["native", "hf", "open_clip"])
 def test_openai_s_archive_is_checked_with_open_clip(run: Run, layout: str, tmp_path: Path):
     ended = run("convert", archive(tmp_path), tmp_path / "out", "--to", layout, "--check", "--json")

@@ -56,7 +56,7 @@ def test_an_unknown_preset_suggests_close_ones(tmp_path: Path) -> None:
     [
         (["--workers", "0"], "Invalid value for '--workers': "),
         (["--workers", "-1"], "Invalid value for '--workers': "),
-        (["--set", "variants=-1"], "variants: got -1, expected 0 to 10000000"),
+        (["--set", "variants=-1"], "variants: got -1, expected 0 to 10,000,000"),
     ],
 )
 def test_numbers_that_make_no_sense_are_one_line(

@@ -32,7 +32,7 @@ def tars(tmp_path: Path) -> Path:
 def test_what_is_indexed_is_counted_and_found_again(run: Run, tars: Path):
     first = json.loads(run("data", "index", tars, "--json").out)
     size = sum(tar.stat().st_size for tar in tars.iterdir())
-    counts = {"tars": 4, "samples": 12, "bytes": size, "bad": []}
+    counts = {"tars": 4, "samples": 12, "bytes": size, "left_out": {}, "bad": []}
     assert first == counts | {"already_indexed": 0}
     (next(iter(index_files.cache_folder().glob("*.index")))).unlink()  # as if stopped before it
     assert json.loads(run("data", "index", tars, "--json").out) == counts | {"already_indexed": 3}

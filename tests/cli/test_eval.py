@@ -152,8 +152,11 @@ def test_unreadable_and_ignored_files_are_said(run, words: list[object], tmp_pat
     assert ending.status == 0
     [unreadable] = json.loads(ending.out)["unreadable"]
     assert unreadable["image"] == "0/broken.png"
-    ignored, listed = ending.err.splitlines()
-    assert ignored.startswith("ignored: 1 files")
+    said, ignored, listed = ending.err.splitlines()
+    assert said == "left out of pictures:"
+    assert ignored == f"  1 x file of another kind: {root / '0' / 'notes.md'}"
+    other = json.loads(ending.out)["left_out"]["file of another kind"]
+    assert other == {"count": 1, "examples": [str(root / "0" / "notes.md")]}
     assert listed.startswith("unreadable: 0/broken.png: ")
 
 

@@ -38,8 +38,8 @@ MEMBERS: dict[str, tuple[dict[str, bytes], tuple[str, ...]]] = {
         {"json": json.dumps({"captions": [], "caption": "a cat"}).encode()},
         ("a cat",),
     ),
-    "json caption before text": (
-        {"json": json.dumps({"text": "second", "caption": "first"}).encode()},
+    "json text before caption": (
+        {"json": json.dumps({"caption": "second", "text": "first"}).encode()},
         ("first",),
     ),
 }

@@ -16,12 +16,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from twinlens.data import datasets, shards
+from twinlens.data.augment import Augmentation
 from twinlens.data.datasets import Dataset, open_dataset
 from twinlens.data.fingerprint import fingerprint
 from twinlens.data.images import decode_image
+from twinlens.data.loader import PairLoader
 from twinlens.data.samples import Source
 from twinlens.data.shards import ShardWriter
 from twinlens.errors import DataError, MissingExtraError
+from twinlens.tokenizer import Tokenizer
 
 pyarrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -49,8 +52,28 @@ def values(dataset: Dataset) -> list[int]:
 
 
 def refused(spec: str | Path, message: str) -> None:
+    def open_whole() -> None:
+        dataset = open_dataset(str(spec))
+        _ = dataset.classnames, dataset.templates  # classes and prompts are looked at only now
+
     with pytest.raises(DataError, match=message) as told:
-        _ = open_dataset(str(spec)).classnames  # tars are asked for labels only now
+        open_whole()
+    assert "\n" not in str(told.value)
+
+
+def unusable(dataset: Dataset, message: str) -> None:
+    """Make sure that training on it ends in an error."""
+    loader = PairLoader(
+        dataset,
+        Tokenizer.clip(),
+        batch_size=1,
+        image_size=8,
+        context_length=8,
+        augmentation=Augmentation(),
+        seed=0,
+    )
+    with pytest.raises(DataError, match=message) as told:
+        loader.batch(0)
     assert "\n" not in str(told.value)
 
 
@@ -84,7 +107,7 @@ def test_a_folder_per_class(tmp_path: Path):
     assert values(dataset) == [4, 1, 2, 3]
     assert dataset.samples[0].source == root / "cat/x.png"
     assert dataset.samples[0].where == str(root / "cat/x.png")
-    assert dataset.ignored == 2
+    assert dataset.left_out.total == 2
 
 
 def test_names_and_prompts_beside_the_folders(tmp_path: Path):
@@ -103,11 +126,14 @@ def test_names_and_prompts_beside_the_folders(tmp_path: Path):
     assert dataset.templates == ("a photo of {c}", "art of {c}")
     assert dataset.samples[0].label == "tench"
     assert dataset.samples[0].captions == ("a tench", "in a pond")
-    assert dataset.ignored == 0
+    assert dataset.left_out.total == 0
     write(root, {"classnames.txt": "tench"})
     refused(root, r"classnames.txt: got 1 names, expected 2, one for each folder")
     write(root, {"classnames.txt": "tench\ntench"})
-    refused(root, "got the class 'tench' 2 times, expected each name once")
+    two = open_dataset(root)
+    assert two.classnames == ("tench", "tench (1)")
+    assert [sample.label for sample in two.samples] == ["tench", "tench (1)"]
+    assert two.spoken == {"tench (1)": "tench"}
 
 
 def test_folders_that_lead_back_are_read_once(tmp_path: Path):
@@ -118,14 +144,20 @@ def test_folders_that_lead_back_are_read_once(tmp_path: Path):
 
 
 def test_folders_without_pictures(tmp_path: Path):
-    refused(tmp_path, "got no pictures, expected a folder of them per class")
+    refused(tmp_path, "got no images, expected a folder of them per class")
     write(tmp_path, {"cat/a.png": picture(), "dog/b.txt": ""})
-    refused(tmp_path, r"dog: got no pictures, expected some in each class folder")
+    refused(tmp_path, r"dog: got no images, expected some in each class folder")
 
 
 def test_a_folder_of_folders_of_tars_says_where_they_are(tmp_path: Path):
-    write_tars(tmp_path / "train", [{"png": picture()}])
-    refused(tmp_path, "got no pictures.*there are tars in .*train")
+    write_tars(tmp_path / "first", [{"png": picture()}])
+    refused(tmp_path, "got no images.*there are tars in .*first")
+
+
+def test_a_folder_of_tars_named_as_a_split_says_where_it_is(tmp_path: Path):
+    write_tars(tmp_path / "train", [{"png": picture(6)}])
+    refused(tmp_path, "got the splits 'train', expected one data set; or give .*/train$")
+    assert values(open_dataset(tmp_path, splits=["train"])) == [6]
 
 
 # Pictures with same-named texts
@@ -147,19 +179,17 @@ def test_pictures_with_same_named_texts(tmp_path: Path):
     assert [sample.captions for sample in dataset.samples] == [("one", "two"), ()]
     assert [sample.label for sample in dataset.samples] == [None, None]
     assert [sample.key for sample in dataset.samples] == ["a.png", "b.jpg"]
-    assert dataset.ignored == 2
+    assert dataset.left_out.total == 2
 
 
 def test_captions_must_be_utf8(tmp_path: Path):
     write(tmp_path, {"a.png": picture(), "a.txt": b"\xff\xfe\xfd"})
-    dataset = open_dataset(tmp_path)
-    with pytest.raises(DataError, match=r"a.txt: got bytes that are not UTF-8"):
-        _ = dataset.samples[0]
+    unusable(open_dataset(tmp_path), r"a.png: .*not UTF-8")
 
 
 def test_pictures_beside_folders_of_pictures(tmp_path: Path):
     write(tmp_path, {"a.png": picture(), "cat/b.png": picture()})
-    refused(tmp_path, "got pictures beside the folder 'cat' of pictures, expected either")
+    refused(tmp_path, "got images beside the folder 'cat' of images, expected either")
 
 
 # Tables
@@ -198,25 +228,48 @@ def test_tsv(tmp_path: Path):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("", "got the columns none, expected a column 'image', and 'text' or 'label'"),
-        ("file,caption\n", "got the columns 'file', 'caption', expected a column 'image'"),
+        (
+            "",
+            "got the columns none, expected one of images \\('image'.* 'label'; --image",
+        ),
+        ("file,caption\n", "got the columns 'file', 'caption', expected one of images"),
         ("image\n1.png\n", "got the columns 'image', expected"),
         ("image,text,text\n", "got the column 'text' twice"),
         ("image,text\n", "got no rows, expected at least one"),
         ("image,text\n1.png\n", r"row 1 \(line 2\): got 1 cells, expected 2"),
         ("image,text\n1.png,a,b\n", "got 3 cells, expected 2"),
-        ("image,text\n1.png,a\n ,b\n", r"row 2 \(line 3\): got an empty 'image'"),
-        ("image,text\n1.png,a\nnone.png,b\n", r"row 2: no such picture 'none.png'"),
-        ("image,text\nhttps://x.org/1.png,a\n", "row 1: no such picture 'https:"),
+        ("image,text\n ,b\n", "got no row with an image .*: 1 x row without an image: .*row 1"),
+        ("image,text\nnone.png,b\n", "got no row with an image .*: 1 x image file that is missing"),
         ("image,label\n1.png,a\n1.png,b\n", "row 2: got '1.png' as 'b', expected 'a' as above"),
         ('image,text\n1.png,"open\n', "not a readable table"),
         (b"image,text\n1.png,\xff\n", "got bytes that are not UTF-8"),
-        (b"image,text\n" + b"x" * 200_000, "not a readable table: field larger"),
+        (b"image,text\n" + b"x" * 200_000, r"row 1 \(line 2\): got 1 cells, expected 2"),
     ],
 )
 def test_csv_that_is_wrong(table: str | bytes, message: str, tmp_path: Path):
     write(tmp_path, {"1.png": picture(), "t.csv": table})
     refused(tmp_path / "t.csv", f"t.csv.*{message}")
+
+
+def test_rows_whose_image_is_not_there_are_counted(tmp_path: Path):
+    rows = "1.png,a\n ,b\nnone.png,c\nnone.png,d\nno/2.png,e\n"
+    write(tmp_path, {"1.png": picture(3), "t.csv": f"image,text\n{rows}"})
+    dataset = open_dataset(tmp_path / "t.csv")
+    assert [sample.captions for sample in dataset.samples] == [("a",)]
+    table = tmp_path / "t.csv"
+    assert dataset.left_out.lines() == [
+        f"1 x row without an image: {table}: row 2",
+        f"3 x image file that is missing: {table}: row 3: none.png, {table}: row 4: none.png, "
+        f"{table}: row 5: no/2.png",
+    ]
+
+
+def test_a_url_is_no_file_that_is_missing(tmp_path: Path):
+    write(tmp_path, {"t.csv": "image,text\nhttps://x.org/1.png,a\n"})
+    dataset = open_dataset(tmp_path / "t.csv")
+    (sample,) = dataset.samples
+    assert (sample.where, sample.captions) == ("https://x.org/1.png", ("a",))
+    assert dataset.left_out.total == 0
 
 
 def write_parquet(path: Path, columns: Mapping[str, Any], features: Any = None, **options: Any):
@@ -258,23 +311,36 @@ def test_parquet_of_bytes_paths_and_several_texts(tmp_path: Path):
     assert [sample.captions for sample in dataset.samples] == [("one", "two"), ("three",)]
     assert dataset.classnames == ("x",)
     assert values(dataset) == [5, 6]
-    assert dataset.ignored == 1  # the picture, which is not taken for a sample of its own
+    assert dataset.left_out.total == 1  # the picture, which is not taken for a sample of its own
     assert dataset.name == "a"
 
 
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"picture": ["a"], "text": ["b"]}, "got the columns 'picture', 'text', expected"),
+        ({"picture": ["a"], "text": ["b"]}, "got the columns 'picture', 'text', expected one of"),
         ({"image": [3], "text": ["b"]}, "got 'image' of type int64, expected paths or encoded"),
-        ({"image": [b"x"], "text": [3]}, "row 1: got 'text' that is no text"),
-        ({"image": [b"x"], "label": [0.5]}, "row 1: got 'label' 0.5, expected text or a class"),
-        ({"image": [None, "p"], "label": ["a", "b"]}, "row 1: got an empty 'image'"),
+        (
+            {"image": [None, "p"], "label": ["a", "b"]},
+            "1 x row without an image: .*row 1; 1 x image",
+        ),
     ],
 )
 def test_parquet_that_is_wrong(columns: Any, message: str, tmp_path: Path):
     write_parquet(tmp_path / "t.parquet", columns)
     refused(tmp_path / "t.parquet", f"t.parquet.*{message}")
+
+
+@pytest.mark.parametrize(("name", "value"), [("text", 3), ("label", 0.5), ("concept", 7)])
+def test_cells_of_another_kind_are_passed_over(name: str, value: object, tmp_path: Path):
+    columns = {"image": [picture(4)], "caption": ["a cat"], name: [value]}
+    write_parquet(tmp_path / "t.parquet", columns)
+    dataset = open_dataset(tmp_path / "t.parquet")
+    (sample,) = dataset.samples
+    assert (sample.captions, sample.label, sample.concept) == (("a cat",), None, None)
+    assert sample.metadata == {name: value}
+    assert sample.passed_over == (f"metadata {name!r} of another kind",)
+    assert (dataset.classnames, values(dataset)) == ((), [4])
 
 
 def test_parquet_with_a_class_number_beyond_its_names(tmp_path: Path):
@@ -351,7 +417,7 @@ def test_tars_of_our_own(tmp_path: Path):
     assert [sample.key for sample in dataset.samples] == ["00000", "00001", "00002"]
     assert three.where.endswith("00001.tar: sample 00002")
     assert values(dataset)[:2] == [0, 9]
-    assert dataset.ignored == 1
+    assert dataset.left_out.total == 1
 
 
 def test_tars_of_clip_benchmark(tmp_path: Path):
@@ -369,7 +435,7 @@ def test_tars_of_clip_benchmark(tmp_path: Path):
     assert dataset.classnames == ("zebra", "yak", "ant")
     assert [sample.label for sample in dataset.samples] == ["yak", "zebra", "ant"]
     assert dataset.templates == ("a photo of {c}.",)
-    assert dataset.ignored == 0
+    assert dataset.left_out.total == 0
     assert not dataset.multi_label
     write(tmp_path, {"classnames.txt": "zebra\nyak\n"})
     refused(tmp_path / "test", "sample 00002: got the class '2', expected a number from 0 to 1")
@@ -416,43 +482,73 @@ def test_a_range_with_a_tar_missing(tmp_path: Path):
     refused(tmp_path / "{00000..00001}.tar", r"00001.tar: no such shard")
 
 
-@pytest.mark.parametrize(
-    ("members", "message"),
-    [
-        ({"png": b"", "json": b"{"}, "sample 00000: not readable as JSON"),
-        ({"png": b"", "json": b"\xff"}, "sample 00000: not readable as JSON"),
-        ({"png": b"", "json": b"[]"}, "got a JSON list, expected an object"),
-        ({"png": b"", "json": b'{"label": [1]}'}, r"got the class '\[1\]', expected a name"),
-        ({"png": b"", "cls": b"-1"}, "sample 00000: got the class '-1', expected"),
-        ({"png": b"", "jpg": b""}, "sample 00000: got 2 pictures, expected one"),
-        ({"txt": b"a"}, "got no pictures, expected samples with jpg, png or webp"),
-    ],
-)
-def test_tars_that_are_wrong(members: dict[str, bytes], message: str, tmp_path: Path):
-    write_tars(tmp_path, [members])
-    refused(tmp_path, message)
+def test_tars_without_images(tmp_path: Path):
+    write_tars(tmp_path, [{"txt": b"a"}])
+    counted = r"; 1 x caption without an image: .*00000.tar: 00000.txt"
+    refused(tmp_path, f"got no images, expected samples with jpg, png or webp{counted}")
 
 
 @pytest.mark.parametrize(
-    ("members", "message"),
+    ("members", "reason"),
     [
-        ({"png": b"", "json": b'{"captions": "one"}'}, "got captions or a concept of another kind"),
-        ({"png": b"", "json": b'{"captions": [1]}'}, "got captions or a concept of another kind"),
-        ({"png": b"", "json": b'{"concept": 1}'}, "got captions or a concept of another kind"),
-        ({"png": b"", "txt": b"\xff"}, "sample 00000: got bytes that are not UTF-8"),
+        ({"json": b"{"}, "JSON that cannot be read as an object"),
+        ({"json": b"\xff"}, "JSON that cannot be read as an object"),
+        ({"json": b"[]"}, "JSON that cannot be read as an object"),
+        ({"json": b'{"label": [1]}'}, "metadata 'label' of another kind"),
+        ({"json": b'{"captions": [1]}'}, "metadata 'captions' of another kind"),
+        ({"json": b'{"concept": 1}'}, "metadata 'concept' of another kind"),
+        ({"caption": b"\xff"}, "text that is not UTF-8"),
     ],
 )
-def test_samples_that_are_wrong(members: dict[str, bytes], message: str, tmp_path: Path):
+def test_what_nobody_asked_for_is_passed_over(
+    members: dict[str, bytes], reason: str, tmp_path: Path
+):
+    more = {"json": b'{"text": "a cat"}'} if "caption" in members else {"txt": b"a cat"}
+    dataset = open_dataset(write_tars(tmp_path, [{"png": picture(5), **members, **more}]))
+    (sample,) = dataset.samples
+    assert (sample.captions, sample.label, sample.concept) == (("a cat",), None, None)
+    assert sample.passed_over == (reason,)
+    assert (dataset.classnames, values(dataset), dataset.left_out.total) == ((), [5], 0)
+
+
+def test_captions_as_one_text_are_used(tmp_path: Path):
+    (sample,) = open_dataset(
+        write_tars(tmp_path, [{"png": b"", "json": told(captions="one")}])
+    ).samples
+    assert (sample.captions, sample.passed_over, sample.metadata) == (("one",), (), {})
+
+
+def test_a_label_kept_from_us_is_none(tmp_path: Path):
+    dataset = open_dataset(write_tars(tmp_path, [{"png": b"", "cls": b"-1"}]))
+    assert (dataset.classnames, dataset.samples[0].labels) == ((), ())
+
+
+def test_of_several_images_the_first_is_used(tmp_path: Path):
+    members = {"png": picture(8), "jpg": picture(99, "JPEG")}
     dataset = open_dataset(write_tars(tmp_path, [members]))
-    with pytest.raises(DataError, match=message):
-        _ = dataset.samples[0]
+    assert values(dataset) == [8]
+    assert dataset.left_out.lines() == [
+        "1 x further image of a sample, of which the first is used: "
+        f"{tmp_path}/00000.tar: 00000.jpg"
+    ]
+
+
+def test_captions_that_are_no_text(tmp_path: Path):
+    dataset = open_dataset(write_tars(tmp_path, [{"png": picture(), "txt": b"\xff"}]))
+    unusable(dataset, "sample 00000: .*not UTF-8")
 
 
 def test_a_key_in_two_tars(tmp_path: Path):
-    write_tars(tmp_path / "a", [{"png": picture()}])
-    write_tars(tmp_path / "b", [{"png": picture()}])
+    write_tars(tmp_path / "a", [{"png": picture(1)}])
+    write_tars(tmp_path / "b", [{"png": picture(2)}])
     os.replace(tmp_path / "b/00000.tar", tmp_path / "a/00001.tar")  # noqa: PTH105
-    refused(tmp_path / "a", r"00001.tar: sample 00000: is in .*00000.tar too, expected each key")
+    dataset = open_dataset(tmp_path / "a")
+    assert [sample.key for sample in dataset.samples] == ["00000/00000", "00001/00000"]
+    assert values(dataset) == [1, 2]
+    assert dataset.left_out.lines() == [
+        "1 x key that is in several tars, told apart by the tar: "
+        f"{tmp_path}/a/00000.tar: 00000 and {tmp_path}/a/00001.tar: 00000"
+    ]
 
 
 def test_a_half_written_tar(tmp_path: Path):
@@ -488,25 +584,22 @@ def test_captions_of_a_parquet_file_beside_the_tar(tmp_path: Path):
     dataset = open_dataset(tmp_path)
     captions = [("a cat",), ("own",), (), ()]
     assert [sample.captions for sample in dataset.samples] == captions
-    assert dataset.ignored == 0
+    assert dataset.left_out.total == 0
 
 
-@pytest.mark.parametrize(
-    ("columns", "message"),
-    [
-        ({"url": ["a"], "text": ["b"]}, "got the columns 'url', 'text', expected 'key' and"),
-        ({"key": ["a"]}, "got the columns 'key', expected 'key' and 'caption' beside a tar"),
-        (None, "not a whole Parquet file"),
-    ],
-)
-def test_a_parquet_file_beside_the_tar_that_is_wrong(columns: Any, message: str, tmp_path: Path):
-    write_tars(tmp_path, [{"png": picture()}])
-    if columns is None:
-        write(tmp_path, {"00000.parquet": b"PAR1"})
-    else:
-        write_parquet(tmp_path / "00000.parquet", columns)
-    with pytest.raises(DataError, match=f"00000.parquet: {message}"):
-        _ = open_dataset(tmp_path).samples[0]
+@pytest.mark.parametrize("columns", [{"url": ["a"], "text": ["b"]}, {"key": ["00000"]}])
+def test_a_parquet_file_beside_the_tar_of_something_else(
+    columns: dict[str, list[str]], tmp_path: Path
+):
+    write_tars(tmp_path, [{"png": picture(), "json": told(width=3)}])
+    write_parquet(tmp_path / "00000.parquet", columns)
+    (sample,) = open_dataset(tmp_path).samples
+    assert (sample.captions, sample.metadata) == ((), {"width": 3})
+
+
+def test_a_parquet_file_beside_the_tar_that_is_broken(tmp_path: Path):
+    write(write_tars(tmp_path, [{"png": picture()}]), {"00000.parquet": b"PAR1"})
+    unusable(open_dataset(tmp_path), "not a whole Parquet file|cannot be read")
 
 
 # Mixtures

@@ -52,7 +52,7 @@ def with_orientation(image: Image.Image, orientation: int, kind: str = "JPEG") -
 
 
 def decoded_size(data: bytes, size: int) -> tuple[int, int]:
-    opened = images._open(data, "x", images.DecodeLimits())
+    opened = images._open(data, "x", images.DecodeLimits()).image
     images._drafted(opened, images._LEAST_TIMES * size)
     return opened.size
 

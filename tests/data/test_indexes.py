@@ -14,6 +14,7 @@ from twinlens.data import duplicates, index_files, shard_index
 from twinlens.data.datasets import open_dataset
 from twinlens.data.fingerprint import fingerprint
 from twinlens.data.index_files import open_shards
+from twinlens.data.left_out import LeftOut
 from twinlens.data.shard_index import hash_key, index_samples, map_index
 from twinlens.data.shards import ShardSample, read_index, write_shard
 from twinlens.data.tars import TarSamples
@@ -40,7 +41,9 @@ def scans(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     scanned: list[object] = []
     plain = index_files.read_index
     monkeypatch.setattr(
-        index_files, "read_index", lambda places: scanned.extend(places) or plain(places)
+        index_files,
+        "read_index",
+        lambda places, left_out: scanned.extend(places) or plain(places, left_out),
     )
     return scanned
 
@@ -64,12 +67,17 @@ def test_what_is_saved_is_mapped(
 ):
     path = tmp_path_factory.mktemp("index") / "0.index"
     places = [ShardSample(path, key, members) for key, members in samples.items()]
-    index = index_samples(places, size=7, stamp="x", ignored=1)
+    left_out = LeftOut()
+    left_out.add("link", "a.jpg")
+    index = index_samples(places, size=7, stamp="x", left_out=left_out)
     index.save(path)
     mapped = map_index(path)
     assert mapped is not None
     assert [mapped.sample(row, path) for row in range(len(mapped))] == places
-    assert (mapped.size, mapped.stamp, mapped.ignored) == (7, "x", 1)
+    assert (mapped.size, mapped.stamp, mapped.left_out) == (7, "x", left_out)
+    lacking = [key for key, members in samples.items() if not {"txt", "json"} & members.keys()]
+    assert mapped.without_caption == index.without_caption
+    assert mapped.without_caption.total == len(lacking)
     assert mapped.digest == index.digest
 
 
@@ -107,7 +115,12 @@ def test_an_index_beside_the_tar_is_used(tmp_path: Path, cache: Path, scans: lis
     index_files.build_index(path).save(tmp_path / "set/0.tar.index")
     scans.clear()
     dataset = open_dataset(tmp_path / "set")
-    assert (len(dataset.samples), dataset.ignored, scans, cache.exists()) == (2, 0, [], False)
+    assert (len(dataset.samples), dataset.left_out.total, scans, cache.exists()) == (
+        2,
+        0,
+        [],
+        False,
+    )
 
 
 def test_a_changed_tar_is_indexed_again(tmp_path: Path, cache: Path):
@@ -202,8 +215,12 @@ def test_a_key_in_two_tars_is_found_in_any_pass(
     tar(tmp_path / "1.tar", "ghijkl")
     assert len(open_dataset(tmp_path).samples) == 12
     tar(tmp_path / "2.tar", "xd")
-    with pytest.raises(DataError, match=r"2\.tar: sample d: is in .*0\.tar too, expected each"):
-        open_dataset(tmp_path)
+    dataset = open_dataset(tmp_path)
+    assert [sample.key for sample in dataset.samples][10:] == ["1/k", "1/l", "2/x", "2/d"]
+    assert dataset.left_out.lines() == [
+        "1 x key that is in several tars, told apart by the tar: "
+        f"{tmp_path}/0.tar: d and {tmp_path}/2.tar: d"
+    ]
 
 
 def test_keys_of_one_hash_are_no_duplicates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -211,9 +228,13 @@ def test_keys_of_one_hash_are_no_duplicates(tmp_path: Path, monkeypatch: pytest.
     for number, keys in enumerate(("abcdef", "ghijkl")):
         tar(tmp_path / f"{number}.tar", keys)
     assert len(open_dataset(tmp_path).samples) == 12
+    assert open_dataset(tmp_path).left_out.total == 0
     tar(tmp_path / "2.tar", "l")
-    with pytest.raises(DataError, match=r"2\.tar: sample l: is in .*1\.tar too"):
-        open_dataset(tmp_path)
+    dataset = open_dataset(tmp_path)
+    assert dataset.left_out.lines() == [
+        "1 x key that is in several tars, told apart by the tar: "
+        f"{tmp_path}/1.tar: l and {tmp_path}/2.tar: l"
+    ]
 
 
 def test_columns_are_narrow(tmp_path: Path):

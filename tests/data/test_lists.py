@@ -6,6 +6,7 @@ import pytest
 
 from tests.data.test_datasets import picture, refused, write, write_tars
 from twinlens.data.datasets import open_dataset
+from twinlens.data.lists import distinct_labels
 from twinlens.eval.prompts import imagenet_classnames, names_of_classes
 
 PROMPTS = "zeroshot_classification_templates.txt"
@@ -62,5 +63,17 @@ def test_imagenets_list_has_two_names_twice(tmp_path: Path):
     assert [sample.label for sample in dataset.samples] == [f"{names[n]} ({n})" for n in again]
     assert len(set(dataset.classnames)) == 1000
     assert list(names_of_classes(dataset).values()) == names
-    write(tmp_path, {"classnames.txt": "\n".join(names[:-1])})
-    refused(tmp_path, "got the class '(missile|sunglasses)' 2 times, expected each name once")
+
+
+def test_labels_are_told_apart_whatever_they_are_called():
+    cases = {
+        ("crane", "egret", "crane"): ("crane", "egret", "crane (2)"),
+        ("a", "a", "a"): ("a", "a (1)", "a (2)"),
+        ("a", "a (2)", "a"): ("a", "a (2)", "a (2) (2)"),
+        ("a (2)", "a", "a", "a (2)"): ("a (2)", "a", "a (2) (2)", "a (2) (3)"),
+        ("A", "a", "a "): ("A", "a", "a "),
+        (): (),
+    }
+    for names, labels in cases.items():
+        assert distinct_labels(names) == labels
+        assert len(set(labels)) == len(labels)

@@ -64,7 +64,7 @@ def test_clip_benchmarks_layout(tmp_path: Path):
         assert part is not None
         assert part.classnames == ("zebra", "yak", "ant")
         assert part.templates == ("a photo of {c}.",)
-        assert (part.ignored, part.multi_label) == (0, False)
+        assert (part.left_out.total, part.multi_label) == (0, False)
     assert found.train is not None
     assert found.train.name == "beasts/train"
 
@@ -104,7 +104,7 @@ def test_parts_are_opened_when_they_are_asked_for(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(
         parts,
         "open_split",
-        lambda folder, progress: opened.append(folder.name) or plain(folder, progress=progress),
+        lambda part, **options: opened.append(part.split) or plain(part, **options),
     )
     found = open_parts(benchmark(tmp_path, test=[0, 1], train=[1]))
     assert opened == ["test"]
@@ -225,18 +225,40 @@ def test_pictures_of_equal_names_and_sizes_may_differ(tmp_path: Path):
 # Names that words cannot tell apart
 
 
-@pytest.mark.parametrize(
-    ("names", "message"),
-    [
-        (["T-shirt", "t-shirt"], "got the classes 'T-shirt' and 't-shirt', expected names that"),
-        (["ice_cream", "Ice  cream"], "got the classes 'Ice  cream' and 'ice_cream'"),
-        (["_", "a"], "got the class '_', expected a name that is not empty"),
-    ],
-)
-def test_names_that_are_the_same_in_words(names: list[str], message: str, tmp_path: Path):
+def labelled(names: list[str], root: Path) -> Path:
     samples = [{"png": picture(n), "json": told(label=name)} for n, name in enumerate(names)]
-    refused(message, write_tars(tmp_path, samples))
-    assert set(open_dataset(tmp_path).classnames) == set(names)  # to learn from, as ever
+    return write_tars(root, samples)
+
+
+@pytest.mark.parametrize(
+    "names", [["T-shirt", "t-shirt"], ["Ice  cream", "ice_cream", "ice cream"]]
+)
+def test_names_that_are_the_same_in_words_are_classes_all_the_same(
+    names: list[str], tmp_path: Path
+):
+    parts = open_parts(labelled(names, tmp_path))
+    assert set(parts.test.classnames) == set(names)
+    assert [sample.label for sample in parts.test.samples] == names
+
+
+def test_a_class_needs_a_name(tmp_path: Path):
+    root = labelled(["_", "a"], tmp_path)
+    refused("got the class '_', expected a name that is not empty", root)
+    assert set(open_dataset(root).classnames) == {"_", "a"}  # to learn from, as ever
+
+
+def test_classes_of_one_name_are_the_same_ones_in_every_split(tmp_path: Path):
+    names = ["crane", "egret", "crane"]
+    write(tmp_path, {"classnames.txt": "\n".join(names)})
+    for start, split in enumerate(("test", "train")):
+        for number in range(3):
+            write(tmp_path, {f"{split}/{number}/a.png": picture(3 * start + number)})
+    parts = open_parts(tmp_path)
+    assert parts.train is not None
+    for part in (parts.test, parts.train):
+        assert part.classnames == ("crane", "egret", "crane (2)")
+        assert [sample.label for sample in part.samples] == ["crane", "egret", "crane (2)"]
+        assert part.spoken == {"crane (2)": "crane"}
 
 
 def test_one_label_a_picture_beside_any_number(tmp_path: Path):

@@ -96,22 +96,22 @@ def test_a_url_of_a_file(tmp_path: Path):
 
 
 def test_failures_are_tried_again(url: str, failing: list[Exception]):
-    dataset = open_dataset(f"{url}/1.tar")
+    sample = open_dataset(f"{url}/1.tar").samples[0]
     failing[:] = [OSError("connection reset"), TimeoutError()]
-    assert dataset.samples[0].image_bytes() == picture(2)
+    assert sample.image_bytes() == picture(2)
     failing[:] = [RuntimeError("service\nunavailable")] * 3
     with pytest.raises(DataError, match=r"1\.tar: cannot be read, tried 3 times: service unav"):
-        dataset.samples[0].image_bytes()
+        sample.image_bytes()
     assert not failing
 
 
 def test_what_another_try_does_not_mend(url: str, failing: list[Exception]):
-    dataset = open_dataset(f"{url}/1.tar")
+    sample = open_dataset(f"{url}/1.tar").samples[0]
     failing[:] = [PermissionError("Forbidden"), FileNotFoundError("1.tar")]
     with pytest.raises(DataError, match=r"1\.tar: no such file"):
-        dataset.samples[0].image_bytes()
+        sample.image_bytes()
     with pytest.raises(DataError, match=r"1\.tar: cannot be read: Forbidden"):
-        dataset.samples[0].image_bytes()
+        sample.image_bytes()
 
 
 @pytest.mark.parametrize("folder", ["memory://{}", "memory:///{}", "memory://a{}/b"])
@@ -128,10 +128,10 @@ def test_folders_of_any_depth(folder: str):
 def test_answers_of_a_server(status: int, tries: int, url: str, failing: list[Exception]):
     error = RuntimeError(f"status {status}")
     error.status = status  # pyright: ignore
-    dataset = open_dataset(f"{url}/1.tar")
+    sample = open_dataset(f"{url}/1.tar").samples[0]
     failing[:] = [error] * 3
     with pytest.raises(DataError, match=r"1\.tar: (no such file|cannot be read)"):
-        dataset.samples[0].image_bytes()
+        sample.image_bytes()
     assert len(failing) == 3 - tries
 
 

@@ -1,22 +1,19 @@
 """Squashed pictures, and filters, against open_clip's and Hugging Face's own preprocessing."""
 
-# ruff: noqa: E402
-
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from transformers import SiglipImageProcessorPil
 
-from tests.torchvision_shim import declare
+from tests.peers import peer
 from twinlens.config import PreprocessConfig
 from twinlens.data.images import to_pixels
 
-declare()  # both libraries import torchvision
-
-from open_clip.transform import image_transform
-from transformers import SiglipImageProcessorPil
+pytestmark = pytest.mark.peers
+transform = peer("open_clip.transform")
 
 SHAPES = [(64, 64), (640, 480), (333, 500), (31, 97), (1, 1), (7, 2000), (2000, 7), (65, 63)]
 
@@ -33,7 +30,7 @@ def photo(width: int, height: int) -> Image.Image:
 def open_clip_pixels(image: Image.Image, config: PreprocessConfig) -> np.ndarray:
     """open_clip's transform up to the pixels; the tensor and the norm come after them."""
     modes = {"crop": "shortest", "squash": "squash"}
-    steps = image_transform(
+    steps = transform.image_transform(
         config.image_size,
         is_train=False,
         interpolation=config.interpolation,

@@ -1,16 +1,15 @@
 """The demo as a newcomer runs it, only shorter, and its page in a real browser."""
 
-import html
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests import browser
+
 DEMO = Path(__file__).parents[2] / "examples" / "demo.py"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 TIME_LIMIT = 300
 
 # What a browser makes of the page: pictures that it could decode, curves that have a length.
@@ -30,6 +29,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (stale / "recipe.json").write_text("{}")
     (stale / "stale.txt").write_text("")
     return folder
+
+
+@pytest.fixture(scope="module")
+def page(printed: list[str]) -> str:
+    return Path(printed[-1].removeprefix("The page: ")).read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -59,23 +63,24 @@ def test_the_embedded_model_knows_the_sample_pictures(printed: list[str]):
     assert best == ["cat.png: cat", "dog.png: dog", "bicycle.png: bicycle", "pizza.png: pizza"]
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: the demo's page is not looked at")
-def test_a_browser_shows_pictures_and_curves(printed: list[str], tmp_path: Path):
-    page = Path(printed[-1].removeprefix("The page: ")).read_text(encoding="utf-8")
+@browser.NEEDED
+def test_a_browser_shows_pictures_and_curves(page: str, tmp_path: Path):
     watched = tmp_path / "watched.html"
     watched.write_text(page.replace("</body>", f"{LOOK}</body>"), encoding="utf-8")
-    words = [
-        *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"),
-        *("--disable-background-networking", f"--user-data-dir={tmp_path}/profile", "--dump-dom"),
-    ]
-    ended = subprocess.run(
-        [str(CHROMIUM), *words, watched.as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=TIME_LIMIT,
-        check=True,
-    )
-    dom = html.unescape(ended.stdout)
+    dom = browser.dom(watched, tmp_path / "profile")
     assert "<title>16 of 16 pictures, 2 curves</title>" in dom
     assert "times chance" in dom
     assert dom.count("<h2>") == 5
+
+
+def test_the_good_model_comes_first(page: str):
+    headings = re.findall(r"<h2>([^<]*)</h2>", page)
+    assert headings[0] == "What the model icons says"
+    assert headings[1] == "How well the new model does"
+
+
+@browser.NEEDED
+def test_nothing_is_cut_on_a_telephone(page: str, folder: Path, tmp_path: Path):
+    run = (folder / "demo" / "run" / "train.html").read_text(encoding="utf-8")
+    found = browser.faults({"demo": page, "run": run}, tmp_path)
+    assert found == {"demo at 390": [], "demo at 1440": [], "run at 390": [], "run at 1440": []}

@@ -50,7 +50,7 @@ def classification(dataset: Dataset, *, share: float = 0.55, seed: int = 0) -> C
         metrics={key: float(one.mean()) for key, one in kept.right.items()}
         | {"mean_per_class_recall": float(right.mean()) - 0.01, "ece": found.ece},
         intervals=intervals(kept),
-        chance={"acc1": 1 / len(names), "acc5": 5 / len(names)},
+        chance={"acc1": 1 / len(names), "acc5": min(1.0, 5 / len(names))},
         samples=count,
         unreadable={"a/broken": "got 3 bytes, expected a picture"},
         references=(SUPERVISED,),
@@ -58,7 +58,7 @@ def classification(dataset: Dataset, *, share: float = 0.55, seed: int = 0) -> C
         templates=("an icon of a {}.", "a drawing of a {}.", "{}", "a {} emoji."),
         classes=len(names) + 2,
         unnamed_classes=1,
-        shared_names=0,
+        shared_names={},
         per_class=[
             ClassResult(
                 classname=name,

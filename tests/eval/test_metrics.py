@@ -49,6 +49,12 @@ def test_top_k_is_the_head_of_the_sorted_row(k: int, seed: int):
     assert (top_k(scores, k) == np.argsort(-scores, axis=1)[:, :k]).all()
 
 
+@given(st.integers(1, 7), st.integers(0, 2**32 - 1))
+def test_top_k_takes_the_first_of_equal_ones(k: int, seed: int):
+    scores = np.random.default_rng(seed).integers(0, 3, (20, 7)).astype(np.float32)
+    assert (top_k(scores, k) == np.argsort(-scores, axis=1, kind="stable")[:, :k]).all()
+
+
 def test_top_k_needs_k_candidates():
     with pytest.raises(ShapeError, match="got 2, expected at least k=3"):
         top_k(np.zeros((1, 2), np.float32), 3)

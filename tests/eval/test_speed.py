@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +15,9 @@ from tests.markup import is_balanced, loads_nothing
 from tests.tiny import CLIP_VOCABULARY, tiny_config
 from twinlens import Embedder
 from twinlens.errors import ConfigError, UnknownNameError
+from twinlens.eval import speed as speed_module
 from twinlens.eval import standing
+from twinlens.eval.quiet import Disturbance
 from twinlens.eval.rates import OURS, Asked, Rate, Speed, recommend
 from twinlens.eval.speed import measure, precisions_for
 from twinlens.eval.speed_page import speed_page
@@ -23,6 +26,8 @@ from twinlens.model.clip import CLIP
 from twinlens.model.weights import save_model
 
 CPU = torch.device("cpu")
+QUIET = Disturbance(others=0.0, spread=0.02, reasons=())
+BUSY = Disturbance(others=1.3, spread=0.4, reasons=("other work kept 1.3 of 2 cores busy",))
 ASKED = Asked(precisions=("fp32", "bf16"), batches=(1, 2), seconds=1e-6, price=3.6)
 
 
@@ -51,6 +56,7 @@ class Peer:
 def speed(tiny_directory: Path) -> Speed:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(standing, "memory_alone", lambda *asked: 1e9)
+        patch.setattr("twinlens.eval.speed._disturbance", lambda *seen: QUIET)
         return measure(
             tiny_directory, ASKED, model="tiny", device=CPU, peers=[Peer()], progress=nothing
         )
@@ -113,6 +119,45 @@ def test_the_page_stands_alone_and_draws_every_line(speed: Speed):
     assert "none of what was measured" in speed_page(replace(speed, recommended=[]))
 
 
+def test_of_a_disturbed_machine_nothing_is_recommended(
+    monkeypatch: pytest.MonkeyPatch, tiny_directory: Path
+):
+    monkeypatch.setattr(standing, "memory_alone", lambda *asked: 1e9)
+    monkeypatch.setattr("twinlens.eval.speed._disturbance", lambda *seen: BUSY)
+    asked = replace(ASKED, precisions=("fp32",), batches=(1,))
+    speed = measure(tiny_directory, asked, model="tiny", device=CPU, progress=nothing)
+    assert speed.rates
+    assert speed.recommended == []
+    told = json.loads(json.dumps(speed.to_dict()))
+    assert told["disturbed"] is True
+    assert told["disturbance"]["reasons"] == list(BUSY.reasons)
+    html = speed_page(speed)
+    assert is_balanced(html)
+    assert "The machine was disturbed" in html
+    assert BUSY.reasons[0] in html
+    assert "What to set" not in html
+    assert "Cost of a million" not in html
+
+
+def test_a_quiet_machine_is_not_spoken_of_as_disturbed(speed: Speed):
+    assert speed.to_dict()["disturbed"] is False
+    assert "disturbed" not in speed_page(speed)
+    assert "What to set" in speed_page(speed)
+
+
+def test_what_others_took_is_held_against_our_threads(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("twinlens.eval.quiet.bound_cores", lambda: 2)
+    monkeypatch.setattr("torch.get_num_threads", lambda: 2)
+    rates = [rate("fp32", 1, 50), replace(rate("fp32", 1, 50, "other 1.0"), low=1, high=100)]
+    watch = SimpleNamespace(others=lambda: 1.0)
+    on_cpu, on_cuda = (
+        speed_module._disturbance(watch, rates, torch.device(kind)) for kind in ("cpu", "cuda")
+    )
+    assert len(on_cpu.reasons) == 1
+    assert on_cpu.spread == 0  # by our own rates
+    assert on_cuda.reasons == ()  # one thread and one core's work have room on two
+
+
 def rate(precision: str, batch: int, per_second: float, library: str = OURS) -> Rate:
     return Rate(
         library=library,
@@ -157,6 +202,7 @@ def test_a_model_of_one_tower_has_that_one_measured(
     missing = {"text": None} if tower == "vision" else {"vision": None, "preprocess": None}
     save_model(CLIP(tiny_config(vocab_size=CLIP_VOCABULARY, **missing)), tmp_path)
     monkeypatch.setattr(standing, "memory_alone", lambda *asked: None)
+    monkeypatch.setattr("twinlens.eval.speed._disturbance", lambda *seen: QUIET)
     asked = Asked(precisions=("fp32",), batches=(2,), seconds=1e-6)
     speed = measure(tmp_path, asked, model="half", device=CPU, progress=nothing)
     assert speed.towers == ["image" if tower == "vision" else "text"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.model.formats import reference  # offline, quiet, torchvision's Python
+from tests.model.formats import reference  # offline and quiet
 from tests.model.formats.hugging_face.test_describe import NAMES, made, written_config
 from tests.tiny import CLIP_VOCABULARY, tiny_clip
 from twinlens.config import PreprocessConfig
@@ -28,6 +28,7 @@ from twinlens.export.references import reference_answers
 from twinlens.model.formats import hugging_face, open_clip
 from twinlens.tokenizer import Tokenizer, train_tokenizer
 
+LAYOUTS = [hugging_face, pytest.param(open_clip, marks=pytest.mark.peers)]
 KINDS = ["tokens", "pixels", "image_features", "text_features", "logits"]
 
 
@@ -38,7 +39,7 @@ def lens() -> Embedder:
     return Embedder(model, Tokenizer.clip(), device="cpu", precision="fp32")
 
 
-@pytest.mark.parametrize("layout", [hugging_face, open_clip])
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_reference_libraries_agree_with_us(layout, lens: Embedder, tmp_path: Path):
     layout.write(lens.model, tmp_path / "model", lens.tokenizer)
     [(name, theirs)] = reference_answers(tmp_path / "model").items()
@@ -128,9 +129,9 @@ print(*reference_answers(Path(sys.argv[1])))
 """
 
 
-@pytest.mark.parametrize("layout", [hugging_face, open_clip])
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_references_answer_where_nothing_was_prepared(layout, lens: Embedder, tmp_path: Path):
-    """As a user's process is: beside a torch that torchvision was not built for, here."""
+    """As a user's process is."""
     layout.write(lens.model, tmp_path / "model", lens.tokenizer)
     ended = subprocess.run(
         [sys.executable, "-c", IN_A_FRESH_PROCESS, str(tmp_path / "model")],

@@ -20,7 +20,9 @@ def lens(tiny_model: CLIP) -> Embedder:
     return Embedder(tiny_model, Tokenizer.clip(), device="cpu", precision="fp32")
 
 
-@pytest.mark.parametrize("name", ["open_clip", "transformers"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("open_clip", marks=pytest.mark.peers), "transformers"]
+)
 def test_a_peer_answers_as_we_do(lens: Embedder, name: str):
     pixels = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
     images = torch.from_numpy(lens.embed_images([p.permute(1, 2, 0).numpy() for p in pixels]))

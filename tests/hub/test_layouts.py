@@ -72,3 +72,20 @@ def test_the_only_file_of_weights_is_the_model():
 )
 def test_no_model_is_no_files(files: list[str]):
     assert choose_files(files) == []
+
+
+def test_the_clip_folder_of_sentence_transformers():
+    inside = ["config.json", "model.safetensors", "preprocessor_config.json", "tokenizer.json"]
+    files = ["README.md", "modules.json", *(f"0_CLIPModel/{name}" for name in inside)]
+    assert choose_files(files) == [
+        "0_CLIPModel/model.safetensors",
+        "0_CLIPModel/config.json",
+        "0_CLIPModel/preprocessor_config.json",
+        "0_CLIPModel/tokenizer.json",
+        "modules.json",
+    ]
+
+
+def test_checksums_come_with_the_model():
+    files = ["config.json", "model.safetensors", "checksums.json", "tokenizer.json"]
+    assert "checksums.json" in choose_files(files)

@@ -19,7 +19,8 @@ from twinlens.model.weights import save_model
 def test_a_directory_holds_plain_files_and_nothing_of_a_killed_save(tmp_path: Path):
     (tmp_path / "model.safetensors.0123abcd.partial").write_bytes(b"half")
     save_model(tiny_clip(), tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+    expected = ["checksums.json", "config.json", "model.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == expected
     (tmp_path / "plain").touch()
     modes = {path.stat().st_mode for path in tmp_path.iterdir()}
     assert modes == {(tmp_path / "plain").stat().st_mode}

@@ -16,16 +16,15 @@ import pytest
 import tokenizers
 import torch
 
+from tests.peers import peer
 from tests.pieces.vocabularies import DEFINED, corpus, reference, strange_texts, trained
-from tests.torchvision_shim import declare
 from twinlens.errors import CheckpointError, ConfigError, DataError
 from twinlens.pieces import PieceTokenizer, stated_cleaning
 from twinlens.pieces.engines import MARK
 from twinlens.pieces.model_file import CONTROL, read_piece_file
 
-declare()  # open_clip imports torchvision
 before = dict(os.environ)
-from open_clip.tokenizer import HFTokenizer
+open_clip = peer("open_clip.tokenizer")
 
 os.environ.clear()
 os.environ.update(before)  # it sets TOKENIZERS_PARALLELISM
@@ -172,11 +171,12 @@ def test_a_tokenizer_json_of_transformers(name: str, tmp_path: Path) -> None:
         assert torch.equal(ours(texts, length, truncate=True), rows(theirs, texts, length))
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("cleaning", ["canonicalize", "lower", "whitespace"])
 @pytest.mark.parametrize("name", ["t5 padded with the end", "gemma", "siglip 2"])
 def test_cleaned_texts_are_open_clips(name: str, cleaning: Any, tmp_path: Path) -> None:
     FAST[name](tmp_path).save_pretrained(tmp_path)
-    theirs = HFTokenizer(str(tmp_path), context_length=24, clean=cleaning)
+    theirs = open_clip.HFTokenizer(str(tmp_path), context_length=24, clean=cleaning)
     ours = PieceTokenizer.from_directory(tmp_path, cleaning)
     texts = strange_texts(2000, seed=13) + SPECIALS
     assert torch.equal(ours(texts, 24, truncate=True), theirs(texts))

@@ -12,7 +12,6 @@ from torch.distributed import ProcessGroup
 
 import twinlens
 from tests.processes import run_processes
-from tests.torchvision_shim import declare
 from tests.train.runs import squares, tiny_recipe
 from twinlens.data.datasets import Dataset
 from twinlens.distributed import World
@@ -90,7 +89,6 @@ def half_of(whole: Path, out: Path) -> Path:
 
 def train_all(group: ProcessGroup, root: Path, base: Path, dataset: Dataset) -> None:
     """Every case in two processes, and those begun otherwise gone on with."""
-    declare()
     world = World(group.rank(), group.size(), 0, group)
     for case in CASES:
         for kind in KINDS:
@@ -126,8 +124,6 @@ def base(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def runs(dataset: Dataset, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All runs: `CASE/one`, `CASE/ddp`, `CASE/fsdp`, and those that changed on the way."""
-    declare()
-    pytest.importorskip("peft")
     root = tmp_path_factory.mktemp("runs")
     for case in CASES:
         recipe = recipe_of(case, base, "one")

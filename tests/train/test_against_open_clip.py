@@ -14,6 +14,8 @@ from twinlens.train.optim import OptimConfig, learning_rate
 from twinlens.train.recipe import Compute, Recipe
 from twinlens.train.run import Run
 
+pytestmark = pytest.mark.peers
+
 STEPS = 20
 OPTIM = OptimConfig(lr=1e-3, warmup_steps=5, weight_decay=0.2)
 

@@ -1,6 +1,7 @@
 """The page of a run."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ import pytest
 from tests.markup import is_balanced, loads_nothing
 from tests.train.runs import tiny_recipe
 from twinlens.errors import CheckpointError
-from twinlens.train.page import write_page
+from twinlens.train.adapt import Adapt
+from twinlens.train.page import render, write_page
 
 
 def line(step: int, **changes: object) -> dict[str, object]:
@@ -42,7 +44,9 @@ def written(out: Path, *lines: dict[str, object]) -> str:
 
 
 def test_it_shows_curves_recipe_and_counts(tmp_path: Path):
-    html = written(tmp_path, line(2), line(4, metrics={"acc1": 0.5, "median_rank": 12.0}))
+    html = written(
+        tmp_path, line(2), line(4, metrics={"acc1": 0.5, "ece": 0.025, "median_rank": 12.0})
+    )
     assert is_balanced(html)
     assert loads_nothing(html)
     for words in (
@@ -52,8 +56,9 @@ def test_it_shows_curves_recipe_and_counts(tmp_path: Path):
         "Norm of the gradient",
         "Share of the time spent waiting for data <b>2.0%</b>",
         "Loss <b>1.25</b>",
-        "acc1 <b>50.0%</b>",
-        "median_rank <b>12</b>",
+        "Zero-shot accuracy (top-1) <b>50.0%</b>",
+        "Median rank <b>12</b>",
+        "Expected calibration error <b>2.5%</b>",
         "<dt>optim.lr</dt><dd>0.01</dd>",
         "<dt>Bad samples replaced</dt><dd>4</dd>",
     ):
@@ -74,6 +79,32 @@ def test_it_lists_where_processes_went_on_and_adds_up_their_counts(tmp_path: Pat
     assert "<dt>2. process</dt><dd>from step 2 to step 6</dd>" in html
     assert "<dt>3. process</dt><dd>from step 6 to step 12</dd>" in html
     assert "tiny is done" in html
+
+
+@pytest.mark.parametrize(
+    ("pace", "so_far", "total"),
+    [
+        (1.6, "0 min 20 s", "0 min 50 s"),
+        (0.08, "6 min 40 s", "16 min 40 s"),
+        (0.008, "1 h 06 min", "2 h 46 min"),
+    ],
+)
+def test_a_run_that_is_done_says_how_long_it_took(
+    tmp_path: Path, pace: float, so_far: str, total: str
+):
+    lines = [line(2, pairs_per_second=pace), line(4, began=2, pairs_per_second=pace)]
+    assert f"<dt>Time so far</dt><dd>{so_far}</dd>" in written(tmp_path, *lines)
+    done = written(tmp_path, *lines, line(12, samples_seen=80, pairs_per_second=pace))
+    assert "Time so far" not in done
+    assert "Time left" not in done
+    assert f"<dt>Total time</dt><dd>{total}</dd>" in done
+
+
+def test_a_classifier_s_accuracy_is_not_called_zero_shot():
+    recipe = replace(tiny_recipe(), init="icons", adapt=Adapt(head="linear-probe"))
+    html = render(recipe, [line(4, metrics={"acc1": 0.5})], title="t")
+    assert "Accuracy (top-1) <b>50.0%</b>" in html
+    assert "Zero-shot" not in html
 
 
 def test_a_run_without_a_line_has_a_page_too(tmp_path: Path):

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from tests.tiny import tiny_config
-from tests.torchvision_shim import declare
 from twinlens.errors import ConfigError
 from twinlens.model.clip import CLIP
 from twinlens.train.adapt import Adapt, lock
@@ -135,7 +134,6 @@ def test_what_is_trained_is_what_the_optimiser_gets(adapt: Adapt):
     model = CLIP(recipe.model)
     lock(model, adapt)
     if adapt.lora_rank:
-        declare()
         add_lora(model, adapt)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     plan = plan_of(recipe)

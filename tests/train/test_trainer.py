@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from tests.train.runs import squares, tiny_recipe, write_squares
 from twinlens.data.datasets import Dataset, open_dataset
+from twinlens.data.left_out import LeftOut
 from twinlens.data.loader import Batch, PairLoader
 from twinlens.embedder import Embedder
 from twinlens.errors import (
@@ -156,10 +157,10 @@ def test_sigterm_saves_and_says_so(dataset: Dataset, tmp_path: Path):
             signal.raise_signal(signal.SIGTERM)
 
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(StoppedError, match="stopped at step 7 and saved"):
+    with pytest.raises(StoppedError, match="stopped at step 6 and saved"):
         fit(recipe, dataset, tmp_path / "run", report=stop)
     assert signal.getsignal(signal.SIGTERM) == before
-    assert [p.name for p in list_checkpoints(tmp_path / "run" / "checkpoints")] == ["step-00000007"]
+    assert [p.name for p in list_checkpoints(tmp_path / "run" / "checkpoints")] == ["step-00000006"]
     fit(recipe, dataset, tmp_path / "run", resume=True)
     assert weights(tmp_path / "run") == weights(tmp_path / "whole")
 
@@ -336,7 +337,7 @@ def test_a_damaged_recipe_is_one_clear_error(dataset: Dataset, tmp_path: Path):
 
 def save(run: Run, directory: Path, step: int) -> None:
     writer = CheckpointWriter(directory, run.world, keep=2)
-    writer.save(run.state(), run.facts(step))
+    writer.save(run.state(), run.facts(step, LeftOut()))
     writer.finish()
 
 

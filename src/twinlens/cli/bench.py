@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from twinlens.cli.given import check_file
 from twinlens.cli.output import counting, log, print_json, write_text
 from twinlens.errors import ConfigError
 
@@ -40,7 +41,10 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure speed: by precision and batch, with memory, nearness to float32 and cost."""
-    _check_files(out, html)
+    check_file("--out", out)
+    check_file("--html", html)
+    if out is not None and html is not None and out.absolute() == html.absolute():
+        raise ConfigError(f"--out and --html: got {out} twice, expected two files")
     batches = _numbers(batch)
     from twinlens.eval.rates import Asked
     from twinlens.eval.speed import precisions_for
@@ -63,12 +67,6 @@ def _numbers(text: str) -> tuple[int, ...]:
     if not words or not all(word.isdecimal() for word in words):
         raise ConfigError(f"batch: got {text!r}, expected numbers, such as 1,8,32")
     return tuple(sorted({int(word) for word in words}))
-
-
-def _check_files(*paths: Path | None) -> None:
-    for path in paths:
-        if path is not None and path.is_dir():
-            raise ConfigError(f"{path}: got a directory, expected a name for a file")
 
 
 def _measure(model: str, asked: Asked, device: torch.device, compare: list[str]) -> Speed:
@@ -119,6 +117,8 @@ def _report(result: Speed, out: Path | None, html: Path | None, *, as_json: bool
         write_text(out, json.dumps(result.to_dict(), indent=2, ensure_ascii=False) + "\n")
     if html is not None:
         write_text(html, speed_page(result))
+    for reason in result.disturbance.reasons:
+        log(f"warning: the machine was disturbed, and nothing is recommended: {reason}")
     for path in (out, html):
         if path is not None:
             log(f"wrote {path}")

@@ -3,18 +3,27 @@
 
 from __future__ import annotations
 
-import glob
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from twinlens.cli.found import find_images, log_failures
 from twinlens.cli.output import USER_MISTAKE, log, print_json
 from twinlens.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from twinlens.embedder import Prediction
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from twinlens.embedder import Embedder, Prediction
+
+_FOR_PHOTOGRAPHS = (
+    "for photographs take --model openai/ViT-B-32, downloaded once, or another that "
+    "`twinlens models --known` lists"
+)
 
 
 def classify(
@@ -33,60 +42,101 @@ def classify(
         list[str] | None,
         typer.Option(help="A sentence with {} where the label goes; several are averaged."),
     ] = None,
-    top: Annotated[int, typer.Option(min=1, help="How many labels to show.")] = 5,
+    top: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many labels to show.")] = 5,
     model: Annotated[str, typer.Option(help="A known name, a directory, hf://org/name.")] = "icons",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say which label fits each picture, best first."""
-    paths = find_pictures(images)
+    found = find_images(images)
     words = read_labels(labels, labels_file)
     from twinlens.embedder import load
     from twinlens.labels import checked_labels
 
-    if words is not None:
-        checked_labels(words)  # before a model is read, or even downloaded
-    lens = load(model, device=device, decode="exact")
-    if words is None:
-        names, classifier = list(lens.head.classnames), lens.head.weight.numpy()
+    if words is None:  # before a model is read, or even downloaded
+        _require_classifier(model)
     else:
-        names = checked_labels(words, lens.tokenizer)
-        classifier = lens.zero_shot_classifier(names, template or None)
-    embeddings, failures = lens.embed_readable_images(paths)
-    ranked = [best[:top] for best in lens.rank(embeddings @ classifier, names)]
-    readable = [path for index, path in enumerate(paths) if index not in failures]
+        checked_labels(words)
+    lens = load(model, device=device, decode="exact")
+    names, classifier = _classifier(lens, words, template)
+    readable, ranked, failures = _ranked(lens, model, found.images, names, classifier)
     if ranked:
-        _print(readable, ranked, as_json=as_json)
-    for error in failures.values():
-        log(f"error: {error}")
-    if failures:
+        _print(readable, [best[:top] for best in ranked], as_json=as_json)
+    if log_failures(failures, found):
         raise typer.Exit(USER_MISTAKE)
 
 
-def find_pictures(given: list[str]) -> list[str]:
-    """The pictures that paths, directories and globs stand for, in order.
+def _classifier(
+    lens: Embedder, words: list[str] | None, templates: list[str] | None
+) -> tuple[list[str], NDArray[np.float32]]:
+    """Labels and their weights [embed, label]: the model's own, or those of the words."""
+    from twinlens.labels import grouped_labels
 
-    Raises:
-        DataError: A directory or a glob has no picture.
+    if words is None:
+        return list(lens.head.classnames), lens.head.weight.numpy()
+    groups = grouped_labels(words, lens.tokenizer)
+    _log_repeated(groups)
+    names = list(groups)
+    return names, lens.zero_shot_classifier(names, templates or None)
+
+
+def _ranked(
+    lens: Embedder,
+    model: str,
+    images: list[str],
+    names: list[str],
+    classifier: NDArray[np.float32],
+) -> tuple[list[str], list[list[Prediction]], list[DataError]]:
+    """The images that could be read, their labels, and what is wrong with the others."""
+    unlike: list[bool] = []
+
+    def look(pixels: Tensor) -> None:
+        if lens.drawing_test is not None:
+            unlike.extend(lens.drawing_test.unlike(pixels.numpy()).tolist())
+
+    embeddings, failures = lens.embed_readable_images(images, seen=look)
+    readable = [path for index, path in enumerate(images) if index not in failures]
+    if any(unlike):
+        log(f"{no_drawings(readable, unlike)}, and {model} knows nothing else: {_FOR_PHOTOGRAPHS}")
+    return readable, lens.rank(embeddings @ classifier, names), list(failures.values())
+
+
+def _log_repeated(groups: dict[str, list[str]]) -> None:
+    for label, others in groups.items():
+        if others:
+            again = ", ".join(map(repr, others))
+            log(f"note: labels: got {again} beside {label!r}, the same for this model: one label")
+
+
+def _require_classifier(model: str) -> None:
+    """Refuse a model that could only choose among labels, before its weights are read."""
+    from twinlens import hub
+    from twinlens.model.head import HEAD_FILE
+
+    if not (hub.resolve(model) / HEAD_FILE).is_file():
+        raise ConfigError(
+            "--labels: the model has no classifier of its own, expected one fine-tuned to classes, "
+            "or --labels or --labels-file"
+        )
+
+
+def no_drawings(images: Sequence[str], unlike: Sequence[bool]) -> str:
+    """Which of the images do not look like drawings.
+
+    Example:
+        >>> no_drawings(["a.png"], [True])
+        'a.png does not look like a drawing'
+        >>> no_drawings(["a.png", "b.png", "c.png"], [False, True, False])
+        '1 of 3 images does not look like a drawing (b.png)'
+        >>> no_drawings(["a.png", "b.png", "c.png"], [True, True, True])
+        '3 of 3 images do not look like drawings (a.png and others)'
     """
-    from twinlens.data.images import SUFFIXES
-
-    def pictures(paths: Iterable[str | Path]) -> list[str]:
-        return sorted(str(path) for path in paths if Path(path).suffix.lower() in SUFFIXES)
-
-    found: list[str] = []
-    for name in given:
-        if Path(name).is_dir():
-            inside = pictures(Path(name).rglob("*"))
-        elif glob.has_magic(name) and not Path(name).exists():
-            inside = pictures(glob.glob(name, recursive=True))  # noqa: PTH207  Path: no absolute
-        else:
-            inside = [name]
-        if not inside:
-            kinds = ", ".join(sorted(SUFFIXES))
-            raise DataError(f"{name}: got no pictures, expected files that end in {kinds}")
-        found += inside
-    return found
+    found = [image for image, is_unlike in zip(images, unlike, strict=True) if is_unlike]
+    if len(images) == 1:
+        return f"{found[0]} does not look like a drawing"
+    do = "does not look like a drawing" if len(found) == 1 else "do not look like drawings"
+    others = "" if len(found) == 1 else " and others"
+    return f"{len(found):,} of {len(images):,} images {do} ({found[0]}{others})"
 
 
 def read_labels(labels: str | None, file: Path | None) -> list[str] | None:

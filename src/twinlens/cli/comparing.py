@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from twinlens.cli.given import check_directory, undone
 from twinlens.cli.output import log, print_json, print_table, write_text
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ def show(first: Path, second: Path, *, out: Path | None, as_json: bool) -> None:
     Raises:
         DataError: A directory has no results, or they are damaged.
     """
+    check_directory("--out", out)
     from twinlens.eval.compare import compare
     from twinlens.eval.report import comparison_page
     from twinlens.eval.results_files import read_results
@@ -33,8 +35,9 @@ def show(first: Path, second: Path, *, out: Path | None, as_json: bool) -> None:
         _print(one, other, comparisons)
     if out is not None:
         text = json.dumps(answer, indent=2, ensure_ascii=False) + "\n"
-        write_text(out / "comparison.json", text)
-        write_text(out / "comparison.html", comparison_page(one, other, comparisons))
+        with undone(out):
+            write_text(out / "comparison.json", text)
+            write_text(out / "comparison.html", comparison_page(one, other, comparisons))
         log(f"wrote comparison.json and comparison.html to {out}")
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twinlens.cli.output import log, print_json, print_table, require_new, working, write_text
+from twinlens.cli.given import check_new, undone
+from twinlens.cli.output import log, print_json, print_table, working, write_text
 from twinlens.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def convert(
     to: Annotated[Layout, typer.Option(help="The layout to write.")] = Layout.NATIVE,
     image_size: Annotated[
         int | None,
-        typer.Option(min=1, help="Resize a ViT's positions for pictures of this size."),
+        typer.Option(min=1, max=4096, help="Resize a ViT's positions for pictures of this size."),
     ] = None,
     activation: Annotated[
         ActivationName | None,
@@ -55,7 +56,7 @@ def convert(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Rewrite a checkpoint for another library; the numbers stay as they are."""
-    require_new(destination)
+    check_new("DESTINATION", destination)
     from twinlens.embedder import load
     from twinlens.export.convert import check_checkpoint, write_checkpoint
     from twinlens.hub import resolve
@@ -69,7 +70,7 @@ def convert(
             activation=activation.value if activation else None,
         )
     _note_source(lens, source)
-    with working(f"writing {destination}"):
+    with working(f"writing {destination}"), undone(destination):
         write_checkpoint(lens, destination, to.value)
     reports: list[ParityReport] = []
     if check:

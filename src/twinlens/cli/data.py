@@ -3,18 +3,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from twinlens.cli.given import Verb, check_directory, undone
+from twinlens.cli.options import log_left_out
 from twinlens.cli.output import USER_MISTAKE, counting, log, print_json, print_table
 
 if TYPE_CHECKING:
+    from twinlens.data.columns import Columns
     from twinlens.data.index_files import Opened
+    from twinlens.data.left_out import LeftOut
     from twinlens.data.samples import Dataset
+    from twinlens.data.split_names import Split
 
 app = typer.Typer(help="Build training data, and prepare it.", no_args_is_help=True)
 
@@ -24,7 +29,7 @@ def data() -> None:
     """Build training data, and prepare it."""
 
 
-@app.command()
+@app.command(cls=Verb)
 def icons(
     *,
     out: Annotated[Path, typer.Option(help="Directory of the corpus; a stopped build goes on.")],
@@ -36,7 +41,8 @@ def icons(
         typer.Option("--set", metavar="KEY=VALUE", help="Change the preset, as size=96 or seed=1."),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes that draw; by default one a core.")
+        int | None,
+        typer.Option(min=1, max=1024, help="Processes that draw; by default one a core."),
     ] = None,
     cache: Annotated[
         Path | None, typer.Option(help="Folder of the packages; by default ~/.cache/twinlens/npm.")
@@ -44,6 +50,9 @@ def icons(
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest.")] = False,
 ) -> None:
     """Build the open icon corpus: pictures and captions from openly licensed icons and emoji."""
+    folder = cache or Path.home() / ".cache" / "twinlens" / "npm"
+    check_directory("--out", out)
+    check_directory("--cache", folder)
     from twinlens.data.icons.build import build
     from twinlens.data.icons.settings import PRESETS
     from twinlens.errors import UnknownNameError
@@ -52,9 +61,8 @@ def icons(
     if preset not in PRESETS:
         raise UnknownNameError("preset", preset, PRESETS)
     chosen = override(PRESETS[preset](), settings or [])
-    folder = cache or Path.home() / ".cache" / "twinlens" / "npm"
     try:
-        with progress_bar() as progress:
+        with undone(out, worth="*/*.tar"), progress_bar() as progress:
             manifest = build(out, folder, chosen, workers=workers, progress=progress)
     except KeyboardInterrupt:
         log(f"stopped: the same command goes on from the shards in {out}")
@@ -65,12 +73,13 @@ def icons(
         _print_summary(out, manifest)
 
 
-@app.command()
+@app.command(cls=Verb)
 def index(
     spec: Annotated[str, typer.Argument(metavar="SPEC", help="Tars, or a directory of them.")],
     *,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes; by default one a core, at most 16.")
+        int | None,
+        typer.Option(min=1, max=1024, help="Processes; by default one a core, at most 16."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -85,24 +94,27 @@ def index(
     except KeyboardInterrupt:
         log("stopped: the same command goes on from the indexes that are there")
         raise
-    answer = _index_summary(opened)
+    answer, left_out = _index_summary(opened)
     for reason in answer["bad"]:
         log(f"error: {reason}")
     if as_json:
         print_json(answer)
     else:
         _print_index(answer)
+    log_left_out(left_out, spec)
     if answer["bad"]:
         raise typer.Exit(USER_MISTAKE)
 
 
-def _index_summary(opened: list[Opened]) -> dict[str, Any]:
-    """What came of an indexing, as `--json` prints it.
+def _index_summary(opened: list[Opened]) -> tuple[dict[str, Any], LeftOut]:
+    """What came of an indexing, as `--json` prints it, and what the tars leave out.
 
     Raises:
         DataError: The indexes could not be kept.
     """
     from twinlens.data.index_files import cache_folder
+    from twinlens.data.left_out import joined
+    from twinlens.data.tars import tars_left_out
     from twinlens.errors import DataError
 
     good = [one.shard for one in opened if not isinstance(one.shard, DataError)]
@@ -110,13 +122,15 @@ def _index_summary(opened: list[Opened]) -> dict[str, Any]:
     if unkept:
         raise DataError(f"{cache_folder()}: {unkept:,} indexes cannot be written there")
     built = sum(one.built for one in opened if not isinstance(one.shard, DataError))
+    left_out = joined(tars_left_out(good))
     return {
         "tars": len(good),
         "samples": sum(shard.rows for shard in good),
         "bytes": sum(shard.size for shard in good),
         "already_indexed": len(good) - built,
+        "left_out": left_out.as_json(),
         "bad": [str(one.shard) for one in opened if isinstance(one.shard, DataError)],
-    }
+    }, left_out
 
 
 def _print_index(answer: dict[str, Any]) -> None:
@@ -128,19 +142,30 @@ def _print_index(answer: dict[str, Any]) -> None:
         typer.echo(f"{len(answer['bad']):,} tars cannot be used")
 
 
-def open_shown(spec: str, *, shows: bool = True) -> Dataset:
+def open_shown(
+    spec: str,
+    *,
+    shows: bool = True,
+    columns: Columns | None = None,
+    splits: Sequence[Split] = ("test",),
+) -> Dataset:
     """A data set; where its tars are to be indexed first, stderr shows how far that is.
 
     Args:
         spec: What `open_dataset` takes.
         shows: Whether it does: of the processes of a run, one is enough.
+        columns: Names of a table's columns.
+        splits: Which split to take where a directory has several; it is said.
     """
     from twinlens.data.datasets import open_dataset
 
     if not shows:
-        return open_dataset(spec)
+        return open_dataset(spec, columns=columns, splits=splits)
     with counting("indexing tars") as progress:
-        return open_dataset(spec, progress=progress)
+        dataset = open_dataset(spec, progress=progress, columns=columns, splits=splits)
+    if dataset.split is not None:
+        log(f"{spec}: using its split {dataset.split!r}")
+    return dataset
 
 
 @contextmanager

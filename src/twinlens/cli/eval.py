@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from twinlens.cli.options import ImageColumn, Separator, Strict, TextColumn
+
 
 class Decoding(StrEnum):
     """How pictures become pixels."""
@@ -57,7 +59,9 @@ def eval_(
     shots: Annotated[
         str, typer.Option(metavar="N,...", help="Also probe with few pictures a class, as 1,2,4.")
     ] = "",
-    seeds: Annotated[int, typer.Option(min=1, help="Times that few pictures are drawn.")] = 5,
+    seeds: Annotated[
+        int, typer.Option(min=1, max=1000, help="Times that few pictures are drawn.")
+    ] = 5,
     shifted: Annotated[
         list[str] | None,
         typer.Option(
@@ -86,6 +90,10 @@ def eval_(
         tuple[Path, Path] | None,
         typer.Option(metavar="DIR DIR", help="Compare what two models reached, and measure none."),
     ] = None,
+    image_column: ImageColumn = None,
+    text_column: TextColumn = None,
+    separator: Separator = None,
+    strict: Strict = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
     precision: Annotated[
         str, typer.Option(help="auto, fp32, bf16, fp16, int8, int8-weights.")
@@ -97,6 +105,7 @@ def eval_(
 ) -> None:
     """Measure a model on data sets: figures with 95% intervals, chance, and a report."""
     from twinlens.cli import comparing, evaluating
+    from twinlens.data.columns import Columns
 
     if compare is not None:
         comparing.show(*compare, out=out, as_json=as_json)
@@ -122,6 +131,8 @@ def eval_(
             device=device,
             precision=precision,
             decode=decode.value,
+            columns=Columns(image=image_column, text=text_column, separator=separator),
+            strict=strict,
             as_json=as_json,
         )
     )

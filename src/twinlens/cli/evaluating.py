@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import typer
 
+from twinlens.cli.given import check_directory, undone
+from twinlens.cli.options import log_left_out
 from twinlens.cli.output import counting, log, print_json, print_table
 from twinlens.errors import ConfigError, UnknownNameError
 
 if TYPE_CHECKING:
+    from twinlens.data.columns import Columns
+    from twinlens.data.left_out import LeftOut
     from twinlens.data.parts import Parts
     from twinlens.data.samples import Dataset
     from twinlens.distributed import World
@@ -51,6 +55,8 @@ class Wanted:
     device: str
     precision: str
     decode: Literal["exact", "fast"]
+    columns: Columns
+    strict: bool
     as_json: bool
 
 
@@ -68,7 +74,8 @@ def evaluate(wanted: Wanted) -> None:
         datasets = _open(wanted, world)
         asked = _asked(wanted, world)
         lens = _load(wanted)
-        measured = _run(wanted, lens, datasets, asked, world)
+        with undone(wanted.cache, worth="*"):
+            measured = _run(wanted, lens, datasets, asked, world)
     if world.leads:
         _answer(wanted, lens, measured)
 
@@ -81,6 +88,8 @@ def _check(wanted: Wanted) -> None:
     out, tasks = wanted.out, set(wanted.tasks)
     if out is not None and (out.suffix in (".json", ".html", ".csv") or out.is_file()):
         raise ConfigError(f"--out: got {out}, expected a directory for JSON, CSV and the report")
+    check_directory("--out", out)
+    check_directory("--cache", wanted.cache)
     words = bool(wanted.templates) or wanted.language != "en"
     if words and not tasks & {"zero-shot", "robustness"}:
         raise ConfigError(
@@ -108,14 +117,31 @@ def _open(wanted: Wanted, world: World) -> list[Parts]:
     with counting("indexing tars") as progress:
         shown = progress if world.leads else None
         opened = [
-            open_parts(spec, train=wanted.train, val=wanted.val, progress=shown)
+            open_parts(
+                spec,
+                train=wanted.train,
+                val=wanted.val,
+                progress=shown,
+                columns=wanted.columns,
+            )
             for spec in wanted.data
         ]
+    if wanted.strict:
+        for parts in opened:
+            _left_out(parts.test, wanted.tasks).refuse(parts.name)
     names = [parts.name for parts in opened]
     double = next((name for name in names if names.count(name) > 1), None)
     if double is not None:
         raise ConfigError(f"--data: got {double!r} twice, expected data sets of different names")
     return opened
+
+
+def _left_out(dataset: Dataset, tasks: Sequence[str]) -> LeftOut:
+    """What a data set leaves out; images without captions only where tasks read captions."""
+    from twinlens.data.left_out import joined
+
+    words = bool({"retrieval", "scores"} & set(tasks))
+    return joined([dataset.left_out, *([dataset.without_caption] if words else [])])
 
 
 def _asked(wanted: Wanted, world: World) -> Asked:
@@ -138,8 +164,10 @@ def _asked(wanted: Wanted, world: World) -> Asked:
 
 def _numbers(text: str) -> tuple[int, ...]:
     words = [word.strip() for word in text.split(",") if word.strip()]
-    if not all(word.isdecimal() and int(word) for word in words):
-        raise ConfigError(f"--shots: got {text!r}, expected numbers such as 1,2,4,8,16")
+    if not all(word.isdecimal() and len(word) < 8 and int(word) for word in words):
+        raise ConfigError(
+            f"--shots: got {text!r}, expected numbers up to 9,999,999, such as 1,2,4,8,16"
+        )
     return tuple(sorted({int(word) for word in words}))
 
 
@@ -194,6 +222,8 @@ def _answer(wanted: Wanted, lens: Embedder, measured: Sequence[tuple[Result, Dat
     provenance = lens.config.provenance
     model, pretrained = str(wanted.model), provenance.recipe or provenance.source
     answers = [result.to_dict(model=model, pretrained=pretrained) for result, _ in measured]
+    for dataset in {dataset.name: dataset for _, dataset in measured}.values():
+        log_left_out(_left_out(dataset, wanted.tasks), dataset.name)
     for result, dataset in measured:
         _log_oddities(result, dataset)
     if wanted.as_json:
@@ -206,19 +236,19 @@ def _answer(wanted: Wanted, lens: Embedder, measured: Sequence[tuple[Result, Dat
 
 def _log_oddities(result: Result, dataset: Dataset) -> None:
     from twinlens.eval.classification import Classification
+    from twinlens.eval.tasks.multi_label import MultiLabelResult
 
-    if dataset.ignored:
-        log(f"ignored: {dataset.ignored} files of {dataset.name} that are no pictures")
     for key, reason in result.unreadable.items():
         log(f"unreadable: {key}: {reason}")
     for note in result.notes:
         log(f"note: {dataset.name}: {note}")
-    if isinstance(result, Classification):
-        if result.unnamed_classes:
-            named = f"without a name in {result.language!r}"
-            log(f"left out: {result.unnamed_classes} classes {named}")
-        if result.shared_names:
-            log(f"note: {result.shared_names} classes have the name of another class")
+    if isinstance(result, Classification) and result.unnamed_classes:
+        named = f"without a name in {result.language!r}"
+        log(f"left out: {result.unnamed_classes} classes {named}")
+    if isinstance(result, Classification | MultiLabelResult):
+        for name, labels in result.shared_names.items():
+            told = f"{len(labels)} classes are called {name!r}: {', '.join(labels)}"
+            log(f"note: {dataset.name}: {told}")
 
 
 def _write(
@@ -233,7 +263,6 @@ def _write(
     from twinlens.eval.results_files import write_results
 
     results = [result for result, _ in measured]
-    write_results(out, results, model=model, pretrained=pretrained)
     facts = {
         "Trained by": pretrained,
         "Precision": lens.precision,
@@ -241,7 +270,9 @@ def _write(
         "Device": str(lens.device),
     }
     pieces = [Measured(result=result, dataset=dataset) for result, dataset in measured]
-    write_text(out / "report.html", report_page(pieces, model=model, facts=facts))
+    with undone(out):
+        write_results(out, results, model=model, pretrained=pretrained)
+        write_text(out / "report.html", report_page(pieces, model=model, facts=facts))
     log(f"wrote {len(results)} results, results.csv and report.html to {out}")
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twinlens.cli.output import log, print_json, print_table, require_new, working
+from twinlens.cli.given import check_new, undone
+from twinlens.cli.output import log, print_json, print_table, working
 
 if TYPE_CHECKING:
     from twinlens.export.deployment import Export
@@ -54,13 +55,13 @@ def export(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Write a model for ONNX Runtime, OpenVINO or torch, checked in that runtime."""
-    require_new(out)
+    check_new("OUT", out)
     from twinlens.embedder import load
     from twinlens.export.deployment import export_model
 
     with working(f"reading {model}"):
         lens = load(model, device="cpu", precision="fp32", towers=towers.value)
-    with working(f"writing and checking {out}"):
+    with working(f"writing and checking {out}"), undone(out):
         result = export_model(lens, out, form.value, precision.value)
     _report(result, out, as_json=as_json)
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from twinlens.cli.given import check_new, undone
 from twinlens.cli.output import log, print_json
 
 
@@ -20,9 +21,11 @@ def interpolate(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Write the model whose weights lie between those of A and B."""
+    check_new("OUT", out)
     from twinlens.train.between import save_between
 
-    note = save_between(start, end, out, weight)
+    with undone(out):
+        note = save_between(start, end, out, weight)
     if note:
         log(f"note: {note}")
     if as_json:

@@ -1,7 +1,7 @@
 """The command `twinlens`: its verbs, and how each ends.
 
 Exit status: 0 done, 1 a bug, 2 a mistake that the caller can mend, 75 told to stop and saved, 130
-interrupted.
+interrupted, 141 the reader of the answer has gone, 143 terminated.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 import twinlens
+from twinlens import stopping
 from twinlens.cli import (
     bench,
     classify,
@@ -23,7 +24,10 @@ from twinlens.cli import (
     models,
     train,
 )
-from twinlens.cli.output import INTERRUPTED, report_error
+from twinlens.cli.given import Verb
+from twinlens.cli.output import INTERRUPTED, USER_MISTAKE, log, report_error
+from twinlens.cli.streams import NOT_READ, Streams, is_gone
+from twinlens.machine import wait_without_spinning
 
 TRACEBACK = "--traceback"
 
@@ -33,14 +37,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("models")(models.models)
-app.command("classify")(classify.classify)
-app.command("train")(train.train)
-app.command("eval")(eval.eval_)
-app.command("bench")(bench.bench)
-app.command("convert")(convert.convert)
-app.command("export")(export.export)
-app.command("interpolate")(interpolate.interpolate)
+app.command("models", cls=Verb)(models.models)
+app.command("classify", cls=Verb)(classify.classify)
+app.command("train", cls=Verb)(train.train)
+app.command("eval", cls=Verb)(eval.eval_)
+app.command("bench", cls=Verb)(bench.bench)
+app.command("convert", cls=Verb)(convert.convert)
+app.command("export", cls=Verb)(export.export)
+app.command("interpolate", cls=Verb)(interpolate.interpolate)
 app.add_typer(data.app, name="data")
 
 
@@ -64,13 +68,33 @@ def options(
 
 def main() -> None:
     """Run the command line and exit with its status."""
-    given = sys.argv[1:]
+    given, streams = sys.argv[1:], Streams()
+    wait_without_spinning()
+    with stopping.listening() as heard:
+        status = _ended(_run(given, streams), streams)
+        if heard:  # threads may hang in storage that does not answer
+            stopping.leave(128 + heard[0] if status == INTERRUPTED else status)
+    sys.exit(status)
+
+
+def _run(given: list[str], streams: Streams) -> int:
     try:
+        streams.require_open()
         # Taken out here so that it may stand behind a verb too, where one thinks of it.
         words = [word for word in given if word != TRACEBACK]
-        status = app(words, prog_name="twinlens", standalone_mode=False)
+        return app(words, prog_name="twinlens", standalone_mode=False) or 0
     except typer.Abort:
-        status = INTERRUPTED
+        return INTERRUPTED
     except Exception as error:
-        status = report_error(error, with_traceback=TRACEBACK in given)
-    sys.exit(status or 0)
+        return report_error(error, with_traceback=TRACEBACK in given)
+
+
+def _ended(status: int, streams: Streams) -> int:
+    """The status; that of a lost answer where the verb itself did well."""
+    loss = streams.loss()
+    if loss is None or status:
+        return status
+    if is_gone(loss):
+        return NOT_READ
+    log(f"error: standard output: {loss.strerror}: the answer is lost")
+    return USER_MISTAKE

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import typer
 
-from twinlens.errors import ConfigError, DataError, StoppedError, TwinlensError
-from twinlens.files import write_whole
+from twinlens.errors import DataError, StoppedError, TwinlensError
+from twinlens.files import made_directory, write_whole
 from twinlens.types import Count
 
 BUG = 1
@@ -124,23 +124,13 @@ def write_text(path: Path, text: str) -> None:
         DataError: It cannot be written: a full disk, say.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists() and not path.is_file():  # a pipe or a device: no name to take over
-            path.write_text(text, encoding="utf-8")
-        else:
-            write_whole(text, path.resolve())  # through a link, as any program would
+        with made_directory(path.parent):
+            if path.exists() and not path.is_file():  # a pipe or a device: no name to take over
+                path.write_text(text, encoding="utf-8")
+            else:
+                write_whole(text, path.resolve())  # through a link, as any program would
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror}") from error
-
-
-def require_new(directory: Path) -> None:
-    """Refuse to write where something is.
-
-    Raises:
-        ConfigError: There is a file, or a directory that is not empty.
-    """
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise ConfigError(f"{directory}: is there already, expected a new or an empty directory")
 
 
 def report_error(error: Exception, *, with_traceback: bool) -> int:

@@ -87,6 +87,9 @@ def _print_rates(rates: Sequence[Rate], things: str) -> None:
 def _print_settings(speed: Speed) -> None:
     from twinlens.eval.rates import dollars
 
+    if speed.disturbed:
+        typer.echo("recommended: nothing, the machine was disturbed")
+        return
     for one in speed.recommended:
         things = _THINGS[one.tower]
         cost = (

@@ -5,17 +5,20 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from twinlens.cli.given import check_directory, undone
+from twinlens.cli.options import ImageColumn, Separator, Strict, TextColumn, log_left_out
 from twinlens.cli.output import log, print_json
 from twinlens.errors import ConfigError
 
 if TYPE_CHECKING:
     from twinlens.data.datasets import Dataset
+    from twinlens.data.left_out import LeftOut
     from twinlens.distributed import World
     from twinlens.train.log import Progress, Reporter
     from twinlens.train.recipe import Recipe
@@ -28,7 +31,9 @@ def train(
     recipe: Annotated[str, typer.Option(help="What to train, such as icons-demo.")],
     data: Annotated[
         str | None,
-        typer.Option(metavar="SPEC", help="A directory, a CSV/TSV/Parquet file or tars."),
+        typer.Option(
+            metavar="SPEC", help="A directory, a table (CSV, TSV, JSON lines, Parquet) or tars."
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Directory of the run; the model goes to OUT/model.")
@@ -49,8 +54,13 @@ def train(
     resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint in OUT.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
     workers: Annotated[
-        int, typer.Option(min=0, help="Processes that read pictures, for each that trains.")
+        int,
+        typer.Option(min=0, max=1024, help="Processes that read pictures, for each that trains."),
     ] = 0,
+    image_column: ImageColumn = None,
+    text_column: TextColumn = None,
+    separator: Separator = None,
+    strict: Strict = False,
     track: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="Log to tensorboard, wandb or trackio, too."),
@@ -75,8 +85,10 @@ def train(
 ) -> None:
     """Train a model. Stopped at any moment, --resume goes on with the same result."""
     from twinlens.cli.data import open_shown
+    from twinlens.data.columns import Columns
     from twinlens.distributed import joined_world
     from twinlens.settings import override
+    from twinlens.train.left_out import known, read_left_out
     from twinlens.train.recipes import recipe_named
     from twinlens.train.trainer import fit
 
@@ -87,8 +99,13 @@ def train(
         return
     if data is None or out is None:
         raise ConfigError("--data and --out: got one or none, expected both; --plan needs neither")
-    with joined_world() as world:
-        pairs = open_shown(data, shows=world.leads)
+    columns = Columns(image=image_column, text=text_column, separator=separator)
+    check_directory("--out", out)
+    with undone(out, worth="*"), joined_world() as world:
+        pairs = open_shown(data, shows=world.leads, columns=columns, splits=("train",))
+        if world.leads:
+            needs_captions = chosen.adapt.head == "none"
+            log_left_out(known(pairs, needs_captions=needs_captions), pairs.name)
         evaluate = None if val is None else evaluator(chosen, pairs, val, template or [], world)
         size = len(pairs.samples)
         with reporting(chosen, size, out, track or [], world) as (report, seen):
@@ -102,15 +119,22 @@ def train(
                 device=device,
                 workers=workers,
                 world=world,
+                strict=strict,
             )
     if world.leads:
-        answer(model, seen, as_json=as_json)
+        answer(model, seen, read_left_out(out), as_json=as_json)
 
 
-def answer(model: Path, seen: list[Progress], *, as_json: bool) -> None:
-    """Where the model is, and how its run ended."""
+def answer(
+    model: Path, seen: list[Progress], left_out: dict[str, LeftOut], *, as_json: bool
+) -> None:
+    """Where the model is, how its run ended, and what was left out."""
+    for part, found in left_out.items():
+        log_left_out(found, f"the {part}")
     if as_json:
-        print_json({"model": str(model), "last": asdict(seen[-1]) if seen else None})
+        reasons = {part: found.as_json() for part, found in left_out.items()}
+        last = asdict(replace(seen[-1], left_out=None)) if seen else None
+        print_json({"model": str(model), "last": last, "left_out": reasons})
     else:
         typer.echo(model)
 
@@ -171,7 +195,7 @@ def zero_shot_evaluator(spec: str, templates: list[str], world: World | None = N
     from twinlens.data.datasets import open_dataset
     from twinlens.eval.tasks import zero_shot
 
-    dataset = open_dataset(spec)
+    dataset = open_dataset(spec, splits=("val", "test"))
     return lambda lens: zero_shot.measure(lens, dataset, templates=templates, world=world).metrics
 
 
@@ -180,7 +204,7 @@ def classifier_evaluator(spec: str, pairs: Dataset, world: World) -> Evaluator:
     from twinlens.data.datasets import open_dataset
     from twinlens.eval.tasks import classifier
 
-    dataset = open_dataset(spec)
+    dataset = open_dataset(spec, splits=("val", "test"))
     classifier.check_classes(dataset, pairs.classnames)  # now, not hours after
     return lambda lens: classifier.measure(lens, dataset, world=world).metrics
 

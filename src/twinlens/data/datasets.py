@@ -1,7 +1,7 @@
-"""Data sets: what a SPEC names, as samples of a picture with its captions and its label.
+"""Data sets: what a SPEC names, as samples of an image with its captions and its label.
 
-Opening lists; no picture is decoded. Captions in tars and beside pictures are read when a sample
-is asked for, so that opening a large data set stays quick.
+Opening lists; no image is decoded. Captions in tars and beside images are read when a sample is
+asked for, so that opening a large data set stays quick.
 """
 
 from __future__ import annotations
@@ -10,43 +10,62 @@ import itertools
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from twinlens.data import tables
-from twinlens.data.folders import is_picture, open_captioned, open_class_folders, shown
-from twinlens.data.index_files import Progress
-from twinlens.data.lists import (
-    COUNT_FILE,
-    LISTS,
-    TEMPLATES_FILE,
-    check_count,
-    read_templates,
+from twinlens.data.columns import Columns
+from twinlens.data.folders import (
+    Listing,
+    has_images,
+    is_data,
+    open_captioned,
+    open_class_folders,
+    shown,
 )
+from twinlens.data.formats import is_image_name
+from twinlens.data.index_files import Progress
+from twinlens.data.left_out import OTHER, LeftOut, joined
+from twinlens.data.lists import COUNT_FILE, LISTS, check_count
 from twinlens.data.named import NAMES, open_named
 from twinlens.data.remote import Place, is_url, name_of
-from twinlens.data.samples import Dataset, JoinedSamples, Sample, Source, only, union
-from twinlens.data.tables import TableImage
+from twinlens.data.samples import Dataset, JoinedSamples, Sample, Source, union
+from twinlens.data.split_names import Split
+from twinlens.data.split_roots import SplitPart, splits_in
+from twinlens.data.table_sets import open_tables
 from twinlens.data.tars import Tars, open_tars
 from twinlens.errors import DataError
 
 __all__ = ["Dataset", "Sample", "open_dataset", "tars_of"]
 
 _EXPECTED = (
-    "a directory, a CSV, TSV or Parquet file, tars such as x/{00000..00003}.tar, "
+    "a directory, a CSV, TSV, JSON-lines or Parquet file, tars such as x/{00000..00003}.tar, "
     f"their URLs, hf://datasets/org/name, or {' or '.join(NAMES)}"
 )
 
 
-def open_dataset(spec: str | Path, *, progress: Progress | None = None) -> Dataset:
+class _Asked(NamedTuple):
+    """How a SPEC is to be read: names of columns, and which split of a root with splits."""
+
+    columns: Columns
+    splits: tuple[Split, ...]
+
+
+def open_dataset(
+    spec: str | Path,
+    *,
+    progress: Progress | None = None,
+    columns: Columns | None = None,
+    splits: Sequence[Split] = (),
+) -> Dataset:
     """Open what a SPEC names; several SPECs are joined with `::`.
 
-    - a directory with a folder of pictures per class, or of pictures with same-named `.txt` (a
-      caption a line), or of tars, or of Parquet files;
-    - a CSV, TSV or Parquet file with a column `image` and `text` or `label` or both; paths are
-      relative to the file, and rows of one picture are one sample;
+    - a directory with a folder of images per class, or of images with captions beside them (see
+      `captions`), or of tars, or of Parquet files;
+    - a CSV, TSV, JSON-lines or Parquet file with a column of images, and of captions or classes or
+      both (see `columns`); paths are relative to the file, and rows of one image are one sample;
     - WebDataset tars: `x/00000.tar`, `x/{00000..00003}.tar`, in img2dataset's or CLIP_benchmark's
       layout;
     - the same tars behind URLs that fsspec knows, as `s3://bucket/x/{00000..00003}.tar`;
@@ -56,13 +75,19 @@ def open_dataset(spec: str | Path, *, progress: Progress | None = None) -> Datas
 
     With weights, as in `0.7*web::0.3*icons`, training draws from the parts in that proportion.
 
-    `progress` is told (done, in all) while tars are indexed, which is done once.
+    Args:
+        spec: The SPEC.
+        progress: Told (done, in all) while tars are indexed, which is done once.
+        columns: Names of a table's columns, where they are others than the known ones.
+        splits: Of a directory with a folder, or files, for each split: which to take, the first
+            that there is. By default such a directory is refused.
 
     Raises:
-        DataError: There is no such data set, it has no pictures, or something in it is wrong.
+        DataError: There is no such data set, it has no images, or something in it is wrong.
         MissingExtraError: It is Parquet or remote, and pyarrow or fsspec is not installed.
     """
-    parts = [(weight, _open_part(part, progress)) for weight, part in _parts(spec)]
+    asked = _Asked(columns or Columns(), tuple(splits))
+    parts = [(weight, _opened(_find(part, asked), progress)) for weight, part in _parts(spec)]
     return _join(parts, str(spec))
 
 
@@ -75,7 +100,7 @@ def tars_of(spec: str | Path) -> list[Place]:
     """
     places: list[Place] = []
     for _, part in _parts(spec):
-        found = _find(part)
+        found = _find(part, _Asked(Columns(), ()))
         if not isinstance(found, Tars):
             raise DataError(f"{part}: got a data set without tars, expected tars")
         places += found.places
@@ -108,8 +133,9 @@ def _join(parts: Sequence[tuple[float | None, Dataset]], spec: str) -> Dataset:
         classnames=partial(_all_classnames, datasets),
         spoken={label: name for part in datasets for label, name in part.spoken.items()},
         multi_label=partial(_any_multi_label, datasets),
-        templates=union(part.templates for part in datasets),
-        ignored=sum(part.ignored for part in datasets),
+        templates=partial(_all_templates, datasets),
+        left_out=joined(part.left_out for part in datasets),
+        without_caption=joined(part.without_caption for part in datasets),
         shard_sizes=list(itertools.chain.from_iterable(sizes)),
         sources=tuple(
             Source(weight=weight, shard_sizes=own)
@@ -122,51 +148,88 @@ def _all_classnames(datasets: Sequence[Dataset]) -> tuple[str, ...]:
     return union(part.classnames for part in datasets)
 
 
+def _all_templates(datasets: Sequence[Dataset]) -> tuple[str, ...]:
+    return union(part.templates for part in datasets)
+
+
 def _any_multi_label(datasets: Sequence[Dataset]) -> bool:
     return any(part.multi_label for part in datasets)
 
 
-def open_split(folder: Path, *, progress: Progress | None = None) -> Dataset:
-    """Open a folder whose class names and prompts lie a folder above.
+def open_split(
+    part: SplitPart, *, progress: Progress | None = None, columns: Columns | None = None
+) -> Dataset:
+    """Open a split of a directory, whose class names and prompts lie above its folder.
 
     Raises:
-        DataError: It has no pictures, or something in it is wrong.
+        DataError: It has no images, or something in it is wrong.
         MissingExtraError: It is Parquet and pyarrow is not installed.
     """
     try:
-        return _opened(_find_in_directory(folder, folder.parent), progress)
+        return _opened(_find_split(part, columns or Columns()), progress)
     except OSError as error:
-        raise DataError(f"{folder}: cannot be read: {error.strerror or error}") from error
+        where = part.root / part.split
+        raise DataError(f"{where}: cannot be read: {error.strerror or error}") from error
 
 
-def _open_part(spec: str, progress: Progress | None) -> Dataset:
-    return _opened(_find(spec), progress)
+def _find_split(part: SplitPart, columns: Columns) -> Tars | Dataset:
+    if part.folder is not None:
+        return _find_in_directory(part.folder, part.root, columns, part.split)
+    name = f"{part.root.resolve().name}/{part.split}"
+    if part.files[0].suffix.lower() == ".tar":
+        return Tars(part.files, name, split=part.split)
+    return open_tables(part.files, name, columns, lists=part.root, split=part.split)
 
 
 def _opened(found: Tars | Dataset, progress: Progress | None) -> Dataset:
     return open_tars(found, progress) if isinstance(found, Tars) else found
 
 
-def _find(spec: str) -> Tars | Dataset:
+def _find(spec: str, asked: _Asked) -> Tars | Dataset:
     """Tars by their places; anything else is opened."""
     try:
         if spec.startswith("hf://datasets/"):
             from twinlens.data.hub_datasets import fetch  # noqa: PLC0415  only here
 
             fetched = fetch(spec)
-            return _find_files(fetched.files, spec, fetched.name)
+            return _find_files(fetched.files, spec, asked.columns, fetched.name)
         if is_url(spec):
             return _find_urls(spec)
         path = Path(spec).expanduser()
         if spec and path.is_dir():
-            return _find_in_directory(path, path)
+            return _find_in_root(path, asked)
         if not path.exists() and (named := open_named(spec)) is not None:
             return named
         if "{" in spec and not path.exists():
             return Tars([Path(one) for one in _expand(str(path))], path.parent.name)
-        return _find_files([path], spec)
+        return _find_files([path], spec, asked.columns)
     except OSError as error:
         raise DataError(f"{spec}: cannot be read: {error.strerror or error}") from error
+
+
+def _find_in_root(root: Path, asked: _Asked) -> Tars | Dataset:
+    """One split of a directory that has them; else all of it."""
+    parts = splits_in(root)
+    if not parts:
+        return _find_in_directory(_data_folder(root), root, asked.columns)
+    chosen = next((parts[split] for split in asked.splits if split in parts), None)
+    if chosen is None:
+        names = ", ".join(part.shown for part in parts.values())
+        expected = f"one of {', '.join(asked.splits)}" if asked.splits else "one data set"
+        one = next(iter(parts.values()))
+        raise DataError(f"{root}: got the splits {names}, expected {expected}; or give {one.spec}")
+    return _find_split(chosen, asked.columns)
+
+
+def _data_folder(root: Path) -> Path:
+    """`data` of a directory that has nothing else to read, as Hugging Face's data sets are."""
+    files, folders = shown(root)
+    inner = root / "data"
+    if inner not in folders or any(is_data(path) for path in files):
+        return root
+    others = [folder for folder in folders if folder != inner]
+    held = any(is_data(path) and not is_image_name(path.name) for path in shown(inner)[0])
+    return inner if held and not any(map(has_images, others)) else root
 
 
 def _find_urls(spec: str) -> Tars:
@@ -177,104 +240,74 @@ def _find_urls(spec: str) -> Tars:
     return Tars(urls, folder if len(urls) > 1 and folder else PurePosixPath(name_of(urls[0])).stem)
 
 
-def _find_files(paths: Sequence[Path], spec: str, name: str = "") -> Tars | Dataset:
+def _find_files(
+    paths: Sequence[Path], spec: str, columns: Columns, name: str = ""
+) -> Tars | Dataset:
     """Files that are all tables, or all tars."""
     first = paths[0]
     if not spec or not first.exists():
         raise DataError(f"{spec or 'data set'}: no such file or directory, expected {_EXPECTED}")
     if first.suffix.lower() in tables.SUFFIXES:
-        return _open_tables(paths, name or first.stem)
+        return open_tables(paths, name or first.stem, columns)
     if first.suffix.lower() == ".tar":
         return Tars(paths, name or first.stem)
     raise DataError(f"{spec}: got a file of another kind, expected {_EXPECTED}")
 
 
+MOST_TARS = 10_000_000
+"""Of a range: their names alone take a gigabyte."""
+
+
+def _length(numbers: range) -> int:
+    """As `len`, of ranges of any length."""
+    return max(0, numbers.stop - numbers.start)
+
+
 def _expand(pattern: str) -> Iterator[str]:
     """The paths or URLs that `x/{00000..00003}.tar` stands for, zeros kept."""
-    pieces = re.split(r"\{(\d+)\.\.(\d+)\}", pattern)
+    pieces = re.split(r"\{(\d{1,99})\.\.(\d{1,99})\}", pattern)
     texts, firsts, lasts = pieces[::3], pieces[1::3], pieces[2::3]
-    ranges = [
-        [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)]
-        for first, last in zip(firsts, lasts, strict=True)
-    ]
+    ranges = [range(int(first), int(last) + 1) for first, last in zip(firsts, lasts, strict=True)]
+    if math.prod(map(_length, ranges)) > MOST_TARS:
+        raise DataError(f"{pattern}: got a range of more, expected at most {MOST_TARS:,} tars")
     if not ranges or not all(ranges) or any("{" in text for text in texts):
         raise DataError(f"{pattern}: not a range of tars, expected one like x/{{00000..00003}}.tar")
+    widths = [len(first) for first in firsts]
     for numbers in itertools.product(*ranges):
-        yield "".join(itertools.chain(*zip(texts, numbers, strict=False), texts[-1:]))
+        written = [str(n).zfill(width) for n, width in zip(numbers, widths, strict=True)]
+        yield "".join(itertools.chain(*zip(texts, written, strict=False), texts[-1:]))
 
 
-def _find_in_directory(root: Path, lists: Path) -> Tars | Dataset:
+def _find_in_directory(
+    root: Path, lists: Path, columns: Columns, split: Split | None = None
+) -> Tars | Dataset:
     """What is in a directory; names and prompts of a folder per class are those in `lists`."""
-    files, folders = shown(root)
+    left_out = LeftOut()
+    files, folders = shown(root, left_out)
+    name = root.resolve().name
     if tars := [path for path in files if path.suffix.lower() == ".tar"]:
         check_count(root / COUNT_FILE, len(tars))
-        return Tars(sorted(tars, key=_by_number), root.resolve().name, _strange(files, tars))
-    if found := [path for path in files if path.suffix.lower() == ".parquet"]:
-        return _open_tables(found, root.resolve().name, _strange(files, found), lists)
-    if any(is_picture(path) for path in files):
-        return open_captioned(root, files, folders)
-    return open_class_folders(root, files, folders, lists)
+        _count_strange(files, tars, left_out)
+        return Tars(tars, name, left_out, split)
+    if found := _parquet_sets(files):
+        _count_strange(files, found, left_out)
+        return open_tables(found, name, columns, left_out=left_out, lists=lists, split=split)
+    listing = Listing(root, files, folders, left_out)
+    if any(is_image_name(path.name) for path in files):
+        return open_captioned(listing, columns, split)
+    return open_class_folders(listing, lists, columns, split)
 
 
-def _by_number(tar: Path) -> tuple[float, str]:
-    """0.tar, 1.tar, ..., 10.tar; others after these by name."""
-    return int(tar.stem) if tar.stem.isdecimal() else math.inf, tar.name
+def _parquet_sets(files: Sequence[Path]) -> list[Path]:
+    """Parquet files of samples; `metadata.parquet` is of the images beside it."""
+    return [path for path in files if path.suffix.lower() == ".parquet" and path.name not in LISTS]
 
 
-def _strange(files: Sequence[Path], data: Sequence[Path]) -> int:
-    """How many files do not belong to a data set of tars or tables."""
+def _count_strange(files: Sequence[Path], data: Sequence[Path], left_out: LeftOut) -> None:
+    """Count the files that do not belong to a data set of tars or tables."""
     names = {*LISTS, *(path.name for path in data)}
     for tar in data:
         names |= {f"{tar.name}.index", tar.with_suffix(".parquet").name}
-    return sum(path.name not in names for path in files)
-
-
-def _open_tables(
-    paths: Sequence[Path], name: str, ignored: int = 0, lists: Path | None = None
-) -> Dataset:
-    opened = [tables.read_table(path) for path in paths]
-    samples: dict[str, Sample] = {}
-    for path, table in zip(paths, opened, strict=True):
-        for row in table.rows:
-            _add_row(samples, row, path)
-    if not samples:
-        raise DataError(f"{paths[0]}: got no rows, expected at least one")
-    labels = {label for sample in samples.values() for label in sample.labels}
-    return Dataset(
-        name=name,
-        samples=list(samples.values()),
-        classnames=union(table.classnames for table in opened) or tuple(sorted(labels)),
-        spoken={label: name for table in opened for label, name in table.spoken.items()},
-        multi_label=any(table.multi_label for table in opened),
-        templates=read_templates((lists or paths[0].parent) / TEMPLATES_FILE),
-        ignored=ignored,
-    )
-
-
-def _add_row(samples: dict[str, Sample], row: tables.Row, table: Path) -> None:
-    """Add a row's picture, or the row's words to the picture that is there already."""
-    where = f"{table}: row {row.number}"
-    if isinstance(row.image, TableImage):
-        key, source = f"{table.stem}/{row.number}", row.image
-    else:
-        key, source = row.image, table.parent / row.image
-        if key not in samples and not source.is_file():
-            raise DataError(f"{where}: no such picture {row.image!r}, expected a path from there")
-    known = samples.get(key)
-    if known is None:
-        concept = row.others.pop("concept", None) or None
-        samples[key] = Sample(
-            key=key,
-            source=source,
-            captions=row.texts,
-            label=only(row.labels),
-            labels=row.labels,
-            concept=concept,
-            metadata=row.others,
-        )
-    elif known.labels != row.labels:
-        got, above = "|".join(row.labels), "|".join(known.labels)
-        raise DataError(f"{where}: got {row.image!r} as {got!r}, expected {above!r} as above")
-    else:
-        captions = tuple(dict.fromkeys((*known.captions, *row.texts)))
-        samples[key] = replace(known, captions=captions)
+    for path in files:
+        if path.name not in names:
+            left_out.add(OTHER, str(path))

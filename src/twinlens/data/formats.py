@@ -5,6 +5,7 @@ By names alone, without a decoder: what a file holds is seen when it is opened (
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib.util import find_spec
 from pathlib import PurePosixPath
@@ -77,6 +78,12 @@ _HIDDEN = frozenset(
 )
 """What systems put beside images, in small letters."""
 
+_HIDDEN_PART = re.compile(
+    rf"(?:^|[/\\])(?:\.(?!\.?(?:[/\\]|$))|(?:{'|'.join(map(re.escape, _HIDDEN))})(?:[/\\]|$))",
+    re.IGNORECASE,
+)
+"""A part of a path that begins with a dot (not "." or ".." itself), or is one of these."""
+
 
 @cache
 def missing(kind: str) -> str | None:
@@ -126,11 +133,7 @@ def is_hidden(name: str) -> bool:
         >>> [is_hidden(name) for name in ("a/b.jpg", "./b.jpg", "a/._b.jpg", "__MACOSX/a/b.jpg")]
         [False, False, True, True]
     """
-    parts = name.replace("\\", "/").split("/")
-    return any(
-        (part.startswith(".") and part not in (".", "..")) or part.lower() in _HIDDEN
-        for part in parts
-    )
+    return _HIDDEN_PART.search(name) is not None
 
 
 def is_image_name(name: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from huggingface_hub.errors import (
 )
 
 from twinlens.data.lists import CLASSNAMES_FILE, TEMPLATES_FILE, TYPE_FILE
+from twinlens.data.natural import natural_key
 from twinlens.errors import DataError
 
 _SPEC = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@([^/]+))?(?:/(.+?))?/?")
@@ -89,7 +89,7 @@ def choose_files(files: Sequence[str], part: str, spec: str) -> list[str]:
         DataError: There is none, or there are several splits and `part` is empty.
     """
     for kind in _KINDS:
-        found = sorted((file for file in files if file.endswith(kind)), key=_by_number)
+        found = sorted((file for file in files if file.endswith(kind)), key=natural_key)
         splits = sorted({_split_of(file) for file in found})
         if not part and len(splits) > 1:
             names = ", ".join(map(repr, splits))
@@ -103,11 +103,6 @@ def choose_files(files: Sequence[str], part: str, spec: str) -> list[str]:
                 f"{spec}: got no split, folder or file {part!r}, expected one of {names}"
             )
     raise DataError(f"{spec}: got {len(files)} files, expected Parquet files or tars among them")
-
-
-def _by_number(file: str) -> tuple[str, float, str]:
-    path = PurePosixPath(file)
-    return str(path.parent), int(path.stem) if path.stem.isdecimal() else math.inf, path.name
 
 
 def _split_of(file: str) -> str:

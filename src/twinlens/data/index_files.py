@@ -17,11 +17,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, ParamSpec, TypeVar
 
+from twinlens.data.formats import unreadable_format
+from twinlens.data.left_out import FURTHER, NO_IMAGE, OTHER, LeftOut
 from twinlens.data.readers import read_in_processes, read_in_threads
 from twinlens.data.remote import Place, describe
-from twinlens.data.samples import picture_member
+from twinlens.data.sample_files import TEXTS, image_members, last_ending
 from twinlens.data.shard_index import ShardIndex, index_samples, map_index
-from twinlens.data.shards import read_index
+from twinlens.data.shards import ShardSample, read_index
 from twinlens.errors import DataError
 from twinlens.machine import usable_cores
 
@@ -51,7 +53,8 @@ class Shard:
         size: In bytes,
         stamp: and another one when the tar is changed.
         rows: How many samples with pictures it has.
-        ignored: How many without.
+        left_out: What else is in it, by reason.
+        without_caption: Samples without any file that may hold a caption.
         digest: What tells its samples from those of others.
         has_labels: Whether any sample has a json, cls or npy member.
         held: The index, where it is not kept in a file.
@@ -61,7 +64,8 @@ class Shard:
     size: int
     stamp: str
     rows: int
-    ignored: int
+    left_out: LeftOut
+    without_caption: LeftOut
     digest: str
     has_labels: bool
     held: ShardIndex | None
@@ -93,7 +97,7 @@ def open_shards(places: Sequence[Place], *, progress: Progress | None = None) ->
     """Open tars by their indexes, which are built where there are none.
 
     Raises:
-        DataError: A tar is missing, cut short, not a tar, or has a name twice.
+        DataError: A tar is missing, cut short or not a tar.
         MissingExtraError: It is remote and fsspec is not installed.
     """
     shards: dict[int, Shard] = {}
@@ -125,9 +129,12 @@ def each_shard(
         MissingExtraError: A tar is remote and fsspec is not installed.
     """
     remote = any(isinstance(place, str) for place in places)
-    with ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="index") as pool:
+    pool = ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="index")
+    try:
         known = list(pool.map(_or_error(_describe), places))
         found = list(pool.map(_known_shard, places, known))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
     sizes = {n: it[0] for n, it in enumerate(known) if not isinstance(it, DataError)}
     keep = keep or remote or sum(sizes.values()) >= KEPT_FROM
     missing = [number for number, shard in enumerate(found) if shard is None]
@@ -181,9 +188,10 @@ def _shard(place: Place, index: ShardIndex, *, held: bool) -> Shard:
         size=index.size,
         stamp=index.stamp,
         rows=len(index),
-        ignored=index.ignored,
+        left_out=index.left_out,
+        without_caption=index.without_caption,
         digest=index.digest,
-        has_labels=bool({"json", "cls", "npy"} & set(index.extensions)),
+        has_labels=bool({"json", "cls", "npy"} & set(map(last_ending, index.extensions))),
         held=index if held else None,
     )
 
@@ -223,12 +231,28 @@ def build_index(place: Place) -> ShardIndex:
     """Read a tar's headers.
 
     Raises:
-        DataError: It is missing, cut short, not a tar, or has a name twice.
+        DataError: It is missing, cut short or not a tar.
     """
     size, stamp = _describe(place)
-    samples = read_index([place])
-    pictures = [sample for sample in samples if picture_member(sample)]
-    return index_samples(pictures, size=size, stamp=stamp, ignored=len(samples) - len(pictures))
+    left_out = LeftOut()
+    samples = [one for one in read_index([place], left_out) if _has_image(one, left_out)]
+    return index_samples(samples, size=size, stamp=stamp, left_out=left_out)
+
+
+def _has_image(sample: ShardSample, left_out: LeftOut) -> bool:
+    """Whether a sample has an image that can be read; what is left out of it is counted."""
+    name = f"{sample.shard}: {sample.key}"
+    images = image_members(sample.members)
+    for ext in images[1:]:
+        if ext.count(".") == images[0].count("."):  # a mask.png beside a jpg is no rival
+            left_out.add(FURTHER, f"{name}.{ext}")
+    if not images:
+        reasons = (unreadable_format(f"x.{ext}") for ext in sample.members)
+        unreadable = next(filter(None, reasons), None)
+        texts = any(sample.find(ending) for ending in TEXTS)
+        ext = next(iter(sample.members))
+        left_out.add(unreadable or (NO_IMAGE if texts else OTHER), f"{name}.{ext}".rstrip("."))
+    return bool(images)
 
 
 def _describe(place: Place) -> tuple[int, str]:

@@ -6,6 +6,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from twinlens.errors import DataError
+
+NO_CAPTION = "image without a caption"
+NO_IMAGE = "caption without an image"
+MISSING = "image file that is missing"
+OTHER = "file of another kind"
+LINK = "link that leads nowhere new"
+TWICE = "file named twice in a tar, of which the last is used"
+FURTHER = "further image of a sample, of which the first is used"
+
 EXAMPLES = 3
 """How many names are kept for a reason: enough to look at, and no more to store a tar's."""
 
@@ -33,7 +43,7 @@ class LeftOut:
         """Count one more, or several of which one is named."""
         self.counts[reason] = self.counts.get(reason, 0) + count
         named = self.examples.setdefault(reason, [])
-        if len(named) < EXAMPLES:
+        if len(named) < EXAMPLES and example not in named:
             named.append(example)
 
     def merge(self, other: LeftOut) -> None:
@@ -41,7 +51,8 @@ class LeftOut:
         for reason, count in other.counts.items():
             self.counts[reason] = self.counts.get(reason, 0) + count
             named = self.examples.setdefault(reason, [])
-            named += other.examples[reason][: EXAMPLES - len(named)]
+            new = [example for example in other.examples[reason] if example not in named]
+            named += new[: EXAMPLES - len(named)]
 
     @property
     def total(self) -> int:
@@ -58,6 +69,18 @@ class LeftOut:
     def _named(self, reason: str, count: int) -> str:
         named = self.examples[reason]
         return ", ".join(named) + (", ..." if count > len(named) else "")
+
+    def refuse(self, name: str) -> None:
+        """Make sure that nothing is left out of a data set.
+
+        Raises:
+            DataError: Something is; the message has every reason.
+        """
+        if self.total:
+            raise DataError(
+                f"{name}: got data of which a part is left out, expected none with --strict: "
+                f"{'; '.join(self.lines())}"
+            )
 
     def as_json(self) -> dict[str, Any]:
         """`{reason: {"count": n, "examples": [...]}}`."""

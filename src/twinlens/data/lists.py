@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 
 from twinlens.data.remote import Place, read_small
 from twinlens.errors import DataError
@@ -21,7 +19,10 @@ TYPE_FILE = "dataset_type.txt"
 COUNT_FILE = "nshards.txt"
 """How many tars there are in the folder."""
 
-LISTS = (CLASSNAMES_FILE, TEMPLATES_FILE, TYPE_FILE, COUNT_FILE)
+METADATA_FILES = ("metadata.csv", "metadata.tsv", "metadata.jsonl", "metadata.parquet")
+"""A table of the images beside and below it, as Hugging Face's image folders have it."""
+
+LISTS = (CLASSNAMES_FILE, TEMPLATES_FILE, TYPE_FILE, COUNT_FILE, *METADATA_FILES)
 """Files that belong to a data set and are no samples."""
 
 _TYPES = ("classification", "multilabel", "retrieval")
@@ -30,15 +31,6 @@ _TYPES = ("classification", "multilabel", "retrieval")
 def read_lines(path: Place) -> tuple[str, ...]:
     """A file's lines without blanks around them and without empty ones; none if it is missing."""
     return tuple(filter(None, _lines(path)))
-
-
-def split_lines(data: bytes, where: str) -> tuple[str, ...]:
-    """The lines of a text without blanks around them and without empty ones.
-
-    Raises:
-        DataError: It is not UTF-8; `where` names it.
-    """
-    return tuple(filter(None, _stripped(data, where)))
 
 
 def read_classnames(path: Place) -> tuple[str, ...]:
@@ -94,32 +86,25 @@ def check_count(path: Place, tars: int) -> None:
         raise DataError(f"{path}: got {told!r}, expected {tars}, as many as there are tars")
 
 
-def checked_labels(names: Sequence[str], where: Place) -> tuple[str, ...]:
-    """A label for each class: its name.
-
-    ImageNet's list as OpenAI published it has two names twice, and is taken as it is: the second
-    of such classes has its number in its label, `missile (744)`.
-
-    Raises:
-        DataError: A name is there twice, in another list.
-    """
-    name, times = Counter(names).most_common(1)[0] if names else ("", 0)
-    if times > 1 and tuple(names) != _imagenet():
-        raise DataError(f"{where}: got the class {name!r} {times} times, expected each name once")
-    return distinct_labels(names)
-
-
 def distinct_labels(names: Sequence[str]) -> tuple[str, ...]:
-    """The names, with their numbers where they are there already.
+    """A label for each class: its name, with its number where another class has that label.
+
+    Data sets have two classes of one name, such as ImageNet's two cranes: they stay two.
 
     Example:
         >>> distinct_labels(["crane", "egret", "crane"])
         ('crane', 'egret', 'crane (2)')
     """
     first = {name: number for number, name in reversed(list(enumerate(names)))}
-    return tuple(
-        name if first[name] == number else f"{name} ({number})" for number, name in enumerate(names)
-    )
+    taken = set(first)
+    labels: list[str] = []
+    for number, name in enumerate(names):
+        label = name
+        while label in taken and first[name] != number:
+            label = f"{label} ({number})"
+        taken.add(label)
+        labels.append(label)
+    return tuple(labels)
 
 
 def spoken_names(labels: Sequence[str], names: Sequence[str]) -> Mapping[str, str]:
@@ -128,28 +113,15 @@ def spoken_names(labels: Sequence[str], names: Sequence[str]) -> Mapping[str, st
     return {label: name for label, name in pairs if label != name}
 
 
-def check_told_apart(labels: Sequence[str], where: str) -> None:
-    """Make sure that class names differ in more than case, blanks and underscores.
+def check_named(labels: Sequence[str], where: str) -> None:
+    """Make sure that every class has a name.
 
     Raises:
-        DataError: Two do not, or one is empty: words cannot tell them apart.
+        DataError: One is blanks and underscores only.
     """
-    seen: dict[str, str] = {}
     for label in labels:
-        plain = " ".join(label.replace("_", " ").split()).casefold()
-        if not plain:
+        if not label.replace("_", " ").strip():
             raise DataError(f"{where}: got the class {label!r}, expected a name that is not empty")
-        other = seen.setdefault(plain, label)
-        if other != label:
-            raise DataError(
-                f"{where}: got the classes {other!r} and {label!r}, "
-                "expected names that differ in more than case and blanks"
-            )
-
-
-def _imagenet() -> tuple[str, ...]:
-    path = files("twinlens").joinpath("assets", "imagenet", CLASSNAMES_FILE)
-    return tuple(path.read_text(encoding="utf-8").splitlines())
 
 
 def _lines(path: Place) -> list[str]:

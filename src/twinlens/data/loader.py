@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +17,9 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from twinlens.data.augment import Augmentation, augment, random_square_crop
+from twinlens.data.captions import UNREADABLE as NO_FILE
 from twinlens.data.images import decode_image
+from twinlens.data.left_out import NO_CAPTION
 from twinlens.data.order import SampleOrder
 from twinlens.data.readers import read_in_processes, read_in_threads
 from twinlens.data.samples import Dataset, Sample
@@ -31,7 +33,11 @@ TRIES = 10
 """Samples asked in the place of one that cannot be used, before the run stops."""
 
 NEAR = 1000
-"""How far on in the stream those are looked for."""
+"""How far on in the stream those are looked for; and how many without a caption are passed by."""
+
+UNREADABLE = "sample that cannot be read"
+NO_IMAGE = "image that cannot be decoded"
+NO_LABEL = "image without one of the classes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +46,13 @@ class BadSample:
 
     Attributes:
         position: Its place in the stream of the run.
+        kind: The reason as it is counted: `NO_CAPTION` or one of this module's.
         reason: What was wrong, and where.
         replaced_by: The key of the sample that was taken instead.
     """
 
     position: int
+    kind: str
     reason: str
     replaced_by: str
 
@@ -62,6 +70,8 @@ class Batch:
         labels: Places in the data set's class names, where they were asked for.
         kept: Patches of each picture that are shown to the model, in order; all of them if None.
         bad: Samples that could not be used and were replaced.
+        passed_over: What samples say that is of another kind, a reason and a sample each; of each
+            sample once, in the first epoch.
     """
 
     pixels: UInt8[Tensor, "pair 3 size size"]
@@ -71,6 +81,7 @@ class Batch:
     labels: Int64[Tensor, " pair"] | None = None
     kept: Int64[Tensor, "pair kept"] | None = None
     bad: tuple[BadSample, ...] = ()
+    passed_over: tuple[tuple[str, str], ...] = ()
 
     def pin_memory(self) -> Batch:
         """A copy that is quick to bring to a GPU."""
@@ -90,6 +101,14 @@ class _Pair:
     captions: list[str]
     concepts: list[int]
     label: int
+    passed_over: tuple[tuple[str, str], ...] = ()
+
+
+class _Refused(NamedTuple):
+    """Why a sample cannot be used: how it is counted, and what was wrong, and where."""
+
+    kind: str
+    reason: str
 
 
 class PairLoader:
@@ -123,7 +142,7 @@ class PairLoader:
 
     Raises:
         DataError: The data set is empty, or in the place of a bad sample `TRIES` others are bad
-            too.
+            too, or `NEAR` others without a caption.
     """
 
     def __init__(
@@ -211,24 +230,56 @@ class PairLoader:
             labels=torch.tensor([pair.label for pair in pairs]) if self.places else None,
             kept=self._kept(positions) if self.patches else None,
             bad=tuple(bad),
+            passed_over=tuple(one for pair in pairs for one in pair.passed_over),
         )
 
     def _pair(self, position: int, bad: list[BadSample]) -> _Pair:
         """The pair at a place of the stream, or another one in its place."""
-        reasons: list[str] = []
-        for attempt in range(TRIES + 1):
-            try:
-                sample = self.samples[self._index(position, attempt)]
-                pair = self._drawn(sample, np.random.default_rng([self.seed, position]))
-            except DataError as error:
-                reasons.append(str(error))
-                continue
-            bad += [
-                BadSample(position=position, reason=reason, replaced_by=sample.key)
-                for reason in reasons
-            ]
-            return pair
-        raise DataError(f"training data: {len(reasons)} samples in a row are bad: {reasons[0]}")
+        refused: list[_Refused] = []
+        for attempt in range(NEAR + 1):
+            key, tried = self._tried(position, attempt)
+            if isinstance(tried, _Pair):
+                bad += [
+                    BadSample(position=position, kind=kind, reason=reason, replaced_by=key)
+                    for kind, reason in refused
+                ]
+                return tried
+            refused.append(tried)
+            # Without a caption is how some data is; damaged samples in a row are a fault.
+            if sum(one.kind != NO_CAPTION for one in refused) > TRIES:
+                break
+        first = refused[0].reason
+        raise DataError(f"training data: {len(refused):,} samples in a row are bad: {first}")
+
+    def _tried(self, position: int, attempt: int) -> tuple[str, _Pair | _Refused]:
+        """The key of a sample and what came of it."""
+        try:
+            sample = self.samples[self._index(position, attempt)]
+        except DataError as error:
+            return "", _Refused(UNREADABLE, str(error))
+        texts = self._captions_of(sample)
+        if not texts:
+            odd = f" ({'; '.join(sample.passed_over)})" if sample.passed_over else ""
+            reason = f"{sample.where}: got no caption{odd}, expected at least one"
+            kind = UNREADABLE if NO_FILE in sample.passed_over else NO_CAPTION
+            return sample.key, _Refused(kind, reason)
+        if self.places is not None and sample.label not in self.places:
+            reason = f"{sample.where}: got the label {sample.label!r}, expected a class"
+            return sample.key, _Refused(NO_LABEL, reason)
+        rng = np.random.default_rng([self.seed, position])
+        try:
+            picture = self._picture(sample, rng)
+        except DataError as error:
+            return sample.key, _Refused(NO_IMAGE, str(error))
+        told = sample.passed_over if position < len(self.samples) and not attempt else ()
+        drawn = self._drawn(texts, rng)
+        return sample.key, _Pair(
+            picture=picture,
+            captions=drawn,
+            concepts=[_concept_number(sample.concept or text) for text in drawn],
+            label=self.places[str(sample.label)] if self.places else 0,
+            passed_over=tuple((reason, sample.where) for reason in told),
+        )
 
     def _index(self, position: int, attempt: int) -> int:
         if not attempt:
@@ -237,18 +288,6 @@ class PairLoader:
         # sources of a mixture by their weights.
         ahead = np.random.default_rng([self.seed, position, attempt]).integers(1, NEAR)
         return self.order.at(position + int(ahead))
-
-    def _drawn(self, sample: Sample, rng: np.random.Generator) -> _Pair:
-        picture = self._picture(sample, rng)
-        captions = self._captions(sample, rng)
-        if self.places is not None and sample.label not in self.places:
-            raise DataError(f"{sample.where}: got the label {sample.label!r}, expected a class")
-        return _Pair(
-            picture=picture,
-            captions=captions,
-            concepts=[_concept_number(sample.concept or text) for text in captions],
-            label=self.places[str(sample.label)] if self.places else 0,
-        )
 
     def _kept(self, positions: range) -> Int64[Tensor, "pair kept"]:
         patches, kept = self.patches or (0, 0)
@@ -264,12 +303,12 @@ class PairLoader:
         image = decode_image(sample.image_bytes(), background=self.background, name=sample.where)
         return random_square_crop(image, self.image_size, self.augmentation.crop_side, rng)
 
-    def _captions(self, sample: Sample, rng: np.random.Generator) -> list[str]:
-        captions = sample.captions
-        if not captions and self.places is not None and sample.label is not None:
-            captions = (sample.label,)  # nobody reads it where labels are learned
-        if not captions:
-            raise DataError(f"{sample.where}: got no caption, expected at least one")
+    def _captions_of(self, sample: Sample) -> tuple[str, ...]:
+        if not sample.captions and self.places is not None and sample.label is not None:
+            return (sample.label,)  # nobody reads it where labels are learned
+        return sample.captions
+
+    def _drawn(self, captions: tuple[str, ...], rng: np.random.Generator) -> list[str]:
         # What a data set's lists begin with, often plain names, is learned from in every step.
         # A caption stands for as many numbers as there are sets, a set for as many as captions.
         starts = len(captions) * np.arange(self.captions)

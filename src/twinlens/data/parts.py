@@ -7,18 +7,16 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from twinlens.data.columns import Columns
 from twinlens.data.datasets import open_dataset, open_split
-from twinlens.data.folders import is_picture, shown
 from twinlens.data.index_files import Progress
-from twinlens.data.lists import TYPE_FILE, check_told_apart, read_type
+from twinlens.data.lists import TYPE_FILE, check_named, read_type
 from twinlens.data.named import SPLITS, has_splits
 from twinlens.data.samples import Dataset, Lazy, Sample, mark, marks
+from twinlens.data.split_names import Split, split_of
+from twinlens.data.split_roots import splits_in
 from twinlens.errors import DataError
 
-_PARTS = {"test": "test", "train": "train", "val": "val", "validation": "val"}
-"""What splits are called, and the part that each is."""
-
-_DATA = (".tar", ".parquet")
 _LISTED = 3
 
 _Openers = dict[str, Callable[[], Dataset]]
@@ -47,13 +45,15 @@ def open_parts(
     train: str | Path | None = None,
     val: str | Path | None = None,
     progress: Progress | None = None,
+    columns: Columns | None = None,
 ) -> Parts:
     """Open a data set by its splits, or a whole one to measure on.
 
-    Splits are known of: a directory with a folder `test` and perhaps `train` and `val`, of tars in
-    CLIP_benchmark's layout, of a folder per class or of whatever else `open_dataset` reads, where
-    `classnames.txt` and the prompts lie above the splits; `hf://datasets/org/name` whose files name
-    them; `digits` and `fashion-mnist`. Anything else is measured on whole.
+    Splits are known of: a directory with a folder `test` and perhaps `train` and `val` (or names
+    like these, see `split_names`), of tars in CLIP_benchmark's layout, of a folder per class or of
+    whatever else `open_dataset` reads, where `classnames.txt` and the prompts lie above the splits;
+    `hf://datasets/org/name` whose files name them; `digits` and `fashion-mnist`. Anything else is
+    measured on whole.
 
     `train` and `val` are opened when they are first asked for, and checked then.
 
@@ -62,19 +62,23 @@ def open_parts(
         train: What to learn from, a SPEC; by default the split `train`.
         val: What to choose by, a SPEC; by default the split `val` or `validation`.
         progress: Told of tars that are indexed.
+        columns: Names of a table's columns, where they are others than the known ones.
 
     Raises:
         DataError: There is no such data set, or something in it is wrong; when `train` or `val` is
             asked for, also: its classes are others than those of `test`, or a picture is in both.
         MissingExtraError: It needs a package that is not installed.
     """
-    name, openers = _splits(str(spec), progress)
-    for part, own in (("train", train), ("val", val)):
+    name, openers = _splits(str(spec), progress, columns)
+    asked: tuple[tuple[Split, str | Path | None], ...] = (("train", train), ("val", val))
+    for part, own in asked:
         if own is not None:
-            openers[part] = partial(open_dataset, own, progress=progress)
+            openers[part] = partial(
+                open_dataset, own, progress=progress, columns=columns, splits=(part, "test")
+            )
     test = openers["test"]()
     name = name or test.name
-    test = _told_apart(test, name)
+    test = _named_classes(test, name)
     others = {
         part: partial(_open_beside, opener, test, part)
         for part, opener in openers.items()
@@ -83,38 +87,34 @@ def open_parts(
     return Parts(name=name, test=test, train=others.get("train"), val=others.get("val"))
 
 
-def _splits(spec: str, progress: Progress | None) -> tuple[str, _Openers]:
+def _splits(spec: str, progress: Progress | None, columns: Columns | None) -> tuple[str, _Openers]:
     """What to call the data set and how to open its splits; or, without a name, all as `test`."""
     path = Path(spec).expanduser()
     if spec and path.is_dir():
-        name, folders = path.resolve().name, _split_folders(path)
-        openers = {part: partial(open_split, folder) for part, folder in folders.items()}
+        name, openers = path.resolve().name, _split_openers(path, columns)
     else:
         name, specs = _named_splits(spec, path)
-        openers = {part: partial(open_dataset, one) for part, one in specs.items()}
+        openers = {part: partial(open_dataset, one, columns=columns) for part, one in specs.items()}
     if not openers:
-        name, openers = "", {"test": partial(open_dataset, spec)}
+        name, openers = "", {"test": partial(open_dataset, spec, columns=columns)}
     return name, {part: partial(opener, progress=progress) for part, opener in openers.items()}
 
 
-def _split_folders(root: Path) -> dict[str, Path]:
-    """The folders of splits by their parts; none where the directory is one data set.
+def _split_openers(root: Path, columns: Columns | None) -> _Openers:
+    """How to open the splits of a directory; none where it is one data set.
 
     Raises:
         DataError: There are splits but no `test`, or `dataset_type.txt` says something unknown.
     """
-    files, folders = shown(root)
-    named = {_PARTS[folder.name]: folder for folder in folders if folder.name in _PARTS}
-    if not named or any(is_picture(path) or path.suffix.lower() in _DATA for path in files):
+    parts = splits_in(root)
+    if not parts:
         return {}
-    others = len(folders) > len(named)
-    if "test" not in named and not others:
-        got, one = ", ".join(repr(folder.name) for folder in folders), folders[-1]
+    if "test" not in parts:
+        got = ", ".join(part.shown for part in parts.values())
+        one = list(parts.values())[-1].spec
         raise DataError(f"{root}: got the splits {got}, expected 'test' among them; or give {one}")
-    if "test" not in named or (others and any(map(is_picture, shown(named["test"])[0]))):
-        return {}  # a class that is called so
     read_type(root / TYPE_FILE)
-    return named
+    return {split: partial(open_split, part, columns=columns) for split, part in parts.items()}
 
 
 def _named_splits(spec: str, path: Path) -> tuple[str, dict[str, str]]:
@@ -126,18 +126,18 @@ def _named_splits(spec: str, path: Path) -> tuple[str, dict[str, str]]:
     from twinlens.data.hub_datasets import splits_of  # noqa: PLC0415  only here
 
     repository, splits = splits_of(spec)
-    parts = [(_PARTS.get(split.rpartition("/")[2]), split) for split in splits]
+    parts = [(split_of(split.rpartition("/")[2]), split) for split in splits]
     found = {part: f"{spec.rstrip('/')}/{split}" for part, split in parts if part is not None}
     # Of several configurations with a split `test`, one is to be named.
     once = sum(part == "test" for part, _ in parts) == 1
     return repository, found if once and len(splits) > 1 else {}
 
 
-def _told_apart(dataset: Dataset, name: str) -> Dataset:
+def _named_classes(dataset: Dataset, name: str) -> Dataset:
     """The data set under another name, its classes checked once they are asked for."""
 
     def classnames() -> tuple[str, ...]:
-        check_told_apart(dataset.classnames, name)
+        check_named(dataset.classnames, name)
         return dataset.classnames
 
     return replace(

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import signal
+import threading
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
+from multiprocessing.process import BaseProcess
 from typing import TypeVar
 
 from torch.utils.data import DataLoader, Dataset
 
 from twinlens.errors import DataError, TwinlensError
+from twinlens.stopping import end_with_parent
 
 _AHEAD = 3
 """Batches prepared in advance: enough to hide the decoding, little to hold."""
@@ -22,18 +26,21 @@ _T = TypeVar("_T")
 def read_in_threads(
     read: Callable[[int], _T], steps: Sequence[int], *, threads: int = 2
 ) -> Iterator[_T]:
-    """`read` of each step in order, a few of them ahead."""
+    """`read` of each step in order, a few of them ahead.
+
+    What ends it early does not wait for a thread: storage may never answer one.
+    """
     pending: deque[Future[_T]] = deque()
-    with ThreadPoolExecutor(threads, thread_name_prefix="loader") as pool:
-        try:
-            for step in steps:
-                pending.append(pool.submit(read, step))
-                if len(pending) > max(_AHEAD, threads):
-                    yield pending.popleft().result()
-            while pending:
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="loader")
+    try:
+        for step in steps:
+            pending.append(pool.submit(read, step))
+            if len(pending) > max(_AHEAD, threads):
                 yield pending.popleft().result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def read_in_processes(
@@ -48,6 +55,8 @@ def read_in_processes(
     Raises:
         DataError: A process died.
     """
+    others = set(multiprocessing.active_children())
+    done = False
     with warnings.catch_warnings():
         # How many are too many is the caller's to know: readers that wait for storage cost nothing.
         warnings.filterwarnings("ignore", "This DataLoader will create")
@@ -68,15 +77,25 @@ def read_in_processes(
             if isinstance(batch, TwinlensError):
                 raise batch
             yield batch
+        done = True
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
         reason = str(error).splitlines()[0]
         raise DataError(f"a process that reads pictures died ({reason}): out of memory?") from error
     finally:
+        if not done:  # one may hang in its storage: it is not to be waited for
+            _kill(set(multiprocessing.active_children()) - others)
         # The processes end with the last name for them, and they do not hear SIGTERM: kept by the
         # story of an error, they would be waited for in vain when this process ends.
         del batches
+
+
+def _kill(processes: Set[BaseProcess]) -> None:
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's takes it for a misfortune
+    for process in processes:
+        process.kill()
 
 
 class _Steps(Dataset["_T | TwinlensError"]):
@@ -101,3 +120,4 @@ def _leave_signals_to_the_parent(_: int) -> None:
     # first, and needs no reader to die on it. When it ends, they end.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
@@ -91,6 +92,28 @@ def read_small(place: Place) -> bytes | None:
         return None
     except OSError as error:
         raise DataError(f"{place}: cannot be read: {error.strerror or error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class UrlImage:
+    """An image behind a URL: nothing is read before `read`."""
+
+    url: str
+
+    def read(self) -> bytes:
+        """The image's encoded bytes.
+
+        Raises:
+            DataError: There is none, or it cannot be reached.
+            MissingExtraError: fsspec is not installed.
+        """
+        data = read_small(self.url)
+        if data is None:
+            raise DataError(f"{self.url}: no such file")
+        return data
+
+    def __str__(self) -> str:
+        return self.url
 
 
 def attempt(url: str, request: Callable[[Any, str], _Answer], *, missing: bool = False) -> _Answer:

@@ -10,8 +10,12 @@ from pathlib import Path, PurePath
 from typing import Any, Generic, TypeVar, overload
 
 from twinlens.data.arrays import ArrayImage
-from twinlens.data.images import SUFFIXES, read_picture
+from twinlens.data.images import read_picture
+from twinlens.data.left_out import LeftOut
+from twinlens.data.remote import UrlImage
+from twinlens.data.sample_files import image_members
 from twinlens.data.shards import ShardSample
+from twinlens.data.split_names import Split
 from twinlens.data.tables import TableImage
 from twinlens.errors import DataError
 
@@ -31,15 +35,17 @@ class Sample:
         labels: All its classes: of a data set with several labels a picture, any number of them.
         concept: What it depicts; pictures of equal concepts are no negatives of each other.
         metadata: Whatever else the data set says.
+        passed_over: What of it is not used because it is of another kind, a reason each.
     """
 
     key: str
-    source: Path | ShardSample | TableImage | ArrayImage
+    source: Path | ShardSample | TableImage | ArrayImage | UrlImage
     captions: tuple[str, ...] = ()
     label: str | None = None
     labels: tuple[str, ...] = ()
     concept: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict[str, Any])
+    passed_over: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.label is not None and self.label not in self.labels:
@@ -54,7 +60,7 @@ class Sample:
         if isinstance(self.source, Path):
             return read_picture(self.source)
         if isinstance(self.source, ShardSample):
-            return self.source.read(picture_member(self.source) or "jpg")
+            return self.source.read(next(iter(image_members(self.source.members)), "jpg"))
         return self.source.read()
 
     @property
@@ -110,8 +116,10 @@ class Dataset:
             tars, the first time they are asked for they are read, each sample's.
         spoken: Names of those classes whose label is another, as where two have one name.
         multi_label: Whether a picture has any number of labels; found as `classnames` are.
-        templates: Prompts with `{}` or `{c}` that came with the data set.
-        ignored: How many files or tar samples are no pictures and were passed over.
+        templates: Prompts with `{}` or `{c}` that came with the data set, read when asked for.
+        left_out: Files and tar samples that are not used, by reason.
+        without_caption: Images without a caption, as far as the names of files tell.
+        split: The split of a larger data set that it is, where its folders or files name it.
         shard_sizes: How many samples lie together, one number a tar; None is all together.
         sources: The parts, in order, where they have weights; else none.
     """
@@ -121,8 +129,10 @@ class Dataset:
     classnames: Lazy[tuple[str, ...]] = Lazy(())
     spoken: Mapping[str, str] = field(default_factory=dict[str, str])
     multi_label: Lazy[bool] = Lazy(False)
-    templates: tuple[str, ...] = ()
-    ignored: int = 0
+    templates: Lazy[tuple[str, ...]] = Lazy(())
+    left_out: LeftOut = field(default_factory=LeftOut)
+    without_caption: LeftOut = field(default_factory=LeftOut)
+    split: Split | None = None
     shard_sizes: Sequence[int] | None = None
     sources: tuple[Source, ...] = ()
 
@@ -214,22 +224,10 @@ def _place(sample: Sample) -> object:
         return source.mark
     if isinstance(source, TableImage):
         return source.table.name, source.row, file_size(source.table)
+    if isinstance(source, UrlImage):
+        return source.url
     key = PurePath(sample.key)
     return key.name if key.is_absolute() else sample.key, file_size(source)
-
-
-def picture_member(shard: ShardSample) -> str | None:
-    """The extension of a tar sample's picture, or nothing where it has none.
-
-    Raises:
-        DataError: It has several.
-    """
-    found = [ext for ext in shard.members if f".{ext}" in SUFFIXES]
-    if len(found) > 1:
-        raise DataError(
-            f"{shard.shard}: sample {shard.key}: got {len(found)} pictures, expected one"
-        )
-    return found[0] if found else None
 
 
 def only(labels: Sequence[str]) -> str | None:

@@ -8,27 +8,34 @@ from importlib import import_module
 from pathlib import PurePosixPath
 from typing import Any
 
+from twinlens.data.captions import TEXT_FIELDS, texts_of
 from twinlens.data.remote import Place, beside, name_of, read_small
 from twinlens.data.shards import ShardSample
 from twinlens.errors import DataError, MissingExtraError
-
-_COLUMNS = ("caption", "text")
 
 
 def captions_beside(sample: ShardSample) -> tuple[str, ...]:
     """The caption that the table beside the tar has for a sample; none where there is no table.
 
+    Its `key` is the sample's, with or without the folder that the tar has before it.
+
     Raises:
-        DataError: The table is broken, or lacks `key` or a column of captions.
+        DataError: The table is broken.
         MissingExtraError: There is one and pyarrow is not installed.
     """
-    name = PurePosixPath(name_of(sample.shard)).with_suffix(".parquet").name
-    caption = _captions(beside(sample.shard, name)).get(sample.key)
-    return (caption,) if caption else ()
+    captions = _captions(table_beside(sample.shard))
+    name = PurePosixPath(sample.key).name
+    number = name.lstrip("0") or "0"  # where the table's keys are numbers
+    return captions.get(sample.key) or captions.get(name) or captions.get(number, ())
+
+
+def table_beside(shard: Place) -> Place:
+    """Where the table of a tar would lie."""
+    return beside(shard, PurePosixPath(name_of(shard)).with_suffix(".parquet").name)
 
 
 @lru_cache(maxsize=64)  # a window of shuffling has some dozens of shards
-def _captions(table: Place) -> dict[str, str]:
+def _captions(table: Place) -> dict[str, tuple[str, ...]]:
     data = read_small(table)
     if data is None:
         return {}
@@ -38,20 +45,20 @@ def _captions(table: Place) -> dict[str, str]:
     except ImportError as error:
         raise MissingExtraError("pyarrow", "data") from error
     try:
-        return _read_table(parquet.ParquetFile(io.BytesIO(data)), table)
+        return _read_table(parquet.ParquetFile(io.BytesIO(data)))
     except broken as error:
         told = " ".join(str(error).split())
         raise DataError(f"{table}: not a whole Parquet file: {told}") from error
 
 
-def _read_table(file: Any, table: Place) -> dict[str, str]:
+def _read_table(file: Any) -> dict[str, tuple[str, ...]]:
     names: list[str] = file.schema_arrow.names
-    column = next((name for name in _COLUMNS if name in names), None)
-    if column is None or "key" not in names:
-        got = ", ".join(map(repr, names)) or "none"
-        raise DataError(
-            f"{table}: got the columns {got}, expected 'key' and 'caption' beside a tar without txt"
-        )
-    rows = file.read(columns=["key", column])
-    pairs = zip(rows.column("key").to_pylist(), rows.column(column).to_pylist(), strict=True)
-    return {str(key): " ".join(text.split()) for key, text in pairs if isinstance(text, str)}
+    known = {name.lower(): name for name in reversed(names)}
+    columns = [known[field] for field in TEXT_FIELDS if field in known]
+    if "key" not in known or not columns:  # a table of something else
+        return {}
+    rows = file.read(columns=[known["key"], *columns]).to_pylist()
+    return {
+        str(row[known["key"]]): next(filter(None, (texts_of(row[c]) for c in columns)), ())
+        for row in rows
+    }

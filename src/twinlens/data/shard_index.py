@@ -19,14 +19,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from twinlens.data.left_out import NO_CAPTION, LeftOut
 from twinlens.data.remote import Place
+from twinlens.data.sample_files import TEXTS
 from twinlens.data.shards import ShardSample
 from twinlens.files import whole_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_MAGIC = b"TLINDEX1"
+_MAGIC = b"TLINDEX2"
 _PRELUDE = struct.Struct("<8sII")
 _ALIGN = 64
 
@@ -38,7 +40,8 @@ class ShardIndex:
     Attributes:
         size: The tar's, in bytes.
         stamp: Another one where the tar was changed.
-        ignored: How many samples of the tar are no pictures and are not in the index.
+        left_out: What is in the tar and not in the index, by reason.
+        without_caption: Samples without any file that may hold a caption.
         digest: What tells the samples from those of another tar, wherever it lies.
         extensions: Those of members; `exts` are places here.
         keys: All keys one after another, in UTF-8.
@@ -52,7 +55,8 @@ class ShardIndex:
 
     size: int
     stamp: str
-    ignored: int
+    left_out: LeftOut
+    without_caption: LeftOut
     digest: str
     extensions: tuple[str, ...]
     keys: NDArray[np.uint8]
@@ -94,7 +98,8 @@ class ShardIndex:
             {
                 "size": self.size,
                 "stamp": self.stamp,
-                "ignored": self.ignored,
+                "left_out": self.left_out.as_json(),
+                "without_caption": self.without_caption.as_json(),
                 "digest": self.digest,
                 "extensions": self.extensions,
                 "columns": {name: [c.dtype.str, len(c)] for name, c in columns.items()},
@@ -142,19 +147,21 @@ def map_index(path: Path, *, check: bool = True) -> ShardIndex | None:
             columns[name] = np.frombuffer(data, np.dtype(dtype), count, place)
             place += columns[name].nbytes + _gap(columns[name])
         header["extensions"] = tuple(header["extensions"])
+        for name in ("left_out", "without_caption"):
+            header[name] = LeftOut.from_json(header[name])
         return ShardIndex(**header, **columns)
-    except (OSError, ValueError, KeyError, TypeError, struct.error):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error):
         return None
 
 
 def index_samples(
-    samples: Sequence[ShardSample], *, size: int, stamp: str, ignored: int
+    samples: Sequence[ShardSample], *, size: int, stamp: str, left_out: LeftOut
 ) -> ShardIndex:
     """The columns of a tar's samples.
 
     Example:
         >>> samples = [ShardSample("memory://0.tar", "ant", {"png": (512, 70)})]
-        >>> index = index_samples(samples, size=2048, stamp="", ignored=0)
+        >>> index = index_samples(samples, size=2048, stamp="", left_out=LeftOut())
         >>> index.sample(0, "memory://0.tar") == samples[0]
         True
     """
@@ -176,12 +183,21 @@ def index_samples(
     return ShardIndex(
         size=size,
         stamp=stamp,
-        ignored=ignored,
+        left_out=left_out,
+        without_caption=_without_caption(samples),
         digest=digest.hexdigest(),
         extensions=extensions,
         hashes=np.sort(np.array([hash_key(key) for key in keys], np.uint64)),
         **columns,
     )
+
+
+def _without_caption(samples: Sequence[ShardSample]) -> LeftOut:
+    found = LeftOut()
+    for sample in samples:
+        if not any(sample.find(ending) for ending in TEXTS):
+            found.add(NO_CAPTION, f"{sample.shard}: sample {sample.key}")
+    return found
 
 
 def hash_key(key: bytes) -> int:

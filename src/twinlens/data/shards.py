@@ -16,8 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
+from twinlens.data.formats import is_hidden
+from twinlens.data.left_out import TWICE, LeftOut
 from twinlens.data.remote import Place, name_of, read_range
-from twinlens.data.tar_index import remote_members, tar_members
+from twinlens.data.sample_files import find_member, split_dotted, split_name
+from twinlens.data.tar_index import Member, remote_members, tar_members
 from twinlens.errors import DataError
 from twinlens.files import remove_partials, whole_file, write_whole
 
@@ -36,7 +39,8 @@ class ShardSample:
     Attributes:
         shard: The tar: a path, or a URL.
         key: The name that the sample's members share.
-        members: Extension (lower case) to (offset, size) in the tar, in bytes.
+        members: Extension (lower case, all after the first dot) to (offset, size) in the tar, in
+            bytes.
     """
 
     shard: Place
@@ -47,6 +51,10 @@ class ShardSample:
     def mark(self) -> tuple[str, str, dict[str, tuple[int, int]]]:
         """What tells the sample from others, wherever the tar lies."""
         return name_of(self.shard), self.key, self.members
+
+    def find(self, ending: str) -> str | None:
+        """The extension of the member that ends so: `txt`, else `output.txt`."""
+        return find_member(self.members, ending)
 
     def read(self, ext: str) -> bytes:
         """The bytes of one member.
@@ -77,49 +85,58 @@ def _read(shard: Place, offset: int, size: int) -> bytes:
         raise DataError(f"{shard}: cannot be read: {error.strerror}") from error
 
 
-def read_index(paths: Sequence[Place]) -> list[ShardSample]:
+def read_index(paths: Sequence[Place], left_out: LeftOut | None = None) -> list[ShardSample]:
     """List the samples of tars, in the order of the tars and of their members.
 
+    Members that share the name before the first dot are one sample, unless several are images and
+    each has a name of its own before the last dot (`img_0.5.jpg`, `img_0.7.jpg`). Hidden files, as
+    macOS adds them, are passed over.
+
+    Args:
+        paths: The tars.
+        left_out: Gets what is in them and is not read.
+
     Raises:
-        DataError: A tar is missing, cut short, not a tar, or has a name twice; the message names
-            it.
+        DataError: A tar is missing, cut short or not a tar; the message names it.
     """
-    return [sample for path in paths for sample in _index_one(path)]
+    left_out = LeftOut() if left_out is None else left_out
+    return [sample for path in paths for sample in _index_one(path, left_out)]
 
 
-def _index_one(path: Place) -> list[ShardSample]:
-    samples: dict[str, ShardSample] = {}
+def _index_one(path: Place, left_out: LeftOut) -> list[ShardSample]:
     try:
-        members = remote_members(path) if isinstance(path, str) else tar_members(path)
-        for name, offset, size in members:
-            key, _, ext = _split_name(name)
-            if key not in samples:
-                samples[key] = ShardSample(path, key)
-            if ext in samples[key].members:
-                raise DataError(f"{path}: sample {key}: got two members .{ext}, expected one")
-            samples[key].members[ext] = (offset, size)
+        read = remote_members if isinstance(path, str) else tar_members
+        members = read(path, left_out)  # pyright: ignore[reportArgumentType]  by its kind
         if isinstance(path, Path):
-            _require_whole(path, samples.values())
+            _require_whole(path, members)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such shard") from error
     except (tarfile.TarError, EOFError) as error:
         raise DataError(f"{path}: not a whole tar: {error}") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
-    return list(samples.values())
+    groups: dict[str, dict[str, tuple[int, int]]] = {}
+    for name, offset, size in members:
+        if is_hidden(name):
+            continue
+        key, ext = split_name(name)
+        group = groups.get(key)
+        if group is None:
+            groups[key] = {ext: (offset, size)}
+            continue
+        if ext in group:
+            left_out.add(TWICE, f"{path}: {name}")
+        group[ext] = (offset, size)
+    samples: list[ShardSample] = []
+    for key, group in groups.items():
+        samples += [ShardSample(path, *one) for one in split_dotted(key, group)]
+    return samples
 
 
-def _split_name(name: str) -> tuple[str, str, str]:
-    """Split `a/b.c.jpg` into its key `a/b`, the dot, and the extension `c.jpg`."""
-    folder, slash, base = name.rpartition("/")
-    stem, dot, ext = base.partition(".")
-    return folder + slash + stem, dot, ext.lower()
-
-
-def _require_whole(path: Path, samples: Iterable[ShardSample]) -> None:
+def _require_whole(path: Path, members: Sequence[Member]) -> None:
     """Refuse a tar without its end mark: tarfile itself reads one cut between members."""
     size = path.stat().st_size
-    last = max((sum(span) for sample in samples for span in sample.members.values()), default=0)
+    last = max((offset + length for _, offset, length in members), default=0)
     with path.open("rb") as file:
         file.seek(max(0, size - len(_END_OF_TAR)))
         ends = file.read() == _END_OF_TAR

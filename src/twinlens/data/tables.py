@@ -1,68 +1,63 @@
-"""Tables of pictures and words: CSV, TSV and Parquet files, row by row.
+"""Tables of images and words: CSV, TSV and JSON-lines files, row by row; Parquet by its reader.
 
-A row names its picture by a path, or (Parquet) holds its bytes, as bytes or as the struct
-{bytes, path} of Hugging Face data sets. Where there is no column `label`, `labels` may have several
-classes: with `|` between, or (Parquet) a list.
+A row names its image by a path or a URL, or (Parquet) holds its bytes. Where there is no column
+`label`, `labels` may have several classes: with `|` between, or (Parquet, JSON lines) a list.
 """
 
 from __future__ import annotations
 
 import csv
-import json
-from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
-from importlib import import_module
-from itertools import accumulate
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from twinlens.data.lists import distinct_labels, spoken_names
-from twinlens.errors import DataError, MissingExtraError
+from twinlens.data.captions import another_kind, read_json, texts_of
+from twinlens.data.columns import Chosen, Columns, choose, refusal
+from twinlens.data.parquet_files import (
+    TableImage,
+    class_names,
+    image_column_kind,
+    is_list,
+    parquet_rows,
+    parquet_schema,
+)
+from twinlens.errors import DataError
 
-SUFFIXES = (".csv", ".tsv", ".parquet")
+__all__ = ["SUFFIXES", "Row", "Table", "TableImage", "read_table"]
+
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 """File name endings of the tables that `read_table` reads."""
 
-_COLUMNS = "a column 'image', and 'text' or 'label' (or 'labels') or both"
-
-
-@dataclass(frozen=True, slots=True)
-class TableImage:
-    """A picture inside a Parquet file: nothing is read before `read`."""
-
-    table: Path
-    row: int
-
-    def read(self) -> bytes:
-        """The picture's encoded bytes.
-
-        Whole row groups are read, the last two of them kept: cheap in order, not at random.
-
-        Raises:
-            DataError: The cell is empty, or the file cannot be read.
-        """
-        starts = _group_starts(self.table)
-        group = bisect_right(starts, self.row) - 1
-        cell = _image_cells(self.table, group)[self.row - starts[group]].as_py()
-        data: bytes | None = cast(Any, cell).get("bytes") if isinstance(cell, dict) else cell
-        if data is None:
-            raise DataError(f"{self}: got an empty 'image', expected a picture")
-        return data
-
-    def __str__(self) -> str:
-        return f"{self.table}: row {self.row + 1}"
+_SEPARATORS = (",", "\t", ";", "|")
+_LONGEST_CELL = 2**30
+"""Characters: the module's own limit of 131,072 refuses long captions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One row: its number (from 1), its picture, its words, and the other columns."""
+    """A row of a table.
 
+    Attributes:
+        where: The table and the row, counted from 1, for messages.
+        number: That number.
+        image: A path, a URL, the image itself, or None where the cell is empty.
+        texts: Its captions.
+        labels: Its classes, as they are written: names, or numbers of classes.
+        concept: What it depicts.
+        others: The other columns.
+        passed_over: What is of another kind, a reason each.
+    """
+
+    where: str
     number: int
-    image: str | TableImage
+    image: str | TableImage | None
     texts: tuple[str, ...]
-    labels: tuple[str, ...]
+    labels: tuple[str | int, ...]
+    concept: str | None
     others: dict[str, Any]
+    passed_over: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,216 +66,233 @@ class Table:
 
     Attributes:
         rows: In their order.
-        classnames: The labels in the table's own order, if it has one.
-        spoken: Names of those classes whose label is another.
+        classnames: The names behind class numbers, if the table has them.
         multi_label: Whether a row has any number of labels.
     """
 
     rows: list[Row] = field(default_factory=list[Row])
     classnames: tuple[str, ...] = ()
-    spoken: Mapping[str, str] = field(default_factory=dict[str, str])
     multi_label: bool = False
 
 
-def read_table(path: Path) -> Table:
-    """Read a table with a column `image` and the columns `text` or `label` or both.
+def read_table(path: Path, wanted: Columns | None = None, *, words: bool = True) -> Table:
+    """Read a table with a column of images and columns of captions or classes or both.
+
+    Args:
+        path: The file.
+        wanted: Names of the columns, where they are others than the known ones.
+        words: Whether captions or classes have to be there.
 
     Raises:
-        DataError: The file is missing or broken, lacks these columns, or has a bad row.
+        DataError: The file is missing or broken, or lacks these columns.
         MissingExtraError: It is Parquet and pyarrow is not installed.
     """
+    wanted = wanted or Columns()
     try:
         if path.suffix.lower() == ".parquet":
-            return _read_parquet(path)
-        return _read_delimited(path, "\t" if path.suffix.lower() == ".tsv" else ",")
+            return _read_parquet(path, wanted, words)
+        if path.suffix.lower() == ".jsonl":
+            return _read_json_lines(path, wanted, words)
+        return _read_delimited(path, wanted, words)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file, expected a table") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: got bytes that are not UTF-8 ({error}), expected text") from error
-    except csv.Error as error:
-        raise DataError(f"{path}: not a readable table: {error}") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
-def _check_columns(path: Path, columns: Sequence[str]) -> None:
-    if "image" not in columns or not {"text", "label", "labels"} & set(columns):
-        found = ", ".join(map(repr, columns)) or "none"
-        raise DataError(f"{path}: got the columns {found}, expected {_COLUMNS}")
-    doubled = {name for name in columns if columns.count(name) > 1}
-    if doubled:
-        raise DataError(f"{path}: got the column {sorted(doubled)[0]!r} twice, expected it once")
-
-
-def _labels_column(columns: Sequence[str]) -> str:
-    """`label` where there is one: `labels` is another column then, like any."""
-    return "labels" if "labels" in columns and "label" not in columns else "label"
-
-
-def _read_delimited(path: Path, delimiter: str) -> Table:
-    # -sig: spreadsheets put a mark before the first column's name.
+def _read_delimited(path: Path, wanted: Columns, words: bool) -> Table:
+    # -sig: spreadsheets put a mark before the first column's name. Lines end at line feeds alone:
+    # the csv module joins those inside quotes.
     with path.open(encoding="utf-8-sig", newline="") as file:
-        lines = csv.reader(file, delimiter=delimiter, strict=True)
-        columns = [name.strip() for name in next(lines, list[str]())]
-        _check_columns(path, columns)
+        header = file.readline()
+        separator = _separator(path, header, wanted, words)
+        lines = _cells(file, path, separator)
+        names = next(_cells(iter([header]), path, separator), (0, list[str]()))[1]
+        names = [name.strip() for name in names]
+        chosen = choose(names, wanted, words=words)
+        if chosen is None:
+            raise refusal(path, names, wanted)
+        _check_once(path, names, chosen)
         rows: list[Row] = []
-        for cells in lines:
-            if not cells:  # an empty line, which Python's own DictReader passes over as well
+        for line, cells in lines:
+            if not cells or (len(cells) == 1 and not cells[0].strip()):  # an empty line
                 continue
-            where = f"{path}: row {len(rows) + 1} (line {lines.line_num})"
-            if len(cells) != len(columns):
-                raise DataError(f"{where}: got {len(cells)} cells, expected {len(columns)}")
-            rows.append(_row(dict(zip(columns, cells, strict=True)), len(rows) + 1, where))
-    return Table(rows, multi_label=_labels_column(columns) == "labels")
+            where = f"{path}: row {len(rows) + 1}"
+            if len(cells) != len(names):
+                raise DataError(
+                    f"{where} (line {line}): got {len(cells)} cells, expected {len(names)}"
+                )
+            values: dict[str, Any] = dict(zip(names[::-1], cells[::-1], strict=True))
+            if chosen.label is not None and chosen.several:
+                told: str = values[chosen.label]
+                values[chosen.label] = told.split("|") if told.strip() else []
+            rows.append(_row(values, chosen, len(rows) + 1, where))
+    return Table(rows, multi_label=chosen.several)
 
 
-def _row(values: dict[str, Any], number: int, where: str) -> Row:
-    """A row of a CSV or TSV file."""
-    image = values.pop("image").strip()
-    if not image:
-        raise DataError(f"{where}: got an empty 'image', expected a path")
-    text = values.pop("text", "").strip()
-    column = _labels_column(list(values))
-    told = values.pop(column, "").strip()
-    names = told.split("|") if column == "labels" and told else [told] if told else []
-    return Row(
-        number=number,
-        image=image,
-        texts=(text,) if text else (),
-        labels=_each_once([name.strip() for name in names], where),
-        others=values,
+def _separator(path: Path, header: str, wanted: Columns, words: bool) -> str:
+    """What the user says, or by the ending, or else what makes columns of the header."""
+    if wanted.separator is not None:
+        return wanted.separator
+    if path.suffix.lower() == ".tsv":
+        return "\t"
+    for separator in _SEPARATORS:
+        with suppress(DataError):  # quotes in the header that another separator explains
+            names = next(_cells(iter([header]), path, separator), (0, list[str]()))[1]
+            if choose(names, wanted, words=words):
+                return separator
+    return _SEPARATORS[0]
+
+
+def _cells(lines: Iterator[str], path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """The number and the cells of each line; of a TSV file cells are taken as they are."""
+    csv.field_size_limit(max(_LONGEST_CELL, csv.field_size_limit()))
+    if path.suffix.lower() == ".tsv":
+        reader = csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_NONE)
+    else:
+        reader = csv.reader(lines, delimiter=separator, strict=True)
+    rows = 0
+    while True:
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise DataError(
+                f"{path}: row {rows + 1} (until line {reader.line_num + 1}): "
+                f"not a readable table: {error}"
+            ) from error
+        rows += bool(cells)
+        yield reader.line_num + 1, cells  # the header was read before
+
+
+def _check_once(path: Path, names: Sequence[str], chosen: Chosen) -> None:
+    for name in (chosen.image, *chosen.texts, *([chosen.label] if chosen.label else [])):
+        if names.count(name) > 1:
+            raise DataError(f"{path}: got the column {name!r} twice, expected it once")
+
+
+def _read_json_lines(path: Path, wanted: Columns, words: bool) -> Table:
+    rows: list[Row] = []
+    several = False
+    names: dict[str, None] = {}
+    with path.open("rb") as file:
+        for number, line in enumerate(filter(bytes.strip, file), start=1):
+            where, odd = f"{path}: row {number}", list[str]()
+            values = read_json(line, odd)
+            if odd:
+                raise DataError(f"{where}: got a line that is no JSON object, expected one")
+            names |= dict.fromkeys(values)
+            chosen = _json_columns(values, wanted)
+            several |= chosen.several and isinstance(values.get(str(chosen.label)), list)
+            rows.append(_row(values, chosen, number, where))
+    asked = words and wanted.text is None
+    told = any(row.texts or (asked and row.labels) for row in rows) or not (words or wanted.text)
+    if rows and not (told and any(row.image for row in rows)):
+        raise refusal(path, list(names), wanted)
+    return Table(rows, multi_label=several)
+
+
+def _json_columns(values: dict[str, Any], wanted: Columns) -> Chosen:
+    """The columns of one line, which may lack any: then its row has no image or no words."""
+    chosen = choose(list(values), wanted, words=False)
+    if chosen is None and wanted.text is not None:
+        chosen = choose(list(values), replace(wanted, text=None), words=False)
+        chosen = chosen and replace(chosen, texts=())
+    return chosen or Chosen(image="", texts=(), label=None, several=False)
+
+
+def _read_parquet(path: Path, wanted: Columns, words: bool) -> Table:
+    schema = parquet_schema(path)
+    chosen = choose(schema.names, wanted, words=words)
+    if chosen is None:
+        raise refusal(path, schema.names, wanted)
+    _check_once(path, schema.names, chosen)
+    kind = image_column_kind(schema, chosen.image)
+    if kind is None:
+        raise DataError(
+            f"{path}: got {chosen.image!r} of type {schema.field(chosen.image).type}, "
+            "expected paths or encoded images"
+        )
+    classes = class_names(schema, chosen.label)
+    if classes and chosen.several and not is_list(schema, str(chosen.label)):
+        chosen = replace(chosen, several=False)  # a class each, in a column called `labels`
+    asked = [name for name in schema.names if kind == "paths" or name != chosen.image]
+    rows: list[Row] = []
+    for number, values in enumerate(parquet_rows(path, asked), start=1):
+        if kind == "inside":
+            values[chosen.image] = TableImage(path, number - 1, chosen.image)
+        rows.append(_row(values, chosen, number, f"{path}: row {number}"))
+    return Table(rows, classes, multi_label=_are_lists(rows, chosen))
+
+
+def _are_lists(rows: Sequence[Row], chosen: Chosen) -> bool:
+    """Whether `labels` has lists; what else may be called so is no class."""
+    return chosen.several and not any(
+        another_kind(str(chosen.label)) in r.passed_over for r in rows
     )
 
 
-def _each_once(labels: Sequence[str], where: str) -> tuple[str, ...]:
-    if "" in labels:
-        raise DataError(f"{where}: got an empty class among 'labels', expected a name")
-    doubled = [label for place, label in enumerate(labels) if label in labels[:place]]
-    if doubled:
-        raise DataError(f"{where}: got the class {doubled[0]!r} twice, expected it once")
-    return tuple(labels)
+def _row(values: dict[str, Any], chosen: Chosen, number: int, where: str) -> Row:
+    odd: list[str] = []
+    image = values.pop(chosen.image, None)
+    if not isinstance(image, str | TableImage):
+        image = None
+    labels = _labels(values, chosen, odd)
+    return Row(
+        where=where,
+        number=number,
+        image=(image.strip() or None) if isinstance(image, str) else image,
+        texts=_texts(values, chosen, odd),
+        labels=labels,
+        concept=_concept(values, odd),
+        others=values,
+        passed_over=tuple(odd),
+    )
 
 
-def _read_parquet(path: Path) -> Table:
-    file = _parquet_file(path)
-    schema = file.schema_arrow
-    _check_columns(path, schema.names)
-    arrow = _pyarrow()
-    kind = schema.field("image").type
-    inside = arrow.types.is_struct(kind) or _is_binary(kind)
-    if not inside and not (arrow.types.is_string(kind) or arrow.types.is_large_string(kind)):
-        raise DataError(f"{path}: got 'image' of type {kind}, expected paths or encoded pictures")
-    wanted = [name for name in schema.names if not (name == "image" and inside)]
-    column = _labels_column(schema.names)
-    if column == "labels" and not _is_list(schema.field(column).type):
-        if "text" not in schema.names:
-            raise DataError(f"{path}: got 'labels' of another type, expected lists of classes")
-        column = "label"  # nothing of ours
-    names = _class_names(schema, column)
-    classes = distinct_labels(names)
-    rows: list[Row] = []
-    for index, values in enumerate(_parquet_rows(path, wanted)):
-        where = f"{path}: row {index + 1}"
-        image = TableImage(path, index) if inside else values.pop("image")
-        if not image:
-            raise DataError(f"{where}: got an empty 'image', expected a path")
-        texts = _texts(values.pop("text", None), where)
-        told = values.pop(column, None)
-        given = told or [] if column == "labels" else [told]
-        labels = [label for one in given if (label := _label(one, classes, where)) is not None]
-        rows.append(
-            Row(
-                number=index + 1,
-                image=image,
-                texts=texts,
-                labels=_each_once(labels, where),
-                others=values,
-            )
-        )
-    return Table(rows, classes, spoken_names(classes, names), multi_label=column == "labels")
+def _texts(values: dict[str, Any], chosen: Chosen, odd: list[str]) -> tuple[str, ...]:
+    """The captions of the first column that has some; those of the others stay metadata."""
+    for name in chosen.texts:
+        given = values.get(name)
+        if isinstance(given, list):
+            given = [one for one in cast("list[object]", given) if one is not None]
+        texts = () if given is None else texts_of(given)
+        if texts:
+            del values[name]
+            return texts
+        if texts is None:
+            odd.append(another_kind(name))
+        else:
+            values.pop(name, None)
+    return ()
 
 
-def _parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-    try:
-        for batch in _parquet_file(path).iter_batches(columns=list(columns)):
-            yield from batch.to_pylist() if columns else ({} for _ in range(batch.num_rows))
-    except _pyarrow().ArrowException as error:
-        raise _broken(path, error) from error
+def _labels(values: dict[str, Any], chosen: Chosen, odd: list[str]) -> tuple[str | int, ...]:
+    if chosen.label is None:
+        return ()
+    given = values[chosen.label]
+    told = cast("list[object]", given) if isinstance(given, list) else [given]
+    # Whole numbers are written so where pandas had an empty cell among them.
+    told = [int(one) if isinstance(one, float) and one.is_integer() else one for one in told]
+    usable = all(isinstance(one, str | int | None) and not isinstance(one, bool) for one in told)
+    if not usable or (given is not None and isinstance(given, list) != chosen.several):
+        odd.append(another_kind(chosen.label))
+        return ()
+    del values[chosen.label]
+    names = [one.strip() if isinstance(one, str) else one for one in cast("list[Any]", told)]
+    found = [one for one in names if one not in (None, "", -1)]  # -1 marks hidden test labels
+    if len(set(found)) < len(found):
+        odd.append("class that a sample names twice")
+    return tuple(dict.fromkeys(found))
 
 
-def _texts(value: object, where: str) -> tuple[str, ...]:
-    given = cast("list[object]", value) if isinstance(value, list) else [value]
-    texts = [text for text in given if text is not None]
-    strings = [text.strip() for text in texts if isinstance(text, str)]
-    if len(strings) < len(texts):
-        raise DataError(f"{where}: got 'text' that is no text, expected text or a list of texts")
-    return tuple(text for text in strings if text)
-
-
-def _label(value: object, classnames: Sequence[str], where: str) -> str | None:
-    if value is None or isinstance(value, str):
-        return value.strip() or None if value else None
-    if not isinstance(value, int):
-        raise DataError(f"{where}: got 'label' {value!r}, expected text or a class number")
-    if not classnames:
-        return str(value)
-    if not -1 <= value < len(classnames):
-        raise DataError(f"{where}: got class {value}, expected 0 to {len(classnames) - 1}")
-    return classnames[value] if value >= 0 else None  # -1 marks hidden test labels
-
-
-def _class_names(schema: Any, column: str) -> tuple[str, ...]:
-    """The names behind class numbers, as Hugging Face data sets keep them in the schema."""
-    metadata: dict[bytes, bytes] = schema.metadata or {}
-    described = json.loads(metadata.get(b"huggingface", b"{}"))
-    feature = described.get("info", {}).get("features", {}).get(column, {})
-    if isinstance(feature, list):  # a list of classes was once written as a list of its kind
-        feature = feature[0] if feature else {}
-    return tuple(feature.get("feature", feature).get("names") or ())
-
-
-def _pyarrow() -> Any:
-    try:
-        return import_module("pyarrow")  # only Parquet needs it
-    except ImportError as error:
-        raise MissingExtraError("pyarrow", "data") from error
-
-
-def _is_binary(kind: Any) -> bool:
-    types = _pyarrow().types
-    return types.is_binary(kind) or types.is_large_binary(kind)
-
-
-def _is_list(kind: Any) -> bool:
-    types = _pyarrow().types
-    return types.is_list(kind) or types.is_large_list(kind)
-
-
-def _broken(path: Path, error: Exception) -> DataError:
-    return DataError(f"{path}: not a whole Parquet file: {' '.join(str(error).split())}")
-
-
-def _parquet_file(path: Path) -> Any:
-    arrow = _pyarrow()
-    try:
-        return import_module("pyarrow.parquet").ParquetFile(path)
-    except arrow.ArrowException as error:
-        raise _broken(path, error) from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
-
-
-@lru_cache(maxsize=1024)
-def _group_starts(path: Path) -> list[int]:
-    """The first row of each row group."""
-    meta = _parquet_file(path).metadata
-    sizes = [meta.row_group(group).num_rows for group in range(meta.num_row_groups)]
-    return [0, *accumulate(sizes)][:-1]
-
-
-@lru_cache(maxsize=2)
-def _image_cells(path: Path, group: int) -> Any:
-    try:
-        return _parquet_file(path).read_row_group(group, columns=["image"]).column("image")
-    except _pyarrow().ArrowException as error:
-        raise _broken(path, error) from error
+def _concept(values: dict[str, Any], odd: list[str]) -> str | None:
+    concept = values.get("concept")
+    if concept is None or isinstance(concept, str):
+        values.pop("concept", None)
+        return concept or None
+    odd.append(another_kind("concept"))
+    return None

@@ -2,7 +2,8 @@
 
 Python's tarfile takes about 40 microseconds a file, which is minutes for a data set of millions.
 Here plain headers are read in bulk; a tar with anything else in it (long names, links, sparse
-files) is left to tarfile.
+files) is left to tarfile. Hard links are the file that they lead to; other links and sparse files,
+whose bytes do not lie in one piece, are left out and counted.
 """
 
 from __future__ import annotations
@@ -16,15 +17,25 @@ from typing import Any
 
 import numpy as np
 
+from twinlens.data.left_out import LINK, LeftOut
 from twinlens.data.remote import attempt
 
 _BLOCK = 512
 _HEADER = struct.Struct("100s24x12s12x8sc100x5s83x155s12x")
 """name, size, checksum, kind, "ustar", prefix (POSIX.1-1988)."""
 
+SPARSE = "sparse file in a tar, which is not read (write the tar without --sparse)"
 
-def tar_members(path: Path) -> list[tuple[str, int, int]]:
-    """Name, offset and size in bytes of each regular file of an uncompressed tar, in order.
+Member = tuple[str, int, int]
+"""Name, offset and size in bytes."""
+
+
+def tar_members(path: Path, left_out: LeftOut) -> list[Member]:
+    """Each regular file of an uncompressed tar, in order.
+
+    Args:
+        path: The tar.
+        left_out: Gets what else is in it.
 
     Raises:
         tarfile.TarError: It is not a tar, or a header is damaged.
@@ -34,13 +45,39 @@ def tar_members(path: Path) -> list[tuple[str, int, int]]:
         raise tarfile.ReadError("got less than a block")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         members = _plain_members(data)
-    if members is not None:
-        return members
-    with tarfile.open(path, "r:") as tar:
-        return [(one.name, one.offset_data, one.size) for one in tar if one.isfile()]
+        if members is not None:
+            return members
+        with tarfile.open(path, "r:") as tar:
+            files = _files(tar, left_out)
+            if np.frombuffer(data, np.uint8)[tar.offset :].any():
+                raise tarfile.ReadError(
+                    "got more behind its end: a header is damaged, or cat put tars together"
+                )
+            return files
 
 
-def remote_members(url: str) -> list[tuple[str, int, int]]:
+def _files(tar: tarfile.TarFile, left_out: LeftOut) -> list[Member]:
+    places: dict[str, tuple[int, int]] = {}
+    files: list[Member] = []
+    for one in tar:
+        place = (one.offset_data, one.size)
+        if one.issparse():
+            left_out.add(SPARSE, f"{tar.name}: {one.name}")
+            continue
+        target = one.linkname.removeprefix("./")
+        if one.islnk() and target in places:
+            place = places[target]
+        elif one.issym() or one.islnk():
+            left_out.add(LINK, f"{tar.name}: {one.name} -> {one.linkname}")
+            continue
+        elif not one.isfile():  # folders and devices
+            continue
+        places[one.name.removeprefix("./")] = place
+        files.append((one.name, *place))
+    return files
+
+
+def remote_members(url: str, left_out: LeftOut) -> list[Member]:
     """As `tar_members`, of a tar behind a URL, which must have its end mark.
 
     Payloads are sought past. That they are few and large, or many and small, fsspec's reading
@@ -52,31 +89,39 @@ def remote_members(url: str) -> list[tuple[str, int, int]]:
         MissingExtraError: fsspec is not installed.
     """
 
-    def scan(system: Any, path: str) -> list[tuple[str, int, int]] | tarfile.TarError:
+    def scan(system: Any, path: str) -> tuple[list[Member], LeftOut] | tarfile.TarError:
+        found = LeftOut()  # of this attempt: another one counts anew
         with system.open(path, "rb") as file:
             try:
                 with tarfile.open(fileobj=file, mode="r:") as tar:
-                    members = [(one.name, one.offset_data, one.size) for one in tar if one.isfile()]
+                    members = _files(tar, found)
                 size = file.seek(0, io.SEEK_END)
                 file.seek(max(0, size - 2 * _BLOCK))
                 if file.read() != bytes(2 * _BLOCK):
                     raise tarfile.ReadError(f"got {size} bytes without the end-of-archive mark")
             except tarfile.TarError as error:  # trying again does not mend it
                 return error
-        return members
+        return members, found
 
-    members = attempt(url, scan)
-    if isinstance(members, tarfile.TarError):
-        raise members
+    scanned = attempt(url, scan)
+    if isinstance(scanned, tarfile.TarError):
+        raise scanned
+    members, found = scanned
+    left_out.merge(found)
     return members
 
 
-def _plain_members(data: mmap.mmap) -> list[tuple[str, int, int]] | None:
+def _plain_members(data: mmap.mmap) -> list[Member] | None:
     """The files, or nothing if some header is not that of a plain file or is damaged."""
-    members: list[tuple[str, int, int]] = []
+    members: list[Member] = []
     checksums: list[int] = []
     place = 0
-    while place + _BLOCK <= len(data) and data[place]:
+    while place + _BLOCK <= len(data):
+        if not data[place]:  # the end of the archive; another one follows where tars were joined
+            if any(data[place : place + _BLOCK]):
+                return None
+            place += _BLOCK
+            continue
         name, size, checksum, kind, magic, prefix = _HEADER.unpack_from(data, place)
         if kind not in b"0\0" or magic != b"ustar":
             return None
@@ -93,7 +138,7 @@ def _plain_members(data: mmap.mmap) -> list[tuple[str, int, int]] | None:
     return members if _checksums(data, members) == checksums else None
 
 
-def _checksums(data: mmap.mmap, members: list[tuple[str, int, int]]) -> list[int]:
+def _checksums(data: mmap.mmap, members: list[Member]) -> list[int]:
     """The sum of each header's bytes, those of the checksum itself taken as blanks."""
     blocks = np.frombuffer(data, np.uint8, count=len(data) // _BLOCK * _BLOCK).reshape(-1, _BLOCK)
     headers = blocks[[offset // _BLOCK - 1 for _, offset, _ in members]].astype(np.uint32)

@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, TypeGuard, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
+from twinlens.data.captions import another_kind
 from twinlens.data.lists import TYPE_FILE, read_type
 from twinlens.data.remote import Place, beside, folder_of
 from twinlens.data.shards import ShardSample
@@ -23,10 +24,15 @@ _Lines = TypeVar("_Lines")
 
 
 class Told(NamedTuple):
-    """A sample's labels, and whether they were told as a list: of any number, also one or none."""
+    """What a sample says of its classes.
 
-    labels: tuple[str, ...]
-    as_list: bool
+    Attributes:
+        labels: Its classes.
+        as_list: Whether they were told as a list: of any number, also one or none.
+    """
+
+    labels: tuple[str, ...] = ()
+    as_list: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,35 +53,42 @@ class TarLabels:
         own, above = places_beside(self.first, TYPE_FILE)
         return "multilabel" in (read_type(own), read_type(above))
 
-    def of(self, sample: ShardSample, data: dict[str, Any], read: Read) -> Told:
-        """The labels of a sample: its json's, which are taken out, else its cls's or npy's.
+    def of(self, sample: ShardSample, data: dict[str, Any], read: Read, odd: list[str]) -> Told:
+        """The labels of a sample: its JSON's, which are taken out, else its cls's or npy's.
 
-        A json has `label`, or a list `labels`. A cls has a number, or several between commas or
+        A JSON has `label`, or a list `labels`. A cls has a number, or several between commas or
         blanks. In what `dataset_type.txt` calls multilabel, an empty cls is of no class, and a npy
-        has a zero or one for each class, as CLIP_benchmark writes it.
+        has a zero or one for each class, as CLIP_benchmark writes it. -1 is no class: it stands
+        for a label that is kept from us. What is of another kind is passed over: `odd` gets a
+        reason.
 
         Raises:
-            DataError: A number is out of range, or a class is listed twice.
+            DataError: A number is out of range, or a cls or npy is none.
         """
-        given = data.pop("label", None)
-        if given is not None:
-            named = given if isinstance(given, str) else self._by_number(sample, str(given))
-            return Told((named,), as_list=False)
-        if _are_classes(data.get("labels")):
-            listed = cast("list[str | int]", data.pop("labels"))
-            names = [x if isinstance(x, str) else self._by_number(sample, str(x)) for x in listed]
-            return Told(_each_once(names, sample), as_list=True)
+        for name, take in (("label", _one_class), ("labels", _classes)):
+            if name in data and (given := take(data[name])) is not None:
+                labels = _each_once([self._named(sample, one) for one in given], odd)
+                del data[name]
+                return Told(labels, name == "labels")
+            odd += [another_kind(name)] if name in data else []
         cls = read(sample, "cls")
         if cls is not None:
-            return self._of_numbers(sample, cls.decode(errors="replace"))
-        hot = read(sample, "npy") if "npy" in sample.members and self.multi_label else None
-        return Told((), as_list=False) if hot is None else Told(self._hot(sample, hot), True)
+            return self._of_numbers(sample, cls.decode(errors="replace"), odd)
+        hot = read(sample, "npy") if sample.find("npy") and self.multi_label else None
+        if hot is None:
+            return Told()
+        return Told(self._hot(sample, hot), True)
 
-    def _of_numbers(self, sample: ShardSample, text: str) -> Told:
+    def _of_numbers(self, sample: ShardSample, text: str, odd: list[str]) -> Told:
         words = text.replace(",", " ").split()
-        if len(words) == 1 or not (words or self.multi_label):
-            return Told((self._by_number(sample, text.strip()),), as_list=False)
-        return Told(_each_once([self._by_number(sample, word) for word in words], sample), True)
+        single = len(words) == 1 or not (words or self.multi_label)
+        if single and words != ["-1"]:
+            return Told((self._by_number(sample, text.strip()),))
+        names = [self._by_number(sample, word) for word in words if word != "-1"]
+        return Told(_each_once(names, odd), not single)
+
+    def _named(self, sample: ShardSample, given: str | int) -> str:
+        return given if isinstance(given, str) else self._by_number(sample, str(given))
 
     def _by_number(self, sample: ShardSample, text: str) -> str:
         names = self.numbered
@@ -117,14 +130,21 @@ def read_beside(
     return read(own) or read(above)
 
 
-def _are_classes(value: object) -> TypeGuard[list[str | int]]:
-    """Whether it is a list of names and numbers; other things may be called `labels`, too."""
+def _one_class(value: object) -> list[str | int] | None:
+    """A class by name or number as a list of it, -1 as an empty one; None for anything else."""
+    named = isinstance(value, str | int) and not isinstance(value, bool) and value != ""
+    return _classes([value]) if named else None
+
+
+def _classes(value: object) -> list[str | int] | None:
+    """A list of names and numbers; other things may be called `labels`, too."""
     items = cast("list[object]", value) if isinstance(value, list) else [None]
-    return all(isinstance(item, str | int) and not isinstance(item, bool) for item in items)
+    if not all(isinstance(item, str | int) and not isinstance(item, bool) for item in items):
+        return None
+    return [one for one in cast("list[str | int]", items) if one not in (-1, "")]
 
 
-def _each_once(labels: Sequence[str], sample: ShardSample) -> tuple[str, ...]:
-    for place, label in enumerate(labels):
-        if label in labels[:place]:
-            raise DataError(f"{where(sample)}: got the class {label!r} twice, expected it once")
-    return tuple(labels)
+def _each_once(labels: Sequence[str], odd: list[str]) -> tuple[str, ...]:
+    found = tuple(dict.fromkeys(labels))
+    odd += ["class that a sample names twice"] if len(found) < len(labels) else []
+    return found

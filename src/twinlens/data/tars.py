@@ -1,39 +1,45 @@
 """WebDataset tars as data sets, in img2dataset's, CLIP_benchmark's or our own layout.
 
-A sample is a picture (`jpg`, `png`, `webp`, ...) with any of: `txt`, a caption a line; `json`,
-whose `captions`, `label` or `labels`, and `concept` are ours; `cls`, the number of a class in the
-file `classnames.txt` beside the tars (see `tar_labels`). Captions may lie in a Parquet file beside
-the tar, too.
+A sample is an image (`jpg`, `png`, `webp`, ...) with captions and metadata (see `captions`) and
+perhaps its class: `label` or `labels` of its `json`, or `cls`, the number of a class in the file
+`classnames.txt` beside the tars (see `tar_labels`).
 """
 
 from __future__ import annotations
 
 import itertools
-import json
 import os
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import Any, TypeGuard, cast
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
-from twinlens.data.duplicates import check_keys
+from twinlens.data.captions import describe, read_json
+from twinlens.data.duplicates import repeated_keys
 from twinlens.data.index_files import Progress, Shard, open_shards
+from twinlens.data.left_out import LeftOut, joined
 from twinlens.data.lists import (
     CLASSNAMES_FILE,
     TEMPLATES_FILE,
-    checked_labels,
+    distinct_labels,
     read_classnames,
     read_templates,
-    split_lines,
     spoken_names,
 )
-from twinlens.data.remote import Place, folder_of, name_of
+from twinlens.data.natural import natural_key
+from twinlens.data.remote import Place, name_of
 from twinlens.data.samples import Dataset, LazySamples, Sample, only
-from twinlens.data.shard_captions import captions_beside
+from twinlens.data.shard_captions import captions_beside, table_beside
 from twinlens.data.shards import ShardSample
-from twinlens.data.tar_labels import Read, TarLabels, read_beside, where
+from twinlens.data.split_names import Split
+from twinlens.data.tar_labels import Read, TarLabels, Told, read_beside, where
 from twinlens.errors import DataError
+
+NO_CLASS = "class that cannot be used"
+
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +49,14 @@ class Tars:
     Attributes:
         places: Where they are.
         name: What to call the data set.
-        ignored: Files that are in its folder and not of it.
+        left_out: Files that are in its folder and not of it.
+        split: The split that their names or their folder tell, if they do.
     """
 
     places: Sequence[Place]
     name: str
-    ignored: int = 0
+    left_out: LeftOut = field(default_factory=LeftOut)
+    split: Split | None = None
 
 
 def open_tars(tars: Tars, progress: Progress | None = None) -> Dataset:
@@ -59,36 +67,79 @@ def open_tars(tars: Tars, progress: Progress | None = None) -> Dataset:
         progress: Told of indexes that are built.
 
     Raises:
-        DataError: A tar is missing or cut short, there are no pictures, or a key is there twice.
+        DataError: A tar is missing or cut short, or there are no images.
         MissingExtraError: A tar is remote and fsspec is not installed.
     """
     first = tars.places[0]
     shards = open_shards(tars.places, progress=progress)
     sizes = [shard.rows for shard in shards]
+    left_out = joined([tars.left_out, *(shard.left_out for shard in shards)])
     if not any(sizes):
-        raise DataError(f"{first}: got no pictures, expected samples with jpg, png or webp")
-    check_keys(shards)
-    names = read_beside(first, CLASSNAMES_FILE, read_classnames)
-    labels = checked_labels(names, folder_of(first))
-    samples = TarSamples(shards, TarLabels(first, labels))
+        told = f"; {'; '.join(left_out.lines())}" if left_out.total else ""
+        raise DataError(f"{first}: got no images, expected samples with jpg, png or webp{told}")
+    repeated = repeated_keys(shards)
+    left_out.merge(repeated)
+    names, names_error = _class_list(first)
+    labels = distinct_labels(names)
+    samples = TarSamples(shards, TarLabels(first, labels), told_apart=repeated.total > 0)
     return Dataset(
         name=tars.name,
         samples=samples,
-        classnames=samples.classnames,
+        classnames=partial(_raised, names_error, samples.classnames),
         spoken=spoken_names(labels, names),
-        multi_label=samples.multi_label,
-        templates=read_beside(first, TEMPLATES_FILE, read_templates),
-        ignored=tars.ignored + sum(shard.ignored for shard in shards),
+        multi_label=partial(_raised, names_error, samples.multi_label),
+        templates=partial(read_beside, first, TEMPLATES_FILE, read_templates),
+        left_out=left_out,
+        without_caption=joined(_without_caption(shards)),
         shard_sizes=sizes,
+        split=tars.split,
     )
+
+
+def _class_list(first: Place) -> tuple[tuple[str, ...], DataError | None]:
+    """The names of classes beside a tar; what is wrong with them matters where they are asked."""
+    try:
+        return read_beside(first, CLASSNAMES_FILE, read_classnames), None
+    except DataError as error:
+        return (), error
+
+
+def _raised(error: DataError | None, find: Callable[[], _Found]) -> _Found:
+    if error is not None:
+        raise error
+    return find()
+
+
+def tars_left_out(shards: Sequence[Shard]) -> Iterator[LeftOut]:
+    """What tars leave out of training, each tar by itself."""
+    yield from (shard.left_out for shard in shards)
+    yield from _without_caption(shards)
+
+
+def _without_caption(shards: Sequence[Shard]) -> Iterator[LeftOut]:
+    """Samples without a file of text, of those tars that have no table beside them."""
+    for shard in shards:
+        table = table_beside(shard.place)
+        if shard.without_caption.total and isinstance(table, Path) and not table.exists():
+            yield shard.without_caption
 
 
 class TarSamples(LazySamples):
     """The samples of tars, found through their indexes: nothing is held for each."""
 
-    def __init__(self, shards: Sequence[Shard], labels: TarLabels) -> None:
+    def __init__(
+        self, shards: Sequence[Shard], labels: TarLabels, *, told_apart: bool = False
+    ) -> None:
+        """Join tars.
+
+        Args:
+            shards: The tars.
+            labels: What their samples' classes are.
+            told_apart: Put the tar's name before each key: keys are there more than once.
+        """
         self._shards = shards
         self._labels = labels
+        self._told_apart = told_apart
         self._ends = list(itertools.accumulate(shard.rows for shard in shards))
         super().__init__(range(self._ends[-1]), self._sample, self._mark_of)
 
@@ -130,10 +181,15 @@ class TarSamples(LazySamples):
             labels |= found
             several |= as_list
         numbered = self._labels.numbered
-        return numbered if numbered and (labels or several) else tuple(sorted(labels)), several
+        found = tuple(sorted(labels, key=natural_key))
+        return numbered if numbered and (labels or several) else found, several
 
     def _sample(self, index: int) -> Sample:
-        return _tar_sample(self.place(index), self._labels)
+        place = self.place(index)
+        sample = _tar_sample(place, self._labels)
+        if not self._told_apart:
+            return sample
+        return replace(sample, key=f"{PurePosixPath(name_of(place.shard)).stem}/{sample.key}")
 
     def _mark_of(self, index: int) -> object:
         return self.place(index).mark
@@ -156,7 +212,7 @@ def _labels_by(read: Read, shard: Shard, labels: TarLabels) -> tuple[set[str], b
     as_list = False
     for row in range(shard.rows):
         sample = index.sample(row, shard.place)
-        told = labels.of(sample, _parse(read(sample, "json"), sample), read)
+        told = labels.of(sample, read_json(read(sample, "json"), []), read, [])
         _check_listed(sample, set(told.labels) - found, labels.numbered)
         found.update(told.labels)
         as_list |= told.as_list
@@ -173,50 +229,32 @@ def _check_listed(sample: ShardSample, labels: set[str], numbered: Sequence[str]
 
 
 def _tar_sample(shard: ShardSample, labels: TarLabels) -> Sample:
-    data = _parse(_read(shard, "json"), shard)
-    told = labels.of(shard, data, _read).labels
-    concept = data.pop("concept", None)
-    # Nothing more is read where the json has captions: each read opens the tar.
-    captions: object = data.pop("captions", None) or _other_captions(shard)
-    if not _are_texts(captions) or not isinstance(concept, str | None):
-        raise DataError(f"{where(shard)}: got captions or a concept of another kind, expected text")
+    found = describe(partial(_read, shard), partial(captions_beside, shard))
+    try:
+        told = labels.of(shard, found.metadata, _read, found.passed_over)
+    except DataError:  # who needs labels asks for the classes, and is told
+        told = Told()
+        found.passed_over.append(NO_CLASS)
     return Sample(
         key=shard.key,
         source=shard,
-        captions=tuple(captions),
-        label=only(told),
-        labels=told,
-        concept=concept,
-        metadata=data,
+        captions=found.captions,
+        label=only(told.labels),
+        labels=told.labels,
+        concept=found.concept,
+        metadata=found.metadata,
+        passed_over=tuple(found.passed_over),
     )
 
 
-def _other_captions(shard: ShardSample) -> tuple[str, ...]:
-    text = _read(shard, "txt")
-    return captions_beside(shard) if text is None else split_lines(text, where(shard))
+def _read(shard: ShardSample, ending: str) -> bytes | None:
+    ext = shard.find(ending)
+    return None if ext is None else shard.read(ext)
 
 
-def _read(shard: ShardSample, ext: str) -> bytes | None:
-    return shard.read(ext) if ext in shard.members else None
-
-
-def _read_open(handle: int, sample: ShardSample, ext: str) -> bytes | None:
-    offset, size = sample.members.get(ext, (0, -1))
-    return os.pread(handle, size, offset) if size >= 0 else None
-
-
-def _are_texts(value: object) -> TypeGuard[Sequence[str]]:
-    items = cast("Sequence[object]", value) if isinstance(value, list | tuple) else [None]
-    return all(isinstance(item, str) for item in items)
-
-
-def _parse(data: bytes | None, shard: ShardSample) -> dict[str, Any]:
-    """The json member, or nothing where there is none."""
-    try:
-        content: object = json.loads("{}" if data is None else data.decode())
-    except ValueError as error:
-        raise DataError(f"{where(shard)}: not readable as JSON: {error}") from error
-    if not isinstance(content, dict):
-        got = type(content).__name__
-        raise DataError(f"{where(shard)}: got a JSON {got}, expected an object")
-    return cast("dict[str, Any]", content)
+def _read_open(handle: int, sample: ShardSample, ending: str) -> bytes | None:
+    ext = sample.find(ending)
+    if ext is None:
+        return None
+    offset, size = sample.members[ext]
+    return os.pread(handle, size, offset)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, cast
@@ -85,7 +86,8 @@ class Classification(Result):
         templates: The sentences that they were put in; none of a classifier's.
         classes: What there was to choose from.
         unnamed_classes: Classes of the data set without a name in the language, left out.
-        shared_names: Classes that are called like another one.
+        shared_names: The labels of classes that are called alike, by the first one's name. Where
+            the model reads the names alike too, the first of them gets all answers.
         per_class: Every class that has pictures, worst first.
         confusions: Which classes were most often taken for which.
         calibration: How often the model is right where it is how sure.
@@ -96,7 +98,7 @@ class Classification(Result):
     templates: tuple[str, ...]
     classes: int
     unnamed_classes: int
-    shared_names: int
+    shared_names: Mapping[str, tuple[str, ...]]
     per_class: list[ClassResult]
     confusions: list[Confusion]
     calibration: Calibration = field(compare=False)
@@ -109,7 +111,7 @@ class Classification(Result):
             "templates": list(self.templates),
             "classes": self.classes,
             "unnamed_classes": self.unnamed_classes,
-            "shared_names": self.shared_names,
+            "shared_names": {key: list(one) for key, one in self.shared_names.items()},
             "empty_classes": self.classes - len(self.per_class),
             "calibration": self.calibration.to_dict(),
             "per_class": [_plain(one) for one in self.per_class],
@@ -131,6 +133,7 @@ class Choice:
         weight: Unit vectors or a classifier's weights: float32 [embed, class].
         language: Of the names.
         templates: The sentences that the weights are of, if any.
+        shared_names: As in `Classification`.
     """
 
     task: str
@@ -138,11 +141,40 @@ class Choice:
     weight: NDArray[np.float32]
     language: str = "en"
     templates: tuple[str, ...] = ()
+    shared_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+
+    def scores(self, embeddings: Embeddings) -> NDArray[np.float32]:
+        """How well each class fits each picture: float32 [picture, class].
+
+        Those of classes with equal weights are equal to the last bit. A product rounds columns
+        differently by where they stand, which would decide between them.
+        """
+        known: dict[bytes, int] = {}
+        columns = np.ascontiguousarray(self.weight.T)
+        where = [known.setdefault(column.tobytes(), len(known)) for column in columns]
+        if len(known) == len(where):
+            return embeddings @ self.weight
+        kept = [where.index(number) for number in range(len(known))]
+        return (embeddings @ self.weight[:, kept])[:, where]
+
+    @property
+    def shown(self) -> list[str]:
+        """What to call each class where it must not be taken for another."""
+        times = Counter(self.names.values())
+        return [
+            name if times[name] == 1 or name == label else _with_label(name, label)
+            for label, name in self.names.items()
+        ]
 
     @property
     def chance(self) -> float:
         """The accuracy of guessing."""
         return 1 / len(self.names)
+
+
+def _with_label(name: str, label: str) -> str:
+    """A name that several classes have, and which of them it is: `crane (2)`, `rot (blue)`."""
+    return label if label.startswith(f"{name} (") else f"{name} ({label})"
 
 
 def measure_choice(
@@ -220,7 +252,7 @@ def _tally(
     numbers = {label: number for number, label in enumerate(choice.names)}
     targets = np.array([numbers[str(sample.label)] for sample in samples], np.int64)
     chunks = [slice(start, start + CHUNK) for start in chunk_starts(len(samples))]
-    return joined([tally(embeddings[c] @ choice.weight, targets[c], scale=scale) for c in chunks])
+    return joined([tally(choice.scores(embeddings[c]), targets[c], scale=scale) for c in chunks])
 
 
 def _joined(parts: Sequence[_Answers]) -> _Answers:
@@ -237,7 +269,7 @@ def _joined(parts: Sequence[_Answers]) -> _Answers:
 def _summary(
     found: _Answers, unreadable: dict[str, str], dataset: Dataset, choice: Choice
 ) -> Classification:
-    names, tallied = list(choice.names.values()), found.tally
+    names, tallied = choice.shown, found.tally
     metrics, replicates = tallied.metrics, tallied.replicates()
     every, count = dataset.samples, len(tallied.targets)
     kept = (every[place] for place in found.places.tolist())
@@ -253,7 +285,7 @@ def _summary(
         classes=len(names),
         unreadable=unreadable,
         unnamed_classes=sum(label not in choice.names for label in dataset.classnames),
-        shared_names=len(names) - len(set(names)),
+        shared_names=choice.shared_names,
         per_class=_per_class(tallied.ranked[:, 0], tallied.targets, names),
         confusions=_confusions(found, names),
         calibration=tallied.calibration,

@@ -5,31 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from twinlens.pages import percent
+from twinlens.pages import metric_name, percent
+
+__all__ = [
+    "difference_written",
+    "is_share",
+    "lower_is_better",
+    "main_metric",
+    "metric_name",
+    "task_name",
+    "written",
+]
 
 _TASKS = {
     "zeroshot_classification": "zero-shot classification",
     "zeroshot_retrieval": "zero-shot retrieval",
     "classifier": "classification",
     "scores": "fit of captions",
-}
-_METRICS = {
-    "acc1": "Top-1 accuracy",
-    "acc5": "Top-5 accuracy",
-    "ece": "Expected calibration error",
-    "roc_auc": "Area under the ROC curve",
-    "mean_average_precision_11pt": "Mean average precision, 11-point",
-    "image_retrieval_recall": "Picture for a text, recall",
-    "text_retrieval_recall": "Text for a picture, recall",
-    "image_retrieval_median_rank": "Picture for a text, median rank",
-    "text_retrieval_median_rank": "Text for a picture, median rank",
-    "image_retrieval_mean_reciprocal_rank": "Picture for a text, mean reciprocal rank",
-    "text_retrieval_mean_reciprocal_rank": "Text for a picture, mean reciprocal rank",
-    "corrupted_acc1": "Top-1 accuracy, corrupted",
-    "standard_acc1": "Top-1 accuracy, standard set with the classes",
-    "retained": "Share of the accuracy retained",
-    "clip_score": "CLIPScore",
-    "ref_clip_score": "RefCLIPScore",
 }
 _SCORES = {"clip_score", "ref_clip_score"}
 _POINTS = {"effective_robustness"}
@@ -50,26 +42,6 @@ def task_name(task: str) -> str:
         ('zero-shot retrieval', 'linear probe')
     """
     return _TASKS.get(task, task.replace("_", " "))
-
-
-def metric_name(metric: str) -> str:
-    """A metric's name in words.
-
-    Example:
-        >>> metric_name("text_retrieval_recall@5"), metric_name("acc1@sketches")
-        ('Text for a picture, recall@5', 'Top-1 accuracy on sketches')
-        >>> metric_name("acc1@4-shot"), metric_name("mean_per_class_recall")
-        ('Top-1 accuracy, 4-shot', 'Mean per class recall')
-    """
-    kind, _, of = metric.partition("@")
-    name = _METRICS.get(kind, kind.replace("_", " ").capitalize())
-    if not of:
-        return name
-    if kind.endswith("recall"):
-        return f"{name}@{of}"
-    if kind == "standard_acc1":
-        return f"{name} of {of}"
-    return f"{name}, {of}" if of.endswith("-shot") else f"{name} on {of}"
 
 
 def main_metric(metrics: Mapping[str, float]) -> str:

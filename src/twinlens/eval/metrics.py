@@ -21,6 +21,8 @@ Interpolation = Literal["none", "eleven-point"]
 def top_k(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
     """The `k` best candidates of each row, best first: int64 [row, k].
 
+    Of equal ones the first comes first.
+
     Raises:
         ShapeError: There are fewer than `k` candidates.
 
@@ -30,7 +32,10 @@ def top_k(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
     """
     if scores.shape[1] < k:
         raise ShapeError(f"candidates: got {scores.shape[1]}, expected at least k={k}")
-    best = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+    best = np.sort(np.argpartition(-scores, k - 1, axis=1)[:, :k], axis=1)
+    last = np.take_along_axis(scores, best, axis=1).min(axis=1, keepdims=True)
+    tied = np.flatnonzero((scores >= last).sum(axis=1) > k)  # some are as good as the last kept
+    best[tied] = np.sort(np.argsort(-scores[tied], axis=1, kind="stable")[:, :k], axis=1)
     order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1, kind="stable")
     return np.take_along_axis(best, order, axis=1)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -66,6 +66,32 @@ def names_of_classes(dataset: Dataset, language: str = "en") -> dict[str, str]:
             f"{', '.join(known)}"
         )
     return {label: found[label] for label in dataset.classnames if label in found}
+
+
+def called_alike(
+    names: Mapping[str, str], encode: Callable[[str], Sequence[int]] | None = None
+) -> dict[str, tuple[str, ...]]:
+    """The labels of those classes that are called like another one, by the first one's name.
+
+    Names are alike that differ in case, blanks and underscores only, or that a model reads alike.
+
+    Args:
+        names: What each class is called, by its label.
+        encode: The model's tokenizer, where it is asked in words.
+
+    Example:
+        >>> called_alike({"crane": "crane", "egret": "egret", "crane (2)": "crane"})
+        {'crane': ('crane', 'crane (2)')}
+    """
+    groups: dict[Hashable, list[str]] = {}
+    for label, name in names.items():
+        keys: list[Hashable] = [" ".join(name.replace("_", " ").split()).casefold()]
+        keys += [tuple(encode(name))] if encode is not None else []
+        group = next((groups[key] for key in keys if key in groups), [])
+        group.append(label)
+        groups.update(dict.fromkeys(keys, group))
+    found = {group[0]: tuple(group) for group in groups.values() if len(group) > 1}
+    return {names[first]: group for first, group in found.items()}
 
 
 def _names(sample: Sample) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 from twinlens.embedder import Precision
 from twinlens.errors import UnknownNameError, require
+from twinlens.eval.quiet import Disturbance
 from twinlens.eval.standing import Standing
 
 Tower = Literal["image", "text"]
@@ -148,7 +149,9 @@ class Speed:
         rates: What was measured.
         failures: What was not.
         decode: Files a second.
-        recommended: For each tower, where there is a setting to recommend.
+        disturbance: What else went on meanwhile.
+        recommended: For each tower, where there is a setting to recommend; of a machine that was
+            disturbed, none.
     """
 
     model: str
@@ -163,11 +166,17 @@ class Speed:
     rates: list[Rate]
     failures: list[Failure]
     decode: list[DecodeRate]
+    disturbance: Disturbance
     recommended: list[Setting]
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON types."""
-        return asdict(self)
+        """As plain JSON types; `disturbed` is whether there is a reason not to trust them."""
+        return asdict(self) | {"disturbed": self.disturbed}
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether other work made the figures what they are."""
+        return bool(self.disturbance.reasons)
 
     @property
     def towers(self) -> list[Tower]:

@@ -64,7 +64,8 @@ class Result:
         samples: Pictures that were read.
         unreadable: What ails the other pictures, by their keys.
         references: What supervised models reach.
-        notes: What was left out, or is to be known beside the figures, a sentence each.
+        notes: What is to be known beside the figures, a sentence each.
+        left_out: What the data set leaves out, as `LeftOut.as_json` gives it.
         evidence: Of the single answers.
     """
 
@@ -77,6 +78,7 @@ class Result:
     unreadable: dict[str, str]
     references: tuple[Reference, ...] = ()
     notes: tuple[str, ...] = ()
+    left_out: dict[str, Any] = field(default_factory=dict[str, Any], compare=False)
     evidence: Evidence = field(default_factory=Evidence, compare=False, repr=False)
 
     def details(self) -> dict[str, Any]:
@@ -101,6 +103,7 @@ class Result:
             "samples": self.samples,
             "unreadable": [{"image": k, "reason": why} for k, why in self.unreadable.items()],
             "notes": list(self.notes),
+            "left_out": self.left_out,
         } | self.details()
 
 

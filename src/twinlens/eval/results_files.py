@@ -23,7 +23,7 @@ import numpy as np
 
 from twinlens.errors import DataError
 from twinlens.eval.result import Evidence, Interval, Reference, Result
-from twinlens.files import whole_file, write_whole
+from twinlens.files import made_directory, whole_file, write_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -79,15 +79,15 @@ def write_results(
     """
     names = _file_names(results)
     try:
-        (directory / EVIDENCE_FOLDER).mkdir(parents=True, exist_ok=True)
-        _remove_earlier(directory)
-        for name, result in zip(names, results, strict=True):
-            with whole_file(directory / EVIDENCE_FOLDER / f"{name}.npz") as file:
-                np.savez(file, **_arrays(result.evidence))  # pyright: ignore[reportArgumentType]
-            answer = _plain(result.to_dict(model=model, pretrained=pretrained))
-            text = json.dumps(answer, indent=2, ensure_ascii=False, allow_nan=False)
-            write_whole(f"{text}\n", directory / f"{name}.json")
-        write_whole(_table(results, model, pretrained), directory / TABLE_FILE)
+        with made_directory(directory / EVIDENCE_FOLDER):
+            _remove_earlier(directory)
+            for name, result in zip(names, results, strict=True):
+                with whole_file(directory / EVIDENCE_FOLDER / f"{name}.npz") as file:
+                    np.savez(file, **_arrays(result.evidence))  # pyright: ignore[reportArgumentType]
+                answer = _plain(result.to_dict(model=model, pretrained=pretrained))
+                text = json.dumps(answer, indent=2, ensure_ascii=False, allow_nan=False)
+                write_whole(f"{text}\n", directory / f"{name}.json")
+            write_whole(_table(results, model, pretrained), directory / TABLE_FILE)
     except OSError as error:
         raise DataError(f"{directory}: cannot be written: {error.strerror}") from error
 
@@ -244,5 +244,6 @@ def _result(data: Mapping[str, Any], evidence: Path) -> Result:
         unreadable={one["image"]: one["reason"] for one in data["unreadable"]},
         references=tuple(Reference(**one) for one in data["references"]),
         notes=tuple(data["notes"]),
+        left_out=data.get("left_out", {}),
         evidence=_read_evidence(evidence),
     )

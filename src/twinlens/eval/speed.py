@@ -20,6 +20,7 @@ from twinlens.config import CLIPConfig
 from twinlens.data.images import to_pixels
 from twinlens.embedder import Embedder
 from twinlens.eval import workload
+from twinlens.eval.quiet import Disturbance, Watch, disturbance
 from twinlens.eval.rates import (
     OURS,
     Asked,
@@ -136,6 +137,7 @@ def measure(
     Raises:
         CheckpointError: The model cannot be read.
     """
+    watch = Watch()
     found = stand(path, asked.precisions, device, max(asked.batches), progress)
     lenses, standings = [lens for lens, _ in found], [one for _, one in found]
     config, lens = lenses[0].config, lenses[0]
@@ -153,8 +155,11 @@ def measure(
     ]
     rates = [replace(rate, ratio=_ratio(rate, rates)) for rate in rates]
     towers: dict[Tower, bool] = {"image": config.vision is not None, "text": bool(texts)}
+    seen = _disturbance(watch, rates, device)
     settings = [
-        recommend(tower, rates, standings, asked.price) for tower in towers if towers[tower]
+        recommend(tower, rates, standings, asked.price)
+        for tower in towers
+        if towers[tower] and not seen.reasons
     ]
     return Speed(
         model=model,
@@ -173,6 +178,7 @@ def measure(
             if timed.failed
         ],
         decode=[_decode_rate(name, timed) for name, timed in decoding.items() if not timed.failed],
+        disturbance=seen,
         recommended=[setting for setting in settings if setting is not None],
     )
 
@@ -277,6 +283,12 @@ def _rate(key: _Key, timed: Timed, operations: float, ceiling: float | None) -> 
         p99_ms=1e3 * timed.quantile(0.99),
         ceiling_share=operations * per_second / ceiling if ceiling else None,
     )
+
+
+def _disturbance(watch: Watch, rates: Sequence[Rate], device: torch.device) -> Disturbance:
+    """What else went on, by our own rates: another library may have reasons of its own."""
+    threads = torch.get_num_threads() if device.type == "cpu" else 1
+    return disturbance(watch.others(), threads, [one for one in rates if one.library == OURS])
 
 
 def _operations(config: CLIPConfig, tower: Tower, lengths: Sequence[int]) -> float:

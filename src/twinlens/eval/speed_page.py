@@ -20,8 +20,13 @@ def speed_page(speed: Speed) -> str:
     details = [
         folded(f"All rates of {_THINGS[tower]}", _rates(speed, tower)) for tower in speed.towers
     ]
+    first = (
+        section(_DISTURBED, facts(_disturbed(speed)), note=_DISTURBED_NOTE)
+        if speed.disturbed
+        else section("What to set", facts(_recommended(speed)))
+    )
     sections = [
-        section("What to set", facts(_recommended(speed))),
+        first,
         section("Throughput over latency", drawn, *details, note=_CHART_NOTE),
         section("Precisions", _precisions(speed), note=_PRECISIONS_NOTE),
         section("The machine", facts(_machine(speed))),
@@ -30,6 +35,11 @@ def speed_page(speed: Speed) -> str:
     return page(f"The speed of {speed.model}", _lead(speed), *sections)
 
 
+_DISTURBED = "The machine was disturbed"
+_DISTURBED_NOTE = (
+    "The figures below are those of a machine that did other work meanwhile. Nothing is "
+    "recommended from them, and no cost is worked out: measure again when it is quiet."
+)
 _CHART_NOTE = (
     "Each point is a batch size, written beside it: the median time that a batch takes, and how "
     "many pictures or texts a second that makes."
@@ -44,7 +54,14 @@ def _lead(speed: Speed) -> str:
     weights = " with random weights, which are as fast as any," if speed.random_weights else ""
     rates = [f"{one.per_second:,.0f} {_THINGS[one.tower]} a second" for one in speed.recommended]
     does = f" does {' and '.join(rates)}" if rates else " was measured"
+    if speed.disturbed:
+        does = " was measured while other work disturbed it,"
     return f"{speed.model}{weights}{does} on {speed.machine['device']}."
+
+
+def _disturbed(speed: Speed) -> dict[str, str]:
+    reasons = speed.disturbance.reasons
+    return {f"Reason {number}": reason for number, reason in enumerate(reasons, 1)}
 
 
 def _recommended(speed: Speed) -> dict[str, str]:
@@ -150,6 +167,10 @@ def _measured(speed: Speed) -> dict[str, object]:
         found["Texts"] = (
             f"strings of {speed.tokens_per_text:.1f} tokens on average, the tokenizer included"
         )
+    others = speed.disturbance.others
+    if others is not None:
+        found["Other work meanwhile"] = f"{others:.1f} cores"
+    found["Repeats of a call"] = f"{speed.disturbance.spread:.0%} apart, between their quartiles"
     if speed.asked.price is not None:
         found["Price of an hour"] = f"${speed.asked.price:g}"
     return found

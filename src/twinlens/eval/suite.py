@@ -83,7 +83,7 @@ def run(
     for parts in datasets:
         results = [_measure(features, parts, task, asked, progress) for task in asked.tasks]
         for result in _with_references(results, asked.references.get(parts.name, ())):
-            yield result, parts.test
+            yield replace(result, left_out=parts.test.left_out.as_json()), parts.test
 
 
 def _check_needs(features: Features, parts: Parts, asked: Asked) -> None:

@@ -16,7 +16,6 @@ from torch import Tensor
 from twinlens.data.images import normalize
 from twinlens.embedder import Embedder
 from twinlens.errors import ConfigError, UnknownNameError
-from twinlens.export import torchvision_shim
 from twinlens.export.references import cause_of, model_class, unit_features
 from twinlens.model.formats import hugging_face, open_clip
 
@@ -78,7 +77,6 @@ def _open(name: str, lens: Embedder, precisions: Sequence[str]) -> Iterator[Peer
 
 
 def _imported(name: str, package: str) -> Any:
-    torchvision_shim.declare()
     try:
         return importlib.import_module(name)
     except Exception as error:  # libraries break in any way at the import

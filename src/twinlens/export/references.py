@@ -12,8 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from twinlens.errors import CheckpointError
-from twinlens.export import torchvision_shim
+from twinlens.errors import CheckpointError, first_cause
 from twinlens.export.parity import ANSWERS_FILE, probe_images, probe_texts, with_logits
 from twinlens.hub.layouts import layout_of
 from twinlens.model.formats import hugging_face, openai
@@ -68,7 +67,6 @@ def _library_answers(path: Path) -> tuple[str, dict[str, Tensor]]:
 def _asked(
     module: str, package: str, path: Path, ask: Callable[[Any, Path], dict[str, Tensor]]
 ) -> tuple[str, dict[str, Tensor]]:
-    torchvision_shim.declare()
     try:
         library = importlib.import_module(module)
         answers = ask(library, path)
@@ -83,9 +81,7 @@ def cause_of(error: BaseException, module: str, package: str) -> str:
     """Why a library could not be imported or asked, in one line."""
     if isinstance(error, ModuleNotFoundError) and error.name == module:
         return f"it is not installed: run  pip install {package}"
-    while error.__cause__ is not None:  # "could not import" says less than why
-        error = error.__cause__
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    return first_cause(error)
 
 
 @torch.inference_mode()

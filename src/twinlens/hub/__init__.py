@@ -5,6 +5,7 @@ Nothing is fetched but what a name of the table of published models or an `hf://
 one copy of the weights, and the small text files that say how to use it. Never code.
 
 - `layouts`: which files make a model
+- `strangers`: what a directory holds that is no model of ours
 - `published`: the table
 - `download`: from the hub into its cache
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -27,9 +29,10 @@ from twinlens.hub.layouts import (
     WEIGHTS_END,
     layout_of,
     missing,
-    single_file,
+    model_in,
 )
 from twinlens.hub.published import PublishedModel, by_repository, published_models
+from twinlens.hub.strangers import model_root
 from twinlens.settings import from_dict, read_plain_json
 
 __all__ = ["KnownModel", "PublishedModel", "known_models", "published_models", "resolve"]
@@ -138,9 +141,10 @@ def _checked(path: Path) -> Path:
         if path.name in (*CONFIG_FILES, *TEXT_FILES, *VOCABULARY_FILES):
             raise CheckpointError(f"{path}: is one file of a model, expected its directory")
         return path
-    if layout_of(path) is None:
-        raise CheckpointError(f"{path}: {missing(path)}")
-    return path
+    root = model_root(path)
+    if layout_of(root) is None:
+        raise CheckpointError(f"{root}: {missing(root)}")
+    return root
 
 
 def _cached_models() -> Iterator[KnownModel]:
@@ -162,7 +166,9 @@ def _cached_models() -> Iterator[KnownModel]:
             reverse=True,
         )
         for revision in order:
-            path = single_file(revision.snapshot_path) or revision.snapshot_path
+            path = revision.snapshot_path
+            with suppress(CheckpointError):  # what it would be refused with is not to be listed
+                path = model_in(path) or path
             layout = _recognised(path)
             if layout is not None:
                 published = by_repository().get(repository.repo_id)

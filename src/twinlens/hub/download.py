@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from twinlens.errors import CheckpointError
-from twinlens.hub.layouts import WEIGHTS_END, choose_files, layout_of, single_file
+from twinlens.hub.layouts import WEIGHTS_END, choose_files, model_in
 from twinlens.hub.published import by_repository
 
 Report = Callable[[str], None]
@@ -63,14 +63,14 @@ def fetch(wanted: Wanted, report: Report) -> Path:
         if new and (listed := by_repository().get(wanted.repository)):
             terms = f": {listed.restrictions}" if listed.restrictions else ""
             report(f"{wanted.name}: licence {listed.licence}{terms}")
-    model = _model_in(snapshot)
+    model = model_in(snapshot)
     assert model is not None, "what was chosen is a model"
     return model
 
 
 def _without_the_hub(wanted: Wanted, error: Exception, report: Report) -> Path:
     snapshot = _snapshot(wanted)
-    model = None if snapshot is None else _model_in(snapshot)
+    model = None if snapshot is None else model_in(snapshot)
     if snapshot is None or model is None:
         raise CheckpointError(f"{wanted.name}: {_why(error, wanted)}") from error
     report(f"{wanted.name}: the hub cannot be asked, so commit {snapshot.name} of the cache")
@@ -99,11 +99,6 @@ def _is_cached(wanted: Wanted, commit: str, file: str) -> bool:
     from huggingface_hub import try_to_load_from_cache
 
     return isinstance(try_to_load_from_cache(wanted.repository, file, revision=commit), str)
-
-
-def _model_in(snapshot: Path) -> Path | None:
-    """The directory itself, or the one file that is the model."""
-    return snapshot if layout_of(snapshot) is not None else single_file(snapshot)
 
 
 def _download(wanted: Wanted, files: Collection[str]) -> Path:

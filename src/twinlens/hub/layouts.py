@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from twinlens.hub.strangers import MODULES_FILE, model_root, what_is_there
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -56,6 +58,8 @@ TEXT_FILES = (
     "special_tokens_map.json",
     "README.md",
     "metrics.json",
+    "checksums.json",
+    MODULES_FILE,
 )
 VOCABULARY_FILES = ("vocab.json", "merges.txt", "spiece.model", "tokenizer.model")
 """The parts of a vocabulary, for where there is no `tokenizer.json`."""
@@ -85,8 +89,20 @@ def choose_files(files: Collection[str]) -> list[str]:
             return [*_parts(weights, files), layout.config, *texts]
     if any(name in files for name in CONFIG_FILES):
         return []
+    if MODULES_FILE in files and (inside := _clip_folder(files)):
+        return [*(f"{inside}{name}" for name in _chosen_in(files, inside)), MODULES_FILE]
     single = [name for name in files if name.endswith(SINGLE_FILES)]
     return [*single, *texts] if len(single) == 1 else []
+
+
+def _clip_folder(files: Collection[str]) -> str:
+    """The folder of a repository of sentence-transformers' that its CLIP is in; empty if none."""
+    folders = {name.split("/")[0] for name in files if name.count("/") == 1}
+    return next((f"{name}/" for name in sorted(folders) if name.endswith("_CLIPModel")), "")
+
+
+def _chosen_in(files: Collection[str], folder: str) -> list[str]:
+    return choose_files([name.removeprefix(folder) for name in files if name.startswith(folder)])
 
 
 def _parts(weights: str, files: Collection[str]) -> list[str]:
@@ -115,10 +131,23 @@ def single_file(directory: Path) -> Path | None:
     return directory / chosen[0] if chosen else None
 
 
+def model_in(directory: Path) -> Path | None:
+    """The directory of a download's model, or the one file that is the model, if there is one.
+
+    Raises:
+        CheckpointError: As by `model_root`.
+    """
+    root = model_root(directory)
+    return root if layout_of(root) is not None else single_file(root)
+
+
 def missing(directory: Path) -> str:
-    """What a directory without a layout lacks: got, expected."""
+    """What a directory without a layout lacks, or holds instead: got, expected."""
+    configs = [name for name in CONFIG_FILES if (directory / name).is_file()]
+    if there := what_is_there(directory, configs):
+        return there
     for layout in LAYOUTS:
-        if (directory / layout.config).is_file():
+        if layout.config in configs:
             files = " or ".join(layout.weights)
             return f"got {layout.config} but no weights, expected {files} beside it"
     return f"got no {' and no '.join(CONFIG_FILES)}, expected a model's directory"

@@ -12,7 +12,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from twinlens.errors import CheckpointError
-from twinlens.model.weights import write_tensors
+from twinlens.files import made_directory
+from twinlens.model.checksums import check_files, note_file, read_checksums
+from twinlens.model.weights import WEIGHTS_FILE, write_tensors
 
 HEAD_FILE = "classifier.safetensors"
 
@@ -45,21 +47,26 @@ def save_head(head: Head, directory: Path) -> None:
     Raises:
         CheckpointError: It could not be written.
     """
+    names = {"classnames": json.dumps(head.classnames)}
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        with made_directory(directory):
+            write_tensors({"weight": head.weight.float()}, directory / HEAD_FILE, names)
+            note_file(directory / HEAD_FILE)
     except OSError as error:
         raise CheckpointError(f"{directory}: the classifier could not be saved: {error}") from error
-    names = {"classnames": json.dumps(head.classnames)}
-    write_tensors({"weight": head.weight.float()}, directory / HEAD_FILE, names)
 
 
 def load_head(path: Path, embed_dim: int) -> Head | None:
     """The classifier of a model's directory; None where it has none.
 
+    Args:
+        path: The directory; or a file of weights, of which only the directory's own has it.
+        embed_dim: The model's.
+
     Raises:
-        CheckpointError: It is damaged or does not fit the model.
+        CheckpointError: It is damaged or does not fit the model, or is another than was saved.
     """
-    file = path / HEAD_FILE
+    file = (path.parent if path.name == WEIGHTS_FILE else path) / HEAD_FILE
     if not file.is_file():
         return None
     try:
@@ -75,4 +82,6 @@ def load_head(path: Path, embed_dim: int) -> Head | None:
     head = Head(tuple(map(str, names)), weight)
     if len(set(head.classnames)) < len(head.classnames):
         raise CheckpointError(f"{file}: got a class name twice, expected each once")
+    if (sums := read_checksums(file.parent)) is not None:
+        check_files(file.parent, sums, (HEAD_FILE,))
     return head

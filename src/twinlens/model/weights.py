@@ -1,4 +1,4 @@
-"""Weights on disk: a directory of `config.json`, `model.safetensors` and the vocabulary."""
+"""Weights on disk: `config.json`, `model.safetensors`, the vocabulary, and their checksums."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from twinlens.errors import CheckpointError
-from twinlens.files import remove_partials, whole_path
+from twinlens.files import made_directory, remove_partials, whole_path
+from twinlens.model.checksums import write_checksums
 from twinlens.model.clip import CLIP
 from twinlens.model.differences import differences
 from twinlens.model.int8 import in_8_bits
@@ -29,7 +30,7 @@ def save_model(
     *,
     dtype: torch.dtype | None = None,
 ) -> None:
-    """Write a model's directory; an existing one is replaced file by file, weights first.
+    """Write a model's directory; an existing one is replaced file by file, checksums last.
 
     Args:
         model: Its configuration travels with the weights.
@@ -49,12 +50,13 @@ def save_model(
         for name, value in model.state_dict().items()
     }
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        remove_partials(directory)
-        write_tensors(tensors, directory / WEIGHTS_FILE)
-        if tokenizer is not None and model.config.tokenizer != "clip":
-            tokenizer.save(directory / TOKENIZER_FILE)
-        write_json(model.config, directory / CONFIG_FILE)
+        with made_directory(directory):
+            remove_partials(directory)
+            write_tensors(tensors, directory / WEIGHTS_FILE)
+            if tokenizer is not None and model.config.tokenizer != "clip":
+                tokenizer.save(directory / TOKENIZER_FILE)
+            write_json(model.config, directory / CONFIG_FILE)
+            write_checksums(directory, tensors)
     except OSError as error:
         raise CheckpointError(f"{directory}: the model could not be saved: {error}") from error
 

@@ -6,12 +6,14 @@ Each function returns a piece of HTML; `page` puts pieces together. Text is esca
 - `axes`: what charts have in common
 - `lines`: charts of lines and points
 - `bars`: charts of bars
+- `names`: what metrics are called
 """
 
 from twinlens.pages.axes import charts, log_ticks, thinned, ticks
 from twinlens.pages.bars import histogram, reliability_chart
 from twinlens.pages.document import facts, folded, page, part, percent, section, sentences, table
 from twinlens.pages.lines import Series, line_chart, series_chart
+from twinlens.pages.names import metric_name
 
 __all__ = [
     "Series",
@@ -21,6 +23,7 @@ __all__ = [
     "histogram",
     "line_chart",
     "log_ticks",
+    "metric_name",
     "page",
     "part",
     "percent",

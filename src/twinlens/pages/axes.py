@@ -9,8 +9,8 @@ from html import escape
 
 Points = Sequence[tuple[float, float]]
 
-WIDTH, HEIGHT = 400, 220
-LEFT, RIGHT, TOP, BOTTOM = 44, 12, 14, 34
+WIDTH, HEIGHT = 400, 228
+LEFT, RIGHT, TOP, BOTTOM = 44, 12, 14, 42
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +151,7 @@ def _horizontal(y: float, text: str) -> str:
 def _foot(x: float, foot: float, text: str) -> str:
     anchor = "end" if x > WIDTH - RIGHT - 4 else "middle"  # the last is not cut off
     edge = WIDTH if anchor == "end" else x
-    return f'<text x="{edge}" y="{foot + 16:g}" text-anchor="{anchor}">{text}</text>'
+    return f'<text x="{edge}" y="{foot + 20:g}" text-anchor="{anchor}">{text}</text>'
 
 
 def round_percent(value: float) -> str:

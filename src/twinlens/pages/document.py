@@ -67,12 +67,14 @@ def percent(value: float) -> str:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Rows of text; as wide as it must be, to be scrolled where there is no room."""
+    """Rows of text; narrow screens show the cells below each other, with their columns' names."""
     head = "".join(f"<th>{escape(column)}</th>" for column in columns)
-    body = "".join(
-        f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows
-    )
+    body = "".join(f"<tr>{''.join(map(_cell, columns, row))}</tr>" for row in rows)
     return (
         f'<div class="wide"><table class="figures"><thead><tr>{head}</tr></thead>{body}'
         "</table></div>"
     )
+
+
+def _cell(column: str, text: str) -> str:
+    return f'<td data-name="{escape(column)}">{escape(text)}</td>'

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from twinlens.errors import CheckpointError, ConfigError
+from twinlens.errors import CheckpointError, ConfigError, require_within
 from twinlens.model.clip import CLIP
 from twinlens.model.differences import differences
 from twinlens.model.resnet import ModifiedResNet
@@ -48,15 +48,15 @@ class Adapt:
 
     def __post_init__(self) -> None:
         ranges = {
-            "unlocked_image_layers": ((self.unlocked_image_layers or 0) >= 0, "0 or more"),
-            "unlocked_text_layers": ((self.unlocked_text_layers or 0) >= 0, "0 or more"),
             "layer_decay": (0 < self.layer_decay <= 1, "above 0 and at most 1"),
-            "lora_rank": (self.lora_rank >= 0, "0 or more"),
             "lora_alpha": (0 < self.lora_alpha < math.inf, "above 0"),
             "lora_dropout": (0 <= self.lora_dropout < 1, "within [0, 1)"),
             "label_smoothing": (0 <= self.label_smoothing < 1, "within [0, 1)"),
             "keep": (0 <= self.keep <= 1, "within [0, 1]"),
         }
+        require_within("adapt.unlocked_image_layers", self.unlocked_image_layers or 0, 0, 1000)
+        require_within("adapt.unlocked_text_layers", self.unlocked_text_layers or 0, 0, 1000)
+        require_within("adapt.lora_rank", self.lora_rank, 0, 4096)
         for name, (holds, expected) in ranges.items():
             if not holds:
                 raise ConfigError(f"adapt.{name}: got {getattr(self, name)}, expected {expected}")

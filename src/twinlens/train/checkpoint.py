@@ -20,7 +20,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -51,6 +51,7 @@ class Facts:
         data: The data set, so that a resumed run notices another.
         loss_mean: The guard's running mean of the loss; none before the first step.
         skipped_steps: Steps that were not taken because they would have ruined the model.
+        left_out: Samples replaced and metadata passed over, as `LeftOut.as_json` gives them.
     """
 
     step: int
@@ -58,6 +59,7 @@ class Facts:
     data: str
     loss_mean: float | None = None
     skipped_steps: int = 0
+    left_out: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 class CheckpointWriter:
@@ -156,7 +158,10 @@ def _write_pieces(pieces: Mapping[str, Piece], directory: Path, world: World) ->
     path = directory / f"{name}.safetensors"
     parts = {k: [p.first, *p.whole_shape] for k, p in pieces.items() if _is_part(p)}
     write_tensors({k: p.rows for k, p in pieces.items()}, path, {"parts": json.dumps(parts)})
-    write_whole(checksum(path), directory / f"{name}.sha256")
+    beside = directory / f"{name}.checksum"
+    beside.write_text(checksum(path), encoding="ascii")
+    # The last that is done here: once all are there, the leader gives the directory its name.
+    beside.rename(directory / f"{name}.sha256")
 
 
 def _is_part(piece: Piece) -> bool:

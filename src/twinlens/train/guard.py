@@ -5,7 +5,11 @@ from __future__ import annotations
 import math
 import signal
 import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
+
+from twinlens.stopping import Terminated
 
 EXPLODED = 3.0
 """A loss of more than so many times the running mean, and 1 above that, is no step to take."""
@@ -54,15 +58,39 @@ class StopSignal:
     """Whether SIGTERM came, as schedulers send it before they kill: the run saves and ends.
 
     Only the main thread can listen; in others nothing is heard.
+
+    Args:
+        waits: Whether what is done `at_once` is cut short too: not where other processes count on
+            this one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, waits: bool = False) -> None:
         self.heard = False
+        self.waits = waits
+        self._raises = False
         self._before: object = None
         self._listens = threading.current_thread() is threading.main_thread()
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         self.heard = True
+        if self._raises:
+            self._raises = False
+            raise Terminated
+
+    @contextmanager
+    def at_once(self) -> Generator[None]:
+        """Work that changes nothing of the run, and ends with the signal.
+
+        Raises:
+            Terminated: SIGTERM came, before or meanwhile.
+        """
+        self._raises = not self.waits
+        try:
+            if self.heard and self._raises:
+                raise Terminated
+            yield
+        finally:
+            self._raises = False
 
     def __enter__(self) -> StopSignal:
         if self._listens:

@@ -17,6 +17,7 @@ from twinlens.hardware import peak_memory
 from twinlens.settings import to_dict
 from twinlens.train.devices import GB
 from twinlens.train.flops import CAPTION_TOKENS, pair_cost
+from twinlens.train.futile import Doubts
 from twinlens.train.optim import learning_rate
 from twinlens.train.recipe import Recipe
 
@@ -47,6 +48,9 @@ class Progress:
         bad_samples: Samples replaced since this process began.
         skipped_steps: Steps without an update since this process began.
         metrics: What was measured at this step.
+        left_out: Samples replaced and metadata passed over since the run began, by reason, as
+            `LeftOut.as_json` gives them; where a checkpoint follows.
+        warnings: What was noticed since the last line that keeps the run from learning.
     """
 
     step: int
@@ -66,6 +70,8 @@ class Progress:
     bad_samples: int = 0
     skipped_steps: int = 0
     metrics: dict[str, float] | None = None
+    left_out: dict[str, Any] | None = None
+    warnings: list[str] | None = None
 
 
 @dataclass(slots=True)
@@ -94,6 +100,7 @@ class Log:
         *,
         device: torch.device | None = None,
         peak: float = 0.0,
+        processes: int = 1,
     ) -> None:
         """Keep the lines up to step `first`, and go on after them.
 
@@ -105,6 +112,7 @@ class Log:
             device: Whose memory is told; the processor's if None.
             peak: Operations a second that all devices of the run reach at most together, for the
                 utilisation; 0 where it is not known.
+            processes: How many train together.
         """
         self.path = path
         self.recipe = recipe
@@ -112,6 +120,9 @@ class Log:
         self.device = device or torch.device("cpu")
         self.peak = peak
         self.metrics: dict[str, float] | None = None
+        self.left_out: dict[str, Any] | None = None
+        self.doubts = Doubts(recipe, first, processes)
+        self._told = 0
         self.truncated = self.bad = self.skipped = 0
         self._since = _Stretch()
         self._start = (first, time.perf_counter())
@@ -163,6 +174,7 @@ class Log:
         if self.report is not None:
             self.report(progress)
         self._since, self.metrics, self._last = _Stretch(), None, (done, now)
+        self._told = len(self.doubts.lines)
 
     def _progress(self, done: int, scale: float, now: float) -> Progress:
         recipe, since = self.recipe, self._since
@@ -187,6 +199,8 @@ class Log:
             bad_samples=self.bad,
             skipped_steps=self.skipped,
             metrics=self.metrics,
+            left_out=self.left_out,
+            warnings=self.doubts.lines[self._told :] or None,
         )
 
     def _utilisation(self, pairs_per_second: float) -> float | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import nn
 
-from twinlens.errors import ConfigError, MissingExtraError
+from twinlens.errors import ConfigError, MissingExtraError, first_cause
 from twinlens.model.clip import CLIP
 
 if TYPE_CHECKING:
@@ -25,11 +25,12 @@ def add_lora(model: CLIP, adapt: Adapt, seed: int = 0) -> None:
     """
     try:
         import peft  # noqa: PLC0415  an extra
-    except ImportError as error:
-        if error.name == "peft":
+    except Exception as error:  # it imports others, and they break in any way
+        if isinstance(error, ImportError) and error.name == "peft":
             raise MissingExtraError("peft", "finetune") from error
-        cause = " ".join(str(error).split())
-        raise ConfigError(f"adapt.lora_rank: peft cannot be imported: {cause}") from error
+        raise ConfigError(
+            f"adapt.lora_rank: peft cannot be imported: {first_cause(error)}"
+        ) from error
     targets = [
         name
         for name, module in model.named_modules()

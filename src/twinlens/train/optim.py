@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from twinlens.errors import ConfigError
+from twinlens.errors import MOST_STEPS, ConfigError, require_within
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +47,12 @@ class OptimConfig:
             "lr": (0 < self.lr < math.inf, "above 0"),
             "eps": (0 < self.eps < math.inf, "above 0"),
             "weight_decay": (0 <= self.weight_decay < math.inf, "0 or more"),
-            "warmup_steps": (self.warmup_steps >= 0, "0 or more"),
             "clip_norm": (0 <= self.clip_norm < math.inf, "0 or more"),
             "final_lr": (0 <= self.final_lr <= 1, "within [0, 1]"),
             "ema_decay": (0 <= self.ema_decay < 1, "within [0, 1)"),
             "betas": (all(0 <= beta < 1 for beta in self.betas), "two numbers within [0, 1)"),
         }
+        require_within("optim.warmup_steps", self.warmup_steps, 0, MOST_STEPS)
         for name, (holds, expected) in ranges.items():
             if not holds:
                 raise ConfigError(f"optim.{name}: got {getattr(self, name)}, expected {expected}")

@@ -7,10 +7,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from twinlens.data.left_out import LeftOut
 from twinlens.errors import CheckpointError
 from twinlens.files import write_whole
-from twinlens.pages import charts, facts, folded, line_chart, page, section
+from twinlens.pages import (
+    charts,
+    facts,
+    folded,
+    line_chart,
+    metric_name,
+    page,
+    section,
+    sentences,
+    table,
+)
 from twinlens.settings import to_dict
+from twinlens.train.left_out import DATA_SET, TRAINING, read_left_out
 from twinlens.train.recipe import Recipe
 
 PAGE_FILE = "train.html"
@@ -27,6 +39,7 @@ _CURVES = (
     ("data_wait", "Share of the time spent waiting for data", True),
     ("memory_gb", "Most memory, GB", False),
 )
+_TOP = {"acc1": "top-1", "acc5": "top-5"}
 _COUNTED = {
     "bad_samples": "Bad samples replaced",
     "skipped_steps": "Steps skipped",
@@ -43,7 +56,8 @@ def write_page(out: Path, recipe: Recipe) -> Path:
     path = out / PAGE_FILE
     try:
         lines = _read_log(out / "log.jsonl")
-        write_whole(render(recipe, lines, title=out.resolve().name), path)
+        left_out = read_left_out(out)
+        write_whole(render(recipe, lines, title=out.resolve().name, left_out=left_out), path)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be written: {error.strerror}") from error
     return path
@@ -54,15 +68,43 @@ def _read_log(path: Path) -> list[_Line]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def render(recipe: Recipe, lines: Sequence[_Line], *, title: str) -> str:
+def render(
+    recipe: Recipe,
+    lines: Sequence[_Line],
+    *,
+    title: str,
+    left_out: Mapping[str, LeftOut] | None = None,
+) -> str:
     """The page's HTML."""
     sections = [section("Where it is", facts(_progress(recipe, lines)))]
-    if measured := _measured(lines):
+    if warnings := _warnings(lines):
+        sections.append(section("Why it may not learn", sentences(warnings)))
+    if measured := _measured(recipe, lines):
         sections.append(section("What was measured", charts(*measured)))
     sections.append(section("How it went", charts(*_curves(lines))))
     sections.append(section("Processes", facts(_processes(lines)), note=_RESUMES))
+    sections += _left_out(left_out or {})
     sections.append(section("Recipe", folded("Every setting", facts(_settings(to_dict(recipe))))))
     return page(title, _lead(recipe, lines), *sections)
+
+
+def _left_out(parts: Mapping[str, LeftOut]) -> list[str]:
+    """A table of reasons, for what the data set leaves out and what training met."""
+    titles = {DATA_SET: "Left out of the data set", TRAINING: "Replaced or passed over in training"}
+    return [
+        section(
+            titles[part],
+            table(
+                ("Reason", "Count", "Examples"),
+                [
+                    (reason, f"{count:,}", ", ".join(found.examples[reason]))
+                    for reason, count in found.counts.items()
+                ],
+            ),
+        )
+        for part, found in parts.items()
+        if found.total
+    ]
 
 
 _RESUMES = "A stopped run goes on from its last checkpoint; what came after that is not here."
@@ -81,15 +123,42 @@ def _progress(recipe: Recipe, lines: Sequence[_Line]) -> dict[str, str]:
     if not lines:
         return {"Steps": f"0 of {recipe.steps:,}"}
     last = lines[-1]
-    hours, seconds = divmod(round(last["seconds_left"]), 3600)
     known = {
         "Steps": f"{last['step']:,} of {recipe.steps:,}",
         "Pairs seen": f"{last['samples_seen']:,}",
-        "Time left": f"{hours:,} h {seconds // 60:02d} min",
     }
+    if last["step"] < recipe.steps:
+        known["Time so far"] = _duration(_seconds(lines))
+        known["Time left"] = _duration(last["seconds_left"])
+    else:
+        known["Total time"] = _duration(_seconds(lines))
     ends = _ends(lines)
     counts = {name: sum(end.get(key, 0) for end in ends) for key, name in _COUNTED.items()}
     return known | {name: f"{count:,}" for name, count in counts.items()}
+
+
+def _seconds(lines: Sequence[_Line]) -> float:
+    """How long the steps took; what lies between processes does not count."""
+    seen = [0, *(line["samples_seen"] for line in lines)]
+    return sum(
+        (line["samples_seen"] - before) / line["pairs_per_second"]
+        for before, line in zip(seen, lines, strict=False)
+    )
+
+
+def _duration(seconds: float) -> str:
+    """Example: '1 h 02 min', '4 min 10 s'."""
+    minutes, rest = divmod(round(seconds), 60)
+    return (
+        f"{minutes // 60:,} h {minutes % 60:02d} min"
+        if minutes >= 60
+        else f"{minutes} min {rest} s"
+    )
+
+
+def _warnings(lines: Sequence[_Line]) -> list[str]:
+    """Each warning once: a run that goes on is warned again."""
+    return list(dict.fromkeys(one for line in lines for one in line.get("warnings") or ()))
 
 
 def _ends(lines: Sequence[_Line]) -> list[_Line]:
@@ -118,19 +187,27 @@ def _points(lines: Sequence[_Line], key: str) -> list[tuple[float, float]]:
     return [(line["step"], line[key]) for line in lines if line.get(key) is not None]
 
 
-def _measured(lines: Sequence[_Line]) -> list[str]:
+def _measured(recipe: Recipe, lines: Sequence[_Line]) -> list[str]:
     """A curve for each figure of the evaluations."""
     found = [{"step": line["step"], **line["metrics"]} for line in lines if line.get("metrics")]
     names = list(dict.fromkeys(name for line in found for name in line if name != "step"))
     return [
         line_chart(
             _points(found, name),
-            title=name,
+            title=_figure_name(recipe, name),
             x_label="step",
             as_percent=all(0 <= value <= 1 for _, value in _points(found, name)),
         )
         for name in names
     ]
+
+
+def _figure_name(recipe: Recipe, metric: str) -> str:
+    """A figure's name in words; accuracies also say how the model answers."""
+    if metric not in _TOP:
+        return metric_name(metric)
+    kind = "Zero-shot accuracy" if recipe.adapt.head == "none" else "Accuracy"
+    return f"{kind} ({_TOP[metric]})"
 
 
 def _settings(data: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

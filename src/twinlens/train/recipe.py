@@ -8,9 +8,23 @@ from typing import Literal
 
 from twinlens.config import CLIPConfig, ViTConfig
 from twinlens.data.augment import Augmentation
-from twinlens.errors import ConfigError
+from twinlens.errors import MOST_SEED, MOST_STEPS, ConfigError, require_within
 from twinlens.train.adapt import Adapt
 from twinlens.train.optim import OptimConfig
+
+MOST_PAIRS = 2**20
+"""Of a batch: as many as anyone has tried."""
+
+_RANGES = {
+    "batch_size": (1, MOST_PAIRS),
+    "steps": (1, MOST_STEPS),
+    "seed": (0, MOST_SEED),
+    "captions": (1, 256),
+    "checkpoint_every": (1, MOST_STEPS),
+    "keep_checkpoints": (1, 10**6),
+    "eval_every": (1, MOST_STEPS),
+    "log_every": (1, MOST_STEPS),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,10 +48,8 @@ class Compute:
     parallel: Literal["ddp", "fsdp"] = "ddp"
 
     def __post_init__(self) -> None:
-        if self.accum_freq < 1:
-            raise ConfigError(f"compute.accum_freq: got {self.accum_freq}, expected at least 1")
-        if self.tile < 0:
-            raise ConfigError(f"compute.tile: got {self.tile}, expected 0 or more")
+        require_within("compute.accum_freq", self.accum_freq, 1, MOST_PAIRS)
+        require_within("compute.tile", self.tile, 0, MOST_PAIRS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,19 +106,8 @@ class Recipe:
     log_every: int = 10
 
     def __post_init__(self) -> None:
-        for name in (
-            "batch_size",
-            "steps",
-            "captions",
-            "checkpoint_every",
-            "keep_checkpoints",
-            "eval_every",
-            "log_every",
-        ):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}: got {getattr(self, name)}, expected at least 1")
-        if self.seed < 0:
-            raise ConfigError(f"seed: got {self.seed}, expected 0 or more")
+        for name, (low, high) in _RANGES.items():
+            require_within(name, getattr(self, name), low, high)
         if self.model.vision is None or self.model.text is None:
             raise ConfigError("model: got one tower, expected both")
         if not 0 <= self.max_bad_share <= 1:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from twinlens.config import Provenance
+from twinlens.data.left_out import LeftOut
 from twinlens.data.loader import Batch
 from twinlens.distributed import World
 from twinlens.errors import CheckpointError, ConfigError
@@ -69,6 +70,7 @@ class Run:
         self.world = world or World()
         self.device = pick_device(device)
         self.guard = LossGuard()
+        self.left_out = LeftOut()
         _check_shares(recipe, self.world)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
@@ -201,14 +203,20 @@ class Run:
             state |= {f"average/{n}": value for n, value in self.average.tensors.items()}
         return state
 
-    def facts(self, step: int) -> Facts:
-        """What a checkpoint at that step says of itself."""
+    def facts(self, step: int, left_out: LeftOut) -> Facts:
+        """What a checkpoint at that step says of itself.
+
+        Args:
+            step: Steps done.
+            left_out: What all processes left out until then.
+        """
         return Facts(
             step=step,
             samples_seen=step * self.recipe.batch_size,
             data=self.data,
             loss_mean=self.guard.mean,
             skipped_steps=self.guard.skipped,
+            left_out=left_out.as_json(),
         )
 
     def load_newest(self, directory: Path) -> int:
@@ -240,6 +248,8 @@ class Run:
         read_tensors_into(self.state(), path)
         self.optimizer.write_back()
         self.guard.mean, self.guard.skipped = facts.loss_mean, facts.skipped_steps
+        if self.world.leads:  # the count of all processes goes on with one of them
+            self.left_out = LeftOut.from_json(facts.left_out)
         return facts.step
 
 

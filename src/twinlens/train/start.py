@@ -92,7 +92,8 @@ def first_head(lens: Embedder, recipe: Recipe, dataset: Dataset) -> Head:
         raise DataError(f"{dataset.name}: got {len(names)} classes, expected at least two")
     if recipe.adapt.head == "zero-shot":
         templates = [template.replace("{c}", "{}") for template in dataset.templates]
-        words = lens.zero_shot_classifier(names, templates or None)
+        spoken = [dataset.spoken.get(name, name) for name in names]
+        words = lens.zero_shot_classifier(spoken, templates or None)
         return Head(names, torch.from_numpy(words).contiguous())
     features, labels = _features(lens, dataset)
     weight = linear_probe(features, labels, len(names), seed=recipe.seed)

@@ -141,7 +141,7 @@ def figures(progress: Progress) -> dict[str, float]:
     """A line of the log as figures by name: those of evaluations stand below `val/`."""
     fields = to_dict(progress)
     metrics: dict[str, float] = fields.pop("metrics") or {}
-    for name in ("step", "steps", "began"):
+    for name in ("step", "steps", "began", "left_out", "warnings"):
         fields.pop(name)
     values = {name: float(value) for name, value in fields.items() if value is not None}
     return values | {f"val/{name}": value for name, value in metrics.items()}

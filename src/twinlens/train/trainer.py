@@ -4,33 +4,36 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 from twinlens.config import Provenance, ViTConfig
 from twinlens.data.datasets import Dataset
 from twinlens.data.fingerprint import fingerprint
+from twinlens.data.left_out import LeftOut
 from twinlens.data.loader import Batch, PairLoader
 from twinlens.distributed import World
 from twinlens.embedder import Embedder
-from twinlens.errors import CheckpointError, ConfigError, DataError, DivergedError, StoppedError
+from twinlens.errors import ConfigError, DataError, DivergedError, StoppedError
 from twinlens.model.flops import patch_count
 from twinlens.model.head import save_head
 from twinlens.model.vocabulary import TOKENIZER_FILE, AnyTokenizer
 from twinlens.model.weights import save_model, write_tensors
-from twinlens.settings import read_json, write_json
+from twinlens.stopping import Terminated, unhurried
 from twinlens.tokenizer import Tokenizer, train_tokenizer
 from twinlens.train.bad_samples import BadSamples
-from twinlens.train.checkpoint import CheckpointWriter, list_checkpoints, remove_half_written
+from twinlens.train.checkpoint import CheckpointWriter, list_checkpoints
 from twinlens.train.devices import peak_flops
+from twinlens.train.directory import begin, check_out, one_run
 from twinlens.train.guard import StopSignal
+from twinlens.train.left_out import check_data, known, write_left_out
 from twinlens.train.log import Log, Reporter
 from twinlens.train.page import write_page
 from twinlens.train.recipe import Recipe
 from twinlens.train.run import Outcome, Run
 from twinlens.train.start import start_of
 
-RECIPE_FILE = "recipe.json"
 SKIPPED = "skipped"
 """Directory of the batches whose steps were not taken."""
 
@@ -51,6 +54,7 @@ def fit(
     device: str = "auto",
     workers: int = 0,
     world: World | None = None,
+    strict: bool = False,
 ) -> Path:
     """Train, and write the model to `out/model`.
 
@@ -71,19 +75,53 @@ def fit(
         device: A torch device; "auto" takes CUDA where there is one.
         workers: Processes that read pictures beside this one.
         world: The processes that train together; this one alone if not given.
+        strict: Refuse data of which anything is left out, and end at the first sample that cannot
+            be used.
 
     Returns:
         The model's directory.
 
     Raises:
-        CheckpointError: `out` holds another run, or cannot be written.
-        ConfigError: `out` holds a run of another recipe.
+        CheckpointError: `out` holds another run, or one is under way there, or it cannot be
+            written.
+        ConfigError: `out` holds a run of other settings, each of which is named.
         DataError: The data set is empty, or too many of its samples cannot be used.
         DivergedError: The loss exploded and did not come back.
         StoppedError: SIGTERM came: all is saved, to go on with `resume`.
     """
     world = world or World()
-    _check_out(out, recipe, resume)
+    with one_run(out, world):
+        return _fit(
+            recipe,
+            dataset,
+            out,
+            resume=resume,
+            evaluate=evaluate,
+            report=report,
+            device=device,
+            workers=workers,
+            world=world,
+            strict=strict,
+        )
+
+
+def _fit(
+    recipe: Recipe,
+    dataset: Dataset,
+    out: Path,
+    *,
+    resume: bool,
+    evaluate: Evaluator | None,
+    report: Reporter | None,
+    device: str,
+    workers: int,
+    world: World,
+    strict: bool,
+) -> Path:
+    """The same, in a directory that is this run's alone."""
+    check_out(out, recipe, resume)
+    needs_captions = recipe.adapt.head == "none"
+    check_data(dataset, needs_captions=needs_captions, strict=strict)
     start = start_of(recipe, dataset, device, world) if recipe.init else None
     tokenizer = start.tokenizer if start else _vocabulary(recipe, dataset, out)
     data = describe(dataset) + (f", from weights {start.digest}" if start else "")
@@ -91,10 +129,12 @@ def fit(
     first = run.load_newest(out / "checkpoints") if resume else 0
     world.wait()  # until all have looked: from here on the directory is written
     if world.leads:
-        _begin(out, recipe, tokenizer)
+        begin(out, recipe, tokenizer)
+        write_left_out(out, known(dataset, needs_captions=needs_captions), run.left_out)
     log = _log(run, out, first, report) if world.leads else None
     loader = _loader(recipe, dataset, tokenizer, world)
-    bad = BadSamples(out, first * recipe.batch_size, recipe.max_bad_share, world)
+    bad = BadSamples(out, first * recipe.batch_size, recipe.max_bad_share, world, strict=strict)
+    bad.left_out = run.left_out
     loop = Loop(run, out, log=log, bad=bad, evaluate=evaluate, tokenizer=tokenizer)
     batches = loader.batches(first, recipe.steps, workers=workers, pin=run.device.type == "cuda")
     loop.run_from(batches, first)
@@ -128,7 +168,7 @@ class Loop:
         self.evaluate = evaluate
         self.tokenizer = tokenizer
         self.writer = CheckpointWriter(out / "checkpoints", run.world, run.recipe.keep_checkpoints)
-        self.saved_at = time.monotonic()
+        self.saved, self.saved_at = 0, time.monotonic()
         self.waited = 0.0
 
     def run_from(self, batches: Iterator[Batch], first: int) -> None:
@@ -137,32 +177,39 @@ class Loop:
         Raises:
             StoppedError: SIGTERM came.
         """
-        with StopSignal() as stop:
+        self.saved = first
+        with StopSignal(waits=self.run.world.group is not None) as stop:
             for step in range(first, self.recipe.steps):
                 asked = time.perf_counter()
-                batch = next(batches)
+                try:
+                    with stop.at_once():
+                        batch = next(batches)
+                except Terminated:
+                    self._stop(step)
                 self.waited = time.perf_counter() - asked
                 self._step(batch, step, stop)
         self.writer.finish()
 
     def _step(self, batch: Batch, step: int, stop: StopSignal) -> None:
         tokens = float((batch.tokens != self.tokenizer.pad_id).sum()) / batch.tokens[..., 0].numel()
-        self.bad.list(batch.bad)
-        outcome = self.run.train_step(
-            batch,
-            step,
-            stop.heard,
-            self._minutes_are_over(),
-            batch.truncated,
-            len(batch.bad),
-            tokens,
-        )
+        listed = self.bad.list(batch)
+        with unhurried():
+            outcome = self.run.train_step(
+                batch,
+                step,
+                stop.heard,
+                self._minutes_are_over(),
+                batch.truncated,
+                listed,
+                tokens,
+            )
         stops, minutes, truncated, bad, tokens = outcome.sums
         done = step + 1
         self.bad.count(int(bad), done * self.recipe.batch_size)
         if not outcome.taken:
             self._skip(batch, done, outcome)
         if self.log is not None:
+            self.log.doubts.look(batch, outcome.loss)
             self.log.count(
                 outcome.loss,
                 int(truncated),
@@ -173,22 +220,36 @@ class Loop:
                 skipped=not outcome.taken,
             )
         saves = self._is_due(done, self.recipe.checkpoint_every) or minutes > 0 or stops > 0
-        self._report(done, saves=saves)
-        if saves:
-            self._save(done)
-        if stops and done < self.recipe.steps:
-            self.writer.finish()
-            raise StoppedError(f"{self.out}: stopped at step {done} and saved: --resume goes on")
+        left_out = self.bad.of_all() if saves else None
+        self._report(done, stop, left_out)
+        if left_out is not None:
+            self._save(done, left_out)
+        if (stops or (stop.heard and not stop.waits)) and done < self.recipe.steps:
+            self._stop(done)
 
-    def _report(self, done: int, *, saves: bool) -> None:
-        """Measure and write a line of the log, where it is time to."""
+    def _stop(self, done: int) -> NoReturn:
+        """End as told to, with all that was done on the disk."""
+        if done > self.saved:
+            self._save(done, self.bad.of_all())
+        with unhurried():
+            self.writer.finish()
+        raise StoppedError(f"{self.out}: stopped at step {done} and saved: --resume goes on")
+
+    def _report(self, done: int, stop: StopSignal, left_out: LeftOut | None) -> None:
+        """Measure and write a line of the log, where it is time to; always before a checkpoint."""
+        saves = left_out is not None
         measures = self.evaluate is not None and self._is_due(done, self.recipe.eval_every)
-        metrics = self._measured() if measures else None
+        metrics = None
+        if measures:
+            with suppress(Terminated), stop.at_once():
+                metrics = self._measured()
         if self.log is None or not (saves or measures or self._is_due(done, self.recipe.log_every)):
             return
         self.log.metrics = metrics
+        self.log.left_out = None if left_out is None else left_out.as_json()
         self.log.write(done, self.run.scale)
-        if saves:
+        if left_out is not None:
+            write_left_out(self.out, None, left_out)
             write_page(self.out, self.recipe)
 
     def _minutes_are_over(self) -> bool:
@@ -217,9 +278,10 @@ class Loop:
             )
             return dict(self.evaluate(lens))
 
-    def _save(self, done: int) -> None:
-        self.writer.save(self.run.state(), self.run.facts(done))
-        self.saved_at = time.monotonic()
+    def _save(self, done: int, left_out: LeftOut) -> None:
+        with unhurried():
+            self.writer.save(self.run.state(), self.run.facts(done, left_out))
+        self.saved, self.saved_at = done, time.monotonic()
 
     def _skip(self, batch: Batch, done: int, outcome: Outcome) -> None:
         """Keep the batch of a step that was not taken; give up after too many of them."""
@@ -241,33 +303,15 @@ class Loop:
 
 def _log(run: Run, out: Path, first: int, report: Reporter | None) -> Log:
     peak = run.world.world_size * peak_flops(run.device, run.dtype)
-    return Log(out / "log.jsonl", run.recipe, first, report, device=run.device, peak=peak)
-
-
-def _check_out(out: Path, recipe: Recipe, resume: bool) -> None:
-    """Make sure that `out` holds no other run than this."""
-    saved = out / RECIPE_FILE
-    if not saved.exists():
-        if list_checkpoints(out / "checkpoints"):
-            raise CheckpointError(f"{out}: got checkpoints without {RECIPE_FILE}, expected neither")
-        return
-    if not resume:
-        raise CheckpointError(f"{out}: already holds a run, expected a new directory or --resume")
-    # How it is computed may change on the way: with another number of devices it has to.
-    if replace(read_json(Recipe, saved), compute=recipe.compute) != recipe:
-        raise ConfigError(f"{saved}: is of another recipe or other settings than this run's")
-
-
-def _begin(out: Path, recipe: Recipe, tokenizer: AnyTokenizer) -> None:
-    """Make the run's directory: the recipe comes last, it says that a run is there."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        remove_half_written(out / "checkpoints")
-        if recipe.model.tokenizer != "clip":
-            tokenizer.save(out / TOKENIZER_FILE)
-        write_json(recipe, out / RECIPE_FILE)
-    except OSError as error:
-        raise CheckpointError(f"{out}: cannot hold a run: {error}") from error
+    return Log(
+        out / "log.jsonl",
+        run.recipe,
+        first,
+        report,
+        device=run.device,
+        peak=peak,
+        processes=run.world.world_size,
+    )
 
 
 def _vocabulary(recipe: Recipe, dataset: Dataset, out: Path) -> Tokenizer:

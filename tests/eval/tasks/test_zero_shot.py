@@ -4,14 +4,16 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from twinlens import Embedder
 from twinlens.data.datasets import Dataset, Sample
 from twinlens.errors import DataError
 from twinlens.eval.embedded import embed_samples
+from twinlens.eval.features import Features
 from twinlens.eval.statistics import wilson_interval
-from twinlens.eval.tasks.zero_shot import measure
+from twinlens.eval.tasks.zero_shot import choice_in_words, measure
 
 
 def relabelled(dataset: Dataset, labels: list[str | None]) -> Dataset:
@@ -91,7 +93,7 @@ def test_classes_of_one_name_are_counted(lens: Embedder, dataset: Dataset):
     for sample in dataset.samples:
         if sample.label == "blue":
             sample.metadata["names"] = {"de": "rot"}
-    assert measure(lens, dataset, language="de").shared_names == 1
+    assert measure(lens, dataset, language="de").shared_names == {"rot": ("blue", "red")}
 
 
 def test_a_few_unreadable_pictures_are_listed(lens: Embedder, dataset: Dataset, tmp_path: Path):
@@ -131,3 +133,48 @@ def test_json_has_the_shape_of_clip_benchmark(lens: Embedder, dataset: Dataset):
     assert len(answer["per_class"]) == 4
     low, high = answer["intervals"]["acc1"]
     assert low <= answer["metrics"]["acc1"] <= high
+
+
+def test_classes_of_one_name_are_told_apart_and_the_first_gets_the_answers(
+    lens: Embedder, dataset: Dataset
+):
+    """What the second shows is right once the two are one class."""
+    first, second, *others = dataset.classnames
+    spoken = {second: first}
+    two = measure(lens, replace(dataset, spoken=spoken), templates=["{}"])
+    assert two.shared_names == {first: (first, second)}
+    assert two.details()["shared_names"] == {first: [first, second]}
+    recall = {one.classname: one.recall for one in two.per_class}
+    assert recall.keys() == {first, f"{first} ({second})", *others}
+    assert recall[f"{first} ({second})"] == 0
+    merged = relabelled(dataset, [first if s.label == second else s.label for s in dataset.samples])
+    merged = replace(merged, classnames=(first, *others))
+    one = measure(lens, merged, templates=["{}"])
+    right = sum(found.recall * found.samples for found in one.per_class)
+    seconds = sum(
+        answer == sample.label == first and old.label == second
+        for answer, sample, old in zip(
+            answers_in_words(lens, merged), merged.samples, dataset.samples, strict=True
+        )
+    )
+    assert two.metrics["acc1"] == pytest.approx((right - seconds) / 12)
+
+
+def answers_in_words(lens: Embedder, dataset: Dataset) -> list[str]:
+    pictures = [sample.image_bytes() for sample in dataset.samples]
+    return [best[0].label for best in lens.classify(pictures, dataset.classnames, ["{}"])]
+
+
+def test_names_that_the_model_reads_alike_have_equal_scores(lens: Embedder, dataset: Dataset):
+    names = tuple(f"class {number}" for number in range(37))
+    wide = replace(dataset, classnames=(*dataset.classnames, *names, "Class 5", "class  5"))
+    features = Features(lens)
+    choice = choice_in_words(features, wide, templates=["a {}"])
+    scores = choice.scores(np.random.default_rng(0).normal(size=(9, lens.config.embed_dim)))
+    place = list(choice.names).index("class 5")
+    assert (scores[:, -1] == scores[:, place]).all()
+    assert (scores[:, -2] == scores[:, place]).all()
+    assert choice.shared_names == {"class 5": ("class 5", "Class 5", "class  5")}
+    assert (
+        choice.weight == features.classifier(list(choice.names.values()), ["a {}"])
+    ).mean() > 0.9

@@ -1,6 +1,4 @@
-"""transformers and what builds on it as the reference: offline, quiet, torchvision's Python."""
-
-# ruff: noqa: E402  what they need to be imported comes first
+"""transformers and what builds on it as the reference: offline and quiet."""
 
 import json
 import os
@@ -13,10 +11,7 @@ from safetensors.torch import load_file
 from tokenizers import models, pre_tokenizers, processors, trainers
 from torch import Tensor
 
-from tests import torchvision_shim
-
 os.environ["HF_HUB_OFFLINE"] = "1"
-torchvision_shim.declare()
 
 import transformers
 from sentence_transformers import SentenceTransformer

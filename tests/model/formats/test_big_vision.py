@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from tests import torchvision_shim
 from twinlens.config import CLIPConfig
 from twinlens.errors import CheckpointError
 from twinlens.model.clip import CLIP
@@ -205,9 +204,9 @@ def test_the_shapes_tell_the_configuration(tmp_path: Path) -> None:
     assert config.tokenizer == "tokenizer.json"
 
 
+@pytest.mark.peers
 def test_open_clip_reads_the_same_weights(tmp_path: Path) -> None:
     """Its own importer fills its modules with what our links give under its names."""
-    torchvision_shim.declare()
     from open_clip.convert import load_big_vision_weights  # noqa: PLC0415
     from open_clip.transformer import TextTransformer  # noqa: PLC0415
     from timm.models.vision_transformer import VisionTransformer  # noqa: PLC0415

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests import torchvision_shim
+from tests.peers import peer
 from twinlens.config import CLIPConfig, PreprocessConfig, ResNetConfig, TextConfig, ViTConfig
 from twinlens.errors import CheckpointError, ConfigError
 from twinlens.model import presets
@@ -15,8 +15,8 @@ from twinlens.model.clip import CLIP
 from twinlens.model.formats import openai
 from twinlens.model.formats.links import written
 
-torchvision_shim.declare()
-from open_clip import model as open_clip_model  # noqa: E402
+pytestmark = pytest.mark.peers
+open_clip_model = peer("open_clip.model")
 
 START, END = 49406, 49407
 TOLERANCE = 2e-5

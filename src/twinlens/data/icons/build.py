@@ -5,15 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import signal
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +26,9 @@ from twinlens.data.icons.settings import IconsSettings
 from twinlens.data.icons.sources import PACKAGES
 from twinlens.data.shards import Members, make_directory, write_shard, write_text
 from twinlens.errors import ConfigError, DataError
-from twinlens.files import remove_partials
+from twinlens.files import made_directory, remove_partials
 from twinlens.machine import usable_cores
+from twinlens.stopping import end_with_parent
 
 _DOT = Drawing('<path d="M0 0h9v9z"/>', 0, 0, 16, 16)
 
@@ -91,8 +90,12 @@ def build(
     if workers is not None and workers < 1:
         raise ConfigError(f"workers: got {workers}, expected at least 1")
     render(svg(_DOT, PLAIN, 16))  # a missing extra shows now, not after the plan
-    make_directory(out)
-    _claim(out, settings)
+    try:
+        with made_directory(out):
+            make_directory(out)
+            _claim(out, settings)
+    except OSError as error:
+        raise DataError(f"{out}: cannot be made: {error.strerror}") from error
     plan = make_plan(settings, cache)
     shards = list(_shards(plan, settings, out))
     for part in settings.parts:
@@ -114,6 +117,7 @@ def _claim(out: Path, settings: IconsSettings) -> None:
     """Mark the folder with the fingerprint of what is built in it."""
     mark = out / "fingerprint.txt"
     expected = fingerprint(settings)
+    remove_partials(out)
     if mark.exists():
         got = mark.read_text().strip()
         if got != expected:
@@ -169,14 +173,7 @@ def _in_processes(shards: list[_Shard], workers: int) -> Iterator[int]:
 def _start_worker() -> None:
     """A worker ends without a word when the user interrupts, and when its parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    end_with_parent()
 
 
 def _draw_shard(shard: _Shard) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from twinlens.data.icons.extras import EXTRA_EMOJI
 from twinlens.data.icons.iconify import ICONIFY_EMOJI
-from twinlens.errors import ConfigError, UnknownNameError
+from twinlens.errors import MOST_SEED, UnknownNameError, require_within
 
 EMOJI_STYLES = (*ICONIFY_EMOJI, *EXTRA_EMOJI)
 UNSEEN_STYLE = "twemoji"
@@ -77,22 +77,18 @@ class IconsSettings:
     compact: bool = False
 
     def __post_init__(self) -> None:
-        _require_between("size", self.size, 16, 1024)
-        _require_between("quality", self.quality, 1, 100)
-        _require_between("samples_per_shard", self.samples_per_shard, 1, 10_000)
+        require_within("seed", self.seed, 0, MOST_SEED)
+        require_within("size", self.size, 16, 1024)
+        require_within("quality", self.quality, 1, 100)
+        require_within("samples_per_shard", self.samples_per_shard, 1, 10_000)
         for name in _COUNTS:
-            _require_between(name, getattr(self, name), 0, 10_000_000)
+            require_within(name, getattr(self, name), 0, 10_000_000)
         for style in self.styles:
             if style not in EMOJI_STYLES:
                 raise UnknownNameError("emoji style", style, EMOJI_STYLES)
         for part in self.parts:
             if part not in PARTS:
                 raise UnknownNameError("part of the corpus", part, PARTS)
-
-
-def _require_between(name: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise ConfigError(f"{name}: got {value}, expected {low} to {high}")
 
 
 def full() -> IconsSettings:

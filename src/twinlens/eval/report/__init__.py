@@ -12,6 +12,7 @@
 from twinlens.eval.report.bars import Score, scores
 from twinlens.eval.report.classification import (
     class_table,
+    classes_heading,
     classification_page,
     classification_scores,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "Picture",
     "Score",
     "class_table",
+    "classes_heading",
     "classification_page",
     "classification_scores",
     "comparison_page",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -65,6 +66,17 @@ def track(
     if reference is not None:
         marks += f'<i class="reference" style="left:{100 * reference:.2f}%"></i>'
     return f'<div class="track">{marks}</div>'
+
+
+def worst_first(heading: str, shares: Iterable[float]) -> str:
+    """The heading of a list, with its order where it has one.
+
+    Example:
+        >>> worst_first("Classes", [0.2, 0.9]), worst_first("Classes", [0.5, 0.5])
+        ('Classes, worst first', 'Classes')
+    """
+    different = {share for share in shares if not math.isnan(share)}
+    return f"{heading}, worst first" if len(different) > 1 else heading
 
 
 def bar_table(

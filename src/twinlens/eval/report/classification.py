@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from twinlens.eval.report.bars import Score, bar_table, in_words, metric_bars, metric_scores
+from twinlens.eval.report.bars import (
+    Score,
+    bar_table,
+    in_words,
+    metric_bars,
+    metric_scores,
+    worst_first,
+)
 from twinlens.eval.report.pictures import Thumbnails, case, cases, thumbnail_row
 from twinlens.pages import (
     charts,
@@ -24,6 +31,11 @@ if TYPE_CHECKING:
     from twinlens.eval.classification import Classification, ClassResult, Confusion, Mistake
 
 _SHOWN_TEMPLATES = 3
+
+
+def classes_heading(classes: Sequence[ClassResult]) -> str:
+    """What stands above `class_table`."""
+    return worst_first("Classes", (one.recall for one in classes))
 
 
 def class_table(classes: Sequence[ClassResult], *, shown: int = 20) -> str:
@@ -58,7 +70,7 @@ def classification_page(result: Classification, *, model: str) -> str:
         lead,
         section("Accuracy", metric_bars(result)),
         section("What was asked", facts(asked)),
-        section("Classes, worst first", class_table(result.per_class)),
+        section(classes_heading(result.per_class), class_table(result.per_class)),
     )
 
 
@@ -67,7 +79,7 @@ def classification_parts(result: Classification, thumbnails: Thumbnails) -> list
     return [
         part("Accuracy", metric_bars(result, [key for key in result.metrics if key != "ece"])),
         part("Calibration", charts(_reliability(result), _errors(result)), note=_CALIBRATION_NOTE),
-        part("Classes, worst first", class_table(result.per_class)),
+        part(classes_heading(result.per_class), class_table(result.per_class)),
         part(
             "What is most often taken for what",
             cases(*(_confusion(one, thumbnails) for one in result.confusions)),
@@ -92,12 +104,16 @@ def classification_notes(result: Classification) -> list[str]:
         f"Classes without a name in the language {result.language!r}, left out": (
             result.unnamed_classes
         ),
-        "Classes that are called like another class": result.shared_names,
         "Classes without pictures, which can still be answered": (
             result.classes - len(result.per_class)
         ),
     }
-    return [f"{what}: {count:,}" for what, count in counted.items() if count]
+    shared = [
+        f"Called {name!r}: {', '.join(labels)}; where the model reads their names alike, the first "
+        "of these classes gets all answers"
+        for name, labels in result.shared_names.items()
+    ]
+    return [f"{what}: {count:,}" for what, count in counted.items() if count] + shared
 
 
 def _reliability(result: Classification) -> str:

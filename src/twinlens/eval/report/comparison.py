@@ -71,7 +71,8 @@ def _lead(comparisons: Sequence[Comparison], names: tuple[str, str]) -> str:
 def _note(comparisons: Sequence[Comparison]) -> str:
     tests = sum(one.adjusted is not None for one in comparisons)
     return (
-        "Lines are 95% intervals of the differences, on the same resamples of the same samples. "
+        "Bars are 95% intervals of the differences, on the same resamples of the same samples; the "
+        "mark in each is the difference. "
         f"The p-values are corrected together for {tests:,} tests (Holm's method): a model is "
         f"called better where one is at most {LEVEL:.0%}. They are McNemar's exact test of "
         "fractions of samples, and of the resamples otherwise, where they cannot be small: "
@@ -109,7 +110,7 @@ def _unit(metric: str) -> str:
 
 def _table(rows: Sequence[Comparison], names: tuple[str, str], spans: _Spans) -> str:
     columns = ("Metric", "Difference drawn", *names, "Difference", "p", "Better")
-    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
+    head = "".join(f"<th>{_breakable(column)}</th>" for column in columns)
     body = "".join(_row(row, names, spans) for row in rows)
     return f'<table class="summary forest"><thead><tr>{head}</tr></thead>{body}</table>'
 
@@ -129,9 +130,14 @@ def _row(one: Comparison, names: tuple[str, str], spans: _Spans) -> str:
             f'<td class="drawn">{drawn}</td>{figures}'
             + _cell("Difference", _difference(one.metric, one.difference, one.change))
             + _cell("p", _p_value(one.adjusted))
-            + _cell("Better", escape(winner))
+            + _cell("Better", _breakable(winner))
         )
     return f'<tr><th scope="row">{escape(metric_name(one.metric))}{lower}</th>{cells}</tr>'
+
+
+def _breakable(name: str) -> str:
+    """A model's name, which may be a path: lines break after its parts."""
+    return escape(name).replace("/", "/<wbr>")
 
 
 def _cell(name: str, html: str) -> str:

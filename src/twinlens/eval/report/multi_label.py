@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twinlens.eval.report.bars import bar_table, metric_bars
+from twinlens.eval.report.bars import bar_table, metric_bars, worst_first
 from twinlens.eval.report.classification import prompts
 from twinlens.pages import part
 
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 def multi_label_parts(result: MultiLabelResult) -> list[str]:
     """The parts of a section: figures, classes, prompts."""
     rows = [(c.classname, c.average_precision, (f"{c.samples:,}",)) for c in result.per_class]
+    heading = worst_first("Classes", (one.average_precision for one in result.per_class))
     return [
         part("Precision", metric_bars(result)),
-        part("Classes, worst first", bar_table(("Class", "Average precision", "Pictures"), rows)),
+        part(heading, bar_table(("Class", "Average precision", "Pictures"), rows)),
         part("Prompts", prompts(result.templates)),
     ]

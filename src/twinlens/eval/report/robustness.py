@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from twinlens.eval.figures import difference_written
-from twinlens.eval.report.bars import metric_bars
+from twinlens.eval.report.bars import metric_bars, worst_first
 from twinlens.pages import Series, charts, part, percent, series_chart, table
 
 if TYPE_CHECKING:
@@ -22,12 +22,14 @@ def robustness_parts(result: RobustnessResult) -> list[str]:
     drawn = [_against_baseline(result, one) for one in with_baseline]
     return [
         part("Accuracy", metric_bars(result)),
-        part("Corrupted pictures", _heat(result), note=_HEAT_NOTE if result.corruptions else ""),
+        part("Corrupted pictures", _heat(result), note=_heat_note(result)),
         part("Other sets of the same classes", _shifted(result), charts(*drawn) if drawn else ""),
     ]
 
 
-_HEAT_NOTE = "Top-1 accuracy in percent by severity, the worst corruption first."
+def _heat_note(result: RobustnessResult) -> str:
+    means = (float(np.mean(found)) for found in result.corruptions.values())
+    return f"{worst_first('Top-1 accuracy in percent by severity', means)}."
 
 
 def _heat(result: RobustnessResult) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from twinlens.errors import DataError
 from twinlens.eval.classification import Choice, Classification, measure_choice
+from twinlens.eval.prompts import called_alike
 
 if TYPE_CHECKING:
     from twinlens.data.datasets import Dataset
@@ -40,8 +41,14 @@ def choice_of_head(lens: Embedder, dataset: Dataset) -> Choice:
     """The classes of the model's own classifier as a choice; see `measure` for the errors."""
     head = lens.head
     check_classes(dataset, head.classnames)
-    names = {name: name for name in head.classnames}
-    return Choice(task="classifier", names=names, weight=head.weight.numpy())
+    return Choice(
+        task="classifier",
+        names={name: name for name in head.classnames},
+        weight=head.weight.numpy(),
+        shared_names=called_alike(
+            {name: dataset.spoken.get(name, name) for name in head.classnames}
+        ),
+    )
 
 
 def check_classes(dataset: Dataset, classnames: Sequence[str]) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,17 +41,20 @@ class MultiLabelResult(Result):
         templates: The sentences that class names were put in.
         per_class: Every class that has pictures, worst first.
         classes: How many there are.
+        shared_names: The labels of those that are called alike, by the first one's name.
     """
 
     templates: tuple[str, ...]
     per_class: list[ClassPrecision]
     classes: int
+    shared_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 
     def details(self) -> dict[str, Any]:
         """Prompts and classes."""
         return {
             "templates": list(self.templates),
             "classes": self.classes,
+            "shared_names": {key: list(one) for key, one in self.shared_names.items()},
             "empty_classes": self.classes - len(self.per_class),
             "per_class": [
                 {
@@ -85,12 +88,12 @@ def measure(
     there = has.any(axis=0)
     if not there.any():
         raise DataError(f"{dataset.name}: got no picture with a label, expected at least one")
-    scores = read.embeddings @ choice.weight
+    scores = choice.scores(read.embeddings)
     metrics = _metrics(scores, has)
     drawn = bootstrap(lambda rows: _metrics(scores[rows], has[rows]), len(scores))
     per_class = [
         ClassPrecision(
-            classname=choice.names[names[number]],
+            classname=choice.shown[number],
             average_precision=average_precision(scores[:, number], has[:, number]),
             samples=int(has[:, number].sum()),
         )
@@ -107,6 +110,7 @@ def measure(
         templates=choice.templates,
         per_class=sorted(per_class, key=lambda one: (one.average_precision, one.classname)),
         classes=len(names),
+        shared_names=choice.shared_names,
         evidence=Evidence(
             samples=samples_digest((one.key, one.labels) for one in read.samples),
             replicates={key: values.astype(np.float32) for key, values in drawn.items()},

@@ -129,7 +129,7 @@ def _check_classes(dataset: Dataset, shifted: Dataset, choice: Choice) -> None:
 def _right(read: Readable, choice: Choice) -> NDArray[np.bool_]:
     """Whether each picture's best class is its own."""
     labels = list(choice.names)
-    best = (read.embeddings @ choice.weight).argmax(axis=1)
+    best = choice.scores(read.embeddings).argmax(axis=1)
     return np.array([labels[b] == s.label for b, s in zip(best, read.samples, strict=True)])
 
 

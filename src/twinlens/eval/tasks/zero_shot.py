@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from twinlens.distributed import World
 from twinlens.eval.classification import Choice, Classification, measure_choice
 from twinlens.eval.features import Features
-from twinlens.eval.prompts import choose_templates, names_of_classes
+from twinlens.eval.prompts import called_alike, choose_templates, names_of_classes
 
 if TYPE_CHECKING:
     from twinlens.data.samples import Dataset
@@ -52,10 +52,25 @@ def choice_in_words(
     """The data set's classes as a choice in words; see `measure` for the arguments and errors."""
     names = names_of_classes(dataset, language)
     prompts = choose_templates(templates, dataset, features.lens.templates)
+    alike = _alike(features.lens, names, prompts)
+    numbers = {label: number for number, group in enumerate(alike) for label in group}
+    weight = features.classifier([names[group[0]] for group in alike], prompts)
+    if len(alike) < len(names):
+        weight = weight[:, [numbers[label] for label in names]]
     return Choice(
         task="zeroshot_classification",
         names=names,
-        weight=features.classifier(list(names.values()), prompts),
+        weight=weight,
         language=language,
         templates=prompts,
+        shared_names=called_alike(names, features.lens.tokenizer.encode),
     )
+
+
+def _alike(lens: Embedder, names: Mapping[str, str], prompts: Sequence[str]) -> list[list[str]]:
+    """The labels of classes that are the same words for this model, group by group."""
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for label, name in names.items():
+        text = prompts[0].replace("{}", name) if prompts else name
+        groups.setdefault(tuple(lens.tokenizer.encode(text)), []).append(label)
+    return list(groups.values())

@@ -71,6 +71,16 @@ def _in_one(parts: Sequence[Tensor]) -> Tensor:
     return torch.cat(list(parts))
 
 
+def number(name: str) -> Link:
+    """A number of the same name, which may lie in a vector of one there."""
+    return Link(
+        name,
+        (name,),
+        lambda parts: parts[0].reshape(()) if parts[0].numel() == 1 else parts[0],
+        lambda ours: [ours],
+    )
+
+
 def module(native: str, foreign: str, *names: str) -> list[Link]:
     """Tensors of one module that are called the same on both sides."""
     return [same(f"{native}.{name}", f"{foreign}.{name}") for name in names]

@@ -6,7 +6,7 @@ open_clip's own models keep it too.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from torch import Tensor
 
@@ -19,12 +19,18 @@ from twinlens.config import (
     ViTConfig,
 )
 from twinlens.errors import CheckpointError
-from twinlens.model.formats.links import Link, layer, module, reshaped, same
+from twinlens.model.formats.links import Link, layer, module, number, reshaped, same
 
 MARKS = ("input_resolution", "context_length", "vocab_size")
 """Numbers that OpenAI's archives carry beside the weights, and no one else's files do."""
 
+CUSTOM_TEXT = "text."
+"""What text tensors' names begin with in open_clip's second layout, its `custom_text`."""
+
 _HEAD_WIDTH = 64
+_WIDE_HEADS = {1280: 16, 1408: 16, 1664: 16}
+"""Heads of the image towers of ViT-H, ViT-g and ViT-bigG by their width: theirs are wider than 64,
+which no shape tells."""
 
 
 def links(config: CLIPConfig, *, text_prefix: str = "") -> list[Link]:
@@ -32,9 +38,11 @@ def links(config: CLIPConfig, *, text_prefix: str = "") -> list[Link]:
 
     Args:
         config: The model's.
-        text_prefix: What text tensors' names begin with: open_clip's second layout has "text.".
+        text_prefix: What text tensors' names begin with: see `text_prefix_of`.
     """
-    found: list[Link] = [same("logit_scale", "logit_scale")]
+    found: list[Link] = [number("logit_scale")]
+    if config.logit_bias:
+        found.append(number("logit_bias"))
     if isinstance(config.vision, ResNetConfig):
         found += resnet_links(config.vision)
     elif config.vision is not None:
@@ -42,6 +50,11 @@ def links(config: CLIPConfig, *, text_prefix: str = "") -> list[Link]:
     if config.text is not None:
         found += text_links(config.text, text_prefix)
     return found
+
+
+def text_prefix_of(names: Iterable[str]) -> str:
+    """What the names of text tensors begin with."""
+    return CUSTOM_TEXT if any(name.startswith(CUSTOM_TEXT) for name in names) else ""
 
 
 def ignored(name: str) -> bool:
@@ -136,29 +149,51 @@ def _conv_norm(ours: str, convolution: str, norm: str) -> list[Link]:
 
 
 def infer_config(tensors: Mapping[str, Tensor], activation: Activation) -> CLIPConfig:
-    """The configuration that the shapes of OpenAI's tensors imply.
+    """The configuration that the shapes of OpenAI's tensors imply, or of open_clip's of its kind.
 
-    Heads are 64 wide and MLPs four times the width, as in all of OpenAI's models.
+    Heads are 64 wide, as in all of OpenAI's models, but in image towers of widths that were only
+    released with wider ones.
 
     Raises:
-        CheckpointError: A tensor that tells a size is missing or has an unlikely shape.
+        CheckpointError: A tensor that tells a size is missing or has an unlikely shape, or the
+            towers are of kinds that only a configuration tells.
         ConfigError: The sizes do not fit together.
     """
+    text = text_prefix_of(tensors)
+    for name in (f"{text}text_projection.weight", "visual.trunk.patch_embed.proj.weight"):
+        if name in tensors:
+            raise CheckpointError(
+                f"got {name}, of a tower that open_clip takes from elsewhere, expected "
+                "open_clip_config.json beside the weights: its sizes are not told by shapes"
+            )
     vision = _infer_vision(tensors, activation)
-    context_length, width = _shape(tensors, "positional_embedding", 2)
+    context_length, width = _shape(tensors, f"{text}positional_embedding", 2)
     return CLIPConfig(
-        embed_dim=_shape(tensors, "text_projection", 2)[1],
+        embed_dim=_shape(tensors, f"{text}text_projection", 2)[1],
         vision=vision,
         text=TextConfig(
             context_length=context_length,
-            vocab_size=_shape(tensors, "token_embedding.weight", 2)[0],
+            vocab_size=_shape(tensors, f"{text}token_embedding.weight", 2)[0],
             width=width,
-            layers=_count(tensors, "transformer.resblocks."),
+            layers=_count(tensors, f"{text}transformer.resblocks."),
             heads=width // _HEAD_WIDTH,
+            mlp_width=_mlp_width(tensors, f"{text}transformer", width),
             activation=activation,
         ),
+        logit_bias="logit_bias" in tensors,
         preprocess=PreprocessConfig(image_size=vision.image_size),
     )
+
+
+def heads_of_image_tower(width: int) -> int:
+    """How many heads an image tower of this width was released with."""
+    return _WIDE_HEADS.get(width, width // _HEAD_WIDTH)
+
+
+def _mlp_width(tensors: Mapping[str, Tensor], transformer: str, width: int) -> int | None:
+    name = f"{transformer}.resblocks.0.mlp.c_fc.bias"
+    found = _shape(tensors, name, 1)[0] if name in tensors else 4 * width
+    return None if found == 4 * width else found
 
 
 def _infer_vision(
@@ -181,7 +216,8 @@ def _infer_vision(
         patch_size=patch_size,
         width=width,
         layers=_count(tensors, "visual.transformer.resblocks."),
-        heads=width // _HEAD_WIDTH,
+        heads=heads_of_image_tower(width),
+        mlp_width=_mlp_width(tensors, "visual.transformer", width),
         activation=activation,
     )
 

@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from tests import torchvision_shim
+from tests.peers import peer
 from tests.tiny import tiny_config
 from twinlens.config import CLIPConfig, PreprocessConfig, Provenance, TextCleaning, TextConfig
 from twinlens.data.images import normalize, to_pixels
@@ -29,10 +29,8 @@ from twinlens.model.formats.open_clip import timm_siglip
 from twinlens.model.formats.storage.tensors import open_tensors
 from twinlens.tokenizer import train_tokenizer
 
-torchvision_shim.declare()
-
-import open_clip as reference  # noqa: E402
-import timm  # noqa: E402
+pytestmark = pytest.mark.peers
+reference, timm = peer("open_clip"), peer("timm")
 
 TOLERANCE = 2e-6  # what another activation changes is ten times that
 VOCABULARY = 600

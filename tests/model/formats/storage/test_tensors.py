@@ -28,7 +28,8 @@ from tests.model.formats.hostile import (
     write_zip,
 )
 from twinlens.errors import CheckpointError
-from twinlens.model.formats.storage.tensors import open_sharded, open_tensors, require_finite
+from twinlens.model.finite import require_finite
+from twinlens.model.formats.storage.tensors import open_sharded, open_tensors
 
 WEIGHTS = {
     "a.weight": torch.arange(12, dtype=torch.float32).reshape(3, 4),

@@ -29,7 +29,7 @@ from twinlens.model.formats.hugging_face.names import (
     Architecture,
     Tower,
 )
-from twinlens.model.formats.hugging_face.tokenizer import tokenizer_kind
+from twinlens.model.formats.hugging_face.tokenizer import has_tokenizer, tokenizer_kind
 from twinlens.model.formats.sections import Section
 from twinlens.pieces import stated_cleaning
 from twinlens.settings import read_plain_json
@@ -41,8 +41,13 @@ def matches(config: Mapping[str, Any]) -> bool:
     return isinstance(model_type, str) and model_type in MODEL_TYPES
 
 
-def read_config(directory: Path) -> CLIPConfig:
+def read_config(directory: Path, *, alone: bool = False) -> CLIPConfig:
     """The configuration of a directory in Hugging Face's layout.
+
+    Args:
+        directory: With its files.
+        alone: Whether `config.json` may be alone beside the weights: then a CLIP without other
+            files reads pixels and texts as OpenAI's.
 
     Raises:
         CheckpointError: A file is missing, or says something that twinlens cannot do, or leaves
@@ -57,7 +62,7 @@ def read_config(directory: Path) -> CLIPConfig:
             "expected none, which is weights as they were trained"
         )
     try:
-        return _clip_config(directory, data, architecture)
+        return _clip_config(directory, data, architecture, alone=alone)
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error}") from error
 
@@ -88,14 +93,17 @@ def _architecture(path: Path, data: Mapping[str, Any]) -> Architecture:
 
 
 def _clip_config(
-    directory: Path, data: Mapping[str, Any], architecture: Architecture
+    directory: Path, data: Mapping[str, Any], architecture: Architecture, *, alone: bool
 ) -> CLIPConfig:
     path = directory / CONFIG_FILE
     text = vision = preprocess = None
     embed_dim = 0
+    alone = alone and architecture.family == "clip"
     if architecture.vision:
         vision, embed_dim = _vision(_tower(path, data, architecture, "vision"), architecture)
-        preprocess = _preprocess(directory, architecture, vision.image_size)
+        preprocess = PreprocessConfig(image_size=vision.image_size)
+        if not alone or _has_image_processor(directory):
+            preprocess = _preprocess(directory, architecture, vision.image_size)
     if architecture.text:
         text, embed_dim = _text(_tower(path, data, architecture, "text"), architecture)
     if architecture.model_type == "clip":  # its towers may say otherwise: they are not asked
@@ -108,7 +116,8 @@ def _clip_config(
         preprocess=preprocess,
     )
     extras = data.get(EXTRAS)
-    if text is not None and tokenizer_kind(directory) != "clip":
+    is_openai_s = alone and text is not None and not has_tokenizer(directory)
+    if text is not None and not is_openai_s and tokenizer_kind(directory) != "clip":
         config = replace(config, tokenizer="tokenizer.json")
         if extras is None:
             config = replace(config, text_cleaning=stated_cleaning(directory))
@@ -214,6 +223,10 @@ def _preprocess(directory: Path, architecture: Architecture, image_size: int) ->
         std=_channels(section, "image_std"),
         interpolation=_interpolation(section),
     )
+
+
+def _has_image_processor(directory: Path) -> bool:
+    return any((directory / name).is_file() for name in (PROCESSOR_FILE, PREPROCESSOR_FILE))
 
 
 def _image_processor(directory: Path) -> tuple[Path, Mapping[str, Any]]:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from twinlens.config import CLIPConfig, TextConfig, ViTConfig
 from twinlens.errors import CheckpointError
+from twinlens.files import made_directory
 from twinlens.model.clip import CLIP
 from twinlens.model.formats.hugging_face.describe import (
     architecture_name,
@@ -183,15 +184,15 @@ def write(model: CLIP, directory: Path, tokenizer: AnyTokenizer | None = None) -
     tensors = _written(links(config, (_TEXT, _VISION)), model.state_dict())
     dtype = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        write_tensors(tensors, directory / WEIGHTS_FILE, {"format": "pt"})
-        if config.text is not None and tokenizer is not None:
-            write_tokenizer(tokenizer, directory, config.text.context_length)
-        if config.preprocess is not None:
-            pixels = preprocessor_json(config.preprocess, name)
-            write_plain_json(pixels, directory / PREPROCESSOR_FILE)
-        end_id = None if tokenizer is None else tokenizer.end_id
-        described = config_json(config, name, dtype=dtype, end_id=end_id)
+        with made_directory(directory):
+            write_tensors(tensors, directory / WEIGHTS_FILE, {"format": "pt"})
+            if config.text is not None and tokenizer is not None:
+                write_tokenizer(tokenizer, directory, config.text.context_length)
+            if config.preprocess is not None:
+                pixels = preprocessor_json(config.preprocess, name)
+                write_plain_json(pixels, directory / PREPROCESSOR_FILE)
+            end_id = None if tokenizer is None else tokenizer.end_id
+            described = config_json(config, name, dtype=dtype, end_id=end_id)
         write_plain_json(described, directory / CONFIG_FILE)
     except OSError as error:
         raise CheckpointError(f"{directory}: the model could not be written: {error}") from error

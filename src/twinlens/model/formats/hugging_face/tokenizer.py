@@ -86,6 +86,12 @@ def tokenizer_kind(directory: Path) -> Literal["clip", "tokenizer.json"]:
     return found
 
 
+def has_tokenizer(directory: Path) -> bool:
+    """Whether a directory has any file of a vocabulary."""
+    names = (*MODEL_FILES, TOKENIZER_FILE, TOKENIZER_CONFIG_FILE, VOCABULARY_FILE, MERGES_FILE)
+    return any((directory / name).is_file() for name in names)
+
+
 def _kind_in(directory: Path) -> Literal["clip", "tokenizer.json"] | None:
     try:
         if any((directory / name).is_file() for name in MODEL_FILES):

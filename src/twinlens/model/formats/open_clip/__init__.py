@@ -6,10 +6,11 @@
 """
 
 from twinlens.model.formats.open_clip.layout import (
+    CONFIG_FILE,
     ignored,
     links,
     read_config,
     write,
 )
 
-__all__ = ["ignored", "links", "read_config", "write"]
+__all__ = ["CONFIG_FILE", "ignored", "links", "read_config", "write"]

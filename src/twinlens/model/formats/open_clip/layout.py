@@ -14,12 +14,12 @@ from pathlib import Path
 from torch import Tensor
 
 from twinlens.config import CLIPConfig, ResNetConfig
-from twinlens.errors import CheckpointError
-from twinlens.files import write_whole
+from twinlens.errors import CheckpointError, ConfigError
+from twinlens.files import made_directory, write_whole
 from twinlens.model.clip import CLIP
 from twinlens.model.formats import openai
 from twinlens.model.formats.hugging_face.tokenizer import write_tokenizer
-from twinlens.model.formats.links import Link, same, transposed, written
+from twinlens.model.formats.links import Link, number, same, transposed, written
 from twinlens.model.formats.open_clip import timm_siglip
 from twinlens.model.formats.open_clip.config import parse
 from twinlens.model.formats.open_clip.describe import describe, has_timm_tower
@@ -30,8 +30,6 @@ from twinlens.settings import read_plain_json
 CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILE = "open_clip_model.safetensors"
 
-_TEXT_PREFIX = "text."
-
 
 def read_config(directory: Path, tensors: Mapping[str, Tensor]) -> CLIPConfig:
     """The configuration of a directory.
@@ -41,11 +39,16 @@ def read_config(directory: Path, tensors: Mapping[str, Tensor]) -> CLIPConfig:
         tensors: Its weights by their names there; none is read.
 
     Raises:
-        CheckpointError: The configuration asks for what twinlens cannot do, or has unknown keys.
-        ConfigError: It is missing, no JSON, or its numbers do not fit together.
+        CheckpointError: The configuration asks for what twinlens cannot do, has unknown keys, or
+            its numbers do not fit together.
+        ConfigError: It is missing or no JSON.
     """
     path = directory / CONFIG_FILE
-    return parse(read_plain_json(path), tensors, str(path))
+    data = read_plain_json(path)
+    try:
+        return parse(data, tensors, str(path))
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {error}") from error
 
 
 def links(config: CLIPConfig, names: Collection[str]) -> list[Link]:
@@ -55,8 +58,7 @@ def links(config: CLIPConfig, names: Collection[str]) -> list[Link]:
         config: The model's.
         names: Those in the checkpoint.
     """
-    prefix = _TEXT_PREFIX if any(name.startswith(_TEXT_PREFIX) for name in names) else ""
-    return _links(config, prefix)
+    return _links(config, openai.text_prefix_of(names))
 
 
 def ignored(name: str) -> bool:
@@ -83,22 +85,22 @@ def write(model: CLIP, directory: Path, tokenizer: AnyTokenizer | None = None) -
     described = describe(config)
     if tokenizer is None and config.tokenizer != "clip":
         raise CheckpointError(f"{directory}: got no tokenizer, expected the model's vocabulary")
-    prefix = _TEXT_PREFIX if described["model_cfg"].get("custom_text") else ""
+    prefix = openai.CUSTOM_TEXT if described["model_cfg"].get("custom_text") else ""
     tensors = written(_links(config, prefix), model.state_dict())
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        write_tensors(tensors, directory / WEIGHTS_FILE, {"format": "pt"})
-        if tokenizer is not None and config.tokenizer != "clip":
-            write_tokenizer(tokenizer, directory, config.text_input.context_length)
-        write_whole(json.dumps(described, indent=2) + "\n", directory / CONFIG_FILE)
+        with made_directory(directory):
+            write_tensors(tensors, directory / WEIGHTS_FILE, {"format": "pt"})
+            if tokenizer is not None and config.tokenizer != "clip":
+                write_tokenizer(tokenizer, directory, config.text_input.context_length)
+            write_whole(json.dumps(described, indent=2) + "\n", directory / CONFIG_FILE)
     except OSError as error:
         raise CheckpointError(f"{directory}: the model could not be saved: {error}") from error
 
 
 def _links(config: CLIPConfig, text_prefix: str) -> list[Link]:
-    found = [_scalar("logit_scale")]
+    found = [number("logit_scale")]
     if config.logit_bias:
-        found.append(_scalar("logit_bias"))
+        found.append(number("logit_bias"))
     if isinstance(config.vision, ResNetConfig):
         found += openai.resnet_links(config.vision)
     elif config.vision is not None:
@@ -111,13 +113,3 @@ def _links(config: CLIPConfig, text_prefix: str) -> list[Link]:
             found.append(transposed("text_tower.projection", f"{matrix}.weight"))
             found.append(same("text_tower.projection_bias", f"{matrix}.bias"))
     return found
-
-
-def _scalar(name: str) -> Link:
-    """A number that may lie in a vector of one: open_clip's `nonscalar_logit_scale`."""
-    return Link(
-        name,
-        (name,),
-        lambda parts: parts[0].reshape(()) if parts[0].numel() == 1 else parts[0],
-        lambda ours: [ours],
-    )

@@ -67,9 +67,10 @@ class _Mark:
 class _Machine:
     """The state of a pickle that is being run."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, objects: bool) -> None:
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
+        self.objects = objects
 
     def since_mark(self) -> list[Any]:
         """Takes what lies above the last mark, and the mark."""
@@ -78,6 +79,10 @@ class _Machine:
             items.append(item)
         return items[::-1]
 
+    def on_object(self) -> bool:
+        """Whether the topmost is an object, of which nothing is kept."""
+        return self.objects and type(self.stack[-1]) is Module
+
     def top(self, kind: type[Any]) -> Any:
         """The topmost, which must be of a kind."""
         if type(self.stack[-1]) is not kind:
@@ -85,14 +90,19 @@ class _Machine:
         return self.stack[-1]
 
 
-def read_pickle(data: bytes) -> object:
+def read_pickle(data: bytes, *, objects: bool = False) -> object:
     """What a pickle of torch's describes.
+
+    Args:
+        data: The pickle.
+        objects: Whether objects of any class may be in it. None is made: each is a `Module`
+            without attributes. Calls of functions are refused all the same.
 
     Raises:
         ValueError: It is damaged, or asks for what is no part of a tensor or module.
         TypeError: The same, where things are of the wrong kind.
     """
-    machine = _Machine()
+    machine = _Machine(objects=objects)
     try:
         for opcode, argument, _ in pickletools.genops(data):
             if opcode.name == "STOP":
@@ -126,23 +136,27 @@ def _tuple_since_mark(machine: _Machine, _: Any) -> None:
 
 def _append(machine: _Machine, _: Any) -> None:
     item = machine.stack.pop()
-    machine.top(list).append(item)
+    if not machine.on_object():
+        machine.top(list).append(item)
 
 
 def _append_all(machine: _Machine, _: Any) -> None:
     items = machine.since_mark()
-    machine.top(list).extend(items)
+    if not machine.on_object():
+        machine.top(list).extend(items)
 
 
 def _set_item(machine: _Machine, _: Any) -> None:
     items = machine.stack[-2:]
     del machine.stack[-2:]
-    _fill(machine.top(dict), items)
+    if not machine.on_object():
+        _fill(machine.top(dict), items)
 
 
 def _set_items(machine: _Machine, _: Any) -> None:
     items = machine.since_mark()
-    _fill(machine.top(dict), items)
+    if not machine.on_object():
+        _fill(machine.top(dict), items)
 
 
 def _fill(mapping: dict[Any, Any], items: list[Any]) -> None:
@@ -164,7 +178,8 @@ def _get(machine: _Machine, argument: Any) -> None:
 
 def _global(machine: _Machine, argument: Any) -> None:
     name = argument.replace(" ", ".")
-    if name not in _STORAGES and name not in _CALLS and not name.startswith("__torch__."):
+    known = name in _STORAGES or name in _CALLS or name.startswith("__torch__.")
+    if not known and not machine.objects:
         raise ValueError(f"got a request for {name[:100]!r}, expected tensors and modules alone")
     machine.stack.append(_Global(name))
 
@@ -172,7 +187,7 @@ def _global(machine: _Machine, argument: Any) -> None:
 def _new_module(machine: _Machine, _: Any) -> None:
     arguments = machine.stack.pop()
     name = machine.top(_Global).name
-    if arguments != () or not name.startswith("__torch__."):
+    if arguments != () or not (machine.objects or name.startswith("__torch__.")):
         raise ValueError(
             f"got an object made of {name[:100]!r}, expected a module without arguments"
         )
@@ -181,6 +196,8 @@ def _new_module(machine: _Machine, _: Any) -> None:
 
 def _build_module(machine: _Machine, _: Any) -> None:
     state = machine.stack.pop()
+    if machine.objects:  # the state of a class, or what an OrderedDict has beside its entries
+        return
     if type(state) is not dict or not all(isinstance(key, str) for key in state):
         raise TypeError("got a module's state of another kind, expected attributes by name")
     machine.top(Module).attributes = state
@@ -198,6 +215,9 @@ def _storage(machine: _Machine, _: Any) -> None:
 def _call(machine: _Machine, _: Any) -> None:
     arguments = machine.stack.pop()
     name = machine.top(_Global).name
+    if machine.objects and name in _DATA:
+        machine.stack[-1] = Module()
+        return
     if name not in _CALLS or type(arguments) is not tuple:
         raise ValueError(f"got a call of {name[:100]!r}, expected tensors and modules alone")
     machine.stack[-1] = _CALLS[name](*arguments)
@@ -227,6 +247,24 @@ _CALLS: Mapping[str, Callable[..., object]] = {
     "torch.jit._pickle.build_tensorlist": _first,
     "torch.jit._pickle.restore_type_tag": _first,
 }
+
+_DATA = {
+    *("_codecs.encode", "datetime.date", "datetime.datetime", "datetime.timedelta"),
+    *("collections.Counter", "collections.defaultdict", "collections.deque"),
+    *(
+        f"{module}.{name}"
+        for module in ("builtins", "__builtin__")
+        for name in ("set", "frozenset")
+    ),
+    *(f"pathlib.{name}" for name in ("Path", "PosixPath", "PurePosixPath", "WindowsPath")),
+    *("numpy.dtype", "torch.Size", "torch.device"),
+    *(
+        f"numpy.{core}.multiarray.{name}"
+        for core in ("core", "_core")
+        for name in ("scalar", "_reconstruct")
+    ),
+}
+"""Calls that make plain data, where there may be objects; none is made."""
 
 _STEPS: Mapping[str, Callable[[_Machine, Any], None]] = {
     "PROTO": lambda machine, version: None,

@@ -11,20 +11,19 @@ import io
 import json
 import math
 import pickle
-import re
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import Tensor
 
 from twinlens.errors import CheckpointError
-from twinlens.model.formats.storage.stored_zip import StoredZip, require_proportion
+from twinlens.model.formats.storage.pickles import open_pickle
+from twinlens.model.formats.storage.stored_zip import StoredZip
 from twinlens.model.formats.storage.torchscript import PICKLE_LIMIT, read_torchscript
 
 _ZIP = b"PK\3\4"
@@ -38,9 +37,6 @@ _INDEX_LIMIT = 100 * 2**20
 
 _MAPPED_AT_ONCE = 64 * 2**20
 """Bytes that a look through a safetensors file leaves in memory, and one tensor more."""
-
-_LARGEST = torch.finfo(torch.float32).max
-"""Of the numbers that are computed with."""
 
 _NUMPY_TYPES = {
     "|b1": torch.bool,
@@ -101,13 +97,45 @@ class SafetensorsFile(Tensors):
             yield name, tensor
 
 
+class Renamed(Mapping[str, Tensor]):
+    """Some of a file's tensors by other names.
+
+    Args:
+        tensors: The file's.
+        names: The name that each has here, and the one there.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> None:
+        self._tensors = tensors
+        self._names = names
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._tensors[self._names[name]]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names  # without reading it
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def passing(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+        """Each tensor once: see `passing`."""
+        names = list(names)
+        found = passing(self._tensors, [self._names[name] for name in names])
+        for name, (_, tensor) in zip(names, found, strict=True):
+            yield name, tensor
+
+
 def passing(tensors: Mapping[str, Tensor], names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
     """Each of these tensors by name, to be looked at once and not kept.
 
     Of a safetensors file little is in memory at a time: a page that was looked at through the
     mapping that the weights stay in would stay too.
     """
-    if isinstance(tensors, SafetensorsFile):
+    if isinstance(tensors, SafetensorsFile | Renamed):
         yield from tensors.passing(names)
     else:
         yield from ((name, tensors[name]) for name in names)
@@ -116,8 +144,9 @@ def passing(tensors: Mapping[str, Tensor], names: Iterable[str]) -> Iterator[tup
 def open_tensors(path: Path) -> Mapping[str, Tensor]:
     """The tensors of one file by the names they have in it.
 
-    A training checkpoint of open_clip gives its `state_dict`, without the "module." that
-    distributed training puts before every name.
+    A training checkpoint gives the weights in it, wherever they lie: see `model_tables`. Of other
+    things it gives their `state_dict`, without the "module." that distributed training puts before
+    every name.
 
     Args:
         path: A safetensors file, one of torch.save's, a TorchScript archive, or an `.npz`.
@@ -171,24 +200,6 @@ def open_sharded(index: Path) -> Mapping[str, Tensor]:
     )
 
 
-def require_finite(name: str, tensor: Tensor, path: Path) -> None:
-    """Refuse weights that no training leaves; a pass over them that allots no memory.
-
-    Raises:
-        CheckpointError: A value is NaN or infinite, or would be in float32; or its type has no
-            arithmetic.
-    """
-    if not tensor.numel() or not tensor.is_floating_point():
-        return
-    try:
-        lowest, highest = torch.aminmax(tensor if tensor.itemsize > 1 else tensor.float())
-    except RuntimeError as error:
-        raise CheckpointError(f"{path}: {name}: got {tensor.dtype}, expected weights") from error
-    for extreme in (float(lowest), float(highest)):
-        if not abs(extreme) <= _LARGEST:
-            raise CheckpointError(f"{path}: {name}: got {extreme}, expected finite weights")
-
-
 def _reader(path: Path) -> Callable[[Path], Mapping[str, Tensor]]:
     """Which reader knows a file, by its first bytes."""
     with path.open("rb") as file:
@@ -198,7 +209,7 @@ def _reader(path: Path) -> Callable[[Path], Mapping[str, Tensor]]:
     if begin[8:9] == b"{":  # after the header's length comes JSON
         return SafetensorsFile
     if begin.startswith(_OLD_PICKLE):
-        return partial(_open_pickle, mapped=False)
+        return partial(open_pickle, mapped=False)
     got = "another kind of file"
     if not begin:
         got = "an empty file"
@@ -222,7 +233,7 @@ def _open_zip(path: Path) -> Mapping[str, Tensor]:
             archive.place(name)  # none is compressed: torch would take the bytes as they are
         archive.read(f"{root}/data.pkl", limit=PICKLE_LIMIT)
         # torch goes by the ending .safetensors, and maps files that it opens itself only.
-        return _open_pickle(path, mapped=not path.name.endswith(".safetensors"))
+        return open_pickle(path, archive, root, mapped=not path.name.endswith(".safetensors"))
     if all(name.endswith(".npy") for name in archive.names):
         return Tensors(path, {name[:-4]: _npy(archive, name) for name in archive.names})
     raise CheckpointError(f"{path}: got a zip of other things, expected weights")
@@ -258,64 +269,6 @@ def _npy(archive: StoredZip, name: str) -> Callable[[], Tensor]:
         return values.view(shape)
 
     return read
-
-
-def _open_pickle(path: Path, *, mapped: bool) -> Mapping[str, Tensor]:
-    """A file of torch.save's."""
-    try:
-        with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what torch wonders at, it then refuses
-            loaded = torch.load(
-                path if mapped else file,
-                map_location="cpu",
-                weights_only=True,
-                mmap=mapped,
-            )
-    except pickle.UnpicklingError as error:
-        # torch's own message is a page on how to lift the guard.
-        asked = re.search(r"GLOBAL (\S+)", str(error))
-        what = f"a request for {asked[1][:100]!r}" if asked else "other objects"
-        raise CheckpointError(f"{path}: got {what}, expected a pickle of tensors alone") from error
-    return _state_dict(path, loaded)
-
-
-def _state_dict(path: Path, loaded: object) -> dict[str, Tensor]:
-    """The tensors by name that a pickle holds, or that its `state_dict` does.
-
-    Raises:
-        CheckpointError: There is anything else.
-    """
-    if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
-        loaded = loaded["state_dict"]
-    if not isinstance(loaded, Mapping):
-        raise CheckpointError(
-            f"{path}: got {type(loaded).__name__}, expected a mapping from names to tensors"
-        )
-    entries = cast(Mapping[object, object], loaded)
-    tensors: dict[str, Tensor] = {}
-    for name, value in entries.items():
-        if not isinstance(name, str) or not _is_plain(value):
-            raise CheckpointError(
-                f"{path}: got {type(value).__name__} under {str(name)[:100]!r}, expected names of "
-                "plain tensors"
-            )
-        tensors[name] = cast(Tensor, value).detach()
-    require_proportion(path, sum(tensor.nbytes for tensor in tensors.values()))
-    if all(name.startswith("module.") for name in tensors):
-        return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
-    return tensors
-
-
-def _is_plain(value: object) -> bool:
-    """Whether it is a tensor whose every number lies in memory of its own."""
-    return (
-        type(value) in (Tensor, nn.Parameter)
-        and isinstance(value, Tensor)
-        and value.layout is torch.strided
-        and value.device.type == "cpu"
-        and not value.is_quantized
-        and value.nbytes <= value.untyped_storage().nbytes()
-    )
 
 
 def _read_index(index: Path) -> dict[str, str]:

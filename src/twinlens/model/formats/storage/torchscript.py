@@ -49,10 +49,10 @@ def read_torchscript(path: Path, archive: StoredZip, root: str) -> dict[str, Cal
         raise CheckpointError(f"{path}: data.pkl: {error}") from error
     tensors = {name: value for name, value in found.items() if isinstance(value, Strided)}
     for name, value in tensors.items():
-        _check(f"{path}: {name}", value, archive, root)
+        check_place(f"{path}: {name}", value, archive, root)
     total = sum(math.prod(value.size) * value.storage.dtype.itemsize for value in tensors.values())
     require_proportion(path, total)
-    return {name: _reader(value, archive, root) for name, value in found.items()}
+    return {name: tensor_reader(value, archive, root) for name, value in found.items()}
 
 
 def _attributes(module: object) -> dict[str, Strided | int]:
@@ -77,7 +77,7 @@ def _attributes(module: object) -> dict[str, Strided | int]:
     return found
 
 
-def _check(what: str, value: Strided, archive: StoredZip, root: str) -> None:
+def check_place(what: str, value: Strided, archive: StoredZip, root: str) -> None:
     """Whether a tensor lies in its storage, and its storage in the file.
 
     Raises:
@@ -99,7 +99,8 @@ def _check(what: str, value: Strided, archive: StoredZip, root: str) -> None:
         )
 
 
-def _reader(value: Strided | int, archive: StoredZip, root: str) -> Callable[[], Tensor]:
+def tensor_reader(value: Strided | int, archive: StoredZip, root: str) -> Callable[[], Tensor]:
+    """Reads a tensor from the file when it is called."""
     if isinstance(value, int):
         return lambda: torch.tensor(value)
     storage, offset, size, stride = value

@@ -1,0 +1,120 @@
+# ruff: noqa: PLC0415  imports wait until the verb runs: --help stays instant
+"""The images that the words of a command stand for, and what of these is passed over."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from twinlens.cli.output import log
+from twinlens.errors import DataError
+
+_NAMED = 20
+"""How many images that are passed over are named before the rest is counted."""
+
+
+@dataclass(slots=True)
+class Found:
+    """The images that paths, directories and globs stand for, and what of these is passed over.
+
+    Attributes:
+        images: Those that can be read, in order.
+        unreadable: Why an image of another format cannot be, by its path.
+        others: Files that are no images.
+        empty: What is wrong with the arguments that stand for no image.
+    """
+
+    images: list[str] = field(default_factory=list[str])
+    unreadable: dict[str, str] = field(default_factory=dict[str, str])
+    others: list[str] = field(default_factory=list[str])
+    empty: list[DataError] = field(default_factory=list[DataError])
+
+    def take_in(self, other: Found) -> None:
+        """Add what another argument stands for."""
+        self.images += other.images
+        self.unreadable |= other.unreadable
+        self.others += other.others
+
+
+def find_images(given: list[str]) -> Found:
+    """The images that paths, directories and globs stand for, in order.
+
+    Files that are named are images whatever their names say; of directories and globs those are
+    that end like one and are not hidden.
+
+    Raises:
+        DataError: None of them stands for an image that can be read.
+    """
+    whole = Found()
+    for name in given:
+        if Path(name).is_dir():
+            part = _sorted_out(Path(name), Path(name).rglob("*"))
+        elif glob.has_magic(name) and not Path(name).exists():
+            paths = glob.glob(name, recursive=True)  # noqa: PTH207  Path: no absolute
+            part = _sorted_out(_plain_part(name), map(Path, paths))
+        else:
+            part = Found([name])
+        if part.images:
+            whole.take_in(part)
+        else:
+            whole.empty.append(_no_images(name, part))
+    if not whole.images:
+        raise DataError("; ".join(map(str, whole.empty)))
+    return whole
+
+
+def _sorted_out(root: Path, paths: Iterable[Path]) -> Found:
+    from twinlens.data.formats import is_hidden, is_image_name, unreadable_format
+    from twinlens.data.natural import natural_key
+
+    found = Found()
+    for path in sorted(paths, key=lambda path: natural_key(str(path))):
+        inside = path.relative_to(root).as_posix()
+        if is_image_name(inside):
+            found.images.append(str(path))
+        elif reason := unreadable_format(inside):
+            found.unreadable[str(path)] = reason
+        elif not is_hidden(inside) and path.is_file():
+            found.others.append(str(path))
+    return found
+
+
+def _plain_part(pattern: str) -> Path:
+    """The folder that a glob names before its first wildcard."""
+    parts = Path(pattern).parts
+    first = next(number for number, part in enumerate(parts) if glob.has_magic(part))
+    return Path(*parts[:first])
+
+
+def _no_images(name: str, found: Found) -> DataError:
+    from twinlens.data.formats import SUFFIXES
+
+    lines = _counted(found.unreadable.items())
+    told = f" that can be read ({'; '.join(lines)})" if lines else ""
+    return DataError(
+        f"{name}: got no images{told}, expected files that end in {', '.join(sorted(SUFFIXES))}"
+    )
+
+
+def _counted(passed_over: Iterable[tuple[str, str]]) -> list[str]:
+    """Paths with reasons as a line for each reason."""
+    from twinlens.data.left_out import LeftOut
+
+    left_out = LeftOut()
+    for path, reason in passed_over:
+        left_out.add(reason, path)
+    return left_out.lines()
+
+
+def log_failures(failures: Collection[Exception], found: Found) -> bool:
+    """Say what could not be classified; whether there was anything."""
+    unreadable = [f"{path}: {reason}" for path, reason in found.unreadable.items()]
+    for told in [*failures, *found.empty, *unreadable[:_NAMED]]:
+        log(f"error: {told}")
+    if (more := len(unreadable) - _NAMED) > 0:
+        log(f"error: and {more:,} other images of formats that cannot be read")
+    for line in _counted((path, "file that is no image") for path in found.others):
+        log(f"passed over: {line}")
+    return bool(failures or found.empty or unreadable)

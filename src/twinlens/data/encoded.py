@@ -1,0 +1,229 @@
+"""Encoded images opened: by their first bytes, within limits, by a decoder of that format alone."""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, cast
+
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from twinlens.data.formats import missing
+from twinlens.data.headers import check_jpeg, format_of, gif_size, not_read, webp_size
+from twinlens.data.tiff import NotReadError, first_image
+from twinlens.errors import DataError
+
+FORMATS = "JPEG, PNG, WebP, GIF, BMP, TIFF, PNM, AVIF, HEIC or JPEG XL"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodeLimits:
+    """What a file may ask for; read from its header, before a pixel is allocated.
+
+    Attributes:
+        max_bytes: Of the encoded file.
+        max_pixels: Width times height. 100 million take 300 MB while they are decoded.
+        max_side: The longer of width and height.
+    """
+
+    max_bytes: int = 128 * 2**20
+    max_pixels: int = 100_000_000
+    max_side: int = 32_768
+
+    def check_bytes(self, name: str, got: int) -> None:
+        """Refuse a file of `got` bytes if that is too many, or none."""
+        if got == 0:
+            raise DataError(f"{name}: got an empty file, expected {FORMATS}")
+        if got > self.max_bytes:
+            raise DataError(f"{name}: got {got:,} bytes, expected at most {self.max_bytes:,}")
+
+    def check_size(self, name: str, width: int, height: int) -> None:
+        """Refuse a picture of this size if it is too large, or has no pixels."""
+        got = f"{name}: got {width:,} x {height:,} pixels, expected"
+        if width < 1 or height < 1:
+            raise DataError(f"{got} at least 1 x 1")
+        if max(width, height) > self.max_side:
+            raise DataError(f"{got} sides of at most {self.max_side:,}")
+        if width * height > self.max_pixels:
+            raise DataError(f"{got} at most {self.max_pixels:,} in all")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """An image that is open, and what its decoder does not say.
+
+    Attributes:
+        image: The image; its pixels are not decoded yet where the decoder can wait.
+        turned: Whether the decoder gives it upright: nobody shall turn it again.
+        bits: How many a sample has where Pillow holds more than 8.
+        inverted: Whether the largest of such samples is black.
+    """
+
+    image: Image.Image
+    turned: bool = False
+    bits: int = 16
+    inverted: bool = False
+
+
+_Opener = Callable[[bytes, str, DecodeLimits], Opened]
+
+
+def open_encoded(data: bytes, name: str, limits: DecodeLimits) -> Opened:
+    """Open an encoded image without decoding it; what its header says of its size is in limits.
+
+    Raises:
+        DataError: It is of no format that is read, its decoder is missing, its header is damaged,
+            or it is too large.
+    """
+    limits.check_bytes(name, len(data))
+    kind = format_of(data)
+    if kind is None:
+        what = not_read(data)
+        got = f"{what}, which is not read" if what else f"a file that begins with {data[:8]!r}"
+        raise DataError(f"{name}: got {got}, expected {FORMATS}")
+    if (needed := missing(kind)) is not None:
+        article = "an" if kind == "AVIF" else "a"
+        raise DataError(f"{name}: got {article} {kind} image, which needs {needed}")
+    try:
+        # Not Image.open: it warns of large images by a line of its own, ours is in `limits`.
+        return _OPENERS[kind](data, name, limits)
+    except DataError:
+        raise
+    except NotReadError as error:
+        raise DataError(f"{name}: got {error}") from error
+    # On broken files decoders raise almost anything: OSError, SyntaxError, struct.error, ...
+    except Exception as error:
+        raise broken(name, kind, error) from error
+
+
+def broken(name: str, kind: str, error: Exception) -> DataError:
+    """The error of a file that its decoder gave up on, in one line."""
+    reason = " ".join(str(error).split()) or type(error).__name__
+    if _UNSUPPORTED.search(reason):
+        return DataError(
+            f"{name}: got a {kind} image of a kind that is not supported ({reason}), "
+            "expected a common one"
+        )
+    return DataError(
+        f"{name}: got a damaged or cut-off {kind} picture ({reason}), expected a whole one"
+    )
+
+
+_UNSUPPORTED = re.compile(r"unsupported bmp|unknown pixel mode|cannot handle", re.I)
+"""What decoders say of whole files that they do not know."""
+
+
+class _Jpeg(JpegImagePlugin.JpegImageFile):
+    """A JPEG opened without a look into its EXIF, where Pillow seeks a resolution, and warns."""
+
+    def _open(self) -> None:
+        self.info["dpi"] = (72, 72)  # what it takes where it finds none
+        super()._open()
+
+
+class _Tiff(TiffImagePlugin.TiffImageFile):
+    """A TIFF whose size was checked: Pillow's own check would warn below our limit."""
+
+    def load_prepare(self) -> None:
+        if self._im is None:
+            self.im = Image.core.new(self.mode, self._tile_size)
+        super().load_prepare()
+
+
+def _open_jpeg(data: bytes, *_: object) -> Opened:
+    check_jpeg(data)
+    return Opened(image=_Jpeg(io.BytesIO(data)))
+
+
+def _open_webp(data: bytes, name: str, limits: DecodeLimits) -> Opened:
+    limits.check_size(name, *webp_size(data))
+    return Opened(image=WebPImagePlugin.WebPImageFile(io.BytesIO(data)))
+
+
+def _open_gif(data: bytes, name: str, limits: DecodeLimits) -> Opened:
+    limits.check_size(name, *gif_size(data))
+    return Opened(image=GifImagePlugin.GifImageFile(io.BytesIO(data)))
+
+
+def _open_tiff(data: bytes, name: str, limits: DecodeLimits) -> Opened:
+    tiff = first_image(data)
+    limits.check_size(name, *tiff.size)
+    limits.check_size(f"{name}: a tile", *tiff.tile)
+    if tiff.compression not in TiffImagePlugin.COMPRESSION_INFO:
+        raise NotReadError(
+            f"a TIFF image of compression {tiff.compression}, which the decoder does not support"
+        )
+    image = _Tiff(io.BytesIO(tiff.data))
+    return Opened(image=image, turned=True, bits=tiff.bits, inverted=tiff.inverted)
+
+
+def _open_avif(data: bytes, name: str, limits: DecodeLimits) -> Opened:
+    _check_coded_sizes(data, name, limits)
+    plugin = import_module("PIL.AvifImagePlugin")
+    return Opened(image=plugin.AvifImageFile(io.BytesIO(_without_exif(data))))
+
+
+def _open_heic(data: bytes, name: str, limits: DecodeLimits) -> Opened:
+    _check_coded_sizes(data, name, limits)
+    decoder: Any = import_module("pi_heif" if find_spec("pi_heif") else "pillow_heif")
+    image = cast("Image.Image", decoder.HeifImageFile(io.BytesIO(_without_exif(data))))
+    return Opened(image=image, turned=True)
+
+
+def _open_jxl(data: bytes, name: str, limits: DecodeLimits) -> Opened:
+    decoder: Any = import_module("pylibjxl")
+    header = decoder.probe(data)
+    limits.check_size(name, header["width"], header["height"])
+    return Opened(image=Image.fromarray(decoder.decode(data)), turned=True)
+
+
+def _check_coded_sizes(data: bytes, name: str, limits: DecodeLimits) -> None:
+    """Refuse a file in ISO's container by the sizes it tells (`ispe`); not all need be shown."""
+    for sides in re.findall(rb"\0\0\0\x14ispe\0{4}(.{8})", data, flags=re.DOTALL):
+        limits.check_size(name, *struct.unpack(">II", sides))
+
+
+def _without_exif(data: bytes) -> bytes:
+    """A file in ISO's container whose EXIF no decoder finds.
+
+    Which way up its image is held is said elsewhere (`irot`, `imir`; ISO/IEC 23000-22, section
+    7.3), and decoders that look at EXIF as well stop where that is damaged.
+    """
+    return re.sub(rb"(infe\x02.{7}|infe\x03.{9})Exif", rb"\1Exxx", data, flags=re.DOTALL)
+
+
+def _with(plugin: Callable[[io.BytesIO], Image.Image]) -> _Opener:
+    """An opener of a format whose size is only known once it is open."""
+
+    def opener(data: bytes, name: str, limits: DecodeLimits) -> Opened:
+        return Opened(image=plugin(io.BytesIO(data)))
+
+    return opener
+
+
+_OPENERS: dict[str, _Opener] = {
+    "JPEG": _open_jpeg,
+    "PNG": _with(PngImagePlugin.PngImageFile),
+    "WebP": _open_webp,
+    "GIF": _open_gif,
+    "BMP": _with(BmpImagePlugin.BmpImageFile),
+    "TIFF": _open_tiff,
+    "PNM": _with(PpmImagePlugin.PpmImageFile),
+    "AVIF": _open_avif,
+    "HEIC": _open_heic,
+    "JPEG XL": _open_jxl,
+}

@@ -1,0 +1,141 @@
+"""Parquet files of images: rows, the images inside, and the names of classes, by pyarrow."""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from twinlens.errors import DataError, MissingExtraError
+
+
+@dataclass(frozen=True, slots=True)
+class TableImage:
+    """An image inside a Parquet file: nothing is read before `read`."""
+
+    table: Path
+    row: int
+    column: str = "image"
+
+    def read(self) -> bytes:
+        """The image's encoded bytes.
+
+        Whole row groups are read, the last two of them kept: cheap in order, not at random.
+
+        Raises:
+            DataError: The cell is empty, or the file cannot be read.
+        """
+        starts = _group_starts(self.table)
+        group = bisect_right(starts, self.row) - 1
+        cell = _image_cells(self.table, group, self.column)[self.row - starts[group]].as_py()
+        data: bytes | None = cast(Any, cell).get("bytes") if isinstance(cell, dict) else cell
+        if data is None:
+            raise DataError(f"{self}: got an empty {self.column!r}, expected an image")
+        return data
+
+    def __str__(self) -> str:
+        return f"{self.table}: row {self.row + 1}"
+
+
+def parquet_schema(path: Path) -> Any:
+    """The columns of a file, as pyarrow's Schema.
+
+    Raises:
+        DataError: It is missing or broken.
+        MissingExtraError: pyarrow is not installed.
+    """
+    return _parquet_file(path).schema_arrow
+
+
+def parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The cells of each row by the names of their columns.
+
+    Raises:
+        DataError: The file is broken.
+    """
+    try:
+        for batch in _parquet_file(path).iter_batches(columns=list(columns)):
+            yield from batch.to_pylist() if columns else ({} for _ in range(batch.num_rows))
+    except _pyarrow().ArrowException as error:
+        raise _broken(path, error) from error
+
+
+def image_column_kind(schema: Any, column: str) -> Literal["paths", "inside"] | None:
+    """Whether a column has paths, or encoded images as bytes or as Hugging Face's structs."""
+    types = _pyarrow().types
+    kind = schema.field(column).type
+    if types.is_dictionary(kind):  # pandas' categories: values are kept once
+        kind = kind.value_type
+    written = str(kind).removeprefix("large_").removesuffix("_view")
+    if types.is_struct(kind):
+        names = [kind.field(place).name for place in range(kind.num_fields)]
+        return "inside" if "bytes" in names else None
+    return {"string": "paths", "null": "paths"}.get(written) or (  # pyright: ignore[reportReturnType]
+        "inside" if written.startswith(("binary", "fixed_size_binary")) else None
+    )
+
+
+def is_list(schema: Any, column: str) -> bool:
+    """Whether a column has a list of values a row."""
+    types, kind = _pyarrow().types, schema.field(column).type
+    return types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+
+
+def class_names(schema: Any, column: str | None) -> tuple[str, ...]:
+    """The names behind class numbers, as Hugging Face data sets keep them in the schema.
+
+    None where the schema says nothing of that kind: other programs write there what they like.
+    """
+    metadata: dict[bytes, bytes] = schema.metadata or {}
+    try:
+        feature: Any = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"][column]
+        if isinstance(feature, list):  # a list of classes was once written as a list of its kind
+            feature = feature[0]
+        names = feature.get("feature", feature).get("names")
+    except (ValueError, RecursionError, KeyError, IndexError, TypeError, AttributeError):
+        return ()
+    known = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return tuple(names) if known else ()
+
+
+def _pyarrow() -> Any:
+    try:
+        return import_module("pyarrow")  # only Parquet needs it
+    except ImportError as error:
+        raise MissingExtraError("pyarrow", "data") from error
+
+
+def _broken(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path}: not a whole Parquet file: {' '.join(str(error).split())}")
+
+
+def _parquet_file(path: Path) -> Any:
+    arrow = _pyarrow()
+    try:
+        return import_module("pyarrow.parquet").ParquetFile(path)
+    except arrow.ArrowException as error:
+        raise _broken(path, error) from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
+
+
+@lru_cache(maxsize=1024)
+def _group_starts(path: Path) -> list[int]:
+    """The first row of each row group."""
+    meta = _parquet_file(path).metadata
+    sizes = [meta.row_group(group).num_rows for group in range(meta.num_row_groups)]
+    return [0, *accumulate(sizes)][:-1]
+
+
+@lru_cache(maxsize=2)
+def _image_cells(path: Path, group: int, column: str) -> Any:
+    try:
+        return _parquet_file(path).read_row_group(group, columns=[column]).column(column)
+    except _pyarrow().ArrowException as error:
+        raise _broken(path, error) from error

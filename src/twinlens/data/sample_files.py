@@ -1,0 +1,84 @@
+"""Which files are one sample: an image with its text and metadata, by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from functools import lru_cache
+from typing import TypeVar
+
+from twinlens.data.formats import SUFFIXES
+
+TEXTS = ("txt", "caption", "json")
+"""Endings of files beside an image that may hold captions."""
+
+_Value = TypeVar("_Value")
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """The key and the extension of a file: what is before and after the first dot.
+
+    Example:
+        >>> split_name("./a.b/c.Input.JPG")
+        ('a.b/c', 'input.jpg')
+    """
+    folder, slash, base = name.removeprefix("./").rpartition("/")
+    stem, _, ext = base.partition(".")
+    return folder + slash + stem, ext.lower()
+
+
+def last_ending(ext: str) -> str:
+    """The last part of an extension: `jpg` of `input.jpg`."""
+    return ext.rpartition(".")[2]
+
+
+@lru_cache(4096)  # a tar has few different ones, and many of each
+def is_image_ext(ext: str) -> bool:
+    """Whether an extension is that of an image that can be read."""
+    return f".{last_ending(ext)}" in SUFFIXES
+
+
+def image_members(members: Collection[str]) -> list[str]:
+    """The extensions of images, those of one part before `mask.png` and its like."""
+    images = [ext for ext in members if is_image_ext(ext)]
+    if len(images) > 1:
+        images.sort(key=lambda ext: ext.count("."))  # stable: else as they lie in the tar
+    return images
+
+
+def find_member(members: Collection[str], ending: str) -> str | None:
+    """The extension with this ending: itself, else the first of several parts.
+
+    Example:
+        >>> find_member(["input.jpg", "output.txt"], "txt")
+        'output.txt'
+    """
+    if ending in members:
+        return ending
+    return next((ext for ext in members if last_ending(ext) == ending), None)
+
+
+def split_dotted(key: str, members: dict[str, _Value]) -> list[tuple[str, dict[str, _Value]]]:
+    """Part files that only share the name before the first dot, where they are several samples.
+
+    They are where several images have a name of their own before the last dot, and the texts have
+    those names, too: at least one of them, or all other files. Then no text speaks of all of them.
+
+    Example:
+        >>> names = ["5.jpg", "5.txt", "7.jpg", "7.txt"]
+        >>> [(key, list(files)) for key, files in split_dotted("img_0", dict.fromkeys(names))]
+        [('img_0.5', ['jpg', 'txt']), ('img_0.7', ['jpg', 'txt'])]
+    """
+    images = [ext for ext in members if is_image_ext(ext)]
+    if len(images) < 2:  # nearly all
+        return [(key, members)]
+    stems = [ext.rpartition(".")[0] for ext in images]
+    own = set(stems)
+    others = {ext.rpartition(".")[0] for ext in members}
+    told = {ext.rpartition(".")[0] for ext in members if last_ending(ext) in TEXTS}
+    if len(own) < len(stems) or "" in others or not (others == own or told & own):
+        return [(key, members)]
+    parts: dict[str, dict[str, _Value]] = {stem: {} for stem in (*stems, *others)}
+    for ext, value in members.items():
+        stem, _, ending = ext.rpartition(".")
+        parts[stem][ending] = value
+    return [(f"{key}.{stem}", part) for stem, part in parts.items()]

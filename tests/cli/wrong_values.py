@@ -1,0 +1,130 @@
+"""What the command line is asked that it cannot do: every path, list and number of every verb.
+
+Plain data. A word in capitals stands for something that `tests/cli/test_wrong_values.py` makes:
+MODEL and HEADLESS a model, IMAGE an image, IMAGES a directory of classes, LABELS a file of
+labels, NEW a name that is free, FILE a file, EMPTY a directory without files, FULL a directory
+with one, MISSING a path of nothing, SEALED a directory that takes no files.
+"""
+
+ASKED: dict[str, list[str]] = {
+    "classify": ["classify", "IMAGE", "--labels", "cat,dog", "--model", "MODEL"],
+    "train": ["train", "--recipe", "icons-demo", "--data", "IMAGES", "--out", "NEW"],
+    "train --plan": ["train", "--recipe", "icons-demo", "--plan"],
+    "eval": ["eval", "MODEL", "--data", "IMAGES", "--cache", "NEW"],
+    "eval --compare": ["eval", "--compare", "FULL", "FULL"],
+    "bench": ["bench", "MODEL", "--seconds", "0.01"],
+    "convert": ["convert", "MODEL", "NEW"],
+    "export": ["export", "MODEL", "NEW"],
+    "interpolate": ["interpolate", "MODEL", "MODEL", "NEW"],
+    "data icons": ["data", "icons", "--preset", "small", "--out", "NEW"],
+    "data index": ["data", "index", "IMAGES"],
+}
+"""Words that would do, but for what is put in the place of one of them."""
+
+INPUTS: list[tuple[str, str]] = [
+    ("classify", "--labels-file"),
+    ("classify", "--model"),
+    ("train", "--data"),
+    ("train", "--val"),
+    ("train", "--init"),
+    ("eval", "--data"),
+    ("bench", "MODEL"),
+    ("convert", "MODEL"),
+    ("export", "MODEL"),
+    ("interpolate", "MODEL"),
+    ("data index", "IMAGES"),
+    ("classify", "IMAGE"),
+]
+"""What is read: an option that is added or replaced, or a word of `ASKED` that is replaced."""
+
+WRONG_INPUTS = ["", " ", "MISSING", "EMPTY"]
+
+NEW_DIRECTORIES: list[tuple[str, str]] = [
+    ("convert", "NEW"),
+    ("export", "NEW"),
+    ("interpolate", "NEW"),
+]
+DIRECTORIES: list[tuple[str, str]] = [
+    ("train", "--out"),
+    ("eval", "--out"),
+    ("eval", "--cache"),
+    ("eval --compare", "--out"),
+    ("data icons", "--out"),
+    ("data icons", "--cache"),
+]
+FILES: list[tuple[str, str]] = [("bench", "--out"), ("bench", "--html")]
+
+WRONG_DIRECTORIES = ["", " ", "FILE", "FILE/below", "SEALED/below/it"]
+WRONG_NEW_DIRECTORIES = [*WRONG_DIRECTORIES, "FULL"]
+WRONG_FILES = ["", " ", "EMPTY", "FULL", "FILE/below", "SEALED/below/it"]
+
+NUMBERS: dict[tuple[str, str], list[str]] = {
+    ("classify", "--top"): ["", "x", "0", "-1", "1.5"],
+    ("train", "--workers"): ["", "x", "-1", "1.5", "100000"],
+    ("train --plan", "--mfu"): ["", "x", "0", "-1", "1.1", "nan", "inf"],
+    ("train --plan", "--price-per-hour"): ["", "x", "-1", "nan", "inf"],
+    ("train --plan", "--caption-tokens"): ["", "x", "0", "-1", "nan", "inf"],
+    ("train --plan", "--sample-kb"): ["", "x", "0", "-1", "nan", "inf"],
+    ("eval", "--seeds"): ["", "x", "0", "-1", "1.5", "1000000000"],
+    ("eval", "--shots"): ["", "x", "0", "-1", "1,,x", "1.5"],
+    ("bench", "--batch"): ["", ",", "x", "0", "-1", "1,x", "1000000000"],
+    ("bench", "--seconds"): ["", "x", "0", "-1", "nan", "inf"],
+    ("bench", "--price-per-hour"): ["", "x", "0", "-1", "nan", "inf"],
+    ("convert", "--image-size"): ["", "x", "0", "-1", "1.5", "1000000000"],
+    ("interpolate", "--weight"): ["", "x", "-1", "1.1", "nan", "inf"],
+    ("data icons", "--workers"): ["", "x", "0", "-1", "1.5", "100000"],
+    ("data index", "--workers"): ["", "x", "0", "-1", "1.5", "100000"],
+}
+
+LISTS: list[tuple[str, str, str]] = [
+    ("classify", "--labels", ""),
+    ("classify", "--labels", ","),
+    ("classify", "--labels", " , "),
+    ("classify", "--template", ""),
+    ("classify", "--device", ""),
+    ("classify", "--device", "gpu9"),
+    ("train", "--set", ""),
+    ("train", "--set", "steps"),
+    ("train", "--set", "steps="),
+    ("train", "--set", "=1"),
+    ("train", "--recipe", ""),
+    ("train", "--track", ""),
+    ("train", "--track", "nobody"),
+    ("train", "--template", ""),
+    ("train", "--device", ""),
+    ("train --plan", "--devices", ""),
+    ("train --plan", "--devices", "x"),
+    ("train --plan", "--devices", "0xA100-80"),
+    ("eval", "--template", ""),
+    ("eval", "--language", ""),
+    ("eval", "--task", ""),
+    ("eval", "--train", ""),
+    ("eval", "--val", ""),
+    ("eval", "--shifted", ""),
+    ("eval", "--corruptions", ""),
+    ("eval", "--baseline", ""),
+    ("eval", "--reference", ""),
+    ("eval", "--device", ""),
+    ("eval", "--precision", ""),
+    ("eval", "--decode", ""),
+    ("train", "--image-column", ""),
+    ("train", "--text-column", ""),
+    ("train", "--separator", ""),
+    ("train", "--separator", "ab"),
+    ("eval", "--image-column", ""),
+    ("eval", "--text-column", ""),
+    ("eval", "--separator", ""),
+    ("eval", "--separator", "ab"),
+    ("bench", "--precision", ""),
+    ("bench", "--precision", ","),
+    ("bench", "--compare", ""),
+    ("bench", "--device", ""),
+    ("convert", "--to", ""),
+    ("convert", "--activation", ""),
+    ("export", "--format", ""),
+    ("export", "--precision", ""),
+    ("export", "--towers", ""),
+    ("data icons", "--preset", ""),
+    ("data icons", "--set", ""),
+    ("data icons", "--set", "size"),
+]
