@@ -101,7 +101,7 @@ def index(
         print_json(answer)
     else:
         _print_index(answer)
-    log_left_out(left_out, spec)
+    log_left_out(left_out, f"left out of {spec}")
     if answer["bad"]:
         raise typer.Exit(USER_MISTAKE)
 

@@ -105,7 +105,7 @@ def train(
         pairs = open_shown(data, shows=world.leads, columns=columns, splits=("train",))
         if world.leads:
             needs_captions = chosen.adapt.head == "none"
-            log_left_out(known(pairs, needs_captions=needs_captions), pairs.name)
+            log_left_out(known(pairs, needs_captions=needs_captions), f"left out of {pairs.name}")
         evaluate = None if val is None else evaluator(chosen, pairs, val, template or [], world)
         size = len(pairs.samples)
         with reporting(chosen, size, out, track or [], world) as (report, seen):
@@ -129,8 +129,10 @@ def answer(
     model: Path, seen: list[Progress], left_out: dict[str, LeftOut], *, as_json: bool
 ) -> None:
     """Where the model is, how its run ended, and what was left out."""
-    for part, found in left_out.items():
-        log_left_out(found, f"the {part}")
+    from twinlens.train.left_out import DATA_SET, TRAINING
+
+    log_left_out(left_out[DATA_SET], "left out of the data set")
+    log_left_out(left_out[TRAINING], "replaced, or metadata passed over, in training")
     if as_json:
         reasons = {part: found.as_json() for part, found in left_out.items()}
         last = asdict(replace(seen[-1], left_out=None)) if seen else None

@@ -260,7 +260,7 @@ class PairLoader:
         texts = self._captions_of(sample)
         if not texts:
             odd = f" ({'; '.join(sample.passed_over)})" if sample.passed_over else ""
-            reason = f"{sample.where}: got no caption{odd}, expected at least one"
+            reason = f"{sample.where}: got no caption{odd}"
             kind = UNREADABLE if NO_FILE in sample.passed_over else NO_CAPTION
             return sample.key, _Refused(kind, reason)
         if self.places is not None and sample.label not in self.places:
