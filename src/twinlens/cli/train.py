@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twinlens.cli.given import check_directory, undone
+from twinlens.cli.given import check_directory
 from twinlens.cli.options import ImageColumn, Separator, Strict, TextColumn, log_left_out
 from twinlens.cli.output import log, print_json
 from twinlens.errors import ConfigError
@@ -101,7 +101,7 @@ def train(
         raise ConfigError("--data and --out: got one or none, expected both; --plan needs neither")
     columns = Columns(image=image_column, text=text_column, separator=separator)
     check_directory("--out", out)
-    with undone(out, worth="*"), joined_world() as world:
+    with joined_world() as world:
         pairs = open_shown(data, shows=world.leads, columns=columns, splits=("train",))
         if world.leads:
             needs_captions = chosen.adapt.head == "none"
