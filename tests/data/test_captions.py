@@ -81,6 +81,39 @@ def test_a_lonely_file_among_names_with_dots(lonely: str, tmp_path: Path):
     assert line.endswith(f"0.tar: img_0.9.{lonely}")
 
 
+@pytest.mark.parametrize("kind", ["tar", "folder"])
+def test_a_plain_name_beside_names_with_dots(kind: str, tmp_path: Path):
+    files = {
+        "cat.png": image(1),
+        "cat.txt": b"one",
+        "cat.2.png": image(2),
+        "cat.2.txt": b"two",
+        "cat.3.png": image(3),
+        "cat.3.caption": b"three",
+    }
+    if kind == "tar":
+        files |= {"cat.mask.png": image(9)}  # without words of its own, a part of the first
+        dataset = open_dataset(write_tar(tmp_path / "0.tar", files))
+    else:
+        dataset = open_dataset(write_files(tmp_path, files))
+    found = dict(zip(greys(dataset), captions(dataset), strict=True))
+    assert found == {1: ("one",), 2: ("two",), 3: ("three",)}
+    assert (dataset.left_out.total, dataset.without_caption.total) == (0, 0)
+
+
+def test_the_text_of_an_image_and_not_of_one_that_is_gone(tmp_path: Path):
+    files = {
+        "v0.2.txt": b"of an image that is gone",
+        "v0.5.png": image(2),
+        "v0.5.txt": b"five",
+        "v0.5.ocr.txt": b"read from it",
+    }
+    dataset = open_dataset(write_tar(tmp_path / "0.tar", files))
+    assert (captions(dataset), greys(dataset)) == ([("five",)], [2])
+    (line,) = dataset.left_out.lines()
+    assert line.endswith("0.tar: v0.2.txt")
+
+
 def test_a_text_of_two_images(tmp_path: Path):
     files = {"s.input.png": image(1), "s.edited.png": image(2), "s.prompt.txt": b"make it red"}
     dataset = open_dataset(write_tar(tmp_path / "0.tar", files))
