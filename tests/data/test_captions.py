@@ -228,6 +228,19 @@ def test_lines_of_json_that_lack_a_field(root: Path):
         open_dataset(root / "t.jsonl")
 
 
+def test_one_image_under_two_ways_of_writing(root: Path):
+    write_files(root, {"t.csv": "image,text\n./images/1.png,a\nimages/1.png,b\n"})
+    assert captions(open_dataset(root / "t.csv")) == [("a", "b")]
+
+
+def test_labels_that_are_kept_from_us(root: Path):
+    rows = "images/0.png,-1\nimages/1.png,cat\nimages/2.png,\n"
+    write_files(root, {"t.csv": f"image,label\n{rows}"})
+    dataset = open_dataset(root / "t.csv")
+    assert [sample.label for sample in dataset.samples] == [None, "cat", None]
+    assert dataset.classnames == ("cat",)
+
+
 def test_paths_as_windows_writes_them(root: Path):
     write_files(root, {"t.csv": "image,text\nimages\\2.png,a\n"})
     dataset = open_dataset(root / "t.csv")
@@ -278,6 +291,20 @@ def test_images_inside(kind: str, tmp_path: Path):
     texts = {"title": [f"text {n}" for n in range(3)]}
     dataset = open_dataset(write(tmp_path / "t.parquet", {"img": column} | texts))
     assert pairs(epoch(dataset)) == [(n, tokens(f"text {n}")) for n in range(3)]
+
+
+def test_columns_that_python_has_no_values_for(root: Path):
+    columns = {
+        "image": ["images/0.png", "images/1.png"],
+        "text": pyarrow.array([b"a cat", b"\xff"]).view("string"),
+        "when": pyarrow.array([1, 2_000_000_000], pyarrow.timestamp("ns")),
+        "until": pyarrow.array([10**12, 0], pyarrow.timestamp("s")),
+        "nested": pyarrow.array([[1], [2]], pyarrow.list_(pyarrow.duration("ns"))),
+    }
+    dataset = open_dataset(write(root / "t.parquet", columns))
+    assert captions(dataset) == [("a cat",), ()]
+    assert str(dataset.samples[0].metadata["when"]) == "1970-01-01 00:00:00.000000001"
+    assert dataset.without_caption.total == 1
 
 
 @pytest.mark.parametrize(

@@ -283,7 +283,8 @@ def _labels(values: dict[str, Any], chosen: Chosen, odd: list[str]) -> tuple[str
         return ()
     del values[chosen.label]
     names = [one.strip() if isinstance(one, str) else one for one in cast("list[Any]", told)]
-    found = [one for one in names if one not in (None, "", -1)]  # -1 marks hidden test labels
+    # -1 marks hidden test labels.
+    found = [one for one in names if one not in (None, "", -1, "-1")]
     if len(set(found)) < len(found):
         odd.append("class that a sample names twice")
     return tuple(dict.fromkeys(found))
