@@ -147,6 +147,8 @@ def test_folders_without_pictures(tmp_path: Path):
     refused(tmp_path, "got no images, expected a folder of them per class")
     write(tmp_path, {"cat/a.png": picture(), "dog/b.txt": ""})
     refused(tmp_path, r"dog: got no images, expected some in each class folder")
+    (tmp_path / "dog" / "a.psd").write_bytes(b"")
+    refused(tmp_path, r"expected some in each class folder; 1 x Photoshop image \(.psd\)")
 
 
 def test_a_folder_of_folders_of_tars_says_where_they_are(tmp_path: Path):

@@ -30,7 +30,7 @@ from twinlens.data.index_files import Progress
 from twinlens.data.left_out import OTHER, LeftOut, joined
 from twinlens.data.lists import COUNT_FILE, LISTS, check_count
 from twinlens.data.named import NAMES, open_named
-from twinlens.data.remote import Place, is_url, name_of
+from twinlens.data.remote import is_url, name_of
 from twinlens.data.samples import Dataset, JoinedSamples, Sample, Source, union
 from twinlens.data.split_names import Split
 from twinlens.data.split_roots import SplitPart, splits_in
@@ -38,7 +38,7 @@ from twinlens.data.table_sets import open_tables
 from twinlens.data.tars import Tars, open_tars
 from twinlens.errors import DataError
 
-__all__ = ["Dataset", "Sample", "open_dataset", "tars_of"]
+__all__ = ["Dataset", "Sample", "open_dataset", "tars_in"]
 
 _EXPECTED = (
     "a directory, a CSV, TSV, JSON-lines or Parquet file, tars such as x/{00000..00003}.tar, "
@@ -91,20 +91,18 @@ def open_dataset(
     return _join(parts, str(spec))
 
 
-def tars_of(spec: str | Path) -> list[Place]:
-    """The tars that a SPEC names.
+def tars_in(spec: str | Path) -> list[Tars]:
+    """The tars that each part of a SPEC names.
 
     Raises:
         DataError: A part of it names no tars.
         MissingExtraError: It is on the Hugging Face hub, and what fetches from there is missing.
     """
-    places: list[Place] = []
-    for _, part in _parts(spec):
-        found = _find(part, _Asked(Columns(), ()))
-        if not isinstance(found, Tars):
+    found = [(part, _find(part, _Asked(Columns(), ()))) for _, part in _parts(spec)]
+    for part, one in found:
+        if not isinstance(one, Tars):
             raise DataError(f"{part}: got a data set without tars, expected tars")
-        places += found.places
-    return places
+    return [one for _, one in found if isinstance(one, Tars)]
 
 
 def _parts(spec: str | Path) -> list[tuple[float | None, str]]:

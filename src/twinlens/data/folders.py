@@ -243,17 +243,24 @@ def _check_class_folders(listing: Listing, found: Mapping[Path, list[Path]]) -> 
     """What is wrong with folders as classes; raised where there are no images at all."""
     without = [folder for folder, files in found.items() if not _any_image(files)]
     if len(without) == len(found):
-        told = LeftOut()
-        for path in itertools.chain(listing.files, *found.values()):
-            if (reason := unreadable_format(path.name)) is not None:
-                told.add(reason, str(path))
+        told = _unreadable(itertools.chain(listing.files, *found.values()))
         tars = [folder for folder, files in found.items() if any(p.suffix == ".tar" for p in files)]
-        hints = [f"there are tars in {folder}" for folder in tars[:1]] + told.lines()
+        hints = [f"there are tars in {folder}" for folder in tars[:1]] + told
         hint = f"; {'; '.join(hints)}" if hints else ""
         raise DataError(f"{listing.root}: got no images, expected a folder of them per class{hint}")
     if without:
-        return DataError(f"{without[0]}: got no images, expected some in each class folder")
+        hint = "".join(f"; {line}" for line in _unreadable(found[without[0]]))
+        return DataError(f"{without[0]}: got no images, expected some in each class folder{hint}")
     return None
+
+
+def _unreadable(files: Iterable[Path]) -> list[str]:
+    """Images of formats that cannot be read, a line for each."""
+    told = LeftOut()
+    for path in files:
+        if (reason := unreadable_format(path.name)) is not None:
+            told.add(reason, str(path))
+    return told.lines()
 
 
 def _any_image(files: Sequence[Path]) -> bool:
