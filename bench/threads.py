@@ -30,6 +30,7 @@ ENVIRONMENTS = {
     "1 thread": {"OMP_NUM_THREADS": "1"},
     "passive": {"OMP_WAIT_POLICY": "passive"},
     "1,000 spins": {"GOMP_SPINCOUNT": "1000"},
+    "10,000 spins": {"GOMP_SPINCOUNT": "10000"},
 }
 """libgomp spins 300,000 times by itself, and not at all when it is passive."""
 

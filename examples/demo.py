@@ -39,7 +39,7 @@ def train(steps: int) -> Path:
     settings = [f"steps={steps}", f"log_every={steps // 50 or 1}", f"eval_every={steps // 5 or 1}"]
     recipe = override(recipe_named("icons-demo"), settings)
     pairs = open_dataset(TRAIN)
-    evaluate = zero_shot_evaluator(UNSEEN_STYLE, [])
+    evaluate = zero_shot_evaluator(open_dataset(UNSEEN_STYLE), [])
     shutil.rmtree(OUT / "run", ignore_errors=True)
     print(f"Training on {len(pairs.samples):,} pictures, {steps} steps:", flush=True)
     with progress_line([]) as show:

@@ -115,7 +115,7 @@ def draw(name: str, key: tuple[int, bool], drawings: Drawings) -> list[str]:
 def train(recipe: str) -> Path:
     """The directory of a model that was fine-tuned."""
     shutil.rmtree(OUT / "run", ignore_errors=True)
-    evaluate = zero_shot_evaluator(str(OUT / "validation.csv"), [])
+    evaluate = zero_shot_evaluator(open_dataset(str(OUT / "validation.csv")), [])
     with progress_line([]) as show:
         return fit(
             override(recipe_named(recipe, "icons"), SETTINGS),

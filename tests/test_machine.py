@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from twinlens import machine
+from twinlens.cli.main import main
 
 
 @pytest.mark.parametrize(
@@ -88,3 +89,12 @@ def test_the_command_line_alone_sets_it(code: str, expected: str | None):
     command = [sys.executable, "-c", f"{code}\nprint(os.environ.get('OMP_WAIT_POLICY'))"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
     assert done.stdout.splitlines()[-1] == str(expected)
+
+
+def test_bench_measures_as_programs_run(
+    nothing_chosen: dict[str, str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("sys.argv", ["twinlens", "bench", "--help"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "OMP_WAIT_POLICY" not in nothing_chosen

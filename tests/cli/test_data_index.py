@@ -7,6 +7,9 @@ import pytest
 
 from tests.cli.conftest import Run
 from twinlens.data import index_files
+from twinlens.data.datasets import open_dataset
+from twinlens.data.duplicates import REPEATED
+from twinlens.data.left_out import NO_CAPTION, NO_IMAGE, OTHER, joined
 from twinlens.data.shards import write_shard
 
 
@@ -38,6 +41,19 @@ def test_what_is_indexed_is_counted_and_found_again(run: Run, tars: Path):
     assert json.loads(run("data", "index", tars, "--json").out) == counts | {"already_indexed": 3}
     again = run("data", "index", f"{tars}/{{0..3}}.tar")
     assert again.out == f"4 tars with 12 samples, {size:,} bytes; 4 were indexed already\n"
+
+
+def test_it_says_what_opening_says(run: Run, tars: Path):
+    write_shard(tars / "0.tar", [("1a", {"png": b"x"}), ("2b", {"txt": b"ant"})])
+    (tars / "notes.md").write_text("of another kind", "utf-8")
+    opened = open_dataset(tars)
+    whole = joined([opened.left_out, opened.without_caption])
+    ended = run("data", "index", tars, "--json")
+    assert json.loads(ended.out)["left_out"] == whole.as_json()
+    assert set(whole.counts) == {OTHER, NO_IMAGE, NO_CAPTION, REPEATED}
+    assert (ended.status, run("data", "index", tars, "--strict").status) == (0, 2)
+    twice = json.loads(run("data", "index", f"{tars}::{tars}", "--json").out)["left_out"]
+    assert {reason: one["count"] for reason, one in twice.items()} == dict.fromkeys(whole.counts, 2)
 
 
 @pytest.mark.parametrize("workers", [(), ("--workers", 2)])

@@ -177,3 +177,19 @@ def test_mistakes_are_one_line_and_leave_no_run(
     assert (ending.status, ending.out, ending.err.count("\n")) == (2, "", 1)
     assert message in ending.err
     assert not (tmp_path / "run").exists()
+
+
+def test_what_the_validation_set_leaves_out_is_said_and_refused(
+    run, words: list[object], picture_folders: Path, tmp_path: Path
+):
+    root = tmp_path / "measured"
+    shutil.copytree(picture_folders, root / "valid")
+    shutil.copytree(picture_folders, root / "train")
+    (root / "valid" / "blue" / "x.svg").write_text("<svg/>")
+    refused = run(*words, "--val", root, "--strict")
+    assert (refused.status, refused.out) == (2, "")
+    assert "expected none with --strict: 1 x SVG image" in refused.err
+    ending = run(*words, "--val", root)
+    assert ending.status == 0
+    assert f"{root}: using its split 'val'" in ending.err
+    assert "left out of valid:\n  1 x SVG image (.svg), which is not read" in ending.err

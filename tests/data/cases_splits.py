@@ -2,7 +2,7 @@
 
 SPLITS: dict[str, tuple[str, ...]] = {
     "train": ("train", "Train", "TRAIN", "training", "train2017", "train_set", "trainset"),
-    "val": ("val", "valid", "validation", "dev", "Validation", "val2017", "valid_set"),
+    "val": ("val", "valid", "validation", "validate", "dev", "Validation", "val2017", "valid_set"),
     "test": ("test", "testing", "eval", "evaluation", "Test", "test2017", "test_set"),
 }
 """What each split may be called."""
@@ -14,6 +14,7 @@ ROOTS: list[tuple[str, ...]] = [
     ("training", "validation"),
     ("training", "testing"),
     ("train", "dev"),
+    ("train", "validate"),
     ("train", "eval"),
     ("Train", "Valid", "Test"),
     ("train2017", "val2017"),

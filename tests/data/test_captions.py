@@ -9,6 +9,7 @@ import pytest
 
 from tests.data.cases_captions import IMAGE_COLUMNS, MEMBERS, SEPARATED, TEXT_COLUMNS
 from tests.data.made import epoch, greys, image, pairs, tokens, write_files, write_table, write_tar
+from twinlens.data.columns import Columns
 from twinlens.data.datasets import Dataset, open_dataset
 from twinlens.errors import DataError
 
@@ -79,6 +80,39 @@ def test_a_lonely_file_among_names_with_dots(lonely: str, tmp_path: Path):
     assert (captions(dataset), greys(dataset)) == ([("five",), ("seven",)], [2, 3])
     (line,) = dataset.left_out.lines()
     assert line.endswith(f"0.tar: img_0.9.{lonely}")
+
+
+@pytest.mark.parametrize("kind", ["tar", "folder"])
+def test_a_plain_name_beside_names_with_dots(kind: str, tmp_path: Path):
+    files = {
+        "cat.png": image(1),
+        "cat.txt": b"one",
+        "cat.2.png": image(2),
+        "cat.2.txt": b"two",
+        "cat.3.png": image(3),
+        "cat.3.caption": b"three",
+    }
+    if kind == "tar":
+        files |= {"cat.mask.png": image(9)}  # without words of its own, a part of the first
+        dataset = open_dataset(write_tar(tmp_path / "0.tar", files))
+    else:
+        dataset = open_dataset(write_files(tmp_path, files))
+    found = dict(zip(greys(dataset), captions(dataset), strict=True))
+    assert found == {1: ("one",), 2: ("two",), 3: ("three",)}
+    assert (dataset.left_out.total, dataset.without_caption.total) == (0, 0)
+
+
+def test_the_text_of_an_image_and_not_of_one_that_is_gone(tmp_path: Path):
+    files = {
+        "v0.2.txt": b"of an image that is gone",
+        "v0.5.png": image(2),
+        "v0.5.txt": b"five",
+        "v0.5.ocr.txt": b"read from it",
+    }
+    dataset = open_dataset(write_tar(tmp_path / "0.tar", files))
+    assert (captions(dataset), greys(dataset)) == ([("five",)], [2])
+    (line,) = dataset.left_out.lines()
+    assert line.endswith("0.tar: v0.2.txt")
 
 
 def test_a_text_of_two_images(tmp_path: Path):
@@ -195,6 +229,19 @@ def test_lines_of_json_that_lack_a_field(root: Path):
         open_dataset(root / "t.jsonl")
 
 
+def test_one_image_under_two_ways_of_writing(root: Path):
+    write_files(root, {"t.csv": "image,text\n./images/1.png,a\nimages/1.png,b\n"})
+    assert captions(open_dataset(root / "t.csv")) == [("a", "b")]
+
+
+def test_labels_that_are_kept_from_us(root: Path):
+    rows = "images/0.png,-1\nimages/1.png,cat\nimages/2.png,\n"
+    write_files(root, {"t.csv": f"image,label\n{rows}"})
+    dataset = open_dataset(root / "t.csv")
+    assert [sample.label for sample in dataset.samples] == [None, "cat", None]
+    assert dataset.classnames == ("cat",)
+
+
 def test_paths_as_windows_writes_them(root: Path):
     write_files(root, {"t.csv": "image,text\nimages\\2.png,a\n"})
     dataset = open_dataset(root / "t.csv")
@@ -245,6 +292,20 @@ def test_images_inside(kind: str, tmp_path: Path):
     texts = {"title": [f"text {n}" for n in range(3)]}
     dataset = open_dataset(write(tmp_path / "t.parquet", {"img": column} | texts))
     assert pairs(epoch(dataset)) == [(n, tokens(f"text {n}")) for n in range(3)]
+
+
+def test_columns_that_python_has_no_values_for(root: Path):
+    columns = {
+        "image": ["images/0.png", "images/1.png"],
+        "text": pyarrow.array([b"a cat", b"\xff"]).view("string"),
+        "when": pyarrow.array([1, 2_000_000_000], pyarrow.timestamp("ns")),
+        "until": pyarrow.array([10**12, 0], pyarrow.timestamp("s")),
+        "nested": pyarrow.array([[1], [2]], pyarrow.list_(pyarrow.duration("ns"))),
+    }
+    dataset = open_dataset(write(root / "t.parquet", columns))
+    assert captions(dataset) == [("a cat",), ()]
+    assert str(dataset.samples[0].metadata["when"]) == "1970-01-01 00:00:00.000000001"
+    assert dataset.without_caption.total == 1
 
 
 @pytest.mark.parametrize(
@@ -370,3 +431,18 @@ def test_the_table_beside_a_tar_comes_last(tmp_path: Path):
     write_tar(tmp_path / "00000.tar", files)
     write(tmp_path / "00000.parquet", {"key": ["0", "1", "2"], "caption": ["a", "b", "c"]})
     assert captions(open_dataset(tmp_path)) == [("its own",), ("b",), ("c",)]
+
+
+def test_a_csv_in_utf_16_and_names_with_blanks(tmp_path: Path):
+    (tmp_path / "a.png").write_bytes(image())
+    text = "Image Path ,Caption \na.png,une école\n"
+    (tmp_path / "t.csv").write_bytes(text.encode("utf-16"))
+    columns = Columns(image="Image Path ", text="Caption ")
+    [sample] = open_dataset(tmp_path / "t.csv", columns=columns).samples
+    assert sample.captions == ("une école",)
+
+
+def test_a_column_of_lists_of_captions(tmp_path: Path):
+    (tmp_path / "a.png").write_bytes(image())
+    (tmp_path / "t.jsonl").write_text('{"image": "a.png", "captions": ["a cat", "two"]}\n')
+    assert open_dataset(tmp_path / "t.jsonl").samples[0].captions == ("a cat", "two")

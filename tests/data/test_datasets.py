@@ -107,7 +107,7 @@ def test_a_folder_per_class(tmp_path: Path):
     assert values(dataset) == [4, 1, 2, 3]
     assert dataset.samples[0].source == root / "cat/x.png"
     assert dataset.samples[0].where == str(root / "cat/x.png")
-    assert dataset.left_out.total == 2
+    assert dataset.left_out.total == 1  # a README belongs to it
 
 
 def test_names_and_prompts_beside_the_folders(tmp_path: Path):
@@ -147,6 +147,8 @@ def test_folders_without_pictures(tmp_path: Path):
     refused(tmp_path, "got no images, expected a folder of them per class")
     write(tmp_path, {"cat/a.png": picture(), "dog/b.txt": ""})
     refused(tmp_path, r"dog: got no images, expected some in each class folder")
+    (tmp_path / "dog" / "a.psd").write_bytes(b"")
+    refused(tmp_path, r"expected some in each class folder; 1 x Photoshop image \(.psd\)")
 
 
 def test_a_folder_of_folders_of_tars_says_where_they_are(tmp_path: Path):

@@ -95,7 +95,7 @@ def test_links_of_folders(tmp_path: Path):
     (tmp_path / "dog/same.png").symlink_to(tmp_path / "cat/a.png")
     dataset = open_dataset(tmp_path)
     assert greys(dataset) == [1, 2, 1]
-    assert sorted(lines(dataset.left_out, tmp_path)) == [f"2 x {LINK}: cat/gone.png, cat/again"]
+    assert sorted(lines(dataset.left_out, tmp_path)) == [f"2 x {LINK}: cat/again, cat/gone.png"]
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
@@ -248,7 +248,7 @@ def test_files_beside_a_data_set(ending: str, tmp_path: Path):
     write_files(tmp_path, {"notes.md": "", "0_stats.json": "{}", "classnames.txt": "a", ".x": ""})
     dataset = open_dataset(tmp_path)
     assert greys(dataset) == [7]
-    assert lines(dataset.left_out, tmp_path) == ["2 x file of another kind: 0_stats.json, notes.md"]
+    assert lines(dataset.left_out, tmp_path) == ["1 x file of another kind: notes.md"]
 
 
 @pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl", ".parquet"])
@@ -291,4 +291,32 @@ def test_parts_are_counted_together(tmp_path: Path):
     ]
     assert lines(dataset.without_caption, tmp_path) == [
         "2 x image without a caption: a/1.png, b/1.png"
+    ]
+
+
+def test_a_link_to_the_folder_itself_is_no_class(tmp_path: Path):
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.png").write_bytes(image())
+    (tmp_path / "loop").symlink_to(".", target_is_directory=True)
+    dataset = open_dataset(tmp_path)
+    assert (dataset.classnames, len(dataset.samples)) == (("cat", "dog"), 2)
+    assert dataset.left_out.lines() == [f"1 x link that leads nowhere new: {tmp_path / 'loop'}"]
+
+
+def test_what_belongs_to_a_data_set_is_not_left_out(tmp_path: Path):
+    write_tar(tmp_path / "00000.tar", {"0.png": image(), "0.txt": b"a cat"})
+    for name in ("00000_stats.json", "README.md", "LICENSE", "licence.txt"):
+        (tmp_path / name).write_text("{}")
+    assert open_dataset(tmp_path).left_out.total == 0
+
+
+def test_metadata_of_several_splits_is_counted(tmp_path: Path):
+    for split in ("train", "test"):
+        (tmp_path / split).mkdir()
+        (tmp_path / split / "0.png").write_bytes(image())
+    (tmp_path / "metadata.csv").write_text("file_name,text\ntrain/0.png,a cat\n")
+    dataset = open_dataset(tmp_path, splits=("train",))
+    assert dataset.left_out.lines() == [
+        f"1 x metadata file that is not read: {tmp_path / 'metadata.csv'}"
     ]

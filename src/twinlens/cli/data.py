@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from twinlens.cli.given import Verb, check_directory, undone
-from twinlens.cli.options import log_left_out
+from twinlens.cli.options import Strict, log_left_out
 from twinlens.cli.output import USER_MISTAKE, counting, log, print_json, print_table
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from twinlens.data.left_out import LeftOut
     from twinlens.data.samples import Dataset
     from twinlens.data.split_names import Split
+    from twinlens.data.tars import Tars
 
 app = typer.Typer(help="Build training data, and prepare it.", no_args_is_help=True)
 
@@ -81,39 +83,44 @@ def index(
         int | None,
         typer.Option(min=1, max=1024, help="Processes; by default one a core, at most 16."),
     ] = None,
+    strict: Strict = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Index tars ahead of a run, which opens them in seconds then; a stopped one goes on."""
-    from twinlens.data.datasets import tars_of
+    from twinlens.data.datasets import tars_in
     from twinlens.data.index_files import each_shard
 
     try:
         with counting("indexing tars") as progress:
-            tars = each_shard(tars_of(spec), keep=True, workers=workers, progress=progress)
-            opened = sorted(tars, key=lambda one: one.number)
+            tars = tars_in(spec)
+            places = [place for one in tars for place in one.places]
+            found = each_shard(places, keep=True, workers=workers, progress=progress)
+            opened = sorted(found, key=lambda one: one.number)
     except KeyboardInterrupt:
         log("stopped: the same command goes on from the indexes that are there")
         raise
-    answer, left_out = _index_summary(opened)
+    answer, left_out = _index_summary(tars, opened)
     for reason in answer["bad"]:
         log(f"error: {reason}")
     if as_json:
         print_json(answer)
     else:
         _print_index(answer)
-    log_left_out(left_out, spec)
+    log_left_out(left_out, f"left out of {spec}")
+    if strict:
+        left_out.refuse(spec)
     if answer["bad"]:
         raise typer.Exit(USER_MISTAKE)
 
 
-def _index_summary(opened: list[Opened]) -> tuple[dict[str, Any], LeftOut]:
+def _index_summary(tars: list[Tars], opened: list[Opened]) -> tuple[dict[str, Any], LeftOut]:
     """What came of an indexing, as `--json` prints it, and what the tars leave out.
 
     Raises:
         DataError: The indexes could not be kept.
     """
     from twinlens.data.index_files import cache_folder
-    from twinlens.data.left_out import joined
+    from twinlens.data.left_out import LeftOut
     from twinlens.data.tars import tars_left_out
     from twinlens.errors import DataError
 
@@ -122,7 +129,12 @@ def _index_summary(opened: list[Opened]) -> tuple[dict[str, Any], LeftOut]:
     if unkept:
         raise DataError(f"{cache_folder()}: {unkept:,} indexes cannot be written there")
     built = sum(one.built for one in opened if not isinstance(one.shard, DataError))
-    left_out = joined(tars_left_out(good))
+    shards = iter([one.shard for one in opened])
+    left_out = LeftOut()
+    for part in tars:
+        own = list(itertools.islice(shards, len(part.places)))
+        usable = [shard for shard in own if not isinstance(shard, DataError)]
+        left_out.merge(tars_left_out(part, usable))
     return {
         "tars": len(good),
         "samples": sum(shard.rows for shard in good),

@@ -223,7 +223,7 @@ def _answer(wanted: Wanted, lens: Embedder, measured: Sequence[tuple[Result, Dat
     model, pretrained = str(wanted.model), provenance.recipe or provenance.source
     answers = [result.to_dict(model=model, pretrained=pretrained) for result, _ in measured]
     for dataset in {dataset.name: dataset for _, dataset in measured}.values():
-        log_left_out(_left_out(dataset, wanted.tasks), dataset.name)
+        log_left_out(_left_out(dataset, wanted.tasks), f"left out of {dataset.name}")
     for result, dataset in measured:
         _log_oddities(result, dataset)
     if wanted.as_json:

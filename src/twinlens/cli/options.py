@@ -30,9 +30,9 @@ Strict = Annotated[
 ]
 
 
-def log_left_out(left_out: LeftOut, what: str) -> None:
-    """A line on stderr for each reason, under one that says of what."""
+def log_left_out(left_out: LeftOut, title: str) -> None:
+    """A line on stderr for each reason, under a title."""
     if left_out.total:
-        log(f"left out of {what}:")
+        log(f"{title}:")
     for line in left_out.lines():
         log(f"  {line}")

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twinlens.cli.given import check_directory, undone
+from twinlens.cli.given import check_directory
 from twinlens.cli.options import ImageColumn, Separator, Strict, TextColumn, log_left_out
 from twinlens.cli.output import log, print_json
 from twinlens.errors import ConfigError
 
 if TYPE_CHECKING:
+    from twinlens.data.columns import Columns
     from twinlens.data.datasets import Dataset
     from twinlens.data.left_out import LeftOut
     from twinlens.distributed import World
@@ -101,13 +102,14 @@ def train(
         raise ConfigError("--data and --out: got one or none, expected both; --plan needs neither")
     columns = Columns(image=image_column, text=text_column, separator=separator)
     check_directory("--out", out)
-    with undone(out, worth="*"), joined_world() as world:
+    with joined_world() as world:
         pairs = open_shown(data, shows=world.leads, columns=columns, splits=("train",))
+        needs_captions = chosen.adapt.head == "none"
         if world.leads:
-            needs_captions = chosen.adapt.head == "none"
-            log_left_out(known(pairs, needs_captions=needs_captions), pairs.name)
-        evaluate = None if val is None else evaluator(chosen, pairs, val, template or [], world)
-        size = len(pairs.samples)
+            log_left_out(known(pairs, needs_captions=needs_captions), f"left out of {pairs.name}")
+        measured = None if val is None else open_val(val, columns, world, strict=strict)
+        evaluate = measured and evaluator(chosen, pairs, measured, template or [], world)
+        size = len(pairs.samples) - needs_captions * pairs.without_caption.total
         with reporting(chosen, size, out, track or [], world) as (report, seen):
             model = fit(
                 chosen,
@@ -129,8 +131,10 @@ def answer(
     model: Path, seen: list[Progress], left_out: dict[str, LeftOut], *, as_json: bool
 ) -> None:
     """Where the model is, how its run ended, and what was left out."""
-    for part, found in left_out.items():
-        log_left_out(found, f"the {part}")
+    from twinlens.train.left_out import DATA_SET, TRAINING
+
+    log_left_out(left_out[DATA_SET], "left out of the data set")
+    log_left_out(left_out[TRAINING], "replaced, or metadata passed over, in training")
     if as_json:
         reasons = {part: found.as_json() for part, found in left_out.items()}
         last = asdict(replace(seen[-1], left_out=None)) if seen else None
@@ -177,34 +181,48 @@ def show_plan(
     print_plan(make_plan(recipe, parse_groups(devices), assumptions), as_json=as_json)
 
 
+def open_val(spec: str, columns: Columns, world: World, *, strict: bool) -> Dataset:
+    """The data set of `--val`, and what it leaves out.
+
+    Raises:
+        DataError: It leaves out something, and `strict` refuses that.
+    """
+    from twinlens.cli.data import open_shown
+
+    dataset = open_shown(spec, shows=world.leads, columns=columns, splits=("val", "test"))
+    if strict:
+        dataset.left_out.refuse(dataset.name)
+    if world.leads:
+        log_left_out(dataset.left_out, f"left out of {dataset.name}")
+    return dataset
+
+
 def evaluator(
-    recipe: Recipe, pairs: Dataset, spec: str, templates: list[str], world: World
+    recipe: Recipe, pairs: Dataset, dataset: Dataset, templates: list[str], world: World
 ) -> Evaluator:
     """What a recipe's model is measured by: its own classifier if it trains one, else its words."""
     if recipe.adapt.head == "none":
-        return zero_shot_evaluator(spec, templates, world)
+        return zero_shot_evaluator(dataset, templates, world)
     if templates:
         raise ConfigError(
             f"--template: got {templates[0]!r}, expected none: a classifier reads no words"
         )
-    return classifier_evaluator(spec, pairs, world)
+    return classifier_evaluator(dataset, pairs, world)
 
 
-def zero_shot_evaluator(spec: str, templates: list[str], world: World | None = None) -> Evaluator:
+def zero_shot_evaluator(
+    dataset: Dataset, templates: list[str], world: World | None = None
+) -> Evaluator:
     """Zero-shot accuracy on a data set, for the training loop to call in all processes."""
-    from twinlens.data.datasets import open_dataset
     from twinlens.eval.tasks import zero_shot
 
-    dataset = open_dataset(spec, splits=("val", "test"))
     return lambda lens: zero_shot.measure(lens, dataset, templates=templates, world=world).metrics
 
 
-def classifier_evaluator(spec: str, pairs: Dataset, world: World) -> Evaluator:
+def classifier_evaluator(dataset: Dataset, pairs: Dataset, world: World) -> Evaluator:
     """The same of a classifier of the pairs' classes."""
-    from twinlens.data.datasets import open_dataset
     from twinlens.eval.tasks import classifier
 
-    dataset = open_dataset(spec, splits=("val", "test"))
     classifier.check_classes(dataset, pairs.classnames)  # now, not hours after
     return lambda lens: classifier.measure(lens, dataset, world=world).metrics
 

@@ -12,6 +12,8 @@ from twinlens.errors import DataError
 IMAGE_FIELDS = ("image", "filepath", "file_name", "filename", "image_path", "img", "jpg", "url")
 """What the column of images may be called, in any case; the first that is there is it."""
 
+_TEXTS = ("captions", *TEXT_FIELDS)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Columns:
@@ -32,6 +34,9 @@ class Columns:
         if written is not None and len(written) != 1:
             raise DataError(f"separator: got {self.separator!r}, expected one character or tab")
         object.__setattr__(self, "separator", written)
+        for name in ("image", "text"):  # as columns are compared: some files have blanks there
+            if (given := getattr(self, name)) is not None:
+                object.__setattr__(self, name, given.strip())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +68,7 @@ def choose(names: Sequence[str], wanted: Columns, *, words: bool = True) -> Chos
     """
     known = {name.strip().lower(): name for name in reversed(names)}  # the first of a name is it
     image = _first(known, IMAGE_FIELDS if wanted.image is None else (wanted.image,))
-    texts = TEXT_FIELDS if wanted.text is None else (wanted.text,)
+    texts = _TEXTS if wanted.text is None else (wanted.text,)
     found = tuple(known[key] for field in texts if (key := field.lower()) in known)
     label = _first(known, ("label", "labels"))
     lacking = wanted.text is not None and not found
@@ -81,7 +86,7 @@ def refusal(path: Path, names: Sequence[str], wanted: Columns) -> DataError:
     """What to say of a table without the columns."""
     found = ", ".join(map(repr, names)) or "none"
     images = _quoted((wanted.image,) if wanted.image else IMAGE_FIELDS)
-    texts = _quoted((wanted.text,) if wanted.text else TEXT_FIELDS)
+    texts = _quoted((wanted.text,) if wanted.text else _TEXTS)
     return DataError(
         f"{path}: got the columns {found}, expected one of images ({images}) and one of captions "
         f"({texts}) or 'label'; --image-column, --text-column and --separator name others"

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from twinlens.data import tables
 from twinlens.data.columns import Columns
 from twinlens.data.folders import (
+    UNREADABLE_METADATA,
     Listing,
     has_images,
     is_data,
@@ -28,9 +29,9 @@ from twinlens.data.folders import (
 from twinlens.data.formats import is_image_name
 from twinlens.data.index_files import Progress
 from twinlens.data.left_out import OTHER, LeftOut, joined
-from twinlens.data.lists import COUNT_FILE, LISTS, check_count
+from twinlens.data.lists import COUNT_FILE, LISTS, METADATA_FILES, check_count, is_document
 from twinlens.data.named import NAMES, open_named
-from twinlens.data.remote import Place, is_url, name_of
+from twinlens.data.remote import is_url, name_of
 from twinlens.data.samples import Dataset, JoinedSamples, Sample, Source, union
 from twinlens.data.split_names import Split
 from twinlens.data.split_roots import SplitPart, splits_in
@@ -38,7 +39,7 @@ from twinlens.data.table_sets import open_tables
 from twinlens.data.tars import Tars, open_tars
 from twinlens.errors import DataError
 
-__all__ = ["Dataset", "Sample", "open_dataset", "tars_of"]
+__all__ = ["Dataset", "Sample", "open_dataset", "tars_in"]
 
 _EXPECTED = (
     "a directory, a CSV, TSV, JSON-lines or Parquet file, tars such as x/{00000..00003}.tar, "
@@ -91,20 +92,18 @@ def open_dataset(
     return _join(parts, str(spec))
 
 
-def tars_of(spec: str | Path) -> list[Place]:
-    """The tars that a SPEC names.
+def tars_in(spec: str | Path) -> list[Tars]:
+    """The tars that each part of a SPEC names.
 
     Raises:
         DataError: A part of it names no tars.
         MissingExtraError: It is on the Hugging Face hub, and what fetches from there is missing.
     """
-    places: list[Place] = []
-    for _, part in _parts(spec):
-        found = _find(part, _Asked(Columns(), ()))
-        if not isinstance(found, Tars):
+    found = [(part, _find(part, _Asked(Columns(), ()))) for _, part in _parts(spec)]
+    for part, one in found:
+        if not isinstance(one, Tars):
             raise DataError(f"{part}: got a data set without tars, expected tars")
-        places += found.places
-    return places
+    return [one for _, one in found if isinstance(one, Tars)]
 
 
 def _parts(spec: str | Path) -> list[tuple[float | None, str]]:
@@ -173,6 +172,14 @@ def open_split(
 
 
 def _find_split(part: SplitPart, columns: Columns) -> Tars | Dataset:
+    found = _split_alone(part, columns)
+    for path in shown(part.root)[0]:
+        if path.name.lower() in METADATA_FILES:  # it is of several splits
+            found.left_out.add(UNREADABLE_METADATA, str(path))
+    return found
+
+
+def _split_alone(part: SplitPart, columns: Columns) -> Tars | Dataset:
     if part.folder is not None:
         return _find_in_directory(part.folder, part.root, columns, part.split)
     name = f"{part.root.resolve().name}/{part.split}"
@@ -307,7 +314,8 @@ def _count_strange(files: Sequence[Path], data: Sequence[Path], left_out: LeftOu
     """Count the files that do not belong to a data set of tars or tables."""
     names = {*LISTS, *(path.name for path in data)}
     for tar in data:
-        names |= {f"{tar.name}.index", tar.with_suffix(".parquet").name}
+        beside = (f"{tar.name}.index", f"{tar.stem}.parquet", f"{tar.stem}_stats.json")
+        names.update(beside)  # the last is img2dataset's own count
     for path in files:
-        if path.name not in names:
+        if path.name not in names and not is_document(path.name):
             left_out.add(OTHER, str(path))

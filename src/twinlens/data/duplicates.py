@@ -25,6 +25,8 @@ REPEATED = "key that is in several tars, told apart by the tar"
 def repeated_keys(shards: Sequence[Shard]) -> LeftOut:
     """Keys that tars have in common, as where each counts its samples from nought."""
     found = LeftOut()
+    if not shards:
+        return found
     passes = -(-sum(shard.rows for shard in shards) // _AT_ONCE)
     edges = [(number << 64) // max(passes, 1) for number in range(1, passes)]
     for low, high in itertools.pairwise((0, *edges, 1 << 64)):

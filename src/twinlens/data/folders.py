@@ -21,6 +21,7 @@ from twinlens.data.lists import (
     METADATA_FILES,
     TEMPLATES_FILE,
     distinct_labels,
+    is_document,
     read_classnames,
     read_templates,
     spoken_names,
@@ -88,7 +89,8 @@ class _Reading:
         for path in files:
             lists = LISTS if path.parent == self.root else METADATA_FILES
             name = path.name.lower()
-            if path not in used and not is_image_name(name) and name not in lists:
+            known = path in used or is_image_name(name) or name in lists or is_document(name)
+            if not known:
                 text = path.suffix.lower() in (".txt", ".caption")
                 reason = unreadable_format(path.name) or (NO_IMAGE if text else OTHER)
                 self.left_out.add(reason, str(path))
@@ -127,12 +129,22 @@ def shown(root: Path, left_out: LeftOut | None = None) -> tuple[list[Path], list
         raise DataError(f"{root}: cannot be read: {error.strerror or error}") from error
     entries = [entry for entry in entries if not is_hidden(entry.name)]
     files = [Path(entry.path) for entry in entries if entry.is_file()]
-    folders = [Path(entry.path) for entry in entries if entry.is_dir()]
+    folders = [
+        Path(entry.path) for entry in entries if entry.is_dir() and not _leads_back(entry, root)
+    ]
     if left_out is not None and len(files) + len(folders) < len(entries):
         for entry in entries:
-            if not entry.is_file() and not entry.is_dir():
+            if not entry.is_file() and (not entry.is_dir() or _leads_back(entry, root)):
                 left_out.add(LINK if entry.is_symlink() else OTHER, entry.path)
     return files, folders
+
+
+def _leads_back(entry: os.DirEntry[str], folder: Path) -> bool:
+    """Whether it is a link to the folder that it lies in, or to one above that."""
+    if not entry.is_symlink():
+        return False
+    target, here = os.path.realpath(entry.path), os.path.realpath(folder)
+    return here == target or here.startswith(target.rstrip(os.sep) + os.sep)
 
 
 def is_data(path: Path) -> bool:
@@ -243,17 +255,24 @@ def _check_class_folders(listing: Listing, found: Mapping[Path, list[Path]]) -> 
     """What is wrong with folders as classes; raised where there are no images at all."""
     without = [folder for folder, files in found.items() if not _any_image(files)]
     if len(without) == len(found):
-        told = LeftOut()
-        for path in itertools.chain(listing.files, *found.values()):
-            if (reason := unreadable_format(path.name)) is not None:
-                told.add(reason, str(path))
+        told = _unreadable(itertools.chain(listing.files, *found.values()))
         tars = [folder for folder, files in found.items() if any(p.suffix == ".tar" for p in files)]
-        hints = [f"there are tars in {folder}" for folder in tars[:1]] + told.lines()
+        hints = [f"there are tars in {folder}" for folder in tars[:1]] + told
         hint = f"; {'; '.join(hints)}" if hints else ""
         raise DataError(f"{listing.root}: got no images, expected a folder of them per class{hint}")
     if without:
-        return DataError(f"{without[0]}: got no images, expected some in each class folder")
+        hint = "".join(f"; {line}" for line in _unreadable(found[without[0]]))
+        return DataError(f"{without[0]}: got no images, expected some in each class folder{hint}")
     return None
+
+
+def _unreadable(files: Iterable[Path]) -> list[str]:
+    """Images of formats that cannot be read, a line for each."""
+    told = LeftOut()
+    for path in files:
+        if (reason := unreadable_format(path.name)) is not None:
+            told.add(reason, str(path))
+    return told.lines()
 
 
 def _any_image(files: Sequence[Path]) -> bool:

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import NamedTuple, ParamSpec, TypeVar
 
 from twinlens.data.formats import unreadable_format
-from twinlens.data.left_out import FURTHER, NO_IMAGE, OTHER, LeftOut
+from twinlens.data.left_out import FURTHER, FURTHER_TEXT, NO_IMAGE, OTHER, LeftOut
 from twinlens.data.readers import read_in_processes, read_in_threads
 from twinlens.data.remote import Place, describe
-from twinlens.data.sample_files import TEXTS, image_members, last_ending
+from twinlens.data.sample_files import CAPTIONS, TEXTS, image_members, last_ending
 from twinlens.data.shard_index import ShardIndex, index_samples, map_index
 from twinlens.data.shards import ShardSample, read_index
 from twinlens.errors import DataError
@@ -246,6 +246,12 @@ def _has_image(sample: ShardSample, left_out: LeftOut) -> bool:
     for ext in images[1:]:
         if ext.count(".") == images[0].count("."):  # a mask.png beside a jpg is no rival
             left_out.add(FURTHER, f"{name}.{ext}")
+    for ending in CAPTIONS if images else ():
+        used = sample.find(ending) or ""
+        for ext in sample.members:
+            rival = last_ending(ext) == ending and ext.count(".") == used.count(".")
+            if rival and ext != used:
+                left_out.add(FURTHER_TEXT, f"{name}.{ext}")
     if not images:
         reasons = (unreadable_format(f"x.{ext}") for ext in sample.members)
         unreadable = next(filter(None, reasons), None)

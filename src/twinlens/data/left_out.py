@@ -15,6 +15,7 @@ OTHER = "file of another kind"
 LINK = "link that leads nowhere new"
 TWICE = "file named twice in a tar, of which the last is used"
 FURTHER = "further image of a sample, of which the first is used"
+FURTHER_TEXT = "further text of a sample, of which one is used"
 
 EXAMPLES = 3
 """How many names are kept for a reason: enough to look at, and no more to store a tar's."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from twinlens.data.remote import Place, read_small
@@ -25,7 +26,14 @@ METADATA_FILES = ("metadata.csv", "metadata.tsv", "metadata.jsonl", "metadata.pa
 LISTS = (CLASSNAMES_FILE, TEMPLATES_FILE, TYPE_FILE, COUNT_FILE, *METADATA_FILES)
 """Files that belong to a data set and are no samples."""
 
+_DOCUMENTS = re.compile(r"(readme|licen[cs]e|notice|citation|attribution)([._-].*)?", re.IGNORECASE)
+
 _TYPES = ("classification", "multilabel", "retrieval")
+
+
+def is_document(name: str) -> bool:
+    """Whether a file is about the data set, for people: its README or licence."""
+    return _DOCUMENTS.fullmatch(name) is not None
 
 
 def read_lines(path: Place) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ NEAR = 1000
 """How far on in the stream those are looked for; and how many without a caption are passed by."""
 
 UNREADABLE = "sample that cannot be read"
-NO_IMAGE = "image that cannot be decoded"
+UNDECODABLE = "image that cannot be decoded"
 NO_LABEL = "image without one of the classes"
 
 
@@ -260,7 +260,7 @@ class PairLoader:
         texts = self._captions_of(sample)
         if not texts:
             odd = f" ({'; '.join(sample.passed_over)})" if sample.passed_over else ""
-            reason = f"{sample.where}: got no caption{odd}, expected at least one"
+            reason = f"{sample.where}: got no caption{odd}"
             kind = UNREADABLE if NO_FILE in sample.passed_over else NO_CAPTION
             return sample.key, _Refused(kind, reason)
         if self.places is not None and sample.label not in self.places:
@@ -270,7 +270,7 @@ class PairLoader:
         try:
             picture = self._picture(sample, rng)
         except DataError as error:
-            return sample.key, _Refused(NO_IMAGE, str(error))
+            return sample.key, _Refused(UNDECODABLE, str(error))
         told = sample.passed_over if position < len(self.samples) and not attempt else ()
         drawn = self._drawn(texts, rng)
         return sample.key, _Pair(

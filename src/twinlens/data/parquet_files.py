@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
@@ -61,9 +62,33 @@ def parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]
     """
     try:
         for batch in _parquet_file(path).iter_batches(columns=list(columns)):
-            yield from batch.to_pylist() if columns else ({} for _ in range(batch.num_rows))
+            cells = [_values(column) for column in batch.columns]
+            for row in range(batch.num_rows):
+                yield {
+                    name: values[row]
+                    for name, values in zip(batch.schema.names, cells, strict=True)
+                }
     except _pyarrow().ArrowException as error:
         raise _broken(path, error) from error
+
+
+def _values(column: Any) -> list[Any]:
+    """A column's cells."""
+    try:
+        return column.to_pylist()
+    except (ValueError, OverflowError):
+        return [_value(cell) for cell in column]
+
+
+def _value(cell: Any) -> Any:
+    """A cell; where Python has no such value, as text, and empty where that is none either.
+
+    Python has no times of single nanoseconds, no years after 9999, and no text but Unicode's.
+    """
+    for made in (cell.as_py, lambda: cell.cast("string").as_py()):
+        with suppress(ValueError, OverflowError, _pyarrow().ArrowException):
+            return made()
+    return None
 
 
 def image_column_kind(schema: Any, column: str) -> Literal["paths", "inside"] | None:

@@ -11,6 +11,9 @@ from twinlens.data.formats import SUFFIXES
 TEXTS = ("txt", "caption", "json")
 """Endings of files beside an image that may hold captions."""
 
+CAPTIONS = ("txt", "caption")
+"""Those of files that hold nothing else."""
+
 _Value = TypeVar("_Value")
 
 
@@ -46,7 +49,7 @@ def image_members(members: Collection[str]) -> list[str]:
 
 
 def find_member(members: Collection[str], ending: str) -> str | None:
-    """The extension with this ending: itself, else the first of several parts.
+    """The extension with this ending: itself, else that beside the image, else the first.
 
     Example:
         >>> find_member(["input.jpg", "output.txt"], "txt")
@@ -54,14 +57,23 @@ def find_member(members: Collection[str], ending: str) -> str | None:
     """
     if ending in members:
         return ending
-    return next((ext for ext in members if last_ending(ext) == ending), None)
+    found = [ext for ext in members if last_ending(ext) == ending]
+    if len(found) > 1 and (images := image_members(members)):
+        beside = f"{_stem(images[0])}.{ending}"
+        return beside if beside in found else found[0]
+    return found[0] if found else None
+
+
+def _stem(ext: str) -> str:
+    return ext.rpartition(".")[0]
 
 
 def split_dotted(key: str, members: dict[str, _Value]) -> list[tuple[str, dict[str, _Value]]]:
     """Part files that only share the name before the first dot, where they are several samples.
 
-    They are where several images have a name of their own before the last dot, and the texts have
-    those names, too: at least one of them, or all other files. Then no text speaks of all of them.
+    Where one image has no name of its own before the last dot (`cat.jpg`), another (`cat.2.jpg`) is
+    a sample if a caption has its name, too. Where all have one, they are samples if the texts have
+    these names: at least one of them, or all other files. Then no text speaks of all of them.
 
     Example:
         >>> names = ["5.jpg", "5.txt", "7.jpg", "7.txt"]
@@ -71,14 +83,26 @@ def split_dotted(key: str, members: dict[str, _Value]) -> list[tuple[str, dict[s
     images = [ext for ext in members if is_image_ext(ext)]
     if len(images) < 2:  # nearly all
         return [(key, members)]
-    stems = [ext.rpartition(".")[0] for ext in images]
-    own = set(stems)
-    others = {ext.rpartition(".")[0] for ext in members}
-    told = {ext.rpartition(".")[0] for ext in members if last_ending(ext) in TEXTS}
-    if len(own) < len(stems) or "" in others or not (others == own or told & own):
+    own = set(map(_stem, images))
+    others = set(map(_stem, members))
+    told = {_stem(ext) for ext in members if last_ending(ext) in TEXTS}
+    if "" in own:
+        captioned = {_stem(ext) for ext in members if last_ending(ext) in CAPTIONS}
+        return _parts(key, members, (own & captioned) - {""})
+    if len(own) < len(images) or "" in others or not (others == own or told & own):
         return [(key, members)]
-    parts: dict[str, dict[str, _Value]] = {stem: {} for stem in (*stems, *others)}
+    return _parts(key, members, others)
+
+
+def _parts(
+    key: str, members: dict[str, _Value], stems: set[str]
+) -> list[tuple[str, dict[str, _Value]]]:
+    """A sample of each of these names, and one of all other files if there are some."""
+    parts: dict[str, dict[str, _Value]] = {}
     for ext, value in members.items():
         stem, _, ending = ext.rpartition(".")
-        parts[stem][ending] = value
-    return [(f"{key}.{stem}", part) for stem, part in parts.items()]
+        if stem in stems:
+            parts.setdefault(f"{key}.{stem}", {})[ending] = value
+        else:
+            parts.setdefault(key, {})[ext] = value
+    return list(parts.items())

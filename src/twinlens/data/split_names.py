@@ -18,6 +18,7 @@ NAMES: dict[str, Split] = {
     "val": "val",
     "valid": "val",
     "validation": "val",
+    "validate": "val",
     "dev": "val",
     "test": "test",
     "testing": "test",

@@ -153,6 +153,7 @@ def _image(
         return f"{table.stem}/{row.number}", image
     if is_url(image):
         return image, UrlImage(image)
+    image = image.removeprefix("./")  # one name for each image
     path = table.parent / image
     if "\\" in image and not path.exists():  # as Windows writes it
         path = table.parent / image.replace("\\", "/")

@@ -6,6 +6,7 @@ A row names its image by a path or a URL, or (Parquet) holds its bytes. Where th
 
 from __future__ import annotations
 
+import codecs
 import csv
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -103,9 +104,8 @@ def read_table(path: Path, wanted: Columns | None = None, *, words: bool = True)
 
 
 def _read_delimited(path: Path, wanted: Columns, words: bool) -> Table:
-    # -sig: spreadsheets put a mark before the first column's name. Lines end at line feeds alone:
-    # the csv module joins those inside quotes.
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    # Lines end at line feeds alone: the csv module joins those inside quotes.
+    with path.open(encoding=_encoding(path), newline="") as file:
         header = file.readline()
         separator = _separator(path, header, wanted, words)
         lines = _cells(file, path, separator)
@@ -132,6 +132,13 @@ def _read_delimited(path: Path, wanted: Columns, words: bool) -> Table:
     return Table(rows, multi_label=chosen.several)
 
 
+def _encoding(path: Path) -> str:
+    """UTF-16 where the file says so by its mark; else UTF-8, to which spreadsheets put one, too."""
+    with path.open("rb") as file:
+        marked = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    return "utf-16" if marked else "utf-8-sig"
+
+
 def _separator(path: Path, header: str, wanted: Columns, words: bool) -> str:
     """What the user says, or by the ending, or else what makes columns of the header."""
     if wanted.separator is not None:
@@ -147,9 +154,9 @@ def _separator(path: Path, header: str, wanted: Columns, words: bool) -> str:
 
 
 def _cells(lines: Iterator[str], path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """The number and the cells of each line; of a TSV file cells are taken as they are."""
+    """The number and the cells of each line; between tabs, cells are taken as they are."""
     csv.field_size_limit(max(_LONGEST_CELL, csv.field_size_limit()))
-    if path.suffix.lower() == ".tsv":
+    if separator == "\t":
         reader = csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_NONE)
     else:
         reader = csv.reader(lines, delimiter=separator, strict=True)
@@ -283,7 +290,8 @@ def _labels(values: dict[str, Any], chosen: Chosen, odd: list[str]) -> tuple[str
         return ()
     del values[chosen.label]
     names = [one.strip() if isinstance(one, str) else one for one in cast("list[Any]", told)]
-    found = [one for one in names if one not in (None, "", -1)]  # -1 marks hidden test labels
+    # -1 marks hidden test labels.
+    found = [one for one in names if one not in (None, "", -1, "-1")]
     if len(set(found)) < len(found):
         odd.append("class that a sample names twice")
     return tuple(dict.fromkeys(found))

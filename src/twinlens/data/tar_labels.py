@@ -141,7 +141,7 @@ def _classes(value: object) -> list[str | int] | None:
     items = cast("list[object]", value) if isinstance(value, list) else [None]
     if not all(isinstance(item, str | int) and not isinstance(item, bool) for item in items):
         return None
-    return [one for one in cast("list[str | int]", items) if one not in (-1, "")]
+    return [one for one in cast("list[str | int]", items) if one not in (-1, "-1", "")]
 
 
 def _each_once(labels: Sequence[str], odd: list[str]) -> tuple[str, ...]:

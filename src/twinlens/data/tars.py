@@ -110,10 +110,10 @@ def _raised(error: DataError | None, find: Callable[[], _Found]) -> _Found:
     return find()
 
 
-def tars_left_out(shards: Sequence[Shard]) -> Iterator[LeftOut]:
-    """What tars leave out of training, each tar by itself."""
-    yield from (shard.left_out for shard in shards)
-    yield from _without_caption(shards)
+def tars_left_out(tars: Tars, shards: Sequence[Shard]) -> LeftOut:
+    """What tars leave out of training, those of them that can be opened."""
+    parts = [tars.left_out, *(shard.left_out for shard in shards), repeated_keys(shards)]
+    return joined([*parts, *_without_caption(shards)])
 
 
 def _without_caption(shards: Sequence[Shard]) -> Iterator[LeftOut]:

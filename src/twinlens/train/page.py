@@ -97,14 +97,20 @@ def _left_out(parts: Mapping[str, LeftOut]) -> list[str]:
             table(
                 ("Reason", "Count", "Examples"),
                 [
-                    (reason, f"{count:,}", ", ".join(found.examples[reason]))
+                    (reason * first, f"{count:,}" * first, example)
                     for reason, count in found.counts.items()
+                    for first, example in _first_of(found.examples[reason])
                 ],
             ),
         )
         for part, found in parts.items()
         if found.total
     ]
+
+
+def _first_of(examples: Sequence[str]) -> list[tuple[bool, str]]:
+    """Examples, a row each, of which the first has the reason beside it."""
+    return [(number == 0, example) for number, example in enumerate(examples)]
 
 
 _RESUMES = "A stopped run goes on from its last checkpoint; what came after that is not here."

@@ -135,15 +135,6 @@ def assert_the_same(path: Path, expected: CLIP) -> None:
         assert torch.equal(got[name], value), name
 
 
-def read_plain(plain: Mapping[str, Path], layout: str, directory: Path, *, alone: bool) -> CLIP:
-    """What the same weights are without any wrapping."""
-    if not alone:
-        return opened(plain["open_clip" if layout == "custom_text" else layout])
-    directory.mkdir()
-    save_file(tensors_of(plain, layout), directory / "plain.safetensors")
-    return opened(directory / "plain.safetensors")
-
-
 def line_of(call: Callable[[], object]) -> str:
     with pytest.raises(CheckpointError) as caught:
         call()

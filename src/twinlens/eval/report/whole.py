@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from twinlens.data.left_out import LeftOut
 from twinlens.errors import DataError
 from twinlens.eval import figures
 from twinlens.eval.classification import Classification
@@ -120,6 +121,7 @@ def _parts(result: Result, thumbnails: Thumbnails, zero_shot: float | None) -> l
 def _left_out(result: Result) -> str:
     """Notes, and every picture that could not be read with the reason."""
     notes = [_sentence(note) for note in (*result.notes, *_own_notes(result))]
+    notes += [_sentence(f"Left out: {line}") for line in LeftOut.from_json(result.left_out).lines()]
     count = len(result.unreadable)
     if not notes and not count:
         return part(_LEFT_OUT, sentences(["Nothing: every picture was read."]))
