@@ -19,7 +19,6 @@ from torch import Tensor
 
 from twinlens.data import exif
 from twinlens.data.encoded import FORMATS, DecodeLimits, Opened, broken, open_encoded
-from twinlens.data.formats import SUFFIXES as SUFFIXES  # noqa: PLC0414
 from twinlens.data.squares import Lying, exact_square, fast_square
 from twinlens.errors import DataError, ShapeError, UnknownNameError
 from twinlens.types import Decode
