@@ -55,7 +55,7 @@ def ours(options: argparse.Namespace, files: list[Path]) -> dict[str, Callable[[
 
     from twinlens import CLIP, Embedder, presets  # noqa: PLC0415
     from twinlens.eval.prompts import imagenet_classnames, imagenet_templates  # noqa: PLC0415
-    from twinlens.tokenizer import Tokenizer  # noqa: PLC0415
+    from twinlens.text.clip_bpe import Tokenizer  # noqa: PLC0415
 
     config = getattr(presets, options.model.lower().replace("-", "_"))()
     lens = Embedder(

@@ -44,7 +44,7 @@ def contest(options: argparse.Namespace) -> dict[str, float]:
     from twinlens.data.augment import Augmentation  # noqa: PLC0415
     from twinlens.data.datasets import open_dataset  # noqa: PLC0415
     from twinlens.data.loader import PairLoader  # noqa: PLC0415
-    from twinlens.tokenizer import Tokenizer  # noqa: PLC0415
+    from twinlens.text.clip_bpe import Tokenizer  # noqa: PLC0415
 
     loader = PairLoader(
         open_dataset(options.data),

@@ -31,9 +31,9 @@ from twinlens.errors import CheckpointError, TwinlensError
 from twinlens.eval.statistics import wilson_interval
 from twinlens.model.checkpoints import load_model
 from twinlens.model.clip import CLIP
-from twinlens.model.vocabulary import load_tokenizer
 from twinlens.model.weights import save_model
 from twinlens.settings import read_json, setting_names, to_dict
+from twinlens.text.loading import load_tokenizer
 from twinlens.train.recipes import Recipe, recipe_named
 
 EMBEDDED = Path(twinlens.__file__).parent / "assets" / "icons"

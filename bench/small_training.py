@@ -31,7 +31,7 @@ def contest(options: argparse.Namespace) -> dict[str, float]:
     from twinlens.hardware import measured_peak  # noqa: PLC0415
     from twinlens.model.flops import patch_count  # noqa: PLC0415
     from twinlens.model.presets import icons_demo  # noqa: PLC0415
-    from twinlens.tokenizer import train_tokenizer  # noqa: PLC0415
+    from twinlens.text.clip_bpe import train_tokenizer  # noqa: PLC0415
     from twinlens.train.flops import pair_cost  # noqa: PLC0415
     from twinlens.train.recipes import recipe_named  # noqa: PLC0415
     from twinlens.train.run import Run  # noqa: PLC0415

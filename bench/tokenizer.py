@@ -29,7 +29,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from twinlens.tokenizer import Tokenizer
+from twinlens.text.clip_bpe import Tokenizer
 
 LENGTH = 77
 

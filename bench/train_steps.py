@@ -53,7 +53,7 @@ def our_step(name: str, batch: int, device: str):
 
     from twinlens.data.loader import Batch  # noqa: PLC0415
     from twinlens.model import presets  # noqa: PLC0415
-    from twinlens.tokenizer import Tokenizer  # noqa: PLC0415
+    from twinlens.text.clip_bpe import Tokenizer  # noqa: PLC0415
     from twinlens.train.optim import OptimConfig  # noqa: PLC0415
     from twinlens.train.recipe import Recipe  # noqa: PLC0415
     from twinlens.train.run import Run  # noqa: PLC0415
@@ -113,7 +113,7 @@ def contest(options: argparse.Namespace) -> dict[str, float]:
     import torch  # noqa: PLC0415
 
     from twinlens.model import presets  # noqa: PLC0415
-    from twinlens.tokenizer import Tokenizer  # noqa: PLC0415
+    from twinlens.text.clip_bpe import Tokenizer  # noqa: PLC0415
     from twinlens.train.devices import peak_flops  # noqa: PLC0415
     from twinlens.train.flops import pair_cost  # noqa: PLC0415
     from twinlens.train.recipe import Recipe  # noqa: PLC0415

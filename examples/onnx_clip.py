@@ -21,7 +21,9 @@ directory, picture, labels = Path(sys.argv[1]), sys.argv[2], sys.argv[3].split("
 model = json.loads((directory / "twinlens.json").read_text(encoding="utf-8"))
 text, wanted = model["text"], model["image"]["preprocess"]
 if text["cleaning"] != "lower":
-    sys.exit(f"cleaning: got {text['cleaning']}, expected lower: see twinlens.texts for others")
+    sys.exit(
+        f"cleaning: got {text['cleaning']}, expected lower: see twinlens.text.cleaning for others"
+    )
 
 image, size = Image.open(picture).convert("RGBA"), wanted["image_size"]
 below = Image.new("RGBA", image.size, (*wanted["background"], 255))

@@ -29,7 +29,7 @@ from twinlens.model.clip import CLIP, MAX_LOGIT_SCALE
 from twinlens.model.flops import Cost, image_cost, text_cost
 from twinlens.model.loss import contrastive_loss
 from twinlens.model.presets import ICON_MEAN, ICON_STD
-from twinlens.tokenizer import Tokenizer, train_tokenizer
+from twinlens.text.clip_bpe import Tokenizer, train_tokenizer
 from twinlens.train.flops import similarity_cost
 
 IMAGE_SIZE, PATCH_SIZE = 32, 8

@@ -22,7 +22,7 @@ from twinlens.config import CLIPConfig, ViTConfig
 from twinlens.model.clip import image_tower
 from twinlens.model.layers import MLP, Attention
 from twinlens.model.vision import VisionTransformer
-from twinlens.tokenizer import Tokenizer, clean
+from twinlens.text.clip_bpe import Tokenizer, clean
 
 CANDIDATES = 48
 """Names a picture whose whole likelihood is computed."""

@@ -37,7 +37,7 @@ from training import Plan, Trained, train
 
 from twinlens.eval.logistic import fit
 from twinlens.eval.robustness import Baseline, effective_robustness, fit_baseline
-from twinlens.tokenizer import Tokenizer
+from twinlens.text.clip_bpe import Tokenizer
 
 PROBE = "probe"
 PROBE_STRENGTH = 0.1

@@ -28,7 +28,7 @@ from twinlens.config import CLIPConfig, ResNetConfig, TextConfig
 from twinlens.data.images import normalize
 from twinlens.model.clip import image_tower
 from twinlens.model.presets import ICON_TEMPLATES
-from twinlens.tokenizer import Tokenizer
+from twinlens.text.clip_bpe import Tokenizer
 
 
 def _tower(width: int) -> ResNetConfig:

@@ -14,8 +14,8 @@ HOOKED = [
     "twinlens.embedder",
     "twinlens.export.towers",
     "twinlens.pages",
-    "twinlens.pieces",
-    "twinlens.tokenizer",
+    "twinlens.text.sentencepiece",
+    "twinlens.text.clip_bpe",
     "twinlens.collectives",
 ]
 """Where there are tensors: modules, or packages with all that is in them."""

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import twinlens
-from tests.pieces.vocabularies import trained
+from tests.text.sentencepiece.vocabularies import trained
 from tests.tiny import tiny_clip
 from twinlens import Embedder
 from twinlens.data.squares import require_pixels
@@ -22,8 +22,8 @@ from twinlens.labels import checked_labels, grouped_labels
 from twinlens.model.clip import CLIP
 from twinlens.model.precision import BF16_FROM_PARAMETERS, Precision, pick_precision
 from twinlens.model.weights import save_model
-from twinlens.pieces import PieceTokenizer
-from twinlens.tokenizer import Tokenizer
+from twinlens.text.clip_bpe import Tokenizer
+from twinlens.text.sentencepiece import PieceTokenizer
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from twinlens.embedder import Embedder, Prediction, available_models, load
     from twinlens.model import presets
     from twinlens.model.clip import CLIP
-    from twinlens.tokenizer import tokenize
+    from twinlens.text.clip_bpe import tokenize
 
 __version__ = "0.1.0"
 
@@ -19,7 +19,7 @@ _HOME = {
     "Embedder": "twinlens.embedder",
     "Prediction": "twinlens.embedder",
     "available_models": "twinlens.embedder",
-    "tokenize": "twinlens.tokenizer",
+    "tokenize": "twinlens.text.clip_bpe",
     "CLIP": "twinlens.model.clip",
 }
 

@@ -40,7 +40,7 @@ from twinlens.model.precision import (
 )
 from twinlens.model.text import TextTransformer, encode_distinct
 from twinlens.model.vision import VisionTransformer
-from twinlens.model.vocabulary import AnyTokenizer, load_tokenizer
+from twinlens.text.loading import AnyTokenizer, load_tokenizer
 from twinlens.types import Decode, Embeddings, ImageInput
 
 if TYPE_CHECKING:

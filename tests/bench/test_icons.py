@@ -19,7 +19,7 @@ from twinlens.eval.tasks import zero_shot
 from twinlens.model.clip import CLIP
 from twinlens.model.weights import save_model
 from twinlens.settings import override, write_json
-from twinlens.tokenizer import train_tokenizer
+from twinlens.text.clip_bpe import train_tokenizer
 from twinlens.train.recipes import recipe_named
 
 BENCH = Path(__file__).parents[2] / "bench"

@@ -12,7 +12,7 @@ from twinlens.embedder import load
 from twinlens.errors import ConfigError
 from twinlens.model.head import HEAD_FILE, Head, save_head
 from twinlens.model.weights import save_model
-from twinlens.tokenizer import train_tokenizer
+from twinlens.text.clip_bpe import train_tokenizer
 
 
 def save(directory: Path, shift: float, **changes: object) -> Path:

@@ -20,7 +20,7 @@ from twinlens.data.datasets import Dataset
 from twinlens.data.images import decode_image
 from twinlens.data.loader import Batch, PairLoader
 from twinlens.data.samples import Sample
-from twinlens.tokenizer import Tokenizer
+from twinlens.text.clip_bpe import Tokenizer
 
 CONTEXT = 12
 

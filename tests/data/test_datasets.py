@@ -24,7 +24,7 @@ from twinlens.data.loader import PairLoader
 from twinlens.data.samples import Source
 from twinlens.data.shards import ShardWriter
 from twinlens.errors import DataError, MissingExtraError
-from twinlens.tokenizer import Tokenizer
+from twinlens.text.clip_bpe import Tokenizer
 
 pyarrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")

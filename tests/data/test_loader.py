@@ -15,7 +15,7 @@ from twinlens.data.augment import Augmentation
 from twinlens.data.datasets import Dataset, Sample
 from twinlens.data.loader import Batch, PairLoader
 from twinlens.errors import DataError
-from twinlens.tokenizer import Tokenizer
+from twinlens.text.clip_bpe import Tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 from twinlens import Embedder
 from twinlens.data.datasets import Dataset, Sample
 from twinlens.model.clip import CLIP
-from twinlens.tokenizer import Tokenizer
+from twinlens.text.clip_bpe import Tokenizer
 
 GERMAN = {"blue": "blau", "green": "grün", "red": "rot"}
 

@@ -13,7 +13,7 @@ from twinlens.eval import embedded
 from twinlens.eval.embedded import Change, embed_samples
 from twinlens.eval.features import Features
 from twinlens.eval.store import Store
-from twinlens.tokenizer import Tokenizer
+from twinlens.text.clip_bpe import Tokenizer
 
 
 @pytest.fixture(autouse=True)

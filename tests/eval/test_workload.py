@@ -11,7 +11,7 @@ from twinlens.data.images import decode_image
 from twinlens.eval import workload
 from twinlens.hub import published_models
 from twinlens.model import presets
-from twinlens.tokenizer import Tokenizer
+from twinlens.text.clip_bpe import Tokenizer
 
 CPU = torch.device("cpu")
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from twinlens.errors import DataError
-from twinlens.tokenizer import train_tokenizer
+from twinlens.text.clip_bpe import train_tokenizer
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "experiments"))
 

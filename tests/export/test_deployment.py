@@ -21,7 +21,7 @@ from twinlens.export.deployment import export_model
 from twinlens.export.gate import least_cosine
 from twinlens.export.towers import Run, Tower, towers_of, traced
 from twinlens.model.clip import CLIP
-from twinlens.tokenizer import Tokenizer
+from twinlens.text.clip_bpe import Tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXTS = ["a cat", "two dogs in the rain", "Crème brûlée"]

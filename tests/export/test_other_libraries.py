@@ -15,7 +15,7 @@ from twinlens.export.convert import write_checkpoint
 from twinlens.model.clip import CLIP
 from twinlens.model.formats.open_clip import timm_siglip
 from twinlens.model.weights import save_model
-from twinlens.tokenizer import Tokenizer
+from twinlens.text.clip_bpe import Tokenizer
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from twinlens.export.parity import (
 )
 from twinlens.export.references import reference_answers
 from twinlens.model.formats import hugging_face, open_clip
-from twinlens.tokenizer import Tokenizer, train_tokenizer
+from twinlens.text.clip_bpe import Tokenizer, train_tokenizer
 
 LAYOUTS = [hugging_face, pytest.param(open_clip, marks=pytest.mark.peers)]
 KINDS = ["tokens", "pixels", "image_features", "text_features", "logits"]

@@ -10,7 +10,7 @@ from twinlens import Embedder
 from twinlens.errors import CheckpointError, ConfigError, UnknownNameError
 from twinlens.export.peers import open_peers
 from twinlens.model.clip import CLIP
-from twinlens.tokenizer import Tokenizer
+from twinlens.text.clip_bpe import Tokenizer
 
 TEXTS = ["a red bicycle", "two old dogs near the small blue river house"]
 

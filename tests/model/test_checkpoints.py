@@ -31,7 +31,7 @@ from twinlens.model.checkpoints import (
 from twinlens.model.clip import CLIP
 from twinlens.model.formats import hugging_face, open_clip
 from twinlens.model.weights import save_model
-from twinlens.tokenizer import train_tokenizer
+from twinlens.text.clip_bpe import train_tokenizer
 
 State = dict[str, torch.Tensor]
 WRITERS: dict[str, Callable[..., None]] = {

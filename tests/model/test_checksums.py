@@ -18,7 +18,7 @@ from twinlens.model.checkpoints import load_model, open_checkpoint
 from twinlens.model.checksums import CHECKSUMS_FILE
 from twinlens.model.head import Head, load_head, save_head
 from twinlens.model.weights import save_model
-from twinlens.tokenizer import train_tokenizer
+from twinlens.text.clip_bpe import train_tokenizer
 from twinlens.train.between import save_between
 
 

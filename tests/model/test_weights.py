@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from tests.tiny import tiny_clip
 from twinlens.errors import CheckpointError, ConfigError, UnknownNameError
 from twinlens.model.checkpoints import load_model
-from twinlens.model.vocabulary import load_tokenizer
 from twinlens.model.weights import save_model
+from twinlens.text.loading import load_tokenizer
 
 
 def test_a_directory_holds_plain_files_and_nothing_of_a_killed_save(tmp_path: Path):

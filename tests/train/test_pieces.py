@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import twinlens
-from tests.pieces.vocabularies import trained
+from tests.text.sentencepiece.vocabularies import trained
 from tests.train.runs import squares
 from twinlens.config import CLIPConfig
 from twinlens.data.augment import Augmentation
@@ -17,7 +17,7 @@ from twinlens.data.loader import PairLoader
 from twinlens.model import presets
 from twinlens.model.clip import CLIP
 from twinlens.model.weights import save_model
-from twinlens.pieces import PieceTokenizer
+from twinlens.text.sentencepiece import PieceTokenizer
 from twinlens.train.log import Progress
 from twinlens.train.optim import OptimConfig
 from twinlens.train.recipe import Recipe

@@ -25,8 +25,8 @@ from twinlens.errors import (
     StoppedError,
 )
 from twinlens.model.checkpoints import load_model
-from twinlens.model.vocabulary import load_tokenizer
-from twinlens.tokenizer import Tokenizer, train_tokenizer
+from twinlens.text.clip_bpe import Tokenizer, train_tokenizer
+from twinlens.text.loading import load_tokenizer
 from twinlens.train import trainer
 from twinlens.train.checkpoint import CheckpointWriter, list_checkpoints
 from twinlens.train.log import Progress

@@ -18,8 +18,8 @@ from torch import Tensor
 from twinlens.config import CLIPConfig, PreprocessConfig, TextConfig
 from twinlens.model import presets
 from twinlens.model.clip import CLIP
-from twinlens.model.vocabulary import AnyTokenizer
 from twinlens.model.weights import save_model
+from twinlens.text.loading import AnyTokenizer
 
 ARCHITECTURES: Mapping[str, Callable[[], CLIPConfig]] = {
     "RN50": presets.rn50,

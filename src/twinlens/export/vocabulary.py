@@ -11,9 +11,9 @@ import tokenizers
 from twinlens.config import CLIPConfig
 from twinlens.export.parity import probe_texts
 from twinlens.files import write_whole
-from twinlens.model.vocabulary import TOKENIZER_FILE, AnyTokenizer
-from twinlens.texts import cleaned
-from twinlens.tokenizer import Tokenizer
+from twinlens.text.cleaning import cleaned
+from twinlens.text.clip_bpe import Tokenizer
+from twinlens.text.loading import TOKENIZER_FILE, AnyTokenizer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,9 +23,9 @@ from twinlens.model.formats.links import Link, Linked, same
 from twinlens.model.formats.storage.tensors import Renamed, open_sharded, open_tensors
 from twinlens.model.formats.trainers import model_names
 from twinlens.model.meta import meta_model
-from twinlens.model.vocabulary import TOKENIZER_FILE
 from twinlens.model.weights import CONFIG_FILE, WEIGHTS_FILE
 from twinlens.settings import from_file, read_plain_json
+from twinlens.text.loading import TOKENIZER_FILE
 
 Family = Literal["native", "openai", "open_clip", "hugging_face", "big_vision"]
 

@@ -16,8 +16,8 @@ from twinlens.model.checksums import write_checksums
 from twinlens.model.clip import CLIP
 from twinlens.model.differences import differences
 from twinlens.model.int8 import in_8_bits
-from twinlens.model.vocabulary import TOKENIZER_FILE, AnyTokenizer
 from twinlens.settings import write_json
+from twinlens.text.loading import TOKENIZER_FILE, AnyTokenizer
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"

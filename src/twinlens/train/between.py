@@ -11,8 +11,8 @@ from twinlens.config import CLIPConfig
 from twinlens.errors import CheckpointError
 from twinlens.model.checkpoints import load_model
 from twinlens.model.head import Head, load_head, save_head
-from twinlens.model.vocabulary import AnyTokenizer, load_tokenizer
 from twinlens.model.weights import save_model
+from twinlens.text.loading import AnyTokenizer, load_tokenizer
 from twinlens.train.adapt import interpolate
 
 

@@ -12,8 +12,8 @@ from twinlens.distributed import World
 from twinlens.errors import CheckpointError, ConfigError
 from twinlens.files import made_directory, remove_partials
 from twinlens.locks import HeldError, holding
-from twinlens.model.vocabulary import TOKENIZER_FILE, AnyTokenizer
 from twinlens.settings import read_json, to_dict, write_json
+from twinlens.text.loading import TOKENIZER_FILE, AnyTokenizer
 from twinlens.train.checkpoint import list_checkpoints, remove_half_written
 from twinlens.train.recipe import Recipe
 

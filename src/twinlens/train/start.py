@@ -21,7 +21,7 @@ from twinlens.errors import ConfigError, DataError
 from twinlens.model.checkpoints import load_model
 from twinlens.model.clip import CLIP
 from twinlens.model.head import Head
-from twinlens.model.vocabulary import AnyTokenizer, load_tokenizer
+from twinlens.text.loading import AnyTokenizer, load_tokenizer
 from twinlens.train.recipe import Recipe
 
 STRENGTHS = tuple(10.0**power for power in range(-7, 0))

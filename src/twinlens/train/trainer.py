@@ -18,10 +18,10 @@ from twinlens.embedder import Embedder
 from twinlens.errors import ConfigError, DataError, DivergedError, StoppedError
 from twinlens.model.flops import patch_count
 from twinlens.model.head import save_head
-from twinlens.model.vocabulary import TOKENIZER_FILE, AnyTokenizer
 from twinlens.model.weights import save_model, write_tensors
 from twinlens.stopping import Terminated, unhurried
-from twinlens.tokenizer import Tokenizer, train_tokenizer
+from twinlens.text.clip_bpe import Tokenizer, train_tokenizer
+from twinlens.text.loading import TOKENIZER_FILE, AnyTokenizer
 from twinlens.train.bad_samples import BadSamples
 from twinlens.train.checkpoint import CheckpointWriter, list_checkpoints
 from twinlens.train.devices import peak_flops

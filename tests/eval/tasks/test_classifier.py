@@ -14,7 +14,7 @@ from twinlens.eval.report import classification_page
 from twinlens.eval.tasks import classifier
 from twinlens.model.clip import CLIP
 from twinlens.model.head import Head
-from twinlens.tokenizer import Tokenizer
+from twinlens.text.clip_bpe import Tokenizer
 
 CLASSES = ("mauve", "red", "yellow", "pink", "green", "blue")
 """In another order than the data set's, and two more."""

@@ -20,7 +20,7 @@ from twinlens.config import TextCleaning, TextConfig, ViTConfig
 from twinlens.model.clip import CLIP
 from twinlens.model.formats import hugging_face
 from twinlens.model.formats.links import Linked
-from twinlens.pieces import PieceTokenizer
+from twinlens.text.sentencepiece import PieceTokenizer
 
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()

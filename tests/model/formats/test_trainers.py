@@ -46,8 +46,8 @@ from twinlens.model.checkpoints import load_model, open_checkpoint
 from twinlens.model.formats import hugging_face, open_clip
 from twinlens.model.formats.links import Linked
 from twinlens.model.formats.openai import heads_of_image_tower
-from twinlens.model.vocabulary import load_tokenizer
-from twinlens.tokenizer import train_tokenizer
+from twinlens.text.clip_bpe import train_tokenizer
+from twinlens.text.loading import load_tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from twinlens.model.checkpoints import load_model
 from twinlens.model.clip import CLIP
 from twinlens.model.formats import hugging_face, open_clip
 from twinlens.model.weights import save_model
-from twinlens.tokenizer import train_tokenizer
+from twinlens.text.clip_bpe import train_tokenizer
 
 State = dict[str, Tensor]
 PLAIN = {

@@ -29,8 +29,8 @@ from twinlens.embedder import Embedder
 from twinlens.errors import CheckpointError
 from twinlens.model.clip import CLIP
 from twinlens.model.formats import hugging_face
-from twinlens.pieces import PieceTokenizer
-from twinlens.tokenizer import Tokenizer, train_tokenizer
+from twinlens.text.clip_bpe import Tokenizer, train_tokenizer
+from twinlens.text.sentencepiece import PieceTokenizer
 
 TEXTS = ["a small drawing of the large cat", "and a dog that isn't here, 3.14 times"]
 

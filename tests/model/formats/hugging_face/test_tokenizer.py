@@ -12,8 +12,8 @@ from tests.model.formats.reference import piece_vocabulary, transformers
 from tests.strange_texts import strange_text
 from twinlens.errors import CheckpointError
 from twinlens.model.formats.hugging_face.tokenizer import tokenizer_kind, write_tokenizer
-from twinlens.pieces import PieceTokenizer
-from twinlens.tokenizer import Tokenizer, clean, train_tokenizer
+from twinlens.text.clip_bpe import Tokenizer, clean, train_tokenizer
+from twinlens.text.sentencepiece import PieceTokenizer
 
 LENGTH = 77
 WORDS = "a photo of the LARGE dog isn't here: it's 3.14 naïve cafés, rock'n'roll!!! 日本 नमस्ते 🎉"

@@ -27,7 +27,7 @@ from twinlens.model.formats.open_clip import config as open_clip_config
 from twinlens.model.formats.open_clip import describe as open_clip_write
 from twinlens.model.formats.open_clip import timm_siglip
 from twinlens.model.formats.storage.tensors import open_tensors
-from twinlens.tokenizer import train_tokenizer
+from twinlens.text.clip_bpe import train_tokenizer
 
 pytestmark = pytest.mark.peers
 reference, timm = peer("open_clip"), peer("timm")

@@ -31,8 +31,8 @@ from twinlens.model.formats.hugging_face.names import (
 )
 from twinlens.model.formats.hugging_face.tokenizer import has_tokenizer, tokenizer_kind
 from twinlens.model.formats.sections import Section
-from twinlens.pieces import stated_cleaning
 from twinlens.settings import read_plain_json
+from twinlens.text.sentencepiece import stated_cleaning
 
 
 def matches(config: Mapping[str, Any]) -> bool:

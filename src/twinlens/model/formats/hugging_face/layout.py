@@ -31,9 +31,9 @@ from twinlens.model.formats.hugging_face.describe import (
 from twinlens.model.formats.hugging_face.names import CONFIG_FILE, PREPROCESSOR_FILE, PROCESSOR_FILE
 from twinlens.model.formats.hugging_face.tokenizer import write_plain_json, write_tokenizer
 from twinlens.model.formats.links import Link, layer, reshaped, same, stacked, transposed
-from twinlens.model.vocabulary import AnyTokenizer
 from twinlens.model.weights import write_tensors
-from twinlens.tokenizer import Tokenizer
+from twinlens.text.clip_bpe import Tokenizer
+from twinlens.text.loading import AnyTokenizer
 
 WEIGHTS_FILE = "model.safetensors"
 

@@ -18,11 +18,11 @@ from typing import Any, Literal
 from twinlens.config import TextCleaning
 from twinlens.errors import CheckpointError, ConfigError
 from twinlens.files import write_whole
-from twinlens.model.vocabulary import AnyTokenizer
-from twinlens.pieces import PieceTokenizer
-from twinlens.pieces.tokenizer import MODEL_FILES
 from twinlens.settings import read_plain_json
-from twinlens.tokenizer import END, START, Tokenizer
+from twinlens.text.clip_bpe import END, START, Tokenizer
+from twinlens.text.loading import AnyTokenizer
+from twinlens.text.sentencepiece import PieceTokenizer
+from twinlens.text.sentencepiece.tokenizer import MODEL_FILES
 
 TOKENIZER_FILE = "tokenizer.json"
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"

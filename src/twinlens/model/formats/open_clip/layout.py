@@ -23,9 +23,9 @@ from twinlens.model.formats.links import Link, number, same, transposed, written
 from twinlens.model.formats.open_clip import timm_siglip
 from twinlens.model.formats.open_clip.config import parse
 from twinlens.model.formats.open_clip.describe import describe, has_timm_tower
-from twinlens.model.vocabulary import AnyTokenizer
 from twinlens.model.weights import write_tensors
 from twinlens.settings import read_plain_json
+from twinlens.text.loading import AnyTokenizer
 
 CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILE = "open_clip_model.safetensors"

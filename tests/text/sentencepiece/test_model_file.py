@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.pieces.vocabularies import KINDS, reference, strange_texts, trained
+from tests.text.sentencepiece.vocabularies import KINDS, reference, strange_texts, trained
 from twinlens.errors import CheckpointError
-from twinlens.pieces import PieceTokenizer
-from twinlens.pieces.model_file import (
+from twinlens.text.sentencepiece import PieceTokenizer
+from twinlens.text.sentencepiece.model_file import (
     BYTE,
     CONTROL,
     NORMAL,

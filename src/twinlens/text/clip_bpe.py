@@ -28,7 +28,7 @@ from torch import Tensor
 
 from twinlens.errors import CheckpointError, ConfigError, DataError
 from twinlens.files import write_whole
-from twinlens.texts import checked, mended, too_long
+from twinlens.text.cleaning import checked, mended, too_long
 from twinlens.types import Fitted
 
 START, END = "<start_of_text>", "<end_of_text>"

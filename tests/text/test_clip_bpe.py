@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from tests.peers import ARE_HERE, peer
 from tests.strange_texts import strange_text
 from twinlens.errors import CheckpointError, ConfigError, DataError
-from twinlens.tokenizer import Tokenizer, clean, tokenize, train_tokenizer
+from twinlens.text.clip_bpe import Tokenizer, clean, tokenize, train_tokenizer
 
 CLIP = Tokenizer.clip()
 
@@ -153,8 +153,8 @@ def test_decoding_stops_at_the_first_end_token() -> None:
 
 
 def test_the_word_cache_stays_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("twinlens.tokenizer._CACHED_WORDS", 10)
-    monkeypatch.setattr("twinlens.tokenizer._CACHED_LENGTH", 6)
+    monkeypatch.setattr("twinlens.text.clip_bpe._CACHED_WORDS", 10)
+    monkeypatch.setattr("twinlens.text.clip_bpe._CACHED_LENGTH", 6)
     tokenizer = train_tokenizer(["a"], 514)
     for word in [f"word{i}" for i in range(25)] + ["longer-word"]:
         assert tokenizer.encode(word) == tokenizer.encode(word)
@@ -251,7 +251,7 @@ def test_the_clip_vocabulary_survives_a_file(tmp_path: Path) -> None:
 def test_training_does_not_depend_on_order_or_process(trained: Tokenizer, tmp_path: Path) -> None:
     train_tokenizer(CAPTIONS[::-1], 600).save(tmp_path / "reversed.json")
     program = (
-        "import json, sys; from twinlens.tokenizer import train_tokenizer;"
+        "import json, sys; from twinlens.text.clip_bpe import train_tokenizer;"
         "train_tokenizer(json.loads(sys.argv[1]), 600).save(sys.argv[2])"
     )
     arguments = [sys.executable, "-c", program, json.dumps(CAPTIONS), str(tmp_path / "other.json")]

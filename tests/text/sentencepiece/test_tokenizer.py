@@ -17,11 +17,11 @@ import tokenizers
 import torch
 
 from tests.peers import peer
-from tests.pieces.vocabularies import DEFINED, corpus, reference, strange_texts, trained
+from tests.text.sentencepiece.vocabularies import DEFINED, corpus, reference, strange_texts, trained
 from twinlens.errors import CheckpointError, ConfigError, DataError
-from twinlens.pieces import PieceTokenizer, stated_cleaning
-from twinlens.pieces.engines import MARK
-from twinlens.pieces.model_file import CONTROL, read_piece_file
+from twinlens.text.sentencepiece import PieceTokenizer, stated_cleaning
+from twinlens.text.sentencepiece.engines import MARK
+from twinlens.text.sentencepiece.model_file import CONTROL, read_piece_file
 
 before = dict(os.environ)
 open_clip = peer("open_clip.tokenizer")

@@ -11,7 +11,7 @@ import struct
 from array import array
 from collections.abc import Collection, Iterator
 
-from twinlens.pieces.model_file import SPACE
+from twinlens.text.sentencepiece.model_file import SPACE
 
 _UNSIGNED = struct.Struct("<I")
 _SPACES = re.compile(" +")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from twinlens.config import CLIPConfig
 from twinlens.errors import CheckpointError, ConfigError
-from twinlens.pieces import PieceTokenizer
 from twinlens.settings import read_plain_json
-from twinlens.tokenizer import END_OF_PIECE, Tokenizer
+from twinlens.text.clip_bpe import END_OF_PIECE, Tokenizer
+from twinlens.text.sentencepiece import PieceTokenizer
 
 AnyTokenizer = Tokenizer | PieceTokenizer
 

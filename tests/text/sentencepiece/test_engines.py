@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import tokenizers
 
-from tests.pieces.vocabularies import KINDS, corpus, reference, strange_texts, trained
-from twinlens.pieces.engines import SentencePieceEngine, from_json, library_errors
-from twinlens.pieces.model_file import CONTROL, UNKNOWN, USER_DEFINED, read_piece_file
-from twinlens.pieces.normalizer import Normalizer
+from tests.text.sentencepiece.vocabularies import KINDS, corpus, reference, strange_texts, trained
+from twinlens.text.sentencepiece.engines import SentencePieceEngine, from_json, library_errors
+from twinlens.text.sentencepiece.model_file import CONTROL, UNKNOWN, USER_DEFINED, read_piece_file
+from twinlens.text.sentencepiece.normalizer import Normalizer
 
 
 @pytest.fixture(params=KINDS, scope="module")

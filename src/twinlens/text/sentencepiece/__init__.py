@@ -5,7 +5,7 @@ beside the vocabulary, `engines.py` makes ids of texts, `normalizer.py` and `mod
 SentencePiece's own format.
 """
 
-from twinlens.pieces.settings import stated_cleaning
-from twinlens.pieces.tokenizer import PieceTokenizer
+from twinlens.text.sentencepiece.settings import stated_cleaning
+from twinlens.text.sentencepiece.tokenizer import PieceTokenizer
 
 __all__ = ["PieceTokenizer", "stated_cleaning"]

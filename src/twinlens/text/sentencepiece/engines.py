@@ -12,7 +12,8 @@ import tokenizers
 from tokenizers import models
 
 from twinlens.errors import CheckpointError
-from twinlens.pieces.model_file import (
+from twinlens.text.cleaning import cleaned
+from twinlens.text.sentencepiece.model_file import (
     BYTE,
     CONTROL,
     NORMAL,
@@ -22,8 +23,7 @@ from twinlens.pieces.model_file import (
     Piece,
     PieceFile,
 )
-from twinlens.pieces.normalizer import Normalizer, longest_first
-from twinlens.texts import cleaned
+from twinlens.text.sentencepiece.normalizer import Normalizer, longest_first
 
 MARK = "twinlens.sentencepiece"
 """The key, in the model of a `tokenizer.json`, of what only SentencePiece's own way needs."""

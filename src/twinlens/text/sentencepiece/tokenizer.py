@@ -18,7 +18,8 @@ from torch import Tensor
 from twinlens.config import TextCleaning
 from twinlens.errors import CheckpointError, ConfigError, DataError
 from twinlens.files import write_whole
-from twinlens.pieces.engines import (
+from twinlens.text.cleaning import cleaned, too_long
+from twinlens.text.sentencepiece.engines import (
     MARK,
     Engine,
     LibraryEngine,
@@ -26,9 +27,8 @@ from twinlens.pieces.engines import (
     from_json,
     library_errors,
 )
-from twinlens.pieces.model_file import read_piece_file
-from twinlens.pieces.settings import TokenizerSettings, read_settings
-from twinlens.texts import cleaned, too_long
+from twinlens.text.sentencepiece.model_file import read_piece_file
+from twinlens.text.sentencepiece.settings import TokenizerSettings, read_settings
 from twinlens.types import Fitted
 
 TOKENIZER_FILE = "tokenizer.json"

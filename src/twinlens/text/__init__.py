@@ -1,0 +1,1 @@
+"""Text to token ids: cleaning, CLIP's byte-level BPE, and SentencePiece vocabularies."""
