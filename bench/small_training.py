@@ -28,7 +28,7 @@ def contest(options: argparse.Namespace) -> dict[str, float]:
     from twinlens.config import CLIPConfig, TextConfig, ViTConfig  # noqa: PLC0415
     from twinlens.data.datasets import open_dataset  # noqa: PLC0415
     from twinlens.data.loader import PairLoader  # noqa: PLC0415
-    from twinlens.hardware import measured_peak  # noqa: PLC0415
+    from twinlens.model.device import measured_peak  # noqa: PLC0415
     from twinlens.model.flops import patch_count  # noqa: PLC0415
     from twinlens.model.presets import icons_demo  # noqa: PLC0415
     from twinlens.text.clip_bpe import train_tokenizer  # noqa: PLC0415

@@ -16,13 +16,13 @@ import time
 from pathlib import Path
 
 import twinlens
-from twinlens import pages
+from twinlens import html
 from twinlens.cli.train import progress_line, zero_shot_evaluator
+from twinlens.config_io import override
 from twinlens.data.datasets import Dataset, open_dataset
 from twinlens.eval import report
 from twinlens.eval.classification import Classification
 from twinlens.eval.tasks.zero_shot import measure
-from twinlens.settings import override
 from twinlens.train.recipes import recipe_named
 from twinlens.train.trainer import fit
 
@@ -84,9 +84,9 @@ def curves() -> str:
     log = [json.loads(line) for line in (OUT / "run" / "log.jsonl").read_text().splitlines()]
     loss = [(line["step"], line["loss"]) for line in log]
     accuracy = [(line["step"], line["metrics"]["acc1"]) for line in log if line["metrics"]]
-    return pages.charts(
-        pages.line_chart(loss, title="Contrastive loss", x_label="step"),
-        pages.line_chart(accuracy, title="Unseen style, top-1", x_label="step", as_percent=True),
+    return html.charts(
+        html.line_chart(loss, title="Contrastive loss", x_label="step"),
+        html.line_chart(accuracy, title="Unseen style, top-1", x_label="step", as_percent=True),
     )
 
 
@@ -104,25 +104,25 @@ def main() -> None:
     say(result)
     pictures = classify(ready)
     minutes = (time.monotonic() - start) / 60
-    page = pages.page(
+    page = html.page(
         "CLIP, from nothing",
         f"Two models that match drawings with words: one that comes with the package, and one that "
         f"learned in {minutes:.1f} minutes just now.",
-        pages.section(
+        html.section(
             f"What the model {options.model} says",
             report.gallery(pictures),
             note="It comes with the package, and was told nothing but these labels: "
             f"{', '.join(LABELS)}.",
         ),
-        pages.section(
+        html.section(
             "How well the new model does",
             report.scores(report.classification_scores(result)[:2]),
             note=f"Trained here, and asked about a style that it had never seen, among "
             f"{result.classes} names.",
         ),
-        pages.section("How it learned", curves()),
-        pages.section("What it says", report.gallery(some_unseen(own, unseen))),
-        pages.section(
+        html.section("How it learned", curves()),
+        html.section("What it says", report.gallery(some_unseen(own, unseen))),
+        html.section(
             report.classes_heading(result.per_class), report.class_table(result.per_class)
         ),
     )

@@ -24,14 +24,14 @@ from pathlib import Path
 import resvg_py
 
 import twinlens
-from twinlens import pages
+from twinlens import html
 from twinlens.cli.train import progress_line, zero_shot_evaluator
+from twinlens.config_io import override
 from twinlens.data.datasets import open_dataset
 from twinlens.eval import report
 from twinlens.eval.classification import Classification
 from twinlens.eval.statistics import sign_test
 from twinlens.eval.tasks.zero_shot import measure
-from twinlens.settings import override
 from twinlens.train.recipes import recipe_named
 from twinlens.train.trainer import fit
 
@@ -154,7 +154,7 @@ def compare(before: twinlens.Embedder, after: twinlens.Embedder, part: str, head
         )
         for title, lens in (("Before", before), ("After", after))
     ]
-    return pages.section(heading, *galleries, note=says)
+    return html.section(heading, *galleries, note=says)
 
 
 def right(result: Classification) -> set[str]:
@@ -173,7 +173,7 @@ def main() -> None:
     options = parser.parse_args()
     split(fetch())
     before, after = twinlens.load("icons"), twinlens.load(train(options.recipe))
-    page = pages.page(
+    page = html.page(
         "Fine-tuned to an icon set",
         "What the embedded model says of icons that it never saw, before and after it learned from "
         "others of the set. The pictures were drawn by lot.",

@@ -18,7 +18,7 @@ from torch import Tensor
 from twinlens.data.images import normalize
 from twinlens.errors import DataError
 from twinlens.files import write_whole
-from twinlens.machine import keep_freed_memory
+from twinlens.hardware import keep_freed_memory
 from twinlens.train.optim import MasterAdamW, MovingAverage, OptimConfig
 
 BATCH_SIZE = 128

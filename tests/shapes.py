@@ -13,10 +13,10 @@ HOOKED = [
     "twinlens.eval",
     "twinlens.embedder",
     "twinlens.export.towers",
-    "twinlens.pages",
+    "twinlens.html",
     "twinlens.text.sentencepiece",
     "twinlens.text.clip_bpe",
-    "twinlens.collectives",
+    "twinlens.distributed.collectives",
 ]
 """Where there are tensors: modules, or packages with all that is in them."""
 

@@ -12,8 +12,8 @@ import typer
 
 from twinlens.cli.main import app, main
 from twinlens.config import ResNetConfig, ViTConfig
+from twinlens.config_io import override, setting_names, to_dict
 from twinlens.hub import published_models
-from twinlens.settings import override, setting_names, to_dict
 from twinlens.train.recipes import RECIPES, recipe_named
 
 ROOT = Path(__file__).resolve().parents[1]

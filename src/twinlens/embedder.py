@@ -23,8 +23,8 @@ from twinlens.data.drawings import DrawingTest, load_drawing_test
 from twinlens.data.images import normalize, to_pixels
 from twinlens.data.squares import require_pixels, squares
 from twinlens.errors import ConfigError, DataError, UnknownNameError
+from twinlens.hardware import keep_freed_memory, usable_cores
 from twinlens.labels import checked_labels
-from twinlens.machine import keep_freed_memory, usable_cores
 from twinlens.model.checkpoints import Towers, load_model
 from twinlens.model.clip import CLIP
 from twinlens.model.compiled import CompiledTower, can_compile

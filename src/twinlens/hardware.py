@@ -1,61 +1,108 @@
-"""What this machine has and reaches: operations a second, memory."""
+"""What of this machine is ours to use."""
 
 from __future__ import annotations
 
+import ctypes
+import math
 import os
-import platform
-import re
-import resource
 import sys
-import time
 from pathlib import Path
 
-import torch
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+"""A container's share of the processor time, "max" or microseconds, and of how many."""
 
-_STATUS, _PROCESSORS = Path("/proc/self/status"), Path("/proc/cpuinfo")
+_OLDER_QUOTA = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
+"""The same of the first version of control groups, -1 for no limit."""
 
+_OLDER_PERIOD = Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us")
 
-def measured_peak(device: torch.device, dtype: torch.dtype) -> float:
-    """Operations a second of a large matrix product: the best of a few, in well under a second."""
-    side = 1024 if device.type == "cpu" else 8192
-    left, right = torch.ones(2, side, side, dtype=dtype, device=device)
-    best = float("inf")
-    for _ in range(4):
-        start = time.perf_counter()
-        float((left @ right)[0, 0])  # reading a number waits for the device
-        best = min(best, time.perf_counter() - start)
-    return 2 * side**3 / best
+_TIMES = Path("/proc/stat")
+
+_WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
+"""Variables that say how threads of OpenMP wait."""
 
 
-def synchronize(device: torch.device) -> None:
-    """Wait until the device has done what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
+def usable_cores() -> int:
+    """Cores that this process may keep busy: at least 1.
+
+    Fewer than the machine has where the process is bound to some of them, or its container is
+    given a share of their time: more threads than that only take turns.
+    """
+    cores = bound_cores()
+    try:
+        allowed, period = _quota()
+    except (OSError, ValueError):
+        return cores
+    if not allowed.isdecimal():  # "max", or -1
+        return cores
+    return max(1, min(cores, math.ceil(int(allowed) / int(period))))
 
 
-def device_name(device: torch.device) -> str:
-    """What its maker calls it, or its kind where that is not told."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    listed = _PROCESSORS.read_text(encoding="utf-8") if _PROCESSORS.exists() else ""
-    named = re.search(r"^model name\s*: (.+)$", listed, re.MULTILINE)
-    return named[1] if named else platform.processor() or platform.machine()
+def bound_cores() -> int:
+    """Cores that this process may run on, whatever share of their time it is given."""
+    return len(_bound()) or os.cpu_count() or 1
 
 
-def peak_memory(device: torch.device) -> float:
-    """Bytes that this process held at most: of the device, or of the machine where it has none."""
-    if device.type == "cuda":
-        return float(torch.cuda.max_memory_allocated(device))
-    if _STATUS.exists():  # `getrusage` starts with what the process held that started this one
-        return 1024.0 * int(_STATUS.read_text(encoding="ascii").split("VmHWM:")[1].split()[0])
-    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return float(largest) * (1 if sys.platform == "darwin" else 1024)
+def _bound() -> set[int]:
+    """Their numbers; none where the system does not bind processes."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return affinity(0) if affinity else set()
 
 
-def total_memory(device: torch.device) -> float:
-    """Bytes of the device, or of the machine where it has none."""
-    if device.type == "cuda":
-        return float(torch.cuda.get_device_properties(device).total_memory)
-    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+def _quota() -> tuple[str, str]:
+    """Microseconds of the processors' time, and of how many."""
+    if _QUOTA.exists():
+        allowed, period = _QUOTA.read_text(encoding="ascii").split()
+        return allowed, period
+    allowed, period = (
+        path.read_text(encoding="ascii").strip() for path in (_OLDER_QUOTA, _OLDER_PERIOD)
+    )
+    return allowed, period
+
+
+def cores_busy() -> float | None:
+    """Seconds that the cores we may run on have worked since the machine was started.
+
+    Time that another machine on the same processor took counts. None where the system does not say.
+    """
+    try:
+        lines = _TIMES.read_text(encoding="ascii").splitlines()
+    except (OSError, ValueError):
+        return None
+    ours = {f"cpu{number}" for number in _bound()}
+    ticks = [
+        [int(word) for word in words[1:9]] for words in map(str.split, lines) if words[0] in ours
+    ]
+    idle = sum(sum(one[3:5]) for one in ticks)  # with what waits for a disk
+    return (sum(map(sum, ticks)) - idle) / os.sysconf("SC_CLK_TCK") if ticks else None
+
+
+def wait_without_spinning() -> None:
+    """Have OpenMP's threads sleep while they wait, unless the environment says how they wait.
+
+    Those of libgomp, which torch brings, spin: a thread that spins on a core keeps it from the one
+    that it waits for, and where others use the cores, too, small models become ten times slower.
+    It is read when torch is imported, and only programs may set it: libraries leave the environment
+    alone.
+    """
+    if not any(name in os.environ for name in _WAITING):
+        os.environ["OMP_WAIT_POLICY"] = "passive"
+
+
+def keep_freed_memory() -> None:
+    """Have the C library keep what is freed for the next time, instead of giving it back.
+
+    Training and products of integers free what they soon ask for again, and each page that is
+    given back is cleared and mapped anew: a twentieth of a training step, a quarter of a tower in
+    8 bits. Nothing happens where the library is not glibc.
+    """
+    if sys.platform == "win32":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for option, size in _MALLOC_OPTIONS.items():
+            mallopt(option, size)
+
+
+_MALLOC_OPTIONS = {-1: 2**31 - 1, -2: 2**26, -3: 2**30}
+"""Of malloc.h: M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_THRESHOLD, in bytes."""

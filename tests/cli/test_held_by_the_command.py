@@ -9,9 +9,9 @@ from PIL import Image
 
 from tests.cli.conftest import Run
 from tests.train.runs import squares, tiny_recipe
+from twinlens.config_io import override
 from twinlens.errors import CheckpointError, ConfigError
 from twinlens.files import whole_directory
-from twinlens.settings import override
 from twinlens.train.trainer import fit
 
 

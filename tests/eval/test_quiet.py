@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from twinlens import machine
+from twinlens import hardware
 from twinlens.eval import quiet
 from twinlens.eval.quiet import Watch, disturbance
 
@@ -97,9 +97,9 @@ def test_seconds_of_the_cores_that_are_ours(tmp_path: Path, monkeypatch: pytest.
         "cpu2 300 0 0 999 0 0 0 0 9 9\n"
         "intr 1 2\n"
     )
-    monkeypatch.setattr(machine, "_TIMES", stat)
+    monkeypatch.setattr(hardware, "_TIMES", stat)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 2}, raising=False)
     monkeypatch.setattr("os.sysconf", lambda _: 100)
-    assert machine.cores_busy() == pytest.approx(5.0)
+    assert hardware.cores_busy() == pytest.approx(5.0)
     stat.unlink()
-    assert machine.cores_busy() is None
+    assert hardware.cores_busy() is None

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch.distributed import ProcessGroup
 
 from tests.processes import run_processes
-from twinlens.distributed import World
+from twinlens.distributed.world import World
 from twinlens.errors import DataError, ShapeError
 from twinlens.eval.ranks import (
     EQUAL,

@@ -10,7 +10,7 @@ import pytest
 
 from tests.eval import plausible
 from tests.markup import is_balanced, loads_nothing
-from twinlens import Embedder, Prediction, pages
+from twinlens import Embedder, Prediction, html
 from twinlens.data.datasets import Dataset, open_dataset
 from twinlens.errors import DataError
 from twinlens.eval import report
@@ -30,39 +30,39 @@ def picture(**changes: object) -> report.Picture:
 
 
 def test_a_page_is_balanced_and_loads_nothing(lens: Embedder, dataset: Dataset):
-    html = pages.page(
+    document = html.page(
         "Title",
         "Lead",
-        pages.section("Curve", pages.line_chart([(0, 2), (9, 1)], title="Loss", x_label="steps")),
-        pages.section("Pictures", report.gallery([picture(truth="cat"), picture(title="two")])),
-        pages.section("Facts", pages.facts({"Steps": 3})),
+        html.section("Curve", html.line_chart([(0, 2), (9, 1)], title="Loss", x_label="steps")),
+        html.section("Pictures", report.gallery([picture(truth="cat"), picture(title="two")])),
+        html.section("Facts", html.facts({"Steps": 3})),
         report.classification_page(measure(lens, dataset), model="tiny"),
     )
-    assert is_balanced(html)
-    assert loads_nothing(html)
+    assert is_balanced(document)
+    assert loads_nothing(document)
 
 
 def test_words_are_escaped_everywhere():
     bad = "<b>&\"'</b>"
-    html = "".join(
+    document = "".join(
         [
-            pages.page(bad, bad),
-            pages.section(bad, note=bad),
-            pages.facts({bad: bad}),
+            html.page(bad, bad),
+            html.section(bad, note=bad),
+            html.facts({bad: bad}),
             report.scores([report.Score(name=bad, value=0.5)]),
-            pages.line_chart([(0, 1)], title=bad, x_label=bad),
+            html.line_chart([(0, 1)], title=bad, x_label=bad),
             report.gallery([picture(title=bad, truth=bad, predictions=[Prediction(bad, 1.0)])]),
             report.class_table(
                 [ClassResult(classname=bad, recall=0.5, samples=2, mistaken_for=bad)]
             ),
         ]
     )
-    assert "<b>&" not in html
-    assert html.count("&lt;b&gt;&amp;") >= 10
+    assert "<b>&" not in document
+    assert document.count("&lt;b&gt;&amp;") >= 10
 
 
 def test_scores_say_interval_and_times_chance():
-    html = report.scores(
+    document = report.scores(
         [report.Score(name="Top-1", value=0.25, interval=(0.2, 0.3), chance=0.001)]
     )
     for words in (
@@ -71,7 +71,7 @@ def test_scores_say_interval_and_times_chance():
         "250 times chance (0.10%)",
         "left:20.00%;width:10.00%",
     ):
-        assert words in html
+        assert words in document
 
 
 def test_right_and_wrong_answers_are_marked_only_where_the_truth_is_known():
@@ -93,9 +93,9 @@ def test_long_class_tables_fold():
         ClassResult(classname=f"class {i}", recall=0.5, samples=2, mistaken_for=None)
         for i in range(30)
     ]
-    html = report.class_table(classes, shown=10)
-    assert "The other 20 classes" in html
-    assert html.count("<tr><td>") == 30
+    document = report.class_table(classes, shown=10)
+    assert "The other 20 classes" in document
+    assert document.count("<tr><td>") == 30
     assert "details" not in report.class_table(classes[:10], shown=10)
 
 
@@ -112,12 +112,12 @@ def every_task(dataset: Dataset) -> list[report.Measured]:
 
 
 def test_a_report_holds_every_task_and_stands_alone(dataset: Dataset):
-    html = report.report_page(every_task(dataset), model="tiny", facts={"Precision": "fp32"})
-    assert is_balanced(html)
-    assert loads_nothing(html)
-    anchors = re.findall(r'<section id="(\w+)"', html)
+    document = report.report_page(every_task(dataset), model="tiny", facts={"Precision": "fp32"})
+    assert is_balanced(document)
+    assert loads_nothing(document)
+    anchors = re.findall(r'<section id="(\w+)"', document)
     assert anchors == ["r1", "r2", "r3", "r4", "r5", "r6"]
-    assert re.findall(r'<a href="#(\w+)"', html) == anchors
+    assert re.findall(r'<a href="#(\w+)"', document) == anchors
     for words in (
         "5 tasks on 1 data set.",  # one label or several are one task
         "<dt>Precision</dt><dd>fp32</dd>",
@@ -134,7 +134,7 @@ def test_a_report_holds_every_task_and_stands_alone(dataset: Dataset):
         "Two fits did not converge in 1,000 steps.",
         "Classes without pictures, which can still be answered: 2.",
     ):
-        assert words in html
+        assert words in document
 
 
 def test_nothing_measured_is_refused():
@@ -157,10 +157,10 @@ def test_what_a_report_is_told_is_escaped(dataset: Dataset):
         )
         for one in every_task(named)
     ]
-    html = report.report_page(measured, model=bad, facts={bad: bad})
-    assert is_balanced(html)
-    assert "<u>&" not in html
-    assert html.count("&lt;u&gt;&amp;") > 60
+    document = report.report_page(measured, model=bad, facts={bad: bad})
+    assert is_balanced(document)
+    assert "<u>&" not in document
+    assert document.count("&lt;u&gt;&amp;") > 60
 
 
 REFERENCE = Reference(metric="acc5", value=0.9, model="<u>&\"'</u>", source="a paper")
@@ -201,8 +201,8 @@ def test_pictures_that_went_since_are_said(dataset: Dataset):
     torn = replace(dataset, samples=[gone, *dataset.samples[1:]])
     mistake = Mistake(place=0, truth="blue", predicted="red", confidence=0.9)
     result = replace(plausible.classification(dataset), mistakes=[mistake], confusions=[])
-    html = report.report_page([report.Measured(result, torn)], model="tiny", facts={})
-    assert "blue: cannot be read" in html
+    document = report.report_page([report.Measured(result, torn)], model="tiny", facts={})
+    assert "blue: cannot be read" in document
 
 
 def test_examples_mark_what_is_right(dataset: Dataset):
@@ -222,11 +222,11 @@ def test_examples_mark_what_is_right(dataset: Dataset):
         found=(Found(text="a text", place=None, score=0.25, right=True),),
     )
     result = replace(plausible.retrieval(dataset), examples=[by_text, by_picture])
-    html = report.report_page([report.Measured(result, dataset)], model="tiny", facts={})
-    late = html.split("<h3>Found late</h3>")[1]
+    document = report.report_page([report.Measured(result, dataset)], model="tiny", facts={})
+    late = document.split("<h3>Found late</h3>")[1]
     assert "Its picture came at rank 2" in late
     assert re.findall(r'<span class="thumb (\w+)"', late) == ["wrong", "right"]
-    at_once = html.split("<h3>Found at once</h3>")[1].split("<h3>")[0]
+    at_once = document.split("<h3>Found at once</h3>")[1].split("<h3>")[0]
     assert '<li class="right"><span>a text</span><b>0.250</b></li>' in at_once
     assert "Its text came first" in at_once
 
@@ -247,8 +247,8 @@ def test_robustness_shows_what_there_is(dataset: Dataset):
         metrics={"acc1": 0.6, "standard_acc1@sketches": 0.7},
         corruptions={"fog": (0.5, 0.25), "jpeg": (0.25, 0.25)},
     )
-    html = report.report_page([report.Measured(full, dataset)], model="tiny", facts={})
-    heat = html.split('<table class="heat">')[1].split("</table>")[0]
+    document = report.report_page([report.Measured(full, dataset)], model="tiny", facts={})
+    heat = document.split('<table class="heat">')[1].split("</table>")[0]
     rows = [re.findall(r">([^<>]+)<", row) for row in heat.split("<tr>")[1:]]
     assert rows == [
         ["Severity", "1", "2", "Mean"],
@@ -257,25 +257,25 @@ def test_robustness_shows_what_there_is(dataset: Dataset):
         ["fog", "50", "25", "38"],
     ]
     accuracy = full.shifted[0].accuracy
-    assert f">{100 * (accuracy - 0.7):.1f} points</td>" in html  # of the classes of both
+    assert f">{100 * (accuracy - 0.7):.1f} points</td>" in document  # of the classes of both
     bare = replace(full, corruptions={}, shifted=[], baseline={})
-    html = report.report_page([report.Measured(bare, dataset)], model="tiny", facts={})
-    assert "Corrupted pictures" not in html
-    assert "Other sets" not in html
+    document = report.report_page([report.Measured(bare, dataset)], model="tiny", facts={})
+    assert "Corrupted pictures" not in document
+    assert "Other sets" not in document
 
 
 def test_a_report_of_thumbnails_is_small():
     shards = open_dataset(str(files("twinlens").joinpath("assets/shards/unseen-style")))
     tasks = (plausible.classification, plausible.retrieval, plausible.captions)
     measured = [report.Measured(task(shards), shards) for task in tasks]
-    html = report.report_page(measured, model="tiny", facts={})
-    assert html.count("data:image/webp") > 60
-    assert len(html) < 500_000  # ten such data sets are 5 MB
+    document = report.report_page(measured, model="tiny", facts={})
+    assert document.count("data:image/webp") > 60
+    assert len(document) < 500_000  # ten such data sets are 5 MB
 
 
 def test_errors_are_words_and_not_bars(dataset: Dataset):
-    html = report.classification_page(plausible.classification(dataset), model="tiny")
-    assert "<dt>Expected calibration error</dt>" in html
+    document = report.classification_page(plausible.classification(dataset), model="tiny")
+    assert "<dt>Expected calibration error</dt>" in document
     assert [
         one.name for one in report.classification_scores(plausible.classification(dataset))
     ] == [
@@ -300,20 +300,20 @@ def test_a_comparison_is_drawn_around_nothing(dataset: Dataset):
         )
     ]
     first, second = stored("<u>&one", pair[0]), stored("two", pair[1])
-    html = report.comparison_page(first, second, compare(first, second))
-    assert is_balanced(html)
-    assert loads_nothing(html)
-    assert "<u>&one" not in html
-    assert "two is better in 1 and &lt;u&gt;&amp;one in 0; 0 may differ by chance" in html
-    assert html.count('class="around second"') == 1
-    assert "+20.0 points" in html
-    point = float(re.findall(r'class="point" style="left:([\d.]+)%', html)[0])
+    document = report.comparison_page(first, second, compare(first, second))
+    assert is_balanced(document)
+    assert loads_nothing(document)
+    assert "<u>&one" not in document
+    assert "two is better in 1 and &lt;u&gt;&amp;one in 0; 0 may differ by chance" in document
+    assert document.count('class="around second"') == 1
+    assert "+20.0 points" in document
+    point = float(re.findall(r'class="point" style="left:([\d.]+)%', document)[0])
     line, width = map(
-        float, re.findall(r'class="interval" style="left:([\d.]+)%;width:([\d.]+)', html)[0]
+        float, re.findall(r'class="interval" style="left:([\d.]+)%;width:([\d.]+)', document)[0]
     )
     assert 50 < line < point < line + width < 98.01
-    assert "cannot be paired: no resamples were kept" in html
-    assert "only &lt;u&gt;&amp;one was measured" in html
+    assert "cannot be paired: no resamples were kept" in document
+    assert "only &lt;u&gt;&amp;one was measured" in document
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from tests.processes import run_processes
 from twinlens import Embedder
 from twinlens.data.datasets import Dataset, Sample
 from twinlens.data.parts import Parts
-from twinlens.distributed import World
+from twinlens.distributed.world import World
 from twinlens.errors import DataError
 from twinlens.eval.classification import Classification
 from twinlens.eval.features import Features

@@ -10,8 +10,8 @@ import pytest
 from tests.hub.conftest import COMMIT, HF_CLIP, OPEN_CLIP, Cache, Hub
 from tests.tiny import tiny_config
 from twinlens import hub as names
+from twinlens.config_io import to_dict
 from twinlens.errors import CheckpointError, UnknownNameError
-from twinlens.settings import to_dict
 
 NATIVE = json.dumps(to_dict(tiny_config())).encode()
 

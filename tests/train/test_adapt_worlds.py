@@ -14,7 +14,7 @@ import twinlens
 from tests.processes import run_processes
 from tests.train.runs import squares, tiny_recipe
 from twinlens.data.datasets import Dataset
-from twinlens.distributed import World
+from twinlens.distributed.world import World
 from twinlens.embedder import Embedder
 from twinlens.errors import DataError, DistributedError
 from twinlens.eval.tasks import classifier, zero_shot

@@ -8,10 +8,10 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import pytest
 
 from tests.train.runs import tiny_recipe
+from twinlens.config_io import override
 from twinlens.data.datasets import open_dataset
 from twinlens.data.icons.settings import IconsSettings
 from twinlens.errors import ConfigError, DataError
-from twinlens.settings import override
 from twinlens.train.run import Run
 
 FREE = {"model.provenance.samples_seen"}

@@ -5,11 +5,11 @@ import re
 import pytest
 import torch
 
+from twinlens.config_io import from_dict, override, to_dict
 from twinlens.data.augment import Augmentation
 from twinlens.errors import ConfigError, UnknownNameError
 from twinlens.model import presets
 from twinlens.model.clip import CLIP
-from twinlens.settings import from_dict, override, to_dict
 from twinlens.train import paper
 from twinlens.train.recipes import RECIPES, Recipe, recipe_named
 

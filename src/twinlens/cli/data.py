@@ -55,10 +55,10 @@ def icons(
     folder = cache or Path.home() / ".cache" / "twinlens" / "npm"
     check_directory("--out", out)
     check_directory("--cache", folder)
+    from twinlens.config_io import override
     from twinlens.data.icons.build import build
     from twinlens.data.icons.settings import PRESETS
     from twinlens.errors import UnknownNameError
-    from twinlens.settings import override
 
     if preset not in PRESETS:
         raise UnknownNameError("preset", preset, PRESETS)

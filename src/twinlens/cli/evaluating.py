@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from twinlens.data.left_out import LeftOut
     from twinlens.data.parts import Parts
     from twinlens.data.samples import Dataset
-    from twinlens.distributed import World
+    from twinlens.distributed.world import World
     from twinlens.embedder import Embedder
     from twinlens.eval.classification import Classification
     from twinlens.eval.result import Result
@@ -67,7 +67,7 @@ def evaluate(wanted: Wanted) -> None:
         ConfigError: Words are missing or do not go together.
         DataError: A data set cannot be read, or lacks what a task needs.
     """
-    from twinlens.distributed import joined_world
+    from twinlens.distributed.world import joined_world
 
     _check(wanted)
     with joined_world() as world, world.together():

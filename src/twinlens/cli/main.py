@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 import twinlens
-from twinlens import stopping
+from twinlens import signals
 from twinlens.cli import (
     bench,
     classify,
@@ -27,7 +27,7 @@ from twinlens.cli import (
 from twinlens.cli.given import Verb
 from twinlens.cli.output import INTERRUPTED, USER_MISTAKE, log, report_error
 from twinlens.cli.streams import NOT_READ, Streams, is_gone
-from twinlens.machine import wait_without_spinning
+from twinlens.hardware import wait_without_spinning
 
 TRACEBACK = "--traceback"
 
@@ -71,10 +71,10 @@ def main() -> None:
     given, streams = sys.argv[1:], Streams()
     if given[:1] != ["bench"]:  # which measures what a program that imports the package has
         wait_without_spinning()
-    with stopping.listening() as heard:
+    with signals.listening() as heard:
         status = _ended(_run(given, streams), streams)
         if heard:  # threads may hang in storage that does not answer
-            stopping.leave(128 + heard[0] if status == INTERRUPTED else status)
+            signals.leave(128 + heard[0] if status == INTERRUPTED else status)
     sys.exit(status)
 
 

@@ -98,7 +98,7 @@ def describe_published(one: PublishedModel) -> dict[str, Any]:
 def _of_its_files(model: KnownModel, folder: Path) -> dict[str, Any]:
     """Licence, input and embedding size as the configuration and the model card have them."""
     from twinlens.config import CLIPConfig
-    from twinlens.settings import read_json, read_plain_json
+    from twinlens.config_io import read_json, read_plain_json
 
     if model.layout == "native":
         config = read_json(CLIPConfig, model.path / "config.json")

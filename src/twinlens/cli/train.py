@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from twinlens.data.columns import Columns
     from twinlens.data.datasets import Dataset
     from twinlens.data.left_out import LeftOut
-    from twinlens.distributed import World
+    from twinlens.distributed.world import World
     from twinlens.train.log import Progress, Reporter
     from twinlens.train.recipe import Recipe
     from twinlens.train.trackers import Tracker
@@ -86,9 +86,9 @@ def train(
 ) -> None:
     """Train a model. Stopped at any moment, --resume goes on with the same result."""
     from twinlens.cli.data import open_shown
+    from twinlens.config_io import override
     from twinlens.data.columns import Columns
-    from twinlens.distributed import joined_world
-    from twinlens.settings import override
+    from twinlens.distributed.world import joined_world
     from twinlens.train.left_out import known, read_left_out
     from twinlens.train.recipes import recipe_named
     from twinlens.train.trainer import fit

@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from twinlens.errors import DataError
-from twinlens.machine import usable_cores
+from twinlens.hardware import usable_cores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

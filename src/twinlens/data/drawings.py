@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from twinlens.config_io import read_json
 from twinlens.errors import CheckpointError, ConfigError, UnknownNameError
-from twinlens.settings import read_json
 
 DRAWINGS_FILE = "drawings.json"
 

@@ -25,7 +25,7 @@ from twinlens.data.sample_files import CAPTIONS, TEXTS, image_members, last_endi
 from twinlens.data.shard_index import ShardIndex, index_samples, map_index
 from twinlens.data.shards import ShardSample, read_index
 from twinlens.errors import DataError
-from twinlens.machine import usable_cores
+from twinlens.hardware import usable_cores
 
 KEPT_FROM = 64 << 20
 """Bytes of tars from which on their indexes are kept."""

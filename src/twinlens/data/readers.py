@@ -15,7 +15,7 @@ from typing import TypeVar
 from torch.utils.data import DataLoader, Dataset
 
 from twinlens.errors import DataError, TwinlensError
-from twinlens.stopping import end_with_parent
+from twinlens.signals import end_with_parent
 
 _AHEAD = 3
 """Batches prepared in advance: enough to hide the decoding, little to hold."""

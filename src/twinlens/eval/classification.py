@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from twinlens.distributed import World
+from twinlens.distributed.world import World
 from twinlens.errors import DataError
 from twinlens.eval.embedded import (
     CHUNK,

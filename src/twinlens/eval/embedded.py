@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from twinlens.data.images import to_pixels
-from twinlens.distributed import World
+from twinlens.distributed.world import World
 from twinlens.errors import DataError
 from twinlens.eval.store import Part
 

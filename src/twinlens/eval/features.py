@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from twinlens.distributed import World
+from twinlens.distributed.world import World
 from twinlens.eval.embedded import Change, Readable, embed_samples
 
 if TYPE_CHECKING:

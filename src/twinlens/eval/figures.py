@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from twinlens.pages import metric_name, percent
+from twinlens.html import metric_name, percent
 
 __all__ = [
     "difference_written",

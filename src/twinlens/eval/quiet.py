@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Protocol
 
-from twinlens.machine import bound_cores, cores_busy
+from twinlens.hardware import bound_cores, cores_busy
 
 OTHERS = 0.25
 """Cores that other work may take beyond those that the measured threads leave free."""

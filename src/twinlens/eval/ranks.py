@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from twinlens.distributed import World
+from twinlens.distributed.world import World
 from twinlens.errors import DataError, ShapeError
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from twinlens.eval.statistics import wilson_interval
 
 if TYPE_CHECKING:
     from twinlens.data.datasets import Dataset
-    from twinlens.distributed import World
+    from twinlens.distributed.world import World
     from twinlens.embedder import Embedder
     from twinlens.types import Count
 

@@ -33,8 +33,8 @@ from twinlens.eval.rates import (
 )
 from twinlens.eval.standing import embed_pixels, stand
 from twinlens.eval.timing import Timed, time_in_turn
-from twinlens.hardware import device_name, measured_peak, synchronize
-from twinlens.machine import usable_cores
+from twinlens.hardware import usable_cores
+from twinlens.model.device import device_name, measured_peak, synchronize
 from twinlens.model.flops import image_cost, text_cost
 from twinlens.model.precision import has_fast_bf16, has_fast_fp16
 from twinlens.types import Count

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from twinlens.eval.rates import OURS, Rate, Speed, Tower, dollars
-from twinlens.pages import Series, charts, facts, folded, page, section, series_chart, table
+from twinlens.html import Series, charts, facts, folded, page, section, series_chart, table
 
 _THINGS = {"image": "pictures", "text": "texts"}
 _COLOURS = {"fp32": 0, "bf16": 1, "fp16": 2, "int8": 3, "int8-weights": 4}

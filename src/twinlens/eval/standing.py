@@ -19,7 +19,7 @@ from torch import Tensor
 from twinlens.embedder import Embedder, Precision, load
 from twinlens.eval import workload
 from twinlens.eval.timing import out_of_memory
-from twinlens.hardware import peak_memory
+from twinlens.model.device import peak_memory
 from twinlens.types import Count
 
 _COMPARED = 64

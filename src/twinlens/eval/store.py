@@ -20,10 +20,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
+from twinlens.config_io import to_dict
 from twinlens.data.fingerprint import fingerprint
 from twinlens.errors import DataError
 from twinlens.files import whole_file
-from twinlens.settings import to_dict
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

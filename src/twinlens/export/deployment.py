@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import twinlens
 from twinlens.config import CLIPConfig
+from twinlens.config_io import to_dict
 from twinlens.embedder import Embedder
 from twinlens.errors import CheckpointError, MissingExtraError, require
 from twinlens.export import onnx, openvino, program
@@ -21,7 +22,6 @@ from twinlens.export.gate import LIMITS, least_cosine
 from twinlens.export.towers import OUTPUT, Precision, Tower, towers_of, traced
 from twinlens.export.vocabulary import TokenizerFile, write_tokenizer
 from twinlens.files import whole_directory, write_whole
-from twinlens.settings import to_dict
 
 Format = Literal["onnx", "openvino", "torch"]
 

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from twinlens.config_io import read_plain_json
 from twinlens.errors import CheckpointError, first_cause
 from twinlens.export.parity import ANSWERS_FILE, probe_images, probe_texts, with_logits
 from twinlens.hub.layouts import layout_of
@@ -19,7 +20,6 @@ from twinlens.model.formats import hugging_face, openai
 from twinlens.model.formats.hugging_face.names import ARCHITECTURES
 from twinlens.model.formats.storage.tensors import open_tensors
 from twinlens.model.weights import read_tensors
-from twinlens.settings import read_plain_json
 
 
 def reference_answers(path: Path) -> dict[str, dict[str, Tensor]]:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 from twinlens.config import CLIPConfig
+from twinlens.config_io import from_dict, read_plain_json
 from twinlens.errors import CheckpointError, TwinlensError, UnknownNameError
 from twinlens.hub.layouts import (
     CONFIG_FILES,
@@ -33,7 +34,6 @@ from twinlens.hub.layouts import (
 )
 from twinlens.hub.published import PublishedModel, by_repository, published_models
 from twinlens.hub.strangers import model_root
-from twinlens.settings import from_dict, read_plain_json
 
 __all__ = ["KnownModel", "PublishedModel", "known_models", "published_models", "resolve"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from twinlens.settings import from_dict
+from twinlens.config_io import from_dict
 
 TABLE = Path(__file__).parents[1] / "assets" / "known_models.csv"
 

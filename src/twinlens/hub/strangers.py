@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
+from twinlens.config_io import read_plain_json
 from twinlens.errors import CheckpointError, ConfigError
-from twinlens.settings import read_plain_json
 
 MODULES_FILE = "modules.json"
 ADAPTER_FILE = "adapter_config.json"

@@ -18,10 +18,10 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from twinlens.config_io import read_plain_json, write_json
 from twinlens.errors import CheckpointError, ConfigError
-from twinlens.machine import usable_cores
+from twinlens.hardware import usable_cores
 from twinlens.model.finite import is_finite, require_finite
-from twinlens.settings import read_plain_json, write_json
 
 CHECKSUMS_FILE = "checksums.json"
 

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Float32, Int
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-from twinlens.collectives import gather, gather_with_gradient, rank_and_size
+from twinlens.distributed.collectives import gather, gather_with_gradient, rank_and_size
 from twinlens.model.ring import ring_sigmoid
 from twinlens.model.tiled import tiled_softmax
 

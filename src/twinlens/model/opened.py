@@ -12,6 +12,7 @@ from typing import Literal
 from torch import Tensor
 
 from twinlens.config import Activation, CLIPConfig, ResNetConfig, TextConfig, ViTConfig
+from twinlens.config_io import from_file, read_plain_json
 from twinlens.errors import CheckpointError, ConfigError, TwinlensError
 from twinlens.hub import to_stderr
 from twinlens.hub.layouts import layout_of, missing
@@ -24,7 +25,6 @@ from twinlens.model.formats.storage.tensors import Renamed, open_sharded, open_t
 from twinlens.model.formats.trainers import model_names
 from twinlens.model.meta import meta_model
 from twinlens.model.weights import CONFIG_FILE, WEIGHTS_FILE
-from twinlens.settings import from_file, read_plain_json
 from twinlens.text.loading import TOKENIZER_FILE
 
 Family = Literal["native", "openai", "open_clip", "hugging_face", "big_vision"]

@@ -18,7 +18,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.distributed import ProcessGroup
 
-from twinlens.collectives import pass_on, rank_and_size, start_passing
+from twinlens.distributed.collectives import pass_on, rank_and_size, start_passing
 from twinlens.model.blocks import tiles
 
 

@@ -21,7 +21,12 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.distributed import ProcessGroup
 
-from twinlens.collectives import gather, gather_with_gradient, rank_and_size, reduce_sums
+from twinlens.distributed.collectives import (
+    gather,
+    gather_with_gradient,
+    rank_and_size,
+    reduce_sums,
+)
 from twinlens.model import blocks
 from twinlens.model.blocks import Block, Sums
 

@@ -10,13 +10,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from twinlens.config_io import write_json
 from twinlens.errors import CheckpointError
 from twinlens.files import made_directory, remove_partials, whole_path
 from twinlens.model.checksums import write_checksums
 from twinlens.model.clip import CLIP
 from twinlens.model.differences import differences
 from twinlens.model.int8 import in_8_bits
-from twinlens.settings import write_json
 from twinlens.text.loading import TOKENIZER_FILE, AnyTokenizer
 
 CONFIG_FILE = "config.json"

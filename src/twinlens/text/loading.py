@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from twinlens.config import CLIPConfig
+from twinlens.config_io import read_plain_json
 from twinlens.errors import CheckpointError, ConfigError
-from twinlens.settings import read_plain_json
 from twinlens.text.clip_bpe import END_OF_PIECE, Tokenizer
 from twinlens.text.sentencepiece import PieceTokenizer
 

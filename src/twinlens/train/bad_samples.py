@@ -8,7 +8,7 @@ from pathlib import Path
 
 from twinlens.data.left_out import NO_CAPTION, LeftOut, joined
 from twinlens.data.loader import Batch
-from twinlens.distributed import World
+from twinlens.distributed.world import World
 from twinlens.errors import CheckpointError, DataError
 from twinlens.train.log import keep_lines
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from twinlens.errors import ConfigError, UnknownNameError
-from twinlens.hardware import measured_peak, total_memory
+from twinlens.model.device import measured_peak, total_memory
 from twinlens.model.precision import has_fast_bf16, pick_device
 
 GB = 1e9

@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from twinlens.distributed import World
+from twinlens.config_io import read_json, to_dict, write_json
+from twinlens.distributed.world import World
 from twinlens.errors import CheckpointError, ConfigError
 from twinlens.files import made_directory, remove_partials
 from twinlens.locks import HeldError, holding
-from twinlens.settings import read_json, to_dict, write_json
 from twinlens.text.loading import TOKENIZER_FILE, AnyTokenizer
 from twinlens.train.checkpoint import list_checkpoints, remove_half_written
 from twinlens.train.recipe import Recipe

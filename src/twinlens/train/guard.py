@@ -9,7 +9,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 
-from twinlens.stopping import Terminated
+from twinlens.signals import Terminated
 
 EXPLODED = 3.0
 """A loss of more than so many times the running mean, and 1 above that, is no step to take."""

@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
+from twinlens.config_io import to_dict
 from twinlens.errors import CheckpointError
 from twinlens.files import write_whole
-from twinlens.hardware import peak_memory
-from twinlens.settings import to_dict
+from twinlens.model.device import peak_memory
 from twinlens.train.devices import GB
 from twinlens.train.flops import CAPTION_TOKENS, pair_cost
 from twinlens.train.futile import Doubts

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from twinlens.config_io import to_dict
 from twinlens.data.left_out import LeftOut
 from twinlens.errors import CheckpointError
 from twinlens.files import write_whole
-from twinlens.pages import (
+from twinlens.html import (
     charts,
     facts,
     folded,
@@ -21,7 +22,6 @@ from twinlens.pages import (
     sentences,
     table,
 )
-from twinlens.settings import to_dict
 from twinlens.train.left_out import DATA_SET, TRAINING, read_left_out
 from twinlens.train.recipe import Recipe
 

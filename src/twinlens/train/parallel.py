@@ -14,7 +14,7 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
-from twinlens.distributed import World
+from twinlens.distributed.world import World
 from twinlens.errors import ConfigError
 from twinlens.model.clip import CLIP
 from twinlens.model.layers import Block

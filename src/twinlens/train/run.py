@@ -13,9 +13,9 @@ from torch.distributed.tensor import DTensor
 from twinlens.config import Provenance
 from twinlens.data.left_out import LeftOut
 from twinlens.data.loader import Batch
-from twinlens.distributed import World
+from twinlens.distributed.world import World
 from twinlens.errors import CheckpointError, ConfigError
-from twinlens.machine import keep_freed_memory
+from twinlens.hardware import keep_freed_memory
 from twinlens.model.clip import CLIP, MAX_LOGIT_SCALE
 from twinlens.model.head import Classifier, Head
 from twinlens.model.precision import has_fast_bf16, pick_device, place

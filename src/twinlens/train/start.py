@@ -15,7 +15,7 @@ from torch import Tensor
 
 from twinlens import hub
 from twinlens.data.datasets import Dataset
-from twinlens.distributed import World
+from twinlens.distributed.world import World
 from twinlens.embedder import Embedder
 from twinlens.errors import ConfigError, DataError
 from twinlens.model.checkpoints import load_model

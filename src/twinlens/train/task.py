@@ -16,7 +16,7 @@ from jaxtyping import Float32
 from torch import Tensor, nn
 
 from twinlens.data.images import normalize
-from twinlens.distributed import World
+from twinlens.distributed.world import World
 from twinlens.errors import DataError
 from twinlens.model.loss import contrastive_loss, sigmoid_loss
 from twinlens.train.parallel import Features, statistics_kept, synchronised

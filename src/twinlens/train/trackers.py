@@ -16,8 +16,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+from twinlens.config_io import to_dict
 from twinlens.errors import MissingExtraError, UnknownNameError
-from twinlens.settings import to_dict
 from twinlens.train.log import Progress
 from twinlens.train.recipe import Recipe
 

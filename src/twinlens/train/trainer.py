@@ -13,13 +13,13 @@ from twinlens.data.datasets import Dataset
 from twinlens.data.fingerprint import fingerprint
 from twinlens.data.left_out import LeftOut
 from twinlens.data.loader import Batch, PairLoader
-from twinlens.distributed import World
+from twinlens.distributed.world import World
 from twinlens.embedder import Embedder
 from twinlens.errors import ConfigError, DataError, DivergedError, StoppedError
 from twinlens.model.flops import patch_count
 from twinlens.model.head import save_head
 from twinlens.model.weights import save_model, write_tensors
-from twinlens.stopping import Terminated, unhurried
+from twinlens.signals import Terminated, unhurried
 from twinlens.text.clip_bpe import Tokenizer, train_tokenizer
 from twinlens.text.loading import TOKENIZER_FILE, AnyTokenizer
 from twinlens.train.bad_samples import BadSamples

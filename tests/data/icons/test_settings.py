@@ -1,8 +1,8 @@
 import pytest
 
+from twinlens.config_io import override
 from twinlens.data.icons.settings import PRESETS, IconsSettings, full, small
 from twinlens.errors import ConfigError, UnknownNameError
-from twinlens.settings import override
 
 
 @pytest.mark.parametrize("name", PRESETS)

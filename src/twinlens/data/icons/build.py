@@ -27,8 +27,8 @@ from twinlens.data.icons.sources import PACKAGES
 from twinlens.data.shards import Members, make_directory, write_shard, write_text
 from twinlens.errors import ConfigError, DataError
 from twinlens.files import made_directory, remove_partials
-from twinlens.machine import usable_cores
-from twinlens.stopping import end_with_parent
+from twinlens.hardware import usable_cores
+from twinlens.signals import end_with_parent
 
 _DOT = Drawing('<path d="M0 0h9v9z"/>', 0, 0, 16, 16)
 

@@ -9,7 +9,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from twinlens.eval.figures import is_share, lower_is_better, metric_name, written
-from twinlens.pages import facts, folded, percent
+from twinlens.html import facts, folded, percent
 
 if TYPE_CHECKING:
     from twinlens.eval.result import Interval, Result

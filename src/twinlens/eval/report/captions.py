@@ -9,7 +9,7 @@ import numpy as np
 
 from twinlens.eval.report.bars import metric_bars
 from twinlens.eval.report.pictures import Thumbnails, cases
-from twinlens.pages import charts, histogram, part
+from twinlens.html import charts, histogram, part
 
 if TYPE_CHECKING:
     from twinlens.eval.result import ScoredPair, ScoresResult

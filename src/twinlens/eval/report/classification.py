@@ -15,7 +15,7 @@ from twinlens.eval.report.bars import (
     worst_first,
 )
 from twinlens.eval.report.pictures import Thumbnails, case, cases, thumbnail_row
-from twinlens.pages import (
+from twinlens.html import (
     charts,
     facts,
     folded,

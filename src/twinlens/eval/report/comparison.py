@@ -15,7 +15,7 @@ from twinlens.eval.figures import (
     written,
 )
 from twinlens.eval.report.bars import between
-from twinlens.pages import facts, page, section
+from twinlens.html import facts, page, section
 
 if TYPE_CHECKING:
     from twinlens.eval.compare import Figure

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from twinlens.eval.report.bars import bar_table, metric_bars, worst_first
 from twinlens.eval.report.classification import prompts
-from twinlens.pages import part
+from twinlens.html import part
 
 if TYPE_CHECKING:
     from twinlens.eval.tasks.multi_label import MultiLabelResult

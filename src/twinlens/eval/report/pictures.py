@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from twinlens.data.images import decode_image
 from twinlens.errors import DataError
-from twinlens.pages import percent
+from twinlens.html import percent
 
 if TYPE_CHECKING:
     from twinlens.data.samples import Dataset

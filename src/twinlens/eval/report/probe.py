@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from twinlens.eval.report.bars import metric_bars
-from twinlens.pages import Series, charts, facts, part, percent, series_chart
+from twinlens.html import Series, charts, facts, part, percent, series_chart
 
 if TYPE_CHECKING:
     from twinlens.eval.result import ProbeResult

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from twinlens.eval.report.bars import metric_bars
 from twinlens.eval.report.pictures import Thumbnails, case, cases, thumbnail_row
-from twinlens.pages import part
+from twinlens.html import part
 
 if TYPE_CHECKING:
     from twinlens.eval.result import Example, Found, RetrievalResult

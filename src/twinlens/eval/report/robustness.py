@@ -10,7 +10,7 @@ import numpy as np
 
 from twinlens.eval.figures import difference_written
 from twinlens.eval.report.bars import metric_bars, worst_first
-from twinlens.pages import Series, charts, part, percent, series_chart, table
+from twinlens.html import Series, charts, part, percent, series_chart, table
 
 if TYPE_CHECKING:
     from twinlens.eval.result import RobustnessResult, Shifted

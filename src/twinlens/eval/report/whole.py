@@ -27,8 +27,8 @@ from twinlens.eval.result import (
     ScoresResult,
 )
 from twinlens.eval.tasks.multi_label import MultiLabelResult
-from twinlens.pages import facts as facts_list
-from twinlens.pages import folded, page, part, section, sentences, table
+from twinlens.html import facts as facts_list
+from twinlens.html import folded, page, part, section, sentences, table
 
 if TYPE_CHECKING:
     from twinlens.data.samples import Dataset

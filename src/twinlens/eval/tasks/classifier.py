@@ -12,7 +12,7 @@ from twinlens.eval.prompts import called_alike
 
 if TYPE_CHECKING:
     from twinlens.data.datasets import Dataset
-    from twinlens.distributed import World
+    from twinlens.distributed.world import World
     from twinlens.embedder import Embedder
 
 _LISTED = 5

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from twinlens.distributed import World
+from twinlens.distributed.world import World
 from twinlens.eval.classification import Choice, Classification, measure_choice
 from twinlens.eval.features import Features
 from twinlens.eval.prompts import called_alike, choose_templates, names_of_classes

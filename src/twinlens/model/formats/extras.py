@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from twinlens.config import CLIPConfig, Provenance, TextCleaning
+from twinlens.config_io import from_dict, to_dict
 from twinlens.errors import CheckpointError, TwinlensError
-from twinlens.settings import from_dict, to_dict
 
 EXTRAS = "twinlens"
 """The table's name in a foreign configuration: other libraries keep it and do not read it."""

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from twinlens.config import TextCleaning
+from twinlens.config_io import read_plain_json
 from twinlens.errors import CheckpointError, ConfigError
-from twinlens.settings import read_plain_json
 
 CONFIG_FILE = "tokenizer_config.json"
 SPECIALS_FILE = "special_tokens_map.json"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from twinlens.config import CLIPConfig, PreprocessConfig, TextConfig, ViTConfig
+from twinlens.config_io import read_plain_json
 from twinlens.errors import CheckpointError, ConfigError
 from twinlens.model.formats.extras import EXTRAS, with_extras
 from twinlens.model.formats.hugging_face.names import (
@@ -31,7 +32,6 @@ from twinlens.model.formats.hugging_face.names import (
 )
 from twinlens.model.formats.hugging_face.tokenizer import has_tokenizer, tokenizer_kind
 from twinlens.model.formats.sections import Section
-from twinlens.settings import read_plain_json
 from twinlens.text.sentencepiece import stated_cleaning
 
 

@@ -16,9 +16,9 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from twinlens.config import TextCleaning
+from twinlens.config_io import read_plain_json
 from twinlens.errors import CheckpointError, ConfigError
 from twinlens.files import write_whole
-from twinlens.settings import read_plain_json
 from twinlens.text.clip_bpe import END, START, Tokenizer
 from twinlens.text.loading import AnyTokenizer
 from twinlens.text.sentencepiece import PieceTokenizer

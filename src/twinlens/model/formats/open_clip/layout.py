@@ -14,6 +14,7 @@ from pathlib import Path
 from torch import Tensor
 
 from twinlens.config import CLIPConfig, ResNetConfig
+from twinlens.config_io import read_plain_json
 from twinlens.errors import CheckpointError, ConfigError
 from twinlens.files import made_directory, write_whole
 from twinlens.model.clip import CLIP
@@ -24,7 +25,6 @@ from twinlens.model.formats.open_clip import timm_siglip
 from twinlens.model.formats.open_clip.config import parse
 from twinlens.model.formats.open_clip.describe import describe, has_timm_tower
 from twinlens.model.weights import write_tensors
-from twinlens.settings import read_plain_json
 from twinlens.text.loading import AnyTokenizer
 
 CONFIG_FILE = "open_clip_config.json"

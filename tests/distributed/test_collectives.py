@@ -5,7 +5,7 @@ import torch
 from torch.distributed import ProcessGroup
 
 from tests.processes import run_processes
-from twinlens.collectives import (
+from twinlens.distributed.collectives import (
     gather,
     gather_with_gradient,
     pass_on,

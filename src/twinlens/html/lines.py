@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from twinlens.pages.axes import (
+from twinlens.html.axes import (
     Frame,
     Points,
     figure,
@@ -17,7 +17,7 @@ from twinlens.pages.axes import (
     thinned,
     ticks,
 )
-from twinlens.pages.document import percent
+from twinlens.html.document import percent
 
 
 def line_chart(points: Points, *, title: str, x_label: str, as_percent: bool = False) -> str:

@@ -4,7 +4,7 @@ import pytest
 from torch.distributed import ProcessGroup
 
 from tests.processes import run_processes
-from twinlens.distributed import World
+from twinlens.distributed.world import World
 from twinlens.errors import DataError, DistributedError
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from twinlens.config import CLIPConfig
+from twinlens.config_io import from_dict, override, read_json, read_plain_json, to_dict, write_json
 from twinlens.errors import ConfigError, UnknownNameError
 from twinlens.model import presets
-from twinlens.settings import from_dict, override, read_json, read_plain_json, to_dict, write_json
 
 PRESETS = ["rn50", "vit_b_32", "vit_l_14_336", "icons_demo", "icons_small"]
 

@@ -7,8 +7,8 @@ import math
 import numpy as np
 from jaxtyping import Float, Int
 
-from twinlens.pages.axes import HEIGHT, Frame, figure, number, round_percent, ticks
-from twinlens.pages.document import percent
+from twinlens.html.axes import HEIGHT, Frame, figure, number, round_percent, ticks
+from twinlens.html.document import percent
 
 _COUNTS = 60
 """Height of the counts below a reliability chart."""

@@ -9,11 +9,11 @@ Each function returns a piece of HTML; `page` puts pieces together. Text is esca
 - `names`: what metrics are called
 """
 
-from twinlens.pages.axes import charts, log_ticks, thinned, ticks
-from twinlens.pages.bars import histogram, reliability_chart
-from twinlens.pages.document import facts, folded, page, part, percent, section, sentences, table
-from twinlens.pages.lines import Series, line_chart, series_chart
-from twinlens.pages.names import metric_name
+from twinlens.html.axes import charts, log_ticks, thinned, ticks
+from twinlens.html.bars import histogram, reliability_chart
+from twinlens.html.document import facts, folded, page, part, percent, section, sentences, table
+from twinlens.html.lines import Series, line_chart, series_chart
+from twinlens.html.metric_names import metric_name
 
 __all__ = [
     "Series",

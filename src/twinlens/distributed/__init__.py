@@ -1,0 +1,1 @@
+"""Distributed training: the processes of a run and the collectives between them."""

@@ -1,0 +1,16 @@
+"""What this machine has and reaches."""
+
+import torch
+
+from twinlens.model.device import measured_peak, peak_memory, total_memory
+
+CPU = torch.device("cpu")
+
+
+def test_a_measured_peak_is_one_of_a_processor():
+    assert 1e8 < measured_peak(torch.device("cpu"), torch.float32) < 1e15
+
+
+def test_the_most_memory_was_held_and_is_there():
+    held = torch.ones(64 * 2**20, dtype=torch.uint8)
+    assert held.numel() < peak_memory(CPU) < total_memory(CPU)
