@@ -36,9 +36,9 @@ import twinlens
 from twinlens import presets
 from twinlens.config import PreprocessConfig
 from twinlens.data.datasets import open_dataset
-from twinlens.data.images import decode_image, to_pixels
 from twinlens.embedder import Embedder
 from twinlens.eval.prompts import choose_templates, names_of_classes
+from twinlens.images.decode import decode_image, to_pixels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

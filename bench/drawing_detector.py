@@ -30,9 +30,9 @@ import twinlens
 from twinlens.config import CLIPConfig, PreprocessConfig
 from twinlens.config_io import read_json, write_json
 from twinlens.data.datasets import open_dataset
-from twinlens.data.drawings import DRAWINGS_FILE, DrawingTest, ErrorRate, measures
-from twinlens.data.images import to_pixels
 from twinlens.eval.statistics import wilson_interval
+from twinlens.images.decode import to_pixels
+from twinlens.images.drawing_detector import DRAWINGS_FILE, DrawingTest, ErrorRate, measures
 
 Part = Literal["choose", "measure"]
 

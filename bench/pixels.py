@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from twinlens.config import PreprocessConfig
-from twinlens.data.images import decode_image, normalize, to_pixels
+from twinlens.images.decode import decode_image, normalize, to_pixels
 
 SIZE = 224
 CONFIG = PreprocessConfig(image_size=SIZE)

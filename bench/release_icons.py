@@ -27,9 +27,9 @@ from icons import Figure, languages, measure, pick, show
 import twinlens
 from twinlens.config import Provenance
 from twinlens.config_io import read_json, setting_names, to_dict
-from twinlens.data.drawings import DRAWINGS_FILE, DrawingTest
 from twinlens.errors import CheckpointError, TwinlensError
 from twinlens.eval.statistics import wilson_interval
+from twinlens.images.drawing_detector import DRAWINGS_FILE, DrawingTest
 from twinlens.model.checkpoints import load_model
 from twinlens.model.clip import CLIP
 from twinlens.model.weights import save_model

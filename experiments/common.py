@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from twinlens.config import CLIPConfig, PreprocessConfig, TextConfig, ViTConfig
 from twinlens.data.augment import Augmentation, augment
 from twinlens.data.datasets import open_dataset
-from twinlens.data.images import normalize, to_pixels
 from twinlens.data.samples import Sample
 from twinlens.files import write_whole
+from twinlens.images.decode import normalize, to_pixels
 from twinlens.model.clip import CLIP, MAX_LOGIT_SCALE
 from twinlens.model.flops import Cost, image_cost, text_cost
 from twinlens.model.loss import contrastive_loss

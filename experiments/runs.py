@@ -22,8 +22,8 @@ from common import (
 from learners import Captions, Words, common_words
 from training import Plan, Trained, read_weights, train
 
-from twinlens.data.images import normalize
 from twinlens.files import write_whole
+from twinlens.images.decode import normalize
 
 Kind = Literal["contrastive", "words", "caption"]
 

@@ -25,7 +25,7 @@ from split import Split
 from torch import Tensor, nn
 
 from twinlens.config import CLIPConfig, ResNetConfig, TextConfig
-from twinlens.data.images import normalize
+from twinlens.images.decode import normalize
 from twinlens.model.clip import image_tower
 from twinlens.model.presets import ICON_TEMPLATES
 from twinlens.text.clip_bpe import Tokenizer

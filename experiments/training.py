@@ -15,10 +15,10 @@ import torch
 from common import PREPROCESS, Mixture, Objective, Part
 from torch import Tensor
 
-from twinlens.data.images import normalize
 from twinlens.errors import DataError
 from twinlens.files import write_whole
 from twinlens.hardware import keep_freed_memory
+from twinlens.images.decode import normalize
 from twinlens.train.optim import MasterAdamW, MovingAverage, OptimConfig
 
 BATCH_SIZE = 128

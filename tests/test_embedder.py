@@ -15,9 +15,9 @@ import twinlens
 from tests.text.sentencepiece.vocabularies import trained
 from tests.tiny import tiny_clip
 from twinlens import Embedder
-from twinlens.data.squares import require_pixels
 from twinlens.errors import CheckpointError, ConfigError, DataError, ShapeError, UnknownNameError
 from twinlens.eval.prompts import imagenet_classnames
+from twinlens.images.resize import require_pixels
 from twinlens.labels import checked_labels, grouped_labels
 from twinlens.model.clip import CLIP
 from twinlens.model.precision import BF16_FROM_PARAMETERS, Precision, pick_precision

@@ -18,12 +18,12 @@ from torch import Tensor
 
 from twinlens import hub
 from twinlens.config import Activation, CLIPConfig
-from twinlens.data.batches import pixel_batches
-from twinlens.data.drawings import DrawingTest, load_drawing_test
-from twinlens.data.images import normalize, to_pixels
-from twinlens.data.squares import require_pixels, squares
 from twinlens.errors import ConfigError, DataError, UnknownNameError
 from twinlens.hardware import keep_freed_memory, usable_cores
+from twinlens.images.batches import pixel_batches
+from twinlens.images.decode import normalize, to_pixels
+from twinlens.images.drawing_detector import DrawingTest, load_drawing_test
+from twinlens.images.resize import require_pixels, squares
 from twinlens.labels import checked_labels
 from twinlens.model.checkpoints import Towers, load_model
 from twinlens.model.clip import CLIP

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 LABELS = "cat,dog,bicycle,pizza"
-ASSETS = Path(__file__).parents[1] / "data" / "assets"
+ASSETS = Path(__file__).parents[1] / "images" / "assets"
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from PIL import Image
 
 from twinlens.data.augment import Augmentation
 from twinlens.data.datasets import Dataset
-from twinlens.data.images import decode_image
 from twinlens.data.loader import Batch, PairLoader
 from twinlens.data.samples import Sample
+from twinlens.images.decode import decode_image
 from twinlens.text.clip_bpe import Tokenizer
 
 CONTEXT = 12

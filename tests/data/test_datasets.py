@@ -19,11 +19,11 @@ from twinlens.data import datasets, shards
 from twinlens.data.augment import Augmentation
 from twinlens.data.datasets import Dataset, open_dataset
 from twinlens.data.fingerprint import fingerprint
-from twinlens.data.images import decode_image
 from twinlens.data.loader import PairLoader
 from twinlens.data.samples import Source
 from twinlens.data.shards import ShardWriter
 from twinlens.errors import DataError, MissingExtraError
+from twinlens.images.decode import decode_image
 from twinlens.text.clip_bpe import Tokenizer
 
 pyarrow = pytest.importorskip("pyarrow")

@@ -13,10 +13,10 @@ from twinlens.data import named
 from twinlens.data.arrays import ArrayImage, PictureArray
 from twinlens.data.datasets import Dataset, open_dataset
 from twinlens.data.fingerprint import fingerprint
-from twinlens.data.images import decode_image
 from twinlens.data.parts import open_parts
 from twinlens.data.samples import Sample
 from twinlens.errors import DataError, MissingExtraError
+from twinlens.images.decode import decode_image
 
 
 def pixels(sample: Sample) -> np.ndarray:

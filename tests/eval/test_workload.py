@@ -7,9 +7,9 @@ import torch
 from tests.tiny import CLIP_VOCABULARY, tiny_config
 from twinlens import load
 from twinlens.config import CLIPConfig
-from twinlens.data.images import decode_image
 from twinlens.eval import workload
 from twinlens.hub import published_models
+from twinlens.images.decode import decode_image
 from twinlens.model import presets
 from twinlens.text.clip_bpe import Tokenizer
 

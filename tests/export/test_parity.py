@@ -12,7 +12,6 @@ from tests.model.formats import reference  # offline and quiet
 from tests.model.formats.hugging_face.test_describe import NAMES, made, written_config
 from tests.tiny import CLIP_VOCABULARY, tiny_clip
 from twinlens.config import PreprocessConfig
-from twinlens.data.images import normalize, to_pixels
 from twinlens.embedder import Embedder, load
 from twinlens.errors import CheckpointError
 from twinlens.export.convert import check_checkpoint, write_checkpoint
@@ -25,6 +24,7 @@ from twinlens.export.parity import (
     store_answers,
 )
 from twinlens.export.references import reference_answers
+from twinlens.images.decode import normalize, to_pixels
 from twinlens.model.formats import hugging_face, open_clip
 from twinlens.text.clip_bpe import Tokenizer, train_tokenizer
 

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from tests.model.formats.open_clip import test_layout as layout
-from twinlens.data.images import normalize
 from twinlens.data.loader import Batch
+from twinlens.images.decode import normalize
 from twinlens.model.clip import MAX_LOGIT_SCALE
 from twinlens.train.optim import OptimConfig, learning_rate
 from twinlens.train.recipe import Compute, Recipe

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from tests.tiny import tiny_clip
-from twinlens.data.images import normalize
 from twinlens.data.loader import Batch
 from twinlens.distributed.world import World
+from twinlens.images.decode import normalize
 from twinlens.model.clip import CLIP
 from twinlens.model.loss import contrastive_loss
 from twinlens.train.parallel import Towers, checkpoint_activations

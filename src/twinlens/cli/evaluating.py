@@ -172,7 +172,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _corruptions(text: str) -> tuple[str, ...]:
-    from twinlens.data.corruptions import CORRUPTIONS
+    from twinlens.images.corruptions import CORRUPTIONS
 
     if text in ("all", "none"):
         return tuple(CORRUPTIONS) if text == "all" else ()

@@ -66,8 +66,8 @@ def find_images(given: list[str]) -> Found:
 
 
 def _sorted_out(root: Path, paths: Iterable[Path]) -> Found:
-    from twinlens.data.formats import is_hidden, is_image_name, unreadable_format
     from twinlens.data.natural import natural_key
+    from twinlens.images.file_names import is_hidden, is_image_name, unreadable_format
 
     found = Found()
     for path in sorted(paths, key=lambda path: natural_key(str(path))):
@@ -89,7 +89,7 @@ def _plain_part(pattern: str) -> Path:
 
 
 def _no_images(name: str, found: Found) -> DataError:
-    from twinlens.data.formats import SUFFIXES
+    from twinlens.images.file_names import SUFFIXES
 
     lines = _counted(found.unreadable.items())
     told = f" that can be read ({'; '.join(lines)})" if lines else ""

@@ -26,7 +26,6 @@ from twinlens.data.folders import (
     open_class_folders,
     shown,
 )
-from twinlens.data.formats import is_image_name
 from twinlens.data.index_files import Progress
 from twinlens.data.left_out import OTHER, LeftOut, joined
 from twinlens.data.lists import COUNT_FILE, LISTS, METADATA_FILES, check_count, is_document
@@ -38,6 +37,7 @@ from twinlens.data.split_roots import SplitPart, splits_in
 from twinlens.data.table_sets import open_tables
 from twinlens.data.tars import Tars, open_tars
 from twinlens.errors import DataError
+from twinlens.images.file_names import is_image_name
 
 __all__ = ["Dataset", "Sample", "open_dataset", "tars_in"]
 

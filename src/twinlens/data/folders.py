@@ -13,7 +13,6 @@ from typing import NamedTuple
 from twinlens.data.captions import describe
 from twinlens.data.columns import Columns
 from twinlens.data.folder_captions import TextsBeside
-from twinlens.data.formats import is_hidden, is_image_name, unreadable_format
 from twinlens.data.left_out import LINK, MISSING, NO_CAPTION, NO_IMAGE, OTHER, LeftOut
 from twinlens.data.lists import (
     CLASSNAMES_FILE,
@@ -32,6 +31,7 @@ from twinlens.data.split_names import Split
 from twinlens.data.table_sets import rows_by_image
 from twinlens.data.tables import Row
 from twinlens.errors import DataError
+from twinlens.images.file_names import is_hidden, is_image_name, unreadable_format
 
 UNREADABLE_METADATA = "metadata file that is not read"
 

@@ -17,7 +17,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, ParamSpec, TypeVar
 
-from twinlens.data.formats import unreadable_format
 from twinlens.data.left_out import FURTHER, FURTHER_TEXT, NO_IMAGE, OTHER, LeftOut
 from twinlens.data.readers import read_in_processes, read_in_threads
 from twinlens.data.remote import Place, describe
@@ -26,6 +25,7 @@ from twinlens.data.shard_index import ShardIndex, index_samples, map_index
 from twinlens.data.shards import ShardSample, read_index
 from twinlens.errors import DataError
 from twinlens.hardware import usable_cores
+from twinlens.images.file_names import unreadable_format
 
 KEPT_FROM = 64 << 20
 """Bytes of tars from which on their indexes are kept."""

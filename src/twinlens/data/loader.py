@@ -18,12 +18,12 @@ from torch import Tensor
 
 from twinlens.data.augment import Augmentation, augment, random_square_crop
 from twinlens.data.captions import UNREADABLE as NO_FILE
-from twinlens.data.images import decode_image
 from twinlens.data.left_out import NO_CAPTION
 from twinlens.data.order import SampleOrder
 from twinlens.data.readers import read_in_processes, read_in_threads
 from twinlens.data.samples import Dataset, Sample
 from twinlens.errors import DataError
+from twinlens.images.decode import decode_image
 from twinlens.types import Vocabulary
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from functools import lru_cache
 from typing import TypeVar
 
-from twinlens.data.formats import SUFFIXES
+from twinlens.images.file_names import SUFFIXES
 
 TEXTS = ("txt", "caption", "json")
 """Endings of files beside an image that may hold captions."""

@@ -10,7 +10,6 @@ from pathlib import Path, PurePath
 from typing import Any, Generic, TypeVar, overload
 
 from twinlens.data.arrays import ArrayImage
-from twinlens.data.images import read_picture
 from twinlens.data.left_out import LeftOut
 from twinlens.data.remote import UrlImage
 from twinlens.data.sample_files import image_members
@@ -18,6 +17,7 @@ from twinlens.data.shards import ShardSample
 from twinlens.data.split_names import Split
 from twinlens.data.tables import TableImage
 from twinlens.errors import DataError
+from twinlens.images.decode import read_picture
 
 _Entry = TypeVar("_Entry")
 _Value = TypeVar("_Value")

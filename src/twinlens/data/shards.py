@@ -16,13 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from twinlens.data.formats import is_hidden
 from twinlens.data.left_out import TWICE, LeftOut
 from twinlens.data.remote import Place, name_of, read_range
 from twinlens.data.sample_files import find_member, split_dotted, split_name
 from twinlens.data.tar_index import Member, remote_members, tar_members
 from twinlens.errors import DataError
 from twinlens.files import remove_partials, whole_file, write_whole
+from twinlens.images.file_names import is_hidden
 
 Members = Mapping[str, bytes]
 """One sample's files by extension: `{"webp": ..., "json": ..., "txt": ...}`."""

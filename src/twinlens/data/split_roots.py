@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from twinlens.data.folders import has_data, is_data, shown
-from twinlens.data.formats import is_image_name
 from twinlens.data.lists import METADATA_FILES
 from twinlens.data.split_names import Split, by_split, split_of
 from twinlens.errors import DataError
+from twinlens.images.file_names import is_image_name
 
 _KINDS = ((".tar",), (".parquet",), (".csv", ".tsv", ".jsonl"))
 """Files that may be splits; of the first kind that is there."""

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from twinlens.data.images import to_pixels
 from twinlens.distributed.world import World
 from twinlens.errors import DataError
 from twinlens.eval.store import Part
+from twinlens.images.decode import to_pixels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

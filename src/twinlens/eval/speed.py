@@ -17,7 +17,6 @@ from torch import Tensor
 
 from twinlens import __version__
 from twinlens.config import CLIPConfig
-from twinlens.data.images import to_pixels
 from twinlens.embedder import Embedder
 from twinlens.eval import workload
 from twinlens.eval.quiet import Disturbance, Watch, disturbance
@@ -34,6 +33,7 @@ from twinlens.eval.rates import (
 from twinlens.eval.standing import embed_pixels, stand
 from twinlens.eval.timing import Timed, time_in_turn
 from twinlens.hardware import usable_cores
+from twinlens.images.decode import to_pixels
 from twinlens.model.device import device_name, measured_peak, synchronize
 from twinlens.model.flops import image_cost, text_cost
 from twinlens.model.precision import has_fast_bf16, has_fast_fp16

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
-from twinlens.data.corruptions import SEVERITIES
 from twinlens.errors import DataError
 from twinlens.eval.classification import measure_choice
 from twinlens.eval.result import ProbeResult, Reference, Result
@@ -19,6 +18,7 @@ from twinlens.eval.tasks import (
     zero_shot,
 )
 from twinlens.eval.tasks.classifier import choice_of_head
+from twinlens.images.corruptions import SEVERITIES
 
 if TYPE_CHECKING:
     from twinlens.data.parts import Parts

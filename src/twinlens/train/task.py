@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from jaxtyping import Float32
 from torch import Tensor, nn
 
-from twinlens.data.images import normalize
 from twinlens.distributed.world import World
 from twinlens.errors import DataError
+from twinlens.images.decode import normalize
 from twinlens.model.loss import contrastive_loss, sigmoid_loss
 from twinlens.train.parallel import Features, statistics_kept, synchronised
 

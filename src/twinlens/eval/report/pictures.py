@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
-from twinlens.data.images import decode_image
 from twinlens.errors import DataError
 from twinlens.html import percent
+from twinlens.images.decode import decode_image
 
 if TYPE_CHECKING:
     from twinlens.data.samples import Dataset

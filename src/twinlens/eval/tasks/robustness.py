@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from twinlens.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from twinlens.errors import DataError
 from twinlens.eval.classification import Choice
 from twinlens.eval.embedded import Change, Readable, check_readable
@@ -18,6 +17,7 @@ from twinlens.eval.robustness import effective_robustness, fit_baseline
 from twinlens.eval.statistics import bootstrap_means, intervals_of
 from twinlens.eval.tasks.classifier import choice_of_head
 from twinlens.eval.tasks.zero_shot import choice_in_words
+from twinlens.images.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,8 +12,8 @@ from PIL import Image
 
 from tests.model.formats.reference import transformers
 from twinlens.config import OPENAI_MEAN, PreprocessConfig, TextConfig, ViTConfig
-from twinlens.data.images import normalize, to_pixels
 from twinlens.errors import CheckpointError
+from twinlens.images.decode import normalize, to_pixels
 from twinlens.model.formats import hugging_face
 from twinlens.model.formats.hugging_face.describe import preprocessor_json
 from twinlens.model.formats.hugging_face.names import PROCESSORS, TOWERS

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from tests.peers import peer
 from tests.tiny import tiny_config
 from twinlens.config import CLIPConfig, PreprocessConfig, Provenance, TextCleaning, TextConfig
-from twinlens.data.images import normalize, to_pixels
 from twinlens.errors import CheckpointError, TwinlensError
+from twinlens.images.decode import normalize, to_pixels
 from twinlens.model.clip import CLIP
 from twinlens.model.formats import open_clip
 from twinlens.model.formats.links import Linked

@@ -11,9 +11,9 @@ from PIL import Image
 from tests.data.ending_cases import HIDDEN, NO_IMAGES, NOT_READ, READ
 from twinlens.cli.found import find_images
 from twinlens.data.datasets import open_dataset
-from twinlens.data.images import decode_image
 from twinlens.data.samples import Dataset
 from twinlens.errors import DataError
+from twinlens.images.decode import decode_image
 
 NAMES = [(kind, name) for kind, names in READ.items() for name in names if name.count(".") == 1]
 SWATCH = Image.linear_gradient("L").resize((24, 16))

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from tests.data.ending_cases import READ
-from twinlens.data import encoded as module
-from twinlens.data.encoded import DecodeLimits
-from twinlens.data.images import decode_image
 from twinlens.errors import DataError
+from twinlens.images import codecs as module
+from twinlens.images.codecs import DecodeLimits
+from twinlens.images.decode import decode_image
 
 ASSETS = Path(__file__).parent / "assets"
 BASE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 40, 3), dtype=np.uint8))

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from twinlens.data.batches import pixel_batches
 from twinlens.errors import DataError
+from twinlens.images.batches import pixel_batches
 
 
 def read(image: object) -> np.ndarray:

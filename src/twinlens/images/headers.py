@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import struct
 
-from twinlens.data import tiff
-from twinlens.data.tiff import NotReadError
+from twinlens.images import tiff
+from twinlens.images.tiff import NotReadError
 
 _MAGIC: dict[str, bytes | tuple[bytes, ...]] = {
     "JPEG": b"\xff\xd8\xff",

@@ -3,8 +3,8 @@
 import pytest
 
 from tests.data.ending_cases import HIDDEN, NO_IMAGES, NOT_READ, OPTIONAL, READ, SHOWN
-from twinlens.data import formats
-from twinlens.data.formats import is_hidden, is_image_name, missing, unreadable_format
+from twinlens.images import file_names
+from twinlens.images.file_names import is_hidden, is_image_name, missing, unreadable_format
 
 
 @pytest.mark.parametrize("name", [name for names in READ.values() for name in names])
@@ -53,7 +53,7 @@ def test_files_that_are_no_images(name: str):
 
 
 def test_what_is_missing_is_said_with_its_pip_line(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(formats, "_installed", lambda _: False)
+    monkeypatch.setattr(file_names, "_installed", lambda _: False)
     missing.cache_clear()
     try:
         assert missing("HEIC") == "pip install 'twinlens[formats]'"
@@ -67,9 +67,9 @@ def test_what_is_missing_is_said_with_its_pip_line(monkeypatch: pytest.MonkeyPat
 def test_no_ending_is_in_two_formats():
     read = [
         ending
-        for table in (formats._READ, formats._OPTIONAL)
+        for table in (file_names._READ, file_names._OPTIONAL)
         for one in table.values()
         for ending in one
     ]
-    known = [ending for endings in formats._OTHERS.values() for ending in endings.split()]
+    known = [ending for endings in file_names._OTHERS.values() for ending in endings.split()]
     assert len(set(read + known)) == len(read + known)

@@ -21,15 +21,9 @@ from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from twinlens.config import PreprocessConfig
-from twinlens.data.images import (
-    DecodeLimits,
-    decode_image,
-    normalize,
-    read_picture,
-    to_pixels,
-)
-from twinlens.data.squares import _resize_and_crop
 from twinlens.errors import DataError, ShapeError
+from twinlens.images.decode import DecodeLimits, decode_image, normalize, read_picture, to_pixels
+from twinlens.images.resize import _resize_and_crop
 
 CONFIG = PreprocessConfig(image_size=32)
 SMALL = Image.linear_gradient("L").resize((40, 30))
@@ -363,7 +357,7 @@ def test_damaged_exif_prints_nothing_outside_of_tests_either(tmp_path: Path):
     (tmp_path / "a.jpg").write_bytes(
         encoded(photo(40, 24), "JPEG", exif=damaged("cut in the values"))
     )
-    code = "import sys\nfrom twinlens.data.images import decode_image\ndecode_image(sys.argv[1])"
+    code = "import sys\nfrom twinlens.images.decode import decode_image\ndecode_image(sys.argv[1])"
     command = [sys.executable, "-W", "always", "-c", code, str(tmp_path / "a.jpg")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")

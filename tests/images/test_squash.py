@@ -10,7 +10,7 @@ from transformers import SiglipImageProcessorPil
 
 from tests.peers import peer
 from twinlens.config import PreprocessConfig
-from twinlens.data.images import to_pixels
+from twinlens.images.decode import to_pixels
 
 pytestmark = pytest.mark.peers
 transform = peer("open_clip.transform")

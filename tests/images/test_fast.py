@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import twinlens
-from tests.data.test_images import KINDS, claims, encoded, noise, photo
+from tests.images.test_decode import KINDS, claims, encoded, noise, photo
 from tests.tiny import tiny_clip
 from twinlens.config import PreprocessConfig, ViTConfig
-from twinlens.data import images
-from twinlens.data.images import to_pixels
 from twinlens.embedder import Embedder
 from twinlens.errors import DataError, UnknownNameError
+from twinlens.images import decode
+from twinlens.images.decode import to_pixels
 from twinlens.model.clip import CLIP
 from twinlens.types import Decode
 
@@ -52,8 +52,8 @@ def with_orientation(image: Image.Image, orientation: int, kind: str = "JPEG") -
 
 
 def decoded_size(data: bytes, size: int) -> tuple[int, int]:
-    opened = images._open(data, "x", images.DecodeLimits()).image
-    images._drafted(opened, images._LEAST_TIMES * size)
+    opened = decode._open(data, "x", decode.DecodeLimits()).image
+    decode._drafted(opened, decode._LEAST_TIMES * size)
     return opened.size
 
 

@@ -22,10 +22,10 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from twinlens.data.formats import missing
-from twinlens.data.headers import check_jpeg, format_of, gif_size, not_read, webp_size
-from twinlens.data.tiff import NotReadError, first_image
 from twinlens.errors import DataError
+from twinlens.images.file_names import missing
+from twinlens.images.headers import check_jpeg, format_of, gif_size, not_read, webp_size
+from twinlens.images.tiff import NotReadError, first_image
 
 FORMATS = "JPEG, PNG, WebP, GIF, BMP, TIFF, PNM, AVIF, HEIC or JPEG XL"
 

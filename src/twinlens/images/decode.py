@@ -17,10 +17,10 @@ from jaxtyping import Float32, UInt8
 from PIL import Image
 from torch import Tensor
 
-from twinlens.data import exif
-from twinlens.data.encoded import FORMATS, DecodeLimits, Opened, broken, open_encoded
-from twinlens.data.squares import Lying, exact_square, fast_square
 from twinlens.errors import DataError, ShapeError, UnknownNameError
+from twinlens.images import exif
+from twinlens.images.codecs import FORMATS, DecodeLimits, Opened, broken, open_encoded
+from twinlens.images.resize import Lying, exact_square, fast_square
 from twinlens.types import Decode
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import pytest
 
 import twinlens
 from twinlens.data.datasets import open_dataset
-from twinlens.data.drawings import DRAWINGS_FILE, DrawingTest, load_drawing_test, measures
-from twinlens.data.images import to_pixels
 from twinlens.errors import CheckpointError
+from twinlens.images.decode import to_pixels
+from twinlens.images.drawing_detector import DRAWINGS_FILE, DrawingTest, load_drawing_test, measures
 
 ROOT = Path(__file__).parents[2]
 ASSETS = Path(twinlens.__file__).parent / "assets"

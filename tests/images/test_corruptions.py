@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from twinlens.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from twinlens.errors import ConfigError, ShapeError, UnknownNameError
+from twinlens.images.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 
 RANDOM = {"gaussian_noise", "shot_noise", "impulse_noise", "motion_blur", "fog"}
 
