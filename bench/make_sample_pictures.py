@@ -9,10 +9,10 @@ out the same byte for byte.
 import sys
 from pathlib import Path
 
-from twinlens.data.icons.iconify import drawing, read_collection, read_sets
-from twinlens.data.icons.render import PLAIN, render, svg
-from twinlens.data.icons.settings import UNSEEN_STYLE
-from twinlens.data.icons.sources import ICONIFY, fetch
+from twinlens.curate.icons.config import UNSEEN_STYLE
+from twinlens.curate.icons.iconify import drawing, read_collection, read_sets
+from twinlens.curate.icons.render import PLAIN, render, svg
+from twinlens.curate.icons.sources import ICONIFY, fetch
 
 NAMES = ("cat", "dog", "bicycle", "pizza", "guitar", "sailboat")
 SIZE = 192

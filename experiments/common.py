@@ -35,7 +35,7 @@ from twinlens.train.flops import similarity_cost
 IMAGE_SIZE, PATCH_SIZE = 32, 8
 CONTEXT_LENGTH, VOCABULARY = 20, 2048
 ENGLISH = 6
-"""The first captions of each list are English (`twinlens.data.icons.captions`)."""
+"""The first captions of each list are English (`twinlens.curate.icons.captions`)."""
 
 AUGMENTATION = Augmentation(rotate=10.0, stretch=0.1, colour=0.08, brightness=0.05, grey=0.05)
 """The icon recipes', without their crop: `stretch` also zooms."""

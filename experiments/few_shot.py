@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from reports import COLOURS, axes, facts, save_plot, write_result
 
 import twinlens
+from twinlens.curate.icons.config import EMOJI_STYLES
 from twinlens.data.datasets import open_dataset
-from twinlens.data.icons.settings import EMOJI_STYLES
 from twinlens.embedder import Embedder
 from twinlens.eval.logistic import fit
 

@@ -9,8 +9,8 @@ import pytest
 
 from tests.train.runs import tiny_recipe
 from twinlens.config_io import override
+from twinlens.curate.icons.config import IconsSettings
 from twinlens.data.datasets import open_dataset
-from twinlens.data.icons.settings import IconsSettings
 from twinlens.errors import ConfigError, DataError
 from twinlens.train.run import Run
 

@@ -56,8 +56,8 @@ def icons(
     check_directory("--out", out)
     check_directory("--cache", folder)
     from twinlens.config_io import override
-    from twinlens.data.icons.build import build
-    from twinlens.data.icons.settings import PRESETS
+    from twinlens.curate.icons.build import build
+    from twinlens.curate.icons.config import PRESETS
     from twinlens.errors import UnknownNameError
 
     if preset not in PRESETS:

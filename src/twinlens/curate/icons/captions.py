@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
-from twinlens.data.icons.concepts import Words
+from twinlens.curate.icons.concepts import Words
 
 _EMOJI_TEMPLATES = (
     "an emoji of {}",

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from twinlens.data.icons import render
+from twinlens.curate.icons import render
 from twinlens.data.shards import read_index
 from twinlens.errors import ConfigError, DataError, MissingExtraError
 
@@ -141,7 +141,7 @@ def test_a_finished_corpus_is_left_as_it_is(
     corpus: Path, trusted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = files(corpus)
-    monkeypatch.setattr("twinlens.data.icons.build.draw_sample", None)  # nothing may be drawn
+    monkeypatch.setattr("twinlens.curate.icons.build.draw_sample", None)  # nothing may be drawn
     build_fake(corpus, trusted)
     assert files(corpus) == before
 
@@ -175,8 +175,8 @@ def test_a_missing_extra_prints_the_pip_line(
 
 def test_progress_counts_up_to_the_whole(trusted: Path, tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
-    from twinlens.data.icons.build import build  # noqa: PLC0415
-    from twinlens.data.icons.settings import IconsSettings  # noqa: PLC0415
+    from twinlens.curate.icons.build import build  # noqa: PLC0415
+    from twinlens.curate.icons.config import IconsSettings  # noqa: PLC0415
 
     settings = IconsSettings(size=16, icons_limit=0, clipart=False, styles=("noto", "twemoji"))
     build(tmp_path, trusted, settings, workers=1, progress=lambda *each: told.append(each))

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from twinlens.data.icons.aliases import EMOJI_ALIASES
-from twinlens.data.icons.names import word_set
-from twinlens.data.icons.sources import read_members
+from twinlens.curate.icons.aliases import EMOJI_ALIASES
+from twinlens.curate.icons.names import word_set
+from twinlens.curate.icons.sources import read_members
 
 LANGUAGES = (
     *("en", "de", "fr", "es", "it", "pt", "nl", "pl", "ru", "uk"),

@@ -10,12 +10,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from twinlens.data.icons import iconify, names
-from twinlens.data.icons.choice import Choice, part_of
-from twinlens.data.icons.clipart import CLIPART, Clipart
-from twinlens.data.icons.concepts import EmojiTable, Words, slug
-from twinlens.data.icons.iconify import IconSet
-from twinlens.data.icons.settings import EMOJI_STYLES, TRAIN, IconsSettings
+from twinlens.curate.icons import iconify, names
+from twinlens.curate.icons.choice import Choice, part_of
+from twinlens.curate.icons.clipart import CLIPART, Clipart
+from twinlens.curate.icons.concepts import EmojiTable, Words, slug
+from twinlens.curate.icons.config import EMOJI_STYLES, TRAIN, IconsSettings
+from twinlens.curate.icons.iconify import IconSet
 
 
 def choose_icons(

@@ -10,11 +10,11 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-from twinlens.data.icons import sources
-from twinlens.data.icons.build import build
-from twinlens.data.icons.concepts import LANGUAGES
-from twinlens.data.icons.iconify import ICONIFY_EMOJI
-from twinlens.data.icons.settings import IconsSettings
+from twinlens.curate.icons import sources
+from twinlens.curate.icons.build import build
+from twinlens.curate.icons.concepts import LANGUAGES
+from twinlens.curate.icons.config import IconsSettings
+from twinlens.curate.icons.iconify import ICONIFY_EMOJI
 
 EMOJI = {
     "1f408": ("cat", "Katze"),

@@ -8,9 +8,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from twinlens.data.icons import iconify
-from twinlens.data.icons.choice import Choice, part_of
-from twinlens.data.icons.concepts import (
+from twinlens.curate.icons import iconify
+from twinlens.curate.icons.choice import Choice, part_of
+from twinlens.curate.icons.concepts import (
     EmojiTable,
     characters,
     codepoints,
@@ -18,8 +18,8 @@ from twinlens.data.icons.concepts import (
     read_emoji,
     without_tone,
 )
-from twinlens.data.icons.settings import TRAIN, UNSEEN_STYLE, IconsSettings
-from twinlens.data.icons.sources import CLDR, CLDR_DERIVED, fetch
+from twinlens.curate.icons.config import TRAIN, UNSEEN_STYLE, IconsSettings
+from twinlens.curate.icons.sources import CLDR, CLDR_DERIVED, fetch
 
 
 def emoji_table(emoji_sets: Mapping[str, Any], cache: Path) -> EmojiTable:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from twinlens.data.icons.iconify import (
+from twinlens.curate.icons.iconify import (
     LICENCES,
     Drawing,
     drawing,
@@ -11,7 +11,7 @@ from twinlens.data.icons.iconify import (
     read_collection,
     read_sets,
 )
-from twinlens.data.icons.sources import ICONIFY
+from twinlens.curate.icons.sources import ICONIFY
 
 SET = {
     "icons": {

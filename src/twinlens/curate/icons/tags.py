@@ -8,9 +8,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from twinlens.data.icons.concepts import slug
-from twinlens.data.icons.names import clean_name
-from twinlens.data.icons.sources import LUCIDE, PHOSPHOR, TABLER, fetch, read_json, read_members
+from twinlens.curate.icons.concepts import slug
+from twinlens.curate.icons.names import clean_name
+from twinlens.curate.icons.sources import LUCIDE, PHOSPHOR, TABLER, fetch, read_json, read_members
 
 _PHOSPHOR_ENTRY = re.compile(r'name: "([^"]+)".*?tags: \[(.*?)\]', re.S)
 

@@ -1,7 +1,7 @@
 import pytest
 
 from twinlens.config_io import override
-from twinlens.data.icons.settings import PRESETS, IconsSettings, full, small
+from twinlens.curate.icons.config import PRESETS, IconsSettings, full, small
 from twinlens.errors import ConfigError, UnknownNameError
 
 

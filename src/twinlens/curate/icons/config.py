@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from twinlens.data.icons.extras import EXTRA_EMOJI
-from twinlens.data.icons.iconify import ICONIFY_EMOJI
+from twinlens.curate.icons.extras import EXTRA_EMOJI
+from twinlens.curate.icons.iconify import ICONIFY_EMOJI
 from twinlens.errors import MOST_SEED, UnknownNameError, require_within
 
 EMOJI_STYLES = (*ICONIFY_EMOJI, *EXTRA_EMOJI)

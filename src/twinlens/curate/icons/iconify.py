@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from twinlens.data.icons.names import word_set
-from twinlens.data.icons.sources import read_json, read_members
+from twinlens.curate.icons.names import word_set
+from twinlens.curate.icons.sources import read_json, read_members
 
 LICENCES = word_set(
     "MIT MIT-0 ISC Apache-2.0 BSD-2-Clause BSD-3-Clause CC0-1.0 CC-BY-3.0 CC-BY-4.0 OFL-1.1 "

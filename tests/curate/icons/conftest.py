@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from twinlens.data.icons import sources
+from twinlens.curate.icons import sources
 
 from .fake_packages import build_fake, trust_fakes, write_packages
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from twinlens.data.icons.iconify import Drawing, IconSet
-from twinlens.data.icons.names import word_set
+from twinlens.curate.icons.iconify import Drawing, IconSet
+from twinlens.curate.icons.names import word_set
 
 FOLDER = Path("/usr/share/openclipart/svg")
 INSTALL = "apt-get install openclipart-svg"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from twinlens.data.icons.concepts import Words
-from twinlens.data.icons.settings import (
+from twinlens.curate.icons.concepts import Words
+from twinlens.curate.icons.config import (
     TRAIN,
     UNSEEN_BOTH,
     UNSEEN_CONCEPTS,

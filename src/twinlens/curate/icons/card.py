@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from twinlens.data.icons.iconify import IconSet
-from twinlens.data.icons.settings import (
+from twinlens.curate.icons.config import (
     TRAIN,
     UNSEEN_BOTH,
     UNSEEN_CONCEPTS,
     UNSEEN_STYLE,
     UNSEEN_STYLES,
 )
+from twinlens.curate.icons.iconify import IconSet
 from twinlens.data.shards import write_text
 
 _PARTS = {

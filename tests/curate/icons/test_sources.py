@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from twinlens.data.icons import sources
-from twinlens.data.icons.sources import PACKAGES, Package, fetch, read_json, read_members
+from twinlens.curate.icons import sources
+from twinlens.curate.icons.sources import PACKAGES, Package, fetch, read_json, read_members
 from twinlens.errors import DataError
 
 CONTENT = b"a package"
@@ -85,7 +85,7 @@ def test_a_fetch_that_is_killed_itself_leaves_no_archive(tmp_path: Path) -> None
     (tmp_path / "npm").chmod(0o755)
     code = (
         "import sys\nfrom pathlib import Path\n"
-        "from twinlens.data.icons.sources import Package, fetch\n"
+        "from twinlens.curate.icons.sources import Package, fetch\n"
         "fetch(Package('@scope/icons', '1.2.3', ''), Path(sys.argv[1]))\n"
     )
     path = os.pathsep.join([str(tmp_path), os.environ["PATH"]])

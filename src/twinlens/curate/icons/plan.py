@@ -10,17 +10,17 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from twinlens.data.icons import iconify
-from twinlens.data.icons.choice import Choice
-from twinlens.data.icons.choose_emoji import choose_emoji, coverage, emoji_table
-from twinlens.data.icons.choose_icons import choose_clipart, choose_icons
-from twinlens.data.icons.clipart import CLIPART, FOLDER, INSTALL, as_set, read_clipart
-from twinlens.data.icons.concepts import Words
-from twinlens.data.icons.extras import read_extras
-from twinlens.data.icons.iconify import ICONIFY_EMOJI, Drawing, IconSet
-from twinlens.data.icons.settings import PARTS, TRAIN, IconsSettings
-from twinlens.data.icons.sources import ICONIFY, fetch
-from twinlens.data.icons.tags import read_tags
+from twinlens.curate.icons import iconify
+from twinlens.curate.icons.choice import Choice
+from twinlens.curate.icons.choose_emoji import choose_emoji, coverage, emoji_table
+from twinlens.curate.icons.choose_icons import choose_clipart, choose_icons
+from twinlens.curate.icons.clipart import CLIPART, FOLDER, INSTALL, as_set, read_clipart
+from twinlens.curate.icons.concepts import Words
+from twinlens.curate.icons.config import PARTS, TRAIN, IconsSettings
+from twinlens.curate.icons.extras import read_extras
+from twinlens.curate.icons.iconify import ICONIFY_EMOJI, Drawing, IconSet
+from twinlens.curate.icons.sources import ICONIFY, fetch
+from twinlens.curate.icons.tags import read_tags
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twinlens.data.icons.aliases import EMOJI_ALIASES
-from twinlens.data.icons.concepts import (
+from twinlens.curate.icons.aliases import EMOJI_ALIASES
+from twinlens.curate.icons.concepts import (
     EMOJI_HELD_OUT,
     ICONS_HELD_OUT,
     LANGUAGES,
@@ -20,7 +20,7 @@ from twinlens.data.icons.concepts import (
     slug,
     without_tone,
 )
-from twinlens.data.icons.sources import CLDR, CLDR_DERIVED
+from twinlens.curate.icons.sources import CLDR, CLDR_DERIVED
 
 WORDS = st.lists(st.sampled_from(["red", "cats", "box", "man", "wheel"]), min_size=1, max_size=4)
 

@@ -15,15 +15,15 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from twinlens.data.icons import clipart
-from twinlens.data.icons.card import write_card
-from twinlens.data.icons.concepts import LANGUAGES
-from twinlens.data.icons.iconify import Drawing
-from twinlens.data.icons.plan import Picture, Plan, make_plan
-from twinlens.data.icons.render import PLAIN, render, svg
-from twinlens.data.icons.sample import draw_sample
-from twinlens.data.icons.settings import IconsSettings
-from twinlens.data.icons.sources import PACKAGES
+from twinlens.curate.icons import clipart
+from twinlens.curate.icons.card import write_card
+from twinlens.curate.icons.concepts import LANGUAGES
+from twinlens.curate.icons.config import IconsSettings
+from twinlens.curate.icons.iconify import Drawing
+from twinlens.curate.icons.plan import Picture, Plan, make_plan
+from twinlens.curate.icons.render import PLAIN, render, svg
+from twinlens.curate.icons.sample import draw_sample
+from twinlens.curate.icons.sources import PACKAGES
 from twinlens.data.shards import Members, make_directory, write_shard, write_text
 from twinlens.errors import ConfigError, DataError
 from twinlens.files import made_directory, remove_partials

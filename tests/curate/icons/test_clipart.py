@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from twinlens.data.icons.clipart import listing, read_clipart
-from twinlens.data.icons.render import PLAIN, render, svg, trimmed
+from twinlens.curate.icons.clipart import listing, read_clipart
+from twinlens.curate.icons.render import PLAIN, render, svg, trimmed
 
 FILE = """<?xml version="1.0"?>
 <svg xmlns="http://www.w3.org/2000/svg" xmlns:dc="http://purl.org/dc/elements/1.1/"

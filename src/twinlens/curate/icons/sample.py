@@ -6,11 +6,11 @@ import json
 from random import Random
 from typing import Any
 
-from twinlens.data.icons.captions import captions, templates
-from twinlens.data.icons.concepts import Words
-from twinlens.data.icons.plan import Picture
-from twinlens.data.icons.render import PLAIN, encode, render, svg, trimmed, vary
-from twinlens.data.icons.settings import EMOJI_STYLES, IconsSettings
+from twinlens.curate.icons.captions import captions, templates
+from twinlens.curate.icons.concepts import Words
+from twinlens.curate.icons.config import EMOJI_STYLES, IconsSettings
+from twinlens.curate.icons.plan import Picture
+from twinlens.curate.icons.render import PLAIN, encode, render, svg, trimmed, vary
 
 
 def draw_sample(picture: Picture, settings: IconsSettings) -> dict[str, bytes]:

@@ -14,7 +14,7 @@ from random import Random
 
 from PIL import Image
 
-from twinlens.data.icons.iconify import Drawing
+from twinlens.curate.icons.iconify import Drawing
 from twinlens.errors import DataError, MissingExtraError
 
 _NAMESPACES = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'

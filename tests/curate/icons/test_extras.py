@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from twinlens.data.icons import sources
-from twinlens.data.icons.extras import read_extras
-from twinlens.data.icons.iconify import drawing
-from twinlens.data.icons.render import PLAIN, render, svg
+from twinlens.curate.icons import sources
+from twinlens.curate.icons.extras import read_extras
+from twinlens.curate.icons.iconify import drawing
+from twinlens.curate.icons.render import PLAIN, render, svg
 
 KNOWN = {"1f408": 0, "1f3f4-e0067": 0, "1f468": 0, "1f468-200d-1f33e": 0, "1f44b-1f3ff": 0}
 

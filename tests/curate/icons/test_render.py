@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from twinlens.data.icons.iconify import Drawing
-from twinlens.data.icons.render import (
+from twinlens.curate.icons.iconify import Drawing
+from twinlens.curate.icons.render import (
     BLACK,
     PLAIN,
     WHITE,

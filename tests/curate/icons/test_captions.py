@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twinlens.data.icons.captions import captions, templates
-from twinlens.data.icons.concepts import LANGUAGES, Words
+from twinlens.curate.icons.captions import captions, templates
+from twinlens.curate.icons.concepts import LANGUAGES, Words
 
 NAMES = {language: f"{language} cat" for language in LANGUAGES} | {"en": "cat"}
 CAT = Words(NAMES, dict.fromkeys(LANGUAGES, ("pet", "whiskers", "cat", "fur")))

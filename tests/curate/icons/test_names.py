@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twinlens.data.icons.names import affixes, clean_name, is_brand, more_words
+from twinlens.curate.icons.names import affixes, clean_name, is_brand, more_words
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from twinlens.data.icons.concepts import characters, codepoints, kind
-from twinlens.data.icons.iconify import IconSet
-from twinlens.data.icons.sources import FLUENT_3D, NOTO_LINES, fetch, read_members
+from twinlens.curate.icons.concepts import characters, codepoints, kind
+from twinlens.curate.icons.iconify import IconSet
+from twinlens.curate.icons.sources import FLUENT_3D, NOTO_LINES, fetch, read_members
 from twinlens.data.shards import make_directory
 from twinlens.files import whole_file
 

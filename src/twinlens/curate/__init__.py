@@ -1,0 +1,1 @@
+"""Data set construction: the open icon corpus."""
