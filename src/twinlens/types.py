@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 ImageInput: TypeAlias = "str | Path | bytes | Image.Image | NDArray[np.uint8]"
 """A picture: a path, an encoded file's bytes, a PIL image, or uint8 [height, width, 3 or 1]."""
 
+Split = Literal["train", "val", "test"]
+"""The splits of a data set."""
+
 Decode = Literal["exact", "fast"]
 """How files become pixels: to the last bit as the references do it, or nearly so and sooner."""
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from twinlens.data.index_files import Opened
     from twinlens.data.left_out import LeftOut
     from twinlens.data.samples import Dataset
-    from twinlens.data.split_names import Split
     from twinlens.data.tars import Tars
+    from twinlens.types import Split
 
 app = typer.Typer(help="Build training data, and prepare it.", no_args_is_help=True)
 

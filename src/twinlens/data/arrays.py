@@ -44,12 +44,12 @@ class ArrayImage:
         """What tells the picture from others: the content of all and its place."""
         return self.pictures.digest, self.index
 
-    def read(self) -> bytes:
+    def read_image(self) -> bytes:
         """The picture as a PNG file, without loss (and not made small: it is read at once).
 
         Example:
             >>> image = ArrayImage(PictureArray("black", np.zeros((1, 2, 3), np.uint8)), 0)
-            >>> Image.open(io.BytesIO(image.read())).size
+            >>> Image.open(io.BytesIO(image.read_image())).size
             (3, 2)
         """
         file = io.BytesIO()

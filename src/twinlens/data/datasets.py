@@ -32,12 +32,12 @@ from twinlens.data.lists import COUNT_FILE, LISTS, METADATA_FILES, check_count, 
 from twinlens.data.named import NAMES, open_named
 from twinlens.data.remote import is_url, name_of
 from twinlens.data.samples import Dataset, JoinedSamples, Sample, Source, union
-from twinlens.data.split_names import Split
 from twinlens.data.split_roots import SplitPart, splits_in
 from twinlens.data.table_sets import open_tables
 from twinlens.data.tars import Tars, open_tars
 from twinlens.errors import DataError
 from twinlens.images.file_names import is_image_name
+from twinlens.types import Split
 
 __all__ = ["Dataset", "Sample", "open_dataset", "tars_in"]
 

@@ -27,11 +27,11 @@ from twinlens.data.lists import (
 )
 from twinlens.data.natural import natural_key
 from twinlens.data.samples import Dataset, LazySamples, Sample, file_size, only
-from twinlens.data.split_names import Split
 from twinlens.data.table_sets import rows_by_image
 from twinlens.data.tables import Row
 from twinlens.errors import DataError
 from twinlens.images.file_names import is_hidden, is_image_name, unreadable_format
+from twinlens.types import Split
 
 UNREADABLE_METADATA = "metadata file that is not read"
 

@@ -13,18 +13,24 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from twinlens.data.samples import file_size
 from twinlens.errors import DataError, MissingExtraError
 
 
 @dataclass(frozen=True, slots=True)
 class TableImage:
-    """An image inside a Parquet file: nothing is read before `read`."""
+    """An image inside a Parquet file: nothing is read before `read_image`."""
 
     table: Path
     row: int
     column: str = "image"
 
-    def read(self) -> bytes:
+    @property
+    def mark(self) -> tuple[str, int, int]:
+        """What tells the image from others: the file's name, the row, the file's size."""
+        return self.table.name, self.row, file_size(self.table)
+
+    def read_image(self) -> bytes:
         """The image's encoded bytes.
 
         Whole row groups are read, the last two of them kept: cheap in order, not at random.

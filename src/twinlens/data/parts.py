@@ -13,9 +13,10 @@ from twinlens.data.index_files import Progress
 from twinlens.data.lists import TYPE_FILE, check_named, read_type
 from twinlens.data.named import SPLITS, has_splits
 from twinlens.data.samples import Dataset, Lazy, Sample, mark, marks
-from twinlens.data.split_names import Split, split_of
+from twinlens.data.split_names import split_of
 from twinlens.data.split_roots import splits_in
 from twinlens.errors import DataError
+from twinlens.types import Split
 
 _LISTED = 3
 

@@ -96,11 +96,16 @@ def read_small(place: Place) -> bytes | None:
 
 @dataclass(frozen=True, slots=True)
 class UrlImage:
-    """An image behind a URL: nothing is read before `read`."""
+    """An image behind a URL: nothing is read before `read_image`."""
 
     url: str
 
-    def read(self) -> bytes:
+    @property
+    def mark(self) -> str:
+        """What tells the image from others: its address."""
+        return self.url
+
+    def read_image(self) -> bytes:
         """The image's encoded bytes.
 
         Raises:

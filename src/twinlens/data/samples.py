@@ -7,20 +7,35 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, Protocol, TypeVar, overload
 
-from twinlens.data.arrays import ArrayImage
 from twinlens.data.left_out import LeftOut
-from twinlens.data.remote import UrlImage
-from twinlens.data.sample_files import image_members
-from twinlens.data.shards import ShardSample
-from twinlens.data.split_names import Split
-from twinlens.data.tables import TableImage
 from twinlens.errors import DataError
 from twinlens.images.decode import read_picture
+from twinlens.types import Split
 
 _Entry = TypeVar("_Entry")
 _Value = TypeVar("_Value")
+
+
+class ImageSource(Protocol):
+    """Where an image lies that is no file of its own: in a tar, a table or an array, at a URL.
+
+    Its `str` names the place in messages.
+    """
+
+    @property
+    def mark(self) -> object:
+        """What tells the image from others without reading it, as plain Python values."""
+        ...
+
+    def read_image(self) -> bytes:
+        """The encoded image.
+
+        Raises:
+            DataError: It is gone or cannot be read.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +54,7 @@ class Sample:
     """
 
     key: str
-    source: Path | ShardSample | TableImage | ArrayImage | UrlImage
+    source: Path | ImageSource
     captions: tuple[str, ...] = ()
     label: str | None = None
     labels: tuple[str, ...] = ()
@@ -59,15 +74,11 @@ class Sample:
         """
         if isinstance(self.source, Path):
             return read_picture(self.source)
-        if isinstance(self.source, ShardSample):
-            return self.source.read(next(iter(image_members(self.source.members)), "jpg"))
-        return self.source.read()
+        return self.source.read_image()
 
     @property
     def where(self) -> str:
         """The file that holds the picture, for messages."""
-        if isinstance(self.source, ShardSample):
-            return f"{self.source.shard}: sample {self.key}"
         return str(self.source)
 
 
@@ -219,15 +230,10 @@ def mark(samples: Sequence[Sample], index: int) -> object:
 
 
 def _place(sample: Sample) -> object:
-    source = sample.source
-    if isinstance(source, ShardSample | ArrayImage):
-        return source.mark
-    if isinstance(source, TableImage):
-        return source.table.name, source.row, file_size(source.table)
-    if isinstance(source, UrlImage):
-        return source.url
+    if not isinstance(sample.source, Path):
+        return sample.source.mark
     key = PurePath(sample.key)
-    return key.name if key.is_absolute() else sample.key, file_size(source)
+    return key.name if key.is_absolute() else sample.key, file_size(sample.source)
 
 
 def only(labels: Sequence[str]) -> str | None:

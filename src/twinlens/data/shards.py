@@ -18,7 +18,7 @@ from types import TracebackType
 
 from twinlens.data.left_out import TWICE, LeftOut
 from twinlens.data.remote import Place, name_of, read_range
-from twinlens.data.sample_files import find_member, split_dotted, split_name
+from twinlens.data.sample_files import find_member, image_members, split_dotted, split_name
 from twinlens.data.tar_index import Member, remote_members, tar_members
 from twinlens.errors import DataError
 from twinlens.files import remove_partials, whole_file, write_whole
@@ -56,6 +56,10 @@ class ShardSample:
         """The extension of the member that ends so: `txt`, else `output.txt`."""
         return find_member(self.members, ending)
 
+    def read_image(self) -> bytes:
+        """The bytes of the image among the members; raises DataError as `read` does."""
+        return self.read(next(iter(image_members(self.members)), "jpg"))
+
     def read(self, ext: str) -> bytes:
         """The bytes of one member.
 
@@ -64,14 +68,15 @@ class ShardSample:
         """
         if ext not in self.members:
             have = ", ".join(self.members)
-            raise DataError(f"{self.shard}: sample {self.key}: got {have}, expected a .{ext}")
+            raise DataError(f"{self}: got {have}, expected a .{ext}")
         offset, size = self.members[ext]
         data = _read(self.shard, offset, size)
         if len(data) != size:
-            raise DataError(
-                f"{self.shard}: sample {self.key}: got {len(data)} bytes of .{ext}, expected {size}"
-            )
+            raise DataError(f"{self}: got {len(data)} bytes of .{ext}, expected {size}")
         return data
+
+    def __str__(self) -> str:
+        return f"{self.shard}: sample {self.key}"
 
 
 def _read(shard: Place, offset: int, size: int) -> bytes:

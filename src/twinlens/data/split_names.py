@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path, PurePath
-from typing import Literal, get_args
+from typing import get_args
 
-Split = Literal["train", "val", "test"]
+from twinlens.types import Split
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 

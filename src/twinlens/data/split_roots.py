@@ -7,9 +7,10 @@ from pathlib import Path
 
 from twinlens.data.folders import has_data, is_data, shown
 from twinlens.data.lists import METADATA_FILES
-from twinlens.data.split_names import Split, by_split, split_of
+from twinlens.data.split_names import by_split, split_of
 from twinlens.errors import DataError
 from twinlens.images.file_names import is_image_name
+from twinlens.types import Split
 
 _KINDS = ((".tar",), (".parquet",), (".csv", ".tsv", ".jsonl"))
 """Files that may be splits; of the first kind that is there."""

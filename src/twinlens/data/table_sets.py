@@ -13,9 +13,9 @@ from twinlens.data.lists import TEMPLATES_FILE, distinct_labels, read_templates,
 from twinlens.data.natural import natural_key
 from twinlens.data.remote import UrlImage, is_url
 from twinlens.data.samples import Dataset, Sample, only, union
-from twinlens.data.split_names import Split
 from twinlens.data.tables import Row, Table, TableImage, read_table
 from twinlens.errors import DataError
+from twinlens.types import Split
 
 NO_IMAGE_CELL = "row without an image"
 

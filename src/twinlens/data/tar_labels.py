@@ -94,26 +94,21 @@ class TarLabels:
         names = self.numbered
         if not text.isdecimal() or (names and int(text) >= len(names)):
             expected = f"a number from 0 to {len(names) - 1}" if names else "a name or a number"
-            raise DataError(f"{where(sample)}: got the class {text!r}, expected {expected}")
+            raise DataError(f"{sample}: got the class {text!r}, expected {expected}")
         return names[int(text)] if names else text
 
     def _hot(self, sample: ShardSample, data: bytes) -> tuple[str, ...]:
         try:
             hot = np.load(io.BytesIO(data), allow_pickle=False)
         except (ValueError, EOFError, MemoryError) as error:
-            raise DataError(f"{where(sample)}: not readable as npy: {error}") from error
+            raise DataError(f"{sample}: not readable as npy: {error}") from error
         classes = len(self.numbered) or hot.size
         if hot.shape != (classes,) or not np.isin(hot, (0, 1)).all():
             raise DataError(
-                f"{where(sample)}: got a npy {hot.dtype} {list(hot.shape)}, "
+                f"{sample}: got a npy {hot.dtype} {list(hot.shape)}, "
                 f"expected a zero or one for each of {classes} classes"
             )
         return tuple(self._by_number(sample, str(place)) for place in np.flatnonzero(hot))
-
-
-def where(sample: ShardSample) -> str:
-    """The sample, for messages."""
-    return f"{sample.shard}: sample {sample.key}"
 
 
 def places_beside(place: Place, name: str) -> tuple[Place, Place]:

@@ -33,9 +33,9 @@ from twinlens.data.remote import Place, name_of
 from twinlens.data.samples import Dataset, LazySamples, Sample, only
 from twinlens.data.shard_captions import captions_beside, table_beside
 from twinlens.data.shards import ShardSample
-from twinlens.data.split_names import Split
-from twinlens.data.tar_labels import Read, TarLabels, Told, read_beside, where
+from twinlens.data.tar_labels import Read, TarLabels, Told, read_beside
 from twinlens.errors import DataError
+from twinlens.types import Split
 
 NO_CLASS = "class that cannot be used"
 
@@ -223,7 +223,7 @@ def _check_listed(sample: ShardSample, labels: set[str], numbered: Sequence[str]
     for label in sorted(labels):
         if numbered and label not in numbered:
             raise DataError(
-                f"{where(sample)}: got the class {label!r}, "
+                f"{sample}: got the class {label!r}, "
                 f"expected one of the {len(numbered)} in {CLASSNAMES_FILE}"
             )
 
