@@ -11,7 +11,7 @@ import json
 import sys
 from pathlib import Path
 
-from twinlens.data.shards import ShardWriter, read_index
+from twinlens.data.webdataset.shards import ShardWriter, read_index
 
 STYLES = {
     "emojione",

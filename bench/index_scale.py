@@ -18,10 +18,10 @@ from contest import peak_mib, race, save, spread
 
 from twinlens.data.datasets import open_dataset
 from twinlens.data.fingerprint import fingerprint
-from twinlens.data.order import SampleOrder
-from twinlens.data.shard_index import index_samples
-from twinlens.data.shards import ShardSample
-from twinlens.data.tars import TarSamples
+from twinlens.data.sampler import SampleOrder
+from twinlens.data.webdataset.shard_index import index_samples
+from twinlens.data.webdataset.shards import ShardSample
+from twinlens.data.webdataset.tars import TarSamples
 
 PICTURE, CAPTION = 12_000, 60
 """Bytes of the members that are not there."""

@@ -27,7 +27,7 @@ WARM_UP = 4
 
 def make_jpegs(folder: Path, pictures: int) -> None:
     """Tars of smooth noise with captions: costs to decode what a photograph of its size costs."""
-    from twinlens.data.shards import ShardWriter  # noqa: PLC0415
+    from twinlens.data.webdataset.shards import ShardWriter  # noqa: PLC0415
 
     rng = np.random.default_rng(0)
     with ShardWriter(folder, samples_per_shard=512) as writer:

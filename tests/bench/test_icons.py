@@ -15,7 +15,7 @@ import twinlens
 from tests.train.runs import tiny_recipe
 from twinlens.config_io import override, write_json
 from twinlens.data.datasets import open_dataset
-from twinlens.data.shards import ShardWriter, read_index
+from twinlens.data.webdataset.shards import ShardWriter, read_index
 from twinlens.eval.tasks import zero_shot
 from twinlens.model.clip import CLIP
 from twinlens.model.weights import save_model

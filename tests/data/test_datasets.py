@@ -15,13 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from twinlens.data import datasets, shards
+from twinlens.data import datasets
 from twinlens.data.augment import Augmentation
 from twinlens.data.datasets import Dataset, open_dataset
 from twinlens.data.fingerprint import fingerprint
 from twinlens.data.loader import PairLoader
 from twinlens.data.samples import Source
-from twinlens.data.shards import ShardWriter
+from twinlens.data.webdataset import shards
+from twinlens.data.webdataset.shards import ShardWriter
 from twinlens.errors import DataError, MissingExtraError
 from twinlens.images.decode import decode_image
 from twinlens.text.clip_bpe import Tokenizer

@@ -12,7 +12,7 @@ from PIL import Image
 from twinlens.data.datasets import Dataset, Sample, open_dataset
 from twinlens.data.fingerprint import fingerprint
 from twinlens.data.samples import LazySamples
-from twinlens.data.shards import ShardSample, ShardWriter
+from twinlens.data.webdataset.shards import ShardSample, ShardWriter
 from twinlens.errors import DataError
 
 parquet = pytest.importorskip("pyarrow.parquet")

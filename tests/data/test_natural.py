@@ -7,7 +7,7 @@ import pytest
 
 from tests.data.cases_order import ORDERED
 from tests.data.made import greys, image, write_files, write_table, write_tar
-from tests.data.test_hub_datasets import offline
+from tests.data.sources.test_hub_datasets import offline
 from twinlens.data.datasets import open_dataset
 
 __all__ = ["offline"]  # a fixture

@@ -1,215 +1,270 @@
-"""Roots of splits: never classes of these names, and opened by their splits in every reader."""
+"""Data sets opened by their splits: what is found, when it is opened, and what does not agree."""
 
-import re
-from collections.abc import Callable, Sequence
+import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.data.cases_splits import CLASSES, ROOTS, SPLITS
-from tests.data.made import greys, image, write_files, write_table, write_tar
-from twinlens.data.datasets import open_dataset
-from twinlens.data.parts import open_parts
+from tests.data.sources.test_hub_datasets import offline, write_split
+from tests.data.test_datasets import picture, told, values, write, write_parquet, write_tars
+from twinlens.data import splits
+from twinlens.data.datasets import Dataset, open_dataset
+from twinlens.data.splits import open_parts
 from twinlens.errors import DataError
 
+PROMPTS = "zeroshot_classification_templates.txt"
 
-def classes(folder: Path, grey: int) -> None:
-    write_files(folder, {"cat/1.png": image(grey), "dog/2.png": image(grey + 1)})
-
-
-def captioned(folder: Path, grey: int) -> None:
-    write_files(folder, {"1.png": image(grey), "1.txt": "a cat", "2.png": image(grey + 1)})
+__all__ = ["offline"]  # a fixture
 
 
-def tars(folder: Path, grey: int) -> None:
-    members = {f"{grey}.png": image(grey), f"{grey}.txt": b"a cat", "x.jpg": image(grey + 1)}
-    write_tar(folder / "00000.tar", members)
+def numbered(folder: Path, labels: Sequence[int], grey: int = 0) -> None:
+    """A tar a picture, `0.tar` to `N.tar`, as CLIP_benchmark writes them."""
+    for number, label in enumerate(labels):
+        members = {"webp": picture(grey + number, "WEBP"), "cls": str(label).encode()}
+        write_tars(folder, [members], first=number)
+        os.replace(folder / "00000.tar", folder / f"{number}.tar")  # noqa: PTH105
+    write(folder, {"nshards.txt": f"{len(labels)}\n"})
 
 
-def parquet(folder: Path, grey: int) -> None:
-    rows = [{"image": image(grey + n), "text": "a cat", "id": grey} for n in range(2)]
-    write_table(folder / "00000.parquet", rows)
+def benchmark(root: Path, **splits: Sequence[int]) -> Path:
+    for place, (split, labels) in enumerate(splits.items()):
+        numbered(root / split, labels, grey=100 * place)
+    names = {"classnames.txt": "zebra\nyak\nant\n", PROMPTS: "a photo of {c}.\n"}
+    return write(root, names | {"dataset_type.txt": "classification\n"})
 
 
-def split_of(name: str) -> Any:
-    """Which split a name in the lists is."""
-    return next(split for split, names in SPLITS.items() if {name, name.lower()} & {*names})
+def labels(dataset: Dataset | None) -> list[str | None]:
+    assert dataset is not None
+    return [sample.label for sample in dataset.samples]
 
 
-kinds = pytest.mark.parametrize("fill", [classes, captioned, tars, parquet])
-Fill = Callable[[Path, int], None]
+def refused(message: str, spec: Path, **own: Path) -> None:
+    def open_all() -> None:
+        opened = open_parts(spec, **own)
+        _ = opened.test.classnames, opened.train, opened.val
+
+    with pytest.raises(DataError, match=message) as found:
+        open_all()
+    assert "\n" not in str(found.value)
 
 
-def refused(spec: Path, message: str) -> None:
-    with pytest.raises(DataError, match=message) as told:
-        open_dataset(spec)
-    assert "\n" not in str(told.value)
+# Tars as CLIP_benchmark lays them out
 
 
-# Folders
-
-
-@kinds
-@pytest.mark.parametrize("name", [name for names in SPLITS.values() for name in names])
-def test_every_name_of_a_split(name: str, fill: Fill, tmp_path: Path):
-    split = split_of(name)
-    fill(tmp_path / name, 5)
-    refused(tmp_path, rf"got the splits '{name}', expected one data set; or give .*/{name}$")
-    dataset = open_dataset(tmp_path, splits=(split,))
-    assert greys(dataset) == [5, 6]
-    assert not {name, split} & set(dataset.classnames)
-    others: Any = [other for other in SPLITS if other != split]
-    with pytest.raises(DataError, match=rf"got the splits '{name}', expected one of {others[0]}"):
-        open_dataset(tmp_path, splits=others)
-
-
-@kinds
-@pytest.mark.parametrize("names", ROOTS, ids="+".join)
-def test_roots_of_splits(names: Sequence[str], fill: Fill, tmp_path: Path):
-    for place, name in enumerate(names):
-        fill(tmp_path / name, 10 * place)
-    write_files(tmp_path, {"README.md": "of this data", "LICENSE": ""})
-    listed = ", ".join(map(repr, sorted(names)))
-    refused(tmp_path, rf"got the splits {listed}, expected one data set; or give .*/\w+$")
-    for place, name in enumerate(names):
-        split = split_of(name)
-        assert greys(open_dataset(tmp_path, splits=(split,))) == [10 * place, 10 * place + 1]
-    if "test" not in map(split_of, names):
-        with pytest.raises(DataError, match=rf"got the splits {listed}, expected 'test' among"):
-            open_parts(tmp_path)
-        return
-    parts = open_parts(tmp_path)
-    found = {"train": parts.train, "val": parts.val, "test": parts.test}
-    for place, name in enumerate(names):
-        part = found.pop(str(split_of(name)))
+def test_clip_benchmarks_layout(tmp_path: Path):
+    root = benchmark(tmp_path / "beasts", test=[1, 0, 2], train=[2, 2], val=[0])
+    found = open_parts(root)
+    assert (found.name, found.test.name) == ("beasts", "beasts")
+    assert labels(found.test) == ["yak", "zebra", "ant"]
+    assert labels(found.train) == ["ant", "ant"]
+    assert labels(found.val) == ["zebra"]
+    for part in (found.test, found.train, found.val):
         assert part is not None
-        assert greys(part) == [10 * place, 10 * place + 1]
-    assert set(found.values()) <= {None}
+        assert part.classnames == ("zebra", "yak", "ant")
+        assert part.templates == ("a photo of {c}.",)
+        assert (part.left_out.total, part.multi_label) == (0, False)
+    assert found.train is not None
+    assert found.train.name == "beasts/train"
 
 
-def test_the_first_split_that_is_there_is_taken(tmp_path: Path):
-    classes(tmp_path / "training", 1)
-    classes(tmp_path / "testing", 3)
-    assert greys(open_dataset(tmp_path, splits=("val", "test"))) == [3, 4]
-    assert greys(open_dataset(tmp_path, splits=("train", "test"))) == [1, 2]
-    assert open_dataset(tmp_path, splits=("train",)).split == "train"
+def test_tars_are_in_the_order_of_their_numbers(tmp_path: Path):
+    numbered(tmp_path / "test", [0] * 12)
+    keys = [sample.key for sample in open_parts(tmp_path).test.samples]
+    assert keys == [f"{number:05d}" for number in range(12)]
 
 
-@pytest.mark.parametrize("fill", [classes, tars, parquet])
-def test_names_above_the_splits_are_theirs(fill: Fill, tmp_path: Path):
-    fill(tmp_path / "train", 1)
-    fill(tmp_path / "valid", 5)
-    prompts = {"zeroshot_classification_templates.txt": "a {c}"}
-    write_files(tmp_path, {"classnames.txt": "house cat\nhound\n", **prompts})
-    dataset = open_dataset(tmp_path, splits=("train",))
-    assert dataset.templates == ("a {c}",)
-    assert dataset.classnames == (("house cat", "hound") if fill is classes else ())
-    assert (greys(dataset), dataset.left_out.total) == ([1, 2], 0)
+def test_a_count_that_is_not_that_of_the_tars(tmp_path: Path):
+    root = benchmark(tmp_path, test=[0, 1])
+    write(root, {"test/nshards.txt": "3\n"})
+    refused(r"test/nshards.txt: got '3', expected 2, as many as there are tars", root)
 
 
-@pytest.mark.parametrize("second", ["valid", "validation", "dev", "Val", "val2017"])
-def test_one_split_by_two_names(second: str, tmp_path: Path):
-    for name in ("train", "val", second):
-        classes(tmp_path / name, 1)
-    refused(tmp_path, rf"got the folders '(val|{second})' and '(val|{second})', expected one of")
+def test_class_numbers_out_of_range(tmp_path: Path):
+    root = benchmark(tmp_path, test=[0], train=[3])
+    assert labels(open_parts(root).test) == ["zebra"]
+    refused("0.tar: sample 00000: got the class '3', expected a number from 0 to 2", root)
 
 
-@pytest.mark.parametrize("names", CLASSES, ids="+".join)
-def test_classes_that_are_called_as_splits_are(names: Sequence[str], tmp_path: Path):
-    write_files(tmp_path, {f"{name}/{n}.png": image(n) for n, name in enumerate(names)})
-    dataset = open_dataset(tmp_path)
-    assert set(dataset.classnames) == set(names)
-    by_label = {
-        sample.label: grey for sample, grey in zip(dataset.samples, greys(dataset), strict=True)
+def test_captions_of_retrieval_sets(tmp_path: Path):
+    write_tars(tmp_path / "test", [{"jpg": picture(1, "JPEG"), "txt": b"one\ntwo\n"}])
+    write(tmp_path, {"dataset_type.txt": "retrieval"})
+    found = open_parts(tmp_path)
+    assert found.test.samples[0].captions == ("one", "two")
+    assert found.test.classnames == ()
+    assert (found.train, found.val) == (None, None)
+    write(tmp_path, {"dataset_type.txt": "regression"})
+    refused(r"got 'regression', expected one of classification, multilabel, retrieval", tmp_path)
+
+
+def test_parts_are_opened_when_they_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    opened: list[str] = []
+    plain = splits.open_split
+    monkeypatch.setattr(
+        splits,
+        "open_split",
+        lambda part, **options: opened.append(part.split) or plain(part, **options),
+    )
+    found = open_parts(benchmark(tmp_path, test=[0, 1], train=[1]))
+    assert opened == ["test"]
+    assert found.train is found.train
+    assert opened == ["test", "train"]
+
+
+# Folders, tables and the hub
+
+
+def folders(root: Path, **splits: dict[str, int]) -> Path:
+    """A picture a class in each split, of a grey of its own."""
+    pictures = {
+        f"{split}/{name}/x.png": picture(grey)
+        for split, classes in splits.items()
+        for name, grey in classes.items()
     }
-    assert by_label == {name: grey for grey, name in enumerate(names)}
-    assert open_parts(tmp_path).test.classnames == dataset.classnames
-    assert open_dataset(tmp_path, splits=("train", "test")).classnames == dataset.classnames
+    return write(root, pictures)
+
+
+def test_class_folders(tmp_path: Path):
+    root = folders(tmp_path / "animals", test={"n1": 1, "n2": 2}, train={"n1": 3, "n2": 4})
+    found = open_parts(root)
+    assert found.test.classnames == ("n1", "n2")
+    assert found.train is not None
+    assert (values(found.test), values(found.train)) == ([1, 2], [3, 4])
+    write(root, {"classnames.txt": "cat\ndog\n", PROMPTS: "a {}"})
+    found = open_parts(root)
+    assert labels(found.test) == labels(found.train) == ["cat", "dog"]
+    assert found.test.templates == ("a {}",)
+    assert open_dataset(root / "train").classnames == ("n1", "n2")  # as it always was
+
+
+def test_classes_that_differ(tmp_path: Path):
+    root = folders(tmp_path, test={"cat": 1, "dog": 2}, train={"cat": 3, "fox": 4}, val={"cat": 5})
+    refused("got train without 'dog' and with 'fox', expected the test's classes", root)
+    more = folders(tmp_path / "more", train={"cat": 6, "dog": 7})
+    refused("got val without 'dog', expected", root, train=more / "train")
+    many = folders(tmp_path / "many", one={f"c{n}": n for n in range(9)}, two={"c8": 8})
+    refused("got train with 'c0', 'c1', 'c2' and 5 others", many / "two", train=many / "one")
+
+
+def test_classes_in_another_order_are_brought_into_the_tests(tmp_path: Path):
+    for name, order in (("a", ["x", "y"]), ("b", ["y", "x"])):
+        features = {"label": {"names": order}}
+        columns = {"image": [picture(len(order))], "label": [0], "id": [name]}
+        write_parquet(tmp_path / f"{name}.parquet", columns, features)
+    found = open_parts(tmp_path / "a.parquet", train=tmp_path / "b.parquet")
+    assert found.train is not None
+    assert found.train.classnames == found.test.classnames == ("x", "y")
+    assert labels(found.train) == ["y"]
+
+
+def test_what_has_no_parts_is_measured_on_whole(tmp_path: Path):
+    root = folders(tmp_path, all={"cat": 1, "dog": 2}, more={"cat": 3, "dog": 4})
+    found = open_parts(root / "all", train=root / "more")
+    assert (found.name, found.val) == ("all", None)
+    assert (labels(found.test), labels(found.train)) == (["cat", "dog"], ["cat", "dog"])
+    assert open_parts(f"{root}/all::{root}/more").test.classnames == ("cat", "dog")
+
+
+@pytest.mark.parametrize("beside", ["car", "plane"])
+def test_a_class_may_be_called_as_a_split_is(beside: str, tmp_path: Path):
+    write(tmp_path, {"test/1.png": picture(1), "train/2.png": picture(2)})
+    write(tmp_path, {f"{beside}/3.png": picture(3)})
+    assert set(open_parts(tmp_path).test.classnames) == {"test", "train", beside}
+
+
+def test_splits_without_a_test(tmp_path: Path):
+    folders(tmp_path, train={"cat": 1}, val={"cat": 2})
+    refused(r"got the splits 'train', 'val', expected 'test' among them; or give .*val", tmp_path)
+
+
+def test_splits_of_the_hub(offline: Path):
+    for split in ("train", "test", "validation"):
+        write_split(offline, split, [split])
+    found = open_parts("hf://datasets/org/birds")
+    assert found.name == "org/birds"
+    assert found.train is not None
+    assert found.val is not None
+    captions = [part.samples[0].captions for part in (found.test, found.train, found.val)]
+    assert captions == [("test",), ("train",), ("validation",)]
+    alone = open_parts("hf://datasets/org/birds/train")
+    assert (alone.name, alone.train) == ("org/birds/train", None)
+
+
+def test_splits_of_several_configurations_are_to_be_named(offline: Path):
+    for language in ("de", "en"):
+        columns = {"image": [picture()], "text": ["x"]}
+        write_parquet(offline / language / "test-00000-of-00001.parquet", columns)
+    with pytest.raises(DataError, match="got the splits 'de/test', 'en/test', expected one"):
+        open_parts("hf://datasets/org/birds")
+
+
+# Pictures that are in two parts
+
+
+def test_a_picture_in_test_and_train(tmp_path: Path):
+    root = folders(tmp_path, test={"cat": 1, "dog": 2}, train={"cat": 3, "dog": 2})
+    refused(r"got .*test/dog/x.png in test and in train, expected it in one of them", root)
+
+
+def test_one_tar_in_test_and_train(tmp_path: Path):
+    root = benchmark(tmp_path, test=[0, 1], train=[1])
+    refused("got .*0.tar: sample 00000 in test and in val", root, val=root / "test/0.tar")
+    same = write_tars(tmp_path / "a", [{"png": picture(7), "json": told(label="yak")}])
+    refused("got .*00000.tar: sample 00000 in test and in train", same, train=same)
+
+
+def test_pictures_of_equal_names_and_sizes_may_differ(tmp_path: Path):
+    root = write(
+        tmp_path, {"test/cat/1.bmp": picture(1, "BMP"), "train/cat/1.bmp": picture(2, "BMP")}
+    )
+    assert len({path.stat().st_size for path in root.glob("*/cat/1.bmp")}) == 1
+    assert open_parts(root).train is not None
+
+
+# Names that words cannot tell apart
+
+
+def labelled(names: list[str], root: Path) -> Path:
+    samples = [{"png": picture(n), "json": told(label=name)} for n, name in enumerate(names)]
+    return write_tars(root, samples)
 
 
 @pytest.mark.parametrize(
-    "names",
-    [
-        ("train_images", "test_images"),
-        ("TrainData", "ValData"),
-        ("train imgs", "val imgs"),
-        ("trainval", "test"),
-    ],
+    "names", [["T-shirt", "t-shirt"], ["Ice  cream", "ice_cream", "ice cream"]]
 )
-@kinds
-def test_words_after_the_name_of_a_split(names: Sequence[str], fill: Fill, tmp_path: Path):
-    for grey, name in enumerate(names):
-        fill(tmp_path / name, 10 * grey)
-    refused(tmp_path, r"got the splits '.*', '.*', expected one data set; or give")
-    assert greys(open_dataset(tmp_path, splits=("train",))) == [0, 1]
+def test_names_that_are_the_same_in_words_are_classes_all_the_same(
+    names: list[str], tmp_path: Path
+):
+    splits = open_parts(labelled(names, tmp_path))
+    assert set(splits.test.classnames) == set(names)
+    assert [sample.label for sample in splits.test.samples] == names
 
 
-@pytest.mark.parametrize("folder", ["images", "data", "cub/images"])
-@kinds
-def test_splits_in_the_only_folder(folder: str, fill: Fill, tmp_path: Path):
-    for grey, name in enumerate(("train", "test")):
-        fill(tmp_path / folder / name, 10 * grey)
-    write_files(tmp_path, {"labels/train/1.txt": "0 0.5 0.5 1 1", "README.md": ""})
-    refused(tmp_path, rf"got the splits 'test', 'train', expected one .*/{folder}/test$")
-    assert greys(open_dataset(tmp_path, splits=("train",))) == [0, 1]
-    assert greys(open_parts(tmp_path).test) == [10, 11]
+def test_a_class_needs_a_name(tmp_path: Path):
+    root = labelled(["_", "a"], tmp_path)
+    refused("got the class '_', expected a name that is not empty", root)
+    assert set(open_dataset(root).classnames) == {"_", "a"}  # to learn from, as ever
 
 
-def test_an_empty_folder_is_no_split(tmp_path: Path):
-    write_files(tmp_path, {"cat/1.png": image(1), "dog/2.png": image(2), "test/.keep": ""})
-    dataset = open_dataset(tmp_path)
-    assert [sample.label for sample in dataset.samples] == ["cat", "dog"]
+def test_classes_of_one_name_are_the_same_ones_in_every_split(tmp_path: Path):
+    names = ["crane", "egret", "crane"]
+    write(tmp_path, {"classnames.txt": "\n".join(names)})
+    for start, split in enumerate(("test", "train")):
+        for number in range(3):
+            write(tmp_path, {f"{split}/{number}/a.png": picture(3 * start + number)})
+    splits = open_parts(tmp_path)
+    assert splits.train is not None
+    for part in (splits.test, splits.train):
+        assert part.classnames == ("crane", "egret", "crane (2)")
+        assert [sample.label for sample in part.samples] == ["crane", "egret", "crane (2)"]
+        assert part.spoken == {"crane (2)": "crane"}
 
 
-def test_a_joined_root_is_refused_too(tmp_path: Path):
-    classes(tmp_path / "a" / "cat", 1)
-    classes(tmp_path / "b" / "train", 1)
-    with pytest.raises(DataError, match="b: got the splits 'train', expected one data set"):
-        open_dataset(f"{tmp_path}/a::{tmp_path}/b")
-
-
-# Files
-
-
-FILES: list[tuple[str, ...]] = [
-    ("train-00000-of-00002.parquet", "train-00001-of-00002.parquet", "test-00000-of-00001.parquet"),
-    ("cc3m-train-0.tar", "cc3m-train-1.tar", "cc3m-val-0.tar"),
-    ("train.csv", "validation.csv"),
-    ("birds_train.tsv", "birds_test.tsv"),
-    ("train.jsonl", "dev.jsonl"),
-    ("Train.parquet", "Eval.parquet"),
-    ("coco_train2017.tar", "coco_val2017.tar"),
-]
-
-
-def fill_file(path: Path, grey: int) -> None:
-    if path.suffix == ".tar":
-        write_tar(path, {f"{grey}.png": image(grey), f"{grey}.txt": b"a cat"})
-    elif path.suffix == ".parquet":
-        write_table(path, [{"image": image(grey), "text": "a cat"}])
-    else:
-        write_files(path.parent, {f"images/{grey}.png": image(grey)})
-        write_table(path, [{"image": f"images/{grey}.png", "text": "a cat"}])
-
-
-@pytest.mark.parametrize("inner", ["", "data"])
-@pytest.mark.parametrize("files", FILES, ids=lambda files: files[-1])
-def test_files_named_by_splits(files: Sequence[str], inner: str, tmp_path: Path):
-    for grey, name in enumerate(files):
-        fill_file(tmp_path / inner / name, grey)
-    refused(tmp_path, r"got the splits '\w+', '\w+', expected one data set; or give .*")
-    second = "test" if re.search("test|eval", files[-1].lower()) else "val"
-    train = open_dataset(tmp_path, splits=("train",))
-    assert greys(train) == list(range(len(files) - 1))
-    assert greys(open_dataset(tmp_path, splits=(second,))) == [len(files) - 1]
-    if second == "test":
-        assert greys(open_parts(tmp_path).test) == [len(files) - 1]
-
-
-@pytest.mark.parametrize("ending", ["tar", "parquet"])
-@pytest.mark.parametrize("first", ["train-0", "trains-0", "0"])
-def test_files_of_one_split_are_one_data_set(first: str, ending: str, tmp_path: Path):
-    for grey, name in enumerate((first, first.replace("0", "1"))):
-        fill_file(tmp_path / f"{name}.{ending}", grey)
-    assert greys(open_dataset(tmp_path)) == [0, 1]
+def test_one_label_a_picture_beside_any_number(tmp_path: Path):
+    for name, label in (("a", {"label": "x"}), ("b", {"labels": ["x"]})):
+        members = {"png": picture(1 + len(name)), "json": json.dumps(label).encode()}
+        write_tars(tmp_path / name, [members])
+    refused(
+        "got one label a picture in test or in train alone", tmp_path / "a", train=tmp_path / "b"
+    )

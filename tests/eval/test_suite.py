@@ -9,7 +9,7 @@ import pytest
 
 from twinlens import Embedder
 from twinlens.data.datasets import Dataset
-from twinlens.data.parts import Parts
+from twinlens.data.splits import Parts
 from twinlens.errors import DataError
 from twinlens.eval.classification import Classification
 from twinlens.eval.features import Features

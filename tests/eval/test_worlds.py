@@ -12,7 +12,7 @@ import twinlens
 from tests.processes import run_processes
 from twinlens import Embedder
 from twinlens.data.datasets import Dataset, Sample
-from twinlens.data.parts import Parts
+from twinlens.data.splits import Parts
 from twinlens.distributed.world import World
 from twinlens.errors import DataError
 from twinlens.eval.classification import Classification

@@ -16,11 +16,11 @@ from twinlens.cli.options import Strict, log_left_out
 from twinlens.cli.output import USER_MISTAKE, counting, log, print_json, print_table
 
 if TYPE_CHECKING:
-    from twinlens.data.columns import Columns
-    from twinlens.data.index_files import Opened
     from twinlens.data.left_out import LeftOut
     from twinlens.data.samples import Dataset
-    from twinlens.data.tars import Tars
+    from twinlens.data.sources.columns import Columns
+    from twinlens.data.webdataset.indexes import Opened
+    from twinlens.data.webdataset.tars import Tars
     from twinlens.types import Split
 
 app = typer.Typer(help="Build training data, and prepare it.", no_args_is_help=True)
@@ -88,7 +88,7 @@ def index(
 ) -> None:
     """Index tars ahead of a run, which opens them in seconds then; a stopped one goes on."""
     from twinlens.data.datasets import tars_in
-    from twinlens.data.index_files import each_shard
+    from twinlens.data.webdataset.indexes import each_shard
 
     try:
         with counting("indexing tars") as progress:
@@ -119,9 +119,9 @@ def _index_summary(tars: list[Tars], opened: list[Opened]) -> tuple[dict[str, An
     Raises:
         DataError: The indexes could not be kept.
     """
-    from twinlens.data.index_files import cache_folder
     from twinlens.data.left_out import LeftOut
-    from twinlens.data.tars import tars_left_out
+    from twinlens.data.webdataset.indexes import cache_folder
+    from twinlens.data.webdataset.tars import tars_left_out
     from twinlens.errors import DataError
 
     good = [one.shard for one in opened if not isinstance(one.shard, DataError)]

@@ -105,7 +105,7 @@ def eval_(
 ) -> None:
     """Measure a model on data sets: figures with 95% intervals, chance, and a report."""
     from twinlens.cli import comparing, evaluating
-    from twinlens.data.columns import Columns
+    from twinlens.data.sources.columns import Columns
 
     if compare is not None:
         comparing.show(*compare, out=out, as_json=as_json)

@@ -16,10 +16,10 @@ from twinlens.cli.output import counting, log, print_json, print_table
 from twinlens.errors import ConfigError, UnknownNameError
 
 if TYPE_CHECKING:
-    from twinlens.data.columns import Columns
     from twinlens.data.left_out import LeftOut
-    from twinlens.data.parts import Parts
     from twinlens.data.samples import Dataset
+    from twinlens.data.sources.columns import Columns
+    from twinlens.data.splits import Parts
     from twinlens.distributed.world import World
     from twinlens.embedder import Embedder
     from twinlens.eval.classification import Classification
@@ -112,7 +112,7 @@ def _check(wanted: Wanted) -> None:
 
 
 def _open(wanted: Wanted, world: World) -> list[Parts]:
-    from twinlens.data.parts import open_parts
+    from twinlens.data.splits import open_parts
 
     with counting("indexing tars") as progress:
         shown = progress if world.leads else None

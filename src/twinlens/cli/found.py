@@ -66,7 +66,7 @@ def find_images(given: list[str]) -> Found:
 
 
 def _sorted_out(root: Path, paths: Iterable[Path]) -> Found:
-    from twinlens.data.natural import natural_key
+    from twinlens.data.sources.natural_order import natural_key
     from twinlens.images.file_names import is_hidden, is_image_name, unreadable_format
 
     found = Found()

@@ -17,9 +17,9 @@ from twinlens.cli.output import log, print_json
 from twinlens.errors import ConfigError
 
 if TYPE_CHECKING:
-    from twinlens.data.columns import Columns
     from twinlens.data.datasets import Dataset
     from twinlens.data.left_out import LeftOut
+    from twinlens.data.sources.columns import Columns
     from twinlens.distributed.world import World
     from twinlens.train.log import Progress, Reporter
     from twinlens.train.recipe import Recipe
@@ -87,7 +87,7 @@ def train(
     """Train a model. Stopped at any moment, --resume goes on with the same result."""
     from twinlens.cli.data import open_shown
     from twinlens.config_io import override
-    from twinlens.data.columns import Columns
+    from twinlens.data.sources.columns import Columns
     from twinlens.distributed.world import joined_world
     from twinlens.train.left_out import known, read_left_out
     from twinlens.train.recipes import recipe_named

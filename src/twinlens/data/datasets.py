@@ -15,9 +15,12 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from twinlens.data import tables
-from twinlens.data.columns import Columns
-from twinlens.data.folders import (
+from twinlens.data.left_out import OTHER, LeftOut, joined
+from twinlens.data.samples import Dataset, JoinedSamples, Sample, Source, union
+from twinlens.data.sources import tables
+from twinlens.data.sources.builtin import NAMES, open_named
+from twinlens.data.sources.columns import Columns
+from twinlens.data.sources.folders import (
     UNREADABLE_METADATA,
     Listing,
     has_images,
@@ -26,15 +29,18 @@ from twinlens.data.folders import (
     open_class_folders,
     shown,
 )
-from twinlens.data.index_files import Progress
-from twinlens.data.left_out import OTHER, LeftOut, joined
-from twinlens.data.lists import COUNT_FILE, LISTS, METADATA_FILES, check_count, is_document
-from twinlens.data.named import NAMES, open_named
-from twinlens.data.remote import is_url, name_of
-from twinlens.data.samples import Dataset, JoinedSamples, Sample, Source, union
-from twinlens.data.split_roots import SplitPart, splits_in
-from twinlens.data.table_sets import open_tables
-from twinlens.data.tars import Tars, open_tars
+from twinlens.data.sources.metadata_files import (
+    COUNT_FILE,
+    LISTS,
+    METADATA_FILES,
+    check_count,
+    is_document,
+)
+from twinlens.data.sources.remote import is_url, name_of
+from twinlens.data.sources.split_directories import SplitPart, splits_in
+from twinlens.data.sources.table_datasets import open_tables
+from twinlens.data.webdataset.indexes import Progress
+from twinlens.data.webdataset.tars import Tars, open_tars
 from twinlens.errors import DataError
 from twinlens.images.file_names import is_image_name
 from twinlens.types import Split
@@ -196,7 +202,7 @@ def _find(spec: str, asked: _Asked) -> Tars | Dataset:
     """Tars by their places; anything else is opened."""
     try:
         if spec.startswith("hf://datasets/"):
-            from twinlens.data.hub_datasets import fetch  # noqa: PLC0415  only here
+            from twinlens.data.sources.hub_datasets import fetch  # noqa: PLC0415  only here
 
             fetched = fetch(spec)
             return _find_files(fetched.files, spec, asked.columns, fetched.name)

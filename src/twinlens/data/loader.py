@@ -17,11 +17,11 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from twinlens.data.augment import Augmentation, augment, random_square_crop
-from twinlens.data.captions import UNREADABLE as NO_FILE
 from twinlens.data.left_out import NO_CAPTION
-from twinlens.data.order import SampleOrder
-from twinlens.data.readers import read_in_processes, read_in_threads
+from twinlens.data.prefetch import read_in_processes, read_in_threads
+from twinlens.data.sampler import SampleOrder
 from twinlens.data.samples import Dataset, Sample
+from twinlens.data.sources.captions import UNREADABLE as NO_FILE
 from twinlens.errors import DataError
 from twinlens.images.decode import decode_image
 from twinlens.types import Vocabulary

@@ -21,8 +21,8 @@ from twinlens.eval.tasks.classifier import choice_of_head
 from twinlens.images.corruptions import SEVERITIES
 
 if TYPE_CHECKING:
-    from twinlens.data.parts import Parts
     from twinlens.data.samples import Dataset
+    from twinlens.data.splits import Parts
     from twinlens.eval.features import Features
     from twinlens.eval.tasks.robustness import Points
     from twinlens.types import Count

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from twinlens.data.shards import ShardSample, read_index
+from twinlens.data.webdataset.shards import ShardSample, read_index
 
 SHARDS = Path(str(files("twinlens"))) / "assets" / "shards"
 PICTURES = SHARDS.parent / "pictures"

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from twinlens.curate.icons import render
-from twinlens.data.shards import read_index
+from twinlens.data.webdataset.shards import read_index
 from twinlens.errors import ConfigError, DataError, MissingExtraError
 
 from . import fake_packages

@@ -24,7 +24,7 @@ from twinlens.curate.icons.plan import Picture, Plan, make_plan
 from twinlens.curate.icons.render import PLAIN, render, svg
 from twinlens.curate.icons.sample import draw_sample
 from twinlens.curate.icons.sources import PACKAGES
-from twinlens.data.shards import Members, make_directory, write_shard, write_text
+from twinlens.data.webdataset.shards import Members, make_directory, write_shard, write_text
 from twinlens.errors import ConfigError, DataError
 from twinlens.files import made_directory, remove_partials
 from twinlens.hardware import usable_cores

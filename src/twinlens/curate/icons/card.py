@@ -14,7 +14,7 @@ from twinlens.curate.icons.config import (
     UNSEEN_STYLES,
 )
 from twinlens.curate.icons.iconify import IconSet
-from twinlens.data.shards import write_text
+from twinlens.data.webdataset.shards import write_text
 
 _PARTS = {
     TRAIN: "concepts and styles to learn from",

@@ -13,7 +13,7 @@ from typing import Any
 from twinlens.curate.icons.concepts import characters, codepoints, kind
 from twinlens.curate.icons.iconify import IconSet
 from twinlens.curate.icons.sources import FLUENT_3D, NOTO_LINES, fetch, read_members
-from twinlens.data.shards import make_directory
+from twinlens.data.webdataset.shards import make_directory
 from twinlens.files import whole_file
 
 _FLUENT = IconSet(

@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from twinlens.data.shards import make_directory
+from twinlens.data.webdataset.shards import make_directory
 from twinlens.errors import DataError
 
 

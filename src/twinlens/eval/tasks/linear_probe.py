@@ -17,8 +17,8 @@ from twinlens.eval.tally import tally
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from twinlens.data.parts import Parts
     from twinlens.data.samples import Dataset
+    from twinlens.data.splits import Parts
     from twinlens.eval.embedded import Readable
     from twinlens.eval.features import Features
     from twinlens.types import Count

@@ -1,0 +1,1 @@
+"""WebDataset tars: written, indexed and read in place."""

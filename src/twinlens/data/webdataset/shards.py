@@ -1,0 +1,267 @@
+"""Shards: plain WebDataset tars, written whole or not at all and read in place.
+
+A shard is an uncompressed tar. Members that share the name before the first dot form one
+sample: `000000001.webp`, `000000001.json`, `000000001.txt`. The same samples always give the
+same bytes, so that two builds can be compared with a checksum.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import tarfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from twinlens.data.left_out import TWICE, LeftOut
+from twinlens.data.sources.remote import Place, name_of, read_range
+from twinlens.data.sources.sample_files import find_member, image_members, split_dotted, split_name
+from twinlens.data.webdataset.tar_headers import Member, remote_members, tar_members
+from twinlens.errors import DataError
+from twinlens.files import remove_partials, whole_file, write_whole
+from twinlens.images.file_names import is_hidden
+
+Members = Mapping[str, bytes]
+"""One sample's files by extension: `{"webp": ..., "json": ..., "txt": ...}`."""
+
+_SHARD_NAME = re.compile(r"\d{5}\.tar")
+_BLOCK = 512
+_END_OF_TAR = bytes(2 * _BLOCK)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardSample:
+    """Where one sample lies: nothing is read before `read`.
+
+    Attributes:
+        shard: The tar: a path, or a URL.
+        key: The name that the sample's members share.
+        members: Extension (lower case, all after the first dot) to (offset, size) in the tar, in
+            bytes.
+    """
+
+    shard: Place
+    key: str
+    members: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
+
+    @property
+    def mark(self) -> tuple[str, str, dict[str, tuple[int, int]]]:
+        """What tells the sample from others, wherever the tar lies."""
+        return name_of(self.shard), self.key, self.members
+
+    def find(self, ending: str) -> str | None:
+        """The extension of the member that ends so: `txt`, else `output.txt`."""
+        return find_member(self.members, ending)
+
+    def read_image(self) -> bytes:
+        """The bytes of the image among the members; raises DataError as `read` does."""
+        return self.read(next(iter(image_members(self.members)), "jpg"))
+
+    def read(self, ext: str) -> bytes:
+        """The bytes of one member.
+
+        Raises:
+            DataError: The sample has no such member, or the tar was shortened or removed.
+        """
+        if ext not in self.members:
+            have = ", ".join(self.members)
+            raise DataError(f"{self}: got {have}, expected a .{ext}")
+        offset, size = self.members[ext]
+        data = _read(self.shard, offset, size)
+        if len(data) != size:
+            raise DataError(f"{self}: got {len(data)} bytes of .{ext}, expected {size}")
+        return data
+
+    def __str__(self) -> str:
+        return f"{self.shard}: sample {self.key}"
+
+
+def _read(shard: Place, offset: int, size: int) -> bytes:
+    if isinstance(shard, str):
+        return read_range(shard, offset, offset + size)
+    try:
+        with shard.open("rb") as file:
+            file.seek(offset)
+            return file.read(size)
+    except OSError as error:
+        raise DataError(f"{shard}: cannot be read: {error.strerror}") from error
+
+
+def read_index(paths: Sequence[Place], left_out: LeftOut | None = None) -> list[ShardSample]:
+    """List the samples of tars, in the order of the tars and of their members.
+
+    Members that share the name before the first dot are one sample, unless several are images and
+    each has a name of its own before the last dot (`img_0.5.jpg`, `img_0.7.jpg`). Hidden files, as
+    macOS adds them, are passed over.
+
+    Args:
+        paths: The tars.
+        left_out: Gets what is in them and is not read.
+
+    Raises:
+        DataError: A tar is missing, cut short or not a tar; the message names it.
+    """
+    left_out = LeftOut() if left_out is None else left_out
+    return [sample for path in paths for sample in _index_one(path, left_out)]
+
+
+def _index_one(path: Place, left_out: LeftOut) -> list[ShardSample]:
+    try:
+        read = remote_members if isinstance(path, str) else tar_members
+        members = read(path, left_out)  # pyright: ignore[reportArgumentType]  by its kind
+        if isinstance(path, Path):
+            _require_whole(path, members)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such shard") from error
+    except (tarfile.TarError, EOFError) as error:
+        raise DataError(f"{path}: not a whole tar: {error}") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+    groups: dict[str, dict[str, tuple[int, int]]] = {}
+    for name, offset, size in members:
+        if is_hidden(name):
+            continue
+        key, ext = split_name(name)
+        group = groups.get(key)
+        if group is None:
+            groups[key] = {ext: (offset, size)}
+            continue
+        if ext in group:
+            left_out.add(TWICE, f"{path}: {name}")
+        group[ext] = (offset, size)
+    samples: list[ShardSample] = []
+    for key, group in groups.items():
+        samples += [ShardSample(path, *one) for one in split_dotted(key, group)]
+    return samples
+
+
+def _require_whole(path: Path, members: Sequence[Member]) -> None:
+    """Refuse a tar without its end mark: tarfile itself reads one cut between members."""
+    size = path.stat().st_size
+    last = max((offset + length for _, offset, length in members), default=0)
+    with path.open("rb") as file:
+        file.seek(max(0, size - len(_END_OF_TAR)))
+        ends = file.read() == _END_OF_TAR
+    if not ends or last > size - len(_END_OF_TAR):
+        raise tarfile.ReadError(f"got {size} bytes without the end-of-archive mark")
+
+
+def write_shard(path: Path, samples: Iterable[tuple[str, Members]]) -> int:
+    """Write a whole shard and give it its name last, so that no half shard is ever seen.
+
+    Returns:
+        How many samples were written.
+
+    Raises:
+        DataError: The folder cannot be written, or the disk is full.
+    """
+    count = 0
+    try:
+        with whole_file(path) as file, tarfile.open(fileobj=file, mode="w") as tar:
+            for count, (key, members) in enumerate(samples, start=1):  # noqa: B007
+                _add_sample(tar, key, members)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
+    return count
+
+
+def _add_sample(tar: tarfile.TarFile, key: str, members: Members) -> None:
+    for ext, data in members.items():
+        info = tarfile.TarInfo(f"{key}.{ext}")  # owner 0, time 0, mode 0644
+        info.size = len(data)
+        tar.addfile(info, io.BytesIO(data))
+
+
+class ShardWriter:
+    """Writes samples to `00000.tar`, `00001.tar`, ... of a directory.
+
+    A shard appears when it is complete. To resume after a kill, open the same directory again
+    and skip the first `samples_done` samples: those lie in complete shards already.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with ShardWriter(Path(folder), samples_per_shard=2) as writer:
+        ...         for number in range(3):
+        ...             writer.write(f"{number:09d}", {"txt": b"a cat"})
+        ...     [sample.key for sample in read_index(sorted(Path(folder).glob("*.tar")))]
+        ['000000000', '000000001', '000000002']
+    """
+
+    def __init__(self, directory: Path, samples_per_shard: int = 2048) -> None:
+        if samples_per_shard < 1:
+            raise DataError(f"samples_per_shard: got {samples_per_shard}, expected at least 1")
+        self.directory = Path(directory)
+        self.samples_per_shard = samples_per_shard
+        self._pending: list[tuple[str, Members]] = []
+        make_directory(self.directory)
+        remove_partials(self.directory)
+        self._next = sum(1 for path in self.directory.iterdir() if _SHARD_NAME.fullmatch(path.name))
+
+    @property
+    def samples_done(self) -> int:
+        """Samples in complete shards."""
+        return self._next * self.samples_per_shard
+
+    def write(self, key: str, members: Members) -> None:
+        """Add a sample; every `samples_per_shard`-th call writes a shard.
+
+        Raises:
+            DataError: The key has a dot (the extension would begin there), or no member.
+        """
+        if not key or "." in key or not members:
+            raise DataError(
+                f"sample key: got {key!r} with {len(members)} members, "
+                "expected a name without a dot"
+            )
+        self._pending.append((key, dict(members)))
+        if len(self._pending) == self.samples_per_shard:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._pending:
+            write_shard(self.directory / f"{self._next:05d}.tar", self._pending)
+            self._next += 1
+            self._pending = []
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # After an error the last shard is left out: a resumed run writes it whole.
+        if kind is None:
+            self._flush()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file whole: under its name there is the old text or the new.
+
+    Raises:
+        DataError: It cannot be written.
+    """
+    try:
+        write_whole(text, path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def make_directory(directory: Path) -> None:
+    """Make a directory and its parents.
+
+    Raises:
+        DataError: It cannot be made or written to.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{directory}: cannot be made: {error.strerror}") from error
+    if not os.access(directory, os.W_OK):
+        raise DataError(f"{directory}: got a folder that is not writable, expected a writable one")

@@ -1,0 +1,145 @@
+"""Where the files of a tar lie, read from its headers alone and quickly.
+
+Python's tarfile takes about 40 microseconds a file, which is minutes for a data set of millions.
+Here plain headers are read in bulk; a tar with anything else in it (long names, links, sparse
+files) is left to tarfile. Hard links are the file that they lead to; other links and sparse files,
+whose bytes do not lie in one piece, are left out and counted.
+"""
+
+from __future__ import annotations
+
+import io
+import mmap
+import struct
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from twinlens.data.left_out import LINK, LeftOut
+from twinlens.data.sources.remote import attempt
+
+_BLOCK = 512
+_HEADER = struct.Struct("100s24x12s12x8sc100x5s83x155s12x")
+"""name, size, checksum, kind, "ustar", prefix (POSIX.1-1988)."""
+
+SPARSE = "sparse file in a tar, which is not read (write the tar without --sparse)"
+
+Member = tuple[str, int, int]
+"""Name, offset and size in bytes."""
+
+
+def tar_members(path: Path, left_out: LeftOut) -> list[Member]:
+    """Each regular file of an uncompressed tar, in order.
+
+    Args:
+        path: The tar.
+        left_out: Gets what else is in it.
+
+    Raises:
+        tarfile.TarError: It is not a tar, or a header is damaged.
+        OSError: It cannot be read.
+    """
+    if path.stat().st_size < _BLOCK:
+        raise tarfile.ReadError("got less than a block")
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        members = _plain_members(data)
+        if members is not None:
+            return members
+        with tarfile.open(path, "r:") as tar:
+            files = _files(tar, left_out)
+            if np.frombuffer(data, np.uint8)[tar.offset :].any():
+                raise tarfile.ReadError(
+                    "got more behind its end: a header is damaged, or cat put tars together"
+                )
+            return files
+
+
+def _files(tar: tarfile.TarFile, left_out: LeftOut) -> list[Member]:
+    places: dict[str, tuple[int, int]] = {}
+    files: list[Member] = []
+    for one in tar:
+        place = (one.offset_data, one.size)
+        if one.issparse():
+            left_out.add(SPARSE, f"{tar.name}: {one.name}")
+            continue
+        target = one.linkname.removeprefix("./")
+        if one.islnk() and target in places:
+            place = places[target]
+        elif one.issym() or one.islnk():
+            left_out.add(LINK, f"{tar.name}: {one.name} -> {one.linkname}")
+            continue
+        elif not one.isfile():  # folders and devices
+            continue
+        places[one.name.removeprefix("./")] = place
+        files.append((one.name, *place))
+    return files
+
+
+def remote_members(url: str, left_out: LeftOut) -> list[Member]:
+    """As `tar_members`, of a tar behind a URL, which must have its end mark.
+
+    Payloads are sought past. That they are few and large, or many and small, fsspec's reading
+    ahead of some MB serves both: few requests for small ones, few bytes of large ones.
+
+    Raises:
+        tarfile.TarError: It is not a whole tar.
+        DataError: It is gone, or cannot be reached.
+        MissingExtraError: fsspec is not installed.
+    """
+
+    def scan(system: Any, path: str) -> tuple[list[Member], LeftOut] | tarfile.TarError:
+        found = LeftOut()  # of this attempt: another one counts anew
+        with system.open(path, "rb") as file:
+            try:
+                with tarfile.open(fileobj=file, mode="r:") as tar:
+                    members = _files(tar, found)
+                size = file.seek(0, io.SEEK_END)
+                file.seek(max(0, size - 2 * _BLOCK))
+                if file.read() != bytes(2 * _BLOCK):
+                    raise tarfile.ReadError(f"got {size} bytes without the end-of-archive mark")
+            except tarfile.TarError as error:  # trying again does not mend it
+                return error
+        return members, found
+
+    scanned = attempt(url, scan)
+    if isinstance(scanned, tarfile.TarError):
+        raise scanned
+    members, found = scanned
+    left_out.merge(found)
+    return members
+
+
+def _plain_members(data: mmap.mmap) -> list[Member] | None:
+    """The files, or nothing if some header is not that of a plain file or is damaged."""
+    members: list[Member] = []
+    checksums: list[int] = []
+    place = 0
+    while place + _BLOCK <= len(data):
+        if not data[place]:  # the end of the archive; another one follows where tars were joined
+            if any(data[place : place + _BLOCK]):
+                return None
+            place += _BLOCK
+            continue
+        name, size, checksum, kind, magic, prefix = _HEADER.unpack_from(data, place)
+        if kind not in b"0\0" or magic != b"ustar":
+            return None
+        try:
+            length = int(size.rstrip(b"\0 "), 8)
+            checksums.append(int(checksum.rstrip(b"\0 "), 8))
+            name = name.rstrip(b"\0").decode()
+            if prefix[0]:
+                name = f"{prefix.rstrip(bytes(1)).decode()}/{name}"
+        except ValueError:
+            return None
+        members.append((name, place + _BLOCK, length))
+        place += _BLOCK + -(-length // _BLOCK) * _BLOCK
+    return members if _checksums(data, members) == checksums else None
+
+
+def _checksums(data: mmap.mmap, members: list[Member]) -> list[int]:
+    """The sum of each header's bytes, those of the checksum itself taken as blanks."""
+    blocks = np.frombuffer(data, np.uint8, count=len(data) // _BLOCK * _BLOCK).reshape(-1, _BLOCK)
+    headers = blocks[[offset // _BLOCK - 1 for _, offset, _ in members]].astype(np.uint32)
+    return (headers.sum(axis=1) - headers[:, 148:156].sum(axis=1) + 8 * ord(" ")).tolist()
