@@ -11,8 +11,6 @@ $(VENV)/.installed: Makefile pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[data,train,eval,finetune,export,openvino,formats,dev,references]'
-	# Kernels for GPUs are tested in its interpreter; torch for a processor does not bring it.
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps triton
 	touch $@
 
 # open_clip, timm and torchvision, with which some tests compare: they spoil what they lie beside.

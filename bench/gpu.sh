@@ -2,8 +2,8 @@
 # Every figure that needs a GPU, in one go: bench/gpu.sh [OUT]    (under 15 minutes on one card)
 #
 # Pairs a second and model FLOPs utilisation of training, ours beside open_clip's where it is
-# installed, at the largest batch that fits; memory and time of the loss, dense, tiled and with the
-# Triton kernel; towers, classifiers from words and files to embeddings, ours (also compiled, in CUDA
+# installed, at the largest batch that fits; memory and time of the loss, dense and
+# tiled; towers, classifiers from words and files to embeddings, ours (also compiled, in CUDA
 # graphs) beside open_clip's; rates by precision and batch. Prints one table and writes JSON to OUT (bench/results/gpu).
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -3,9 +3,8 @@
 Run: python bench/tiled_loss.py [--rounds 3] [--tile 1024] [--device cuda]
 
 A contest is one loss of one batch of random float32 features, its gradients included. Memory is the
-most above the inputs: on a processor, of the process; on CUDA, of the allocator, and there the
-Triton kernel takes its turn too. Dense stops at 8,192 pairs: at 32,768 one matrix of similarities
-is 4 GiB, and it needs several.
+most above the inputs: on a processor, of the process; on CUDA, of the allocator. Dense stops at
+8,192 pairs: at 32,768 one matrix of similarities is 4 GiB, and it needs several.
 """
 
 import argparse
@@ -22,11 +21,9 @@ def contest(options: argparse.Namespace) -> dict[str, float]:
     """The figures of one form at one size; runs in a process of its own."""
     import torch  # noqa: PLC0415
 
-    from twinlens.model import tiled  # noqa: PLC0415
-    from twinlens.model.loss import contrastive_loss, sigmoid_loss  # noqa: PLC0415
+    from twinlens.model.loss.contrastive import contrastive_loss, sigmoid_loss  # noqa: PLC0415
 
     form, pairs = options.form, options.pairs
-    tiled.PREFER_KERNEL = "kernel" in form
     tile = None if form == "dense" else options.tile
     generator = torch.Generator().manual_seed(0)
 
@@ -60,13 +57,11 @@ def contest(options: argparse.Namespace) -> dict[str, float]:
 
 def contests(options: argparse.Namespace) -> list[tuple[str, str, int]]:
     """Loss, form and pairs of each contest of a round."""
-    forms = ["tiled", "tiled, kernel"] if options.device == "cuda" else ["tiled"]
     small, *rest = options.sizes
     entries: list[tuple[str, str, int]] = []
     for loss in ("softmax", "sigmoid"):
         entries += [(loss, "dense", pairs) for pairs in (small, *rest[:-1])]
-        some = forms if loss == "softmax" else forms[:1]
-        entries += [(loss, form, pairs) for pairs in rest for form in some]
+        entries += [(loss, "tiled", pairs) for pairs in rest]
     return entries
 
 

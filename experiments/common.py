@@ -27,7 +27,7 @@ from twinlens.files import write_whole
 from twinlens.images.decode import normalize, to_pixels
 from twinlens.model.clip import CLIP, MAX_LOGIT_SCALE
 from twinlens.model.flops import Cost, image_cost, text_cost
-from twinlens.model.loss import contrastive_loss
+from twinlens.model.loss.contrastive import contrastive_loss
 from twinlens.model.presets import ICON_MEAN, ICON_STD
 from twinlens.text.clip_bpe import Tokenizer, train_tokenizer
 from twinlens.train.flops import similarity_cost

@@ -9,6 +9,7 @@ from jaxtyping import AbstractArray
 HOOKED = [
     "twinlens.model",
     "twinlens.train",
+    "twinlens.images",
     "twinlens.data",
     "twinlens.eval",
     "twinlens.embedder",

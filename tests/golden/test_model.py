@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.tiny import tiny_clip
-from twinlens.model.loss import contrastive_loss
+from twinlens.model.loss.contrastive import contrastive_loss
 
 GOLDEN = Path(__file__).with_name("model.json")
 

@@ -12,7 +12,7 @@ from twinlens.config import CLIPConfig, ResNetConfig
 from twinlens.model import presets
 from twinlens.model.clip import CLIP
 from twinlens.model.flops import Cost, blocks_cost, image_cost, text_cost
-from twinlens.model.loss import contrastive_loss
+from twinlens.model.loss.contrastive import contrastive_loss
 from twinlens.train.adapt import Adapt, lock
 from twinlens.train.flops import pair_cost, recipe_image, recipe_text, similarity_cost
 from twinlens.train.recipe import Recipe

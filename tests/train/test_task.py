@@ -11,7 +11,7 @@ from twinlens.data.loader import Batch
 from twinlens.distributed.world import World
 from twinlens.images.decode import normalize
 from twinlens.model.clip import CLIP
-from twinlens.model.loss import contrastive_loss
+from twinlens.model.loss.contrastive import contrastive_loss
 from twinlens.train.parallel import Towers, checkpoint_activations
 from twinlens.train.recipe import Compute
 from twinlens.train.task import PairTask, backward, drawn_by, split

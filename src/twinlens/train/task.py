@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from twinlens.distributed.world import World
 from twinlens.errors import DataError
 from twinlens.images.decode import normalize
-from twinlens.model.loss import contrastive_loss, sigmoid_loss
+from twinlens.model.loss.contrastive import contrastive_loss, sigmoid_loss
 from twinlens.train.parallel import Features, statistics_kept, synchronised
 
 if TYPE_CHECKING:

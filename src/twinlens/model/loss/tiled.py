@@ -11,9 +11,7 @@ ranks, brought together before they are used, and one pass over its tiles serves
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -27,11 +25,8 @@ from twinlens.distributed.collectives import (
     rank_and_size,
     reduce_sums,
 )
-from twinlens.model import blocks
-from twinlens.model.blocks import Block, Sums
-
-PREFER_KERNEL = False
-"""Whether CUDA tensors go to `kernels.py` where nothing is said. To be set by measurement."""
+from twinlens.model.loss import tiles
+from twinlens.model.loss.tiles import Block, Sums
 
 
 def tiled_softmax(
@@ -42,7 +37,6 @@ def tiled_softmax(
     *,
     group: ProcessGroup | None = None,
     tile: int,
-    kernel: bool | None = None,
 ) -> Float[Tensor, ""]:
     """`contrastive_loss` of features of unit length, at most `tile` x `tile` logits at a time.
 
@@ -53,13 +47,9 @@ def tiled_softmax(
         concepts: What each pair depicts; pairs of one concept are no negatives of each other.
         group: The ranks that the batch is spread over.
         tile: Rows and columns of a tile.
-        kernel: Use the Triton kernel, which has tiles of its own; `None` for `PREFER_KERNEL`. Off
-            CUDA, and where there is no Triton, the plain form is used in any case.
     """
-    kernel = PREFER_KERNEL if kernel is None else kernel
-    kernel = kernel and images.is_cuda and importlib.util.find_spec("triton") is not None
     everyones = None if concepts is None else gather(concepts, group)
-    how = _How(concepts, everyones, group, tile, kernel)
+    how = _How(concepts, everyones, group, tile)
     loss = _TiledSoftmax.apply(images, gather_with_gradient(texts, group), logit_scale, how)
     return loss  # pyright: ignore[reportReturnType]
 
@@ -71,7 +61,6 @@ class _How(NamedTuple):
     all_concepts: Int[Tensor, " all"] | None
     group: ProcessGroup | None
     tile: int
-    kernel: bool
 
 
 class _TiledSoftmax(Function):
@@ -80,8 +69,7 @@ class _TiledSoftmax(Function):
         own = _own(images, how.group)
         scaled = images * logit_scale.exp()
         block = Block(scaled, texts, how.concepts, how.all_concepts, own.start)
-        sums, _ = _computing(how.kernel)
-        rows, columns = sums(block, how.tile)
+        rows, columns = tiles.sums(block, how.tile)
         columns = Sums(*reduce_sums(columns.largest, columns.relative, how.group))
         ctx.save_for_backward(scaled, texts, logit_scale, *rows, *columns)
         ctx.how = how
@@ -96,8 +84,7 @@ class _TiledSoftmax(Function):
         first = _own(scaled, how.group).start
         block = Block(scaled, texts, how.concepts, how.all_concepts, first)
         rows, columns = Sums(row_max, row_sum), Sums(column_max, column_sum)
-        _, gradients = _computing(how.kernel)
-        of_images, of_texts = gradients(block, rows, columns, how.tile)
+        of_images, of_texts = tiles.gradients(block, rows, columns, how.tile)
         factor = gradient / len(scaled)
         # A logit's derivative by the log of the scale is the logit, which is a product of features.
         of_scale = factor * (of_images * scaled).sum(1).sum()
@@ -110,16 +97,3 @@ def _own(images: Float[Tensor, "pair embed"], group: ProcessGroup | None) -> sli
     """Where this rank's rows are among those of all ranks."""
     first = rank_and_size(group)[0] * len(images)
     return slice(first, first + len(images))
-
-
-_SumsOf: TypeAlias = Callable[[Block, int], tuple[Sums, Sums]]
-_GradientsOf: TypeAlias = Callable[[Block, Sums, Sums, int], tuple[Tensor, Tensor]]
-
-
-def _computing(kernel: bool) -> tuple[_SumsOf, _GradientsOf]:
-    """The functions `sums` and `gradients`, plain or with the kernels."""
-    if not kernel:
-        return blocks.sums, blocks.gradients
-    from twinlens.model import kernels  # noqa: PLC0415 - only where there is Triton
-
-    return kernels.sums, kernels.gradients

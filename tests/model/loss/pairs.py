@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-from twinlens.model.loss import contrastive_loss, sigmoid_loss
+from twinlens.model.loss.contrastive import contrastive_loss, sigmoid_loss
 
 KINDS = ("softmax", "sigmoid")
 

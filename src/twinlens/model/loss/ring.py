@@ -19,7 +19,7 @@ from torch.autograd.function import once_differentiable
 from torch.distributed import ProcessGroup
 
 from twinlens.distributed.collectives import pass_on, rank_and_size, start_passing
-from twinlens.model.blocks import tiles
+from twinlens.model.loss.tiles import tiles
 
 
 def ring_sigmoid(

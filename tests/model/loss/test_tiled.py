@@ -1,21 +1,15 @@
 """The losses tile by tile and spread over ranks: the dense loss and gradients, in less memory."""
 
-import os
-import subprocess
-import sys
-from importlib.util import find_spec
-from pathlib import Path
-
 import pytest
 import torch
 from torch.distributed import ProcessGroup
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from tests.model.pairs import KINDS, Answer, answer, assert_alike, mean, some_pairs
+from tests.model.loss.pairs import KINDS, Answer, answer, assert_alike, mean, some_pairs
 from tests.processes import run_processes
-from twinlens.model.ring import ring_sigmoid
-from twinlens.model.tiled import tiled_softmax
+from twinlens.model.loss.ring import ring_sigmoid
+from twinlens.model.loss.tiled import tiled_softmax
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -122,59 +116,3 @@ def largest_of_a_ring(group: ProcessGroup) -> int:
 def test_a_ring_holds_the_similarities_with_one_rank():
     # 96 x 2 are the features made before they are spread.
     assert run_processes(largest_of_a_ring, 3) == [32 * 32] * 3
-
-
-WITH_KERNELS = """
-import torch
-from tests.model.pairs import some_pairs
-from twinlens.model import blocks, kernels
-
-kernels.SQUARE = 64
-for count, embed, first, concepts in [(150, 40, 0, 0), (70, 64, 70, 25), (64, 32, 0, 9)]:
-    images, texts, numbers = some_pairs(count + first, embed=embed, concepts=concepts)
-    images, texts = (torch.nn.functional.normalize(f, dim=1) for f in (images, texts))
-    own = None if numbers is None else numbers[first:]
-    block = blocks.Block(80 * images[first:], texts, own, numbers, first)
-    plain = blocks.sums(block, 50)
-    expected = [*(s.log() for s in plain), *blocks.gradients(block, *plain, 50)]
-    sums = kernels.sums(block, 50)
-    got = [*(s.log() for s in sums), *kernels.gradients(block, *sums, 100)]
-    for one, other in zip(got, expected, strict=True):
-        assert (one - other).norm() <= 1e-5 * other.norm()
-print("good")
-"""
-
-
-BUILT = """
-import triton
-from triton.backends.compiler import GPUTarget
-from twinlens.model import kernels
-
-constants = {name: getattr(kernels, name) for name in ("SQUARE", "STEP", "PRECISION")}
-constants |= {"EMBED": 512, "CONCEPTS": True}
-types = {"concepts": "*i64", "all_concepts": "*i64"}
-types |= dict.fromkeys(("first", "image_count", "text_count"), "i32")
-types |= dict.fromkeys(constants, "constexpr")
-for kernel in (kernels._sums_kernel, kernels._gradients_kernel):
-    signature = {name: types.get(name, "*fp32") for name in kernel.arg_names}
-    source = triton.compiler.ASTSource(kernel, signature, constants)
-    built = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": 8})
-    assert built.asm["cubin"]
-print("good")
-"""
-
-
-@pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
-@pytest.mark.parametrize(("script", "interpreted"), [(WITH_KERNELS, "1"), (BUILT, "0")])
-def test_kernels_give_what_plain_torch_gives_and_build_for_a_gpu(
-    script: str, interpreted: str, tmp_path: Path
-):
-    # In a process of its own: Triton looks at its setting while it is imported.
-    environment = os.environ | {
-        "TRITON_INTERPRET": interpreted,
-        "TRITON_CACHE_DIR": str(tmp_path),
-        "OMP_NUM_THREADS": "1",
-    }
-    command = [sys.executable, "-c", script]
-    answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert answer.stdout == "good\n", answer.stderr

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from twinlens.distributed.collectives import gather, gather_with_gradient, rank_and_size
-from twinlens.model.ring import ring_sigmoid
-from twinlens.model.tiled import tiled_softmax
+from twinlens.model.loss.ring import ring_sigmoid
+from twinlens.model.loss.tiled import tiled_softmax
 
 
 def contrastive_loss(

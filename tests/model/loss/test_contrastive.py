@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from twinlens.model.loss import contrastive_loss, sigmoid_loss
+from twinlens.model.loss.contrastive import contrastive_loss, sigmoid_loss
 
 
 def by_definition(images: torch.Tensor, texts: torch.Tensor, scale: float) -> float:

@@ -1,7 +1,4 @@
-"""Tiles of the softmax loss in plain torch: sums of exponentials, and gradients by the features.
-
-`kernels.py` has the same two functions, `sums` and `gradients`, for CUDA.
-"""
+"""Tiles of the softmax loss in plain torch: sums of exponentials, and gradients by the features."""
 
 from __future__ import annotations
 
