@@ -23,9 +23,9 @@ def make_directory(directory: Path) -> None:
     """A ViT-L/14 in open_clip's layout."""
     import torch  # noqa: PLC0415
 
+    from twinlens.checkpoints.formats import open_clip  # noqa: PLC0415
     from twinlens.model import presets  # noqa: PLC0415
     from twinlens.model.clip import CLIP  # noqa: PLC0415
-    from twinlens.model.formats import open_clip  # noqa: PLC0415
 
     torch.manual_seed(0)
     open_clip.write(CLIP(presets.vit_l_14()), directory)

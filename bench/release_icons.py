@@ -25,14 +25,14 @@ import torch
 from icons import Figure, languages, measure, pick, show
 
 import twinlens
+from twinlens.checkpoints.native import save_model
+from twinlens.checkpoints.reader import load_model
 from twinlens.config import Provenance
 from twinlens.config_io import read_json, setting_names, to_dict
 from twinlens.errors import CheckpointError, TwinlensError
 from twinlens.eval.statistics import wilson_interval
 from twinlens.images.drawing_detector import DRAWINGS_FILE, DrawingTest
-from twinlens.model.checkpoints import load_model
 from twinlens.model.clip import CLIP
-from twinlens.model.weights import save_model
 from twinlens.text.loading import load_tokenizer
 from twinlens.train.recipes import Recipe, recipe_named
 

@@ -15,9 +15,9 @@ install_import_hook(HOOKED, "tests.shapes.check_shapes")
 
 from tests.peers import ARE_HERE
 from tests.tiny import CLIP_VOCABULARY, tiny_clip
+from twinlens.checkpoints.native import save_model
 from twinlens.config import Provenance
 from twinlens.model.clip import CLIP
-from twinlens.model.weights import save_model
 
 pytest_plugins = ["tests.tally"]
 

@@ -8,6 +8,7 @@ from jaxtyping import AbstractArray
 
 HOOKED = [
     "twinlens.model",
+    "twinlens.checkpoints",
     "twinlens.train",
     "twinlens.images",
     "twinlens.data",

@@ -15,13 +15,13 @@ import twinlens
 from tests.text.sentencepiece.vocabularies import trained
 from tests.tiny import tiny_clip
 from twinlens import Embedder
+from twinlens.checkpoints.native import save_model
 from twinlens.errors import CheckpointError, ConfigError, DataError, ShapeError, UnknownNameError
 from twinlens.eval.prompts import imagenet_classnames
 from twinlens.images.resize import require_pixels
 from twinlens.labels import checked_labels, grouped_labels
 from twinlens.model.clip import CLIP
 from twinlens.model.precision import BF16_FROM_PARAMETERS, Precision, pick_precision
-from twinlens.model.weights import save_model
 from twinlens.text.clip_bpe import Tokenizer
 from twinlens.text.sentencepiece import PieceTokenizer
 

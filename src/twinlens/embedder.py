@@ -17,6 +17,8 @@ from PIL import Image
 from torch import Tensor
 
 from twinlens import hub
+from twinlens.checkpoints.head import Head, load_head
+from twinlens.checkpoints.reader import Towers, load_model
 from twinlens.config import Activation, CLIPConfig
 from twinlens.errors import ConfigError, DataError, UnknownNameError
 from twinlens.hardware import keep_freed_memory, usable_cores
@@ -25,10 +27,8 @@ from twinlens.images.decode import normalize, to_pixels
 from twinlens.images.drawing_detector import DrawingTest, load_drawing_test
 from twinlens.images.resize import require_pixels, squares
 from twinlens.labels import checked_labels
-from twinlens.model.checkpoints import Towers, load_model
 from twinlens.model.clip import CLIP
 from twinlens.model.compiled import CompiledTower, can_compile
-from twinlens.model.head import Head, load_head
 from twinlens.model.packed import Tower, packed, weights_state
 from twinlens.model.precision import (
     Precision,

@@ -13,12 +13,12 @@ from PIL import Image
 
 import twinlens
 from tests.train.runs import tiny_recipe
+from twinlens.checkpoints.native import save_model
 from twinlens.config_io import override, write_json
 from twinlens.data.datasets import open_dataset
 from twinlens.data.webdataset.shards import ShardWriter, read_index
 from twinlens.eval.tasks import zero_shot
 from twinlens.model.clip import CLIP
-from twinlens.model.weights import save_model
 from twinlens.text.clip_bpe import train_tokenizer
 from twinlens.train.recipes import recipe_named
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.checkpoints.formats import reference  # noqa: F401  offline and quiet
+from tests.checkpoints.formats.openai_archive import openai_model, save_openai_archive
 from tests.cli.conftest import Run
-from tests.model.formats import reference  # noqa: F401  offline and quiet
-from tests.model.formats.openai_archive import openai_model, save_openai_archive
 from tests.tiny import CLIP_VOCABULARY, tiny_clip
+from twinlens.checkpoints.formats.openai import MARKS
+from twinlens.checkpoints.native import save_model
 from twinlens.embedder import load
-from twinlens.model.formats.openai import MARKS
-from twinlens.model.weights import save_model
 
 
 @pytest.fixture(scope="module")

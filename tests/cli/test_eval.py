@@ -9,9 +9,9 @@ from PIL import Image
 
 import twinlens
 from tests.tiny import CLIP_VOCABULARY, tiny_clip
+from twinlens.checkpoints.native import save_model
 from twinlens.data.datasets import open_dataset
 from twinlens.eval.tasks.zero_shot import measure
-from twinlens.model.weights import save_model
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from tests.tiny import CLIP_VOCABULARY, tiny_clip
+from twinlens.checkpoints.head import HEAD_FILE, Head, save_head
+from twinlens.checkpoints.native import save_model
 from twinlens.embedder import load
 from twinlens.errors import ConfigError
-from twinlens.model.head import HEAD_FILE, Head, save_head
-from twinlens.model.weights import save_model
 from twinlens.text.clip_bpe import train_tokenizer
 
 

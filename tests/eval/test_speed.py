@@ -14,6 +14,7 @@ from torch import Tensor
 from tests.markup import is_balanced, loads_nothing
 from tests.tiny import CLIP_VOCABULARY, tiny_config
 from twinlens import Embedder
+from twinlens.checkpoints.native import save_model
 from twinlens.errors import ConfigError, UnknownNameError
 from twinlens.eval import speed as speed_module
 from twinlens.eval import standing
@@ -23,7 +24,6 @@ from twinlens.eval.speed import measure, precisions_for
 from twinlens.eval.speed_page import speed_page
 from twinlens.eval.standing import Standing, embed_pixels, memory_alone
 from twinlens.model.clip import CLIP
-from twinlens.model.weights import save_model
 
 CPU = torch.device("cpu")
 QUIET = Disturbance(others=0.0, spread=0.02, reasons=())

@@ -11,6 +11,8 @@ from torch.distributed import ProcessGroup
 import twinlens
 from tests.processes import run_processes
 from twinlens import Embedder
+from twinlens.checkpoints.head import Head, save_head
+from twinlens.checkpoints.native import save_model
 from twinlens.data.datasets import Dataset, Sample
 from twinlens.data.splits import Parts
 from twinlens.distributed.world import World
@@ -20,8 +22,6 @@ from twinlens.eval.features import Features
 from twinlens.eval.store import Store
 from twinlens.eval.suite import Asked, run
 from twinlens.eval.tasks import classifier, zero_shot
-from twinlens.model.head import Head, save_head
-from twinlens.model.weights import save_model
 
 CLASSES = ("blue", "green", "red", "yellow", "pink")
 

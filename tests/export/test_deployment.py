@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 import torch
 
-from tests.model.formats import reference
+from tests.checkpoints.formats import reference
 from tests.tiny import CLIP_VOCABULARY, tiny_clip, tiny_config
 from twinlens.config import CLIPConfig, PreprocessConfig, TextConfig, ViTConfig
 from twinlens.embedder import Embedder

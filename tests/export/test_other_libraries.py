@@ -7,14 +7,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.model.formats import reference
+from tests.checkpoints.formats import reference
 from tests.tiny import CLIP_VOCABULARY, tiny_clip, tiny_config
+from twinlens.checkpoints.formats.open_clip import timm_siglip
+from twinlens.checkpoints.native import save_model
 from twinlens.config import PreprocessConfig, TextConfig
 from twinlens.embedder import Embedder, load
 from twinlens.export.convert import write_checkpoint
 from twinlens.model.clip import CLIP
-from twinlens.model.formats.open_clip import timm_siglip
-from twinlens.model.weights import save_model
 from twinlens.text.clip_bpe import Tokenizer
 
 

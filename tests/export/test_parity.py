@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.model.formats import reference  # offline and quiet
-from tests.model.formats.hugging_face.test_describe import NAMES, made, written_config
+from tests.checkpoints.formats import reference
+from tests.checkpoints.formats.hugging_face.test_describe import NAMES, made, written_config
 from tests.tiny import CLIP_VOCABULARY, tiny_clip
+from twinlens.checkpoints.formats import hugging_face, open_clip
 from twinlens.config import PreprocessConfig
 from twinlens.embedder import Embedder, load
 from twinlens.errors import CheckpointError
@@ -25,7 +26,6 @@ from twinlens.export.parity import (
 )
 from twinlens.export.references import reference_answers
 from twinlens.images.decode import normalize, to_pixels
-from twinlens.model.formats import hugging_face, open_clip
 from twinlens.text.clip_bpe import Tokenizer, train_tokenizer
 
 LAYOUTS = [hugging_face, pytest.param(open_clip, marks=pytest.mark.peers)]

@@ -15,10 +15,10 @@ from safetensors.torch import load_file, save_file
 import twinlens
 from tests.tiny import tiny_clip
 from tests.train.runs import squares, tiny_recipe
+from twinlens.checkpoints.head import Classifier
 from twinlens.data.datasets import Dataset
 from twinlens.errors import CheckpointError, ConfigError, DataError, MissingExtraError
 from twinlens.model.clip import CLIP
-from twinlens.model.head import Classifier
 from twinlens.train.adapt import Adapt, interpolate, lock, lr_scales, set_train_mode
 from twinlens.train.log import Progress
 from twinlens.train.lora import add_lora, merge_lora

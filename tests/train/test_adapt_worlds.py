@@ -13,12 +13,12 @@ from torch.distributed import ProcessGroup
 import twinlens
 from tests.processes import run_processes
 from tests.train.runs import squares, tiny_recipe
+from twinlens.checkpoints.head import Head
 from twinlens.data.datasets import Dataset
 from twinlens.distributed.world import World
 from twinlens.embedder import Embedder
 from twinlens.errors import DataError, DistributedError
 from twinlens.eval.tasks import classifier, zero_shot
-from twinlens.model.head import Head
 from twinlens.train import start
 from twinlens.train.recipe import Compute, Recipe
 from twinlens.train.recipes import recipe_named

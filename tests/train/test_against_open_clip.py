@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests.model.formats.open_clip import test_layout as layout
+from tests.checkpoints.formats.open_clip import test_layout as layout
 from twinlens.data.loader import Batch
 from twinlens.images.decode import normalize
 from twinlens.model.clip import MAX_LOGIT_SCALE

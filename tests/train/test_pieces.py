@@ -10,13 +10,13 @@ import torch
 import twinlens
 from tests.text.sentencepiece.vocabularies import trained
 from tests.train.runs import squares
+from twinlens.checkpoints.native import save_model
 from twinlens.config import CLIPConfig
 from twinlens.data.augment import Augmentation
 from twinlens.data.datasets import Dataset
 from twinlens.data.loader import PairLoader
 from twinlens.model import presets
 from twinlens.model.clip import CLIP
-from twinlens.model.weights import save_model
 from twinlens.text.sentencepiece import PieceTokenizer
 from twinlens.train.log import Progress
 from twinlens.train.optim import OptimConfig

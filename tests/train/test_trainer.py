@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from tests.train.runs import squares, tiny_recipe, write_squares
+from twinlens.checkpoints.reader import load_model
 from twinlens.data.datasets import Dataset, open_dataset
 from twinlens.data.left_out import LeftOut
 from twinlens.data.loader import Batch, PairLoader
@@ -24,7 +25,6 @@ from twinlens.errors import (
     DivergedError,
     StoppedError,
 )
-from twinlens.model.checkpoints import load_model
 from twinlens.text.clip_bpe import Tokenizer, train_tokenizer
 from twinlens.text.loading import load_tokenizer
 from twinlens.train import trainer

@@ -111,7 +111,7 @@ def _log_repeated(groups: dict[str, list[str]]) -> None:
 def _require_classifier(model: str) -> None:
     """Refuse a model that could only choose among labels, before its weights are read."""
     from twinlens import hub
-    from twinlens.model.head import HEAD_FILE
+    from twinlens.checkpoints.head import HEAD_FILE
 
     if not (hub.resolve(model) / HEAD_FILE).is_file():
         raise ConfigError(

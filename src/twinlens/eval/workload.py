@@ -15,10 +15,10 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
+from twinlens.checkpoints.native import save_model
 from twinlens.config import CLIPConfig, PreprocessConfig, TextConfig
 from twinlens.model import presets
 from twinlens.model.clip import CLIP
-from twinlens.model.weights import save_model
 from twinlens.text.loading import AnyTokenizer
 
 ARCHITECTURES: Mapping[str, Callable[[], CLIPConfig]] = {

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from twinlens.checkpoints.formats import hugging_face, open_clip
+from twinlens.checkpoints.native import require_whole, save_model
 from twinlens.embedder import Embedder, load
 from twinlens.errors import CheckpointError
 from twinlens.export.card import CARD_FILE, model_card
 from twinlens.export.parity import ParityReport, compare, our_answers, store_answers
 from twinlens.export.references import reference_answers
 from twinlens.files import write_whole
-from twinlens.model.formats import hugging_face, open_clip
-from twinlens.model.weights import require_whole, save_model
 
 Layout = Literal["native", "hf", "open_clip"]
 

@@ -19,9 +19,9 @@ from PIL import Image
 from torch import Tensor
 
 import twinlens
+from twinlens.checkpoints.native import write_tensors
 from twinlens.embedder import Embedder
 from twinlens.errors import CheckpointError
-from twinlens.model.weights import write_tensors
 
 ANSWERS_FILE = "parity.safetensors"
 """Answers stored beside weights, to compare with where no reference library is at hand."""

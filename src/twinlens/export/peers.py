@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from twinlens.checkpoints.formats import hugging_face, open_clip
 from twinlens.embedder import Embedder
 from twinlens.errors import ConfigError, UnknownNameError
 from twinlens.export.references import cause_of, model_class, unit_features
 from twinlens.images.decode import normalize
-from twinlens.model.formats import hugging_face, open_clip
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 """What peers are asked in."""

@@ -12,14 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from twinlens.checkpoints.formats import hugging_face, openai
+from twinlens.checkpoints.formats.hugging_face.names import ARCHITECTURES
+from twinlens.checkpoints.formats.storage.tensors import open_tensors
+from twinlens.checkpoints.native import read_tensors
 from twinlens.config_io import read_plain_json
 from twinlens.errors import CheckpointError, first_cause
 from twinlens.export.parity import ANSWERS_FILE, probe_images, probe_texts, with_logits
 from twinlens.hub.layouts import layout_of
-from twinlens.model.formats import hugging_face, openai
-from twinlens.model.formats.hugging_face.names import ARCHITECTURES
-from twinlens.model.formats.storage.tensors import open_tensors
-from twinlens.model.weights import read_tensors
 
 
 def reference_answers(path: Path) -> dict[str, dict[str, Tensor]]:

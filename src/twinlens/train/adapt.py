@@ -10,9 +10,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from twinlens.checkpoints.mismatch import differences
 from twinlens.errors import CheckpointError, ConfigError, require_within
 from twinlens.model.clip import CLIP
-from twinlens.model.differences import differences
 from twinlens.model.resnet import ModifiedResNet
 
 

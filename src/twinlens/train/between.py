@@ -7,11 +7,11 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from twinlens import hub
+from twinlens.checkpoints.head import Head, load_head, save_head
+from twinlens.checkpoints.native import save_model
+from twinlens.checkpoints.reader import load_model
 from twinlens.config import CLIPConfig
 from twinlens.errors import CheckpointError
-from twinlens.model.checkpoints import load_model
-from twinlens.model.head import Head, load_head, save_head
-from twinlens.model.weights import save_model
 from twinlens.text.loading import AnyTokenizer, load_tokenizer
 from twinlens.train.adapt import interpolate
 

@@ -30,11 +30,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
+from twinlens.checkpoints.native import write_tensors
 from twinlens.config_io import from_dict, read_plain_json
 from twinlens.distributed.world import PATIENCE, World
 from twinlens.errors import CheckpointError, ConfigError
 from twinlens.files import write_whole
-from twinlens.model.weights import write_tensors
 
 STATE_FILE = "state.json"
 LATEST_FILE = "latest"

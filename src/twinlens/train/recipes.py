@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from twinlens import hub
+from twinlens.checkpoints.reader import open_checkpoint
 from twinlens.config import CLIPConfig
 from twinlens.data.augment import Augmentation
 from twinlens.errors import ConfigError, UnknownNameError
 from twinlens.model import presets
-from twinlens.model.checkpoints import open_checkpoint
 from twinlens.train import paper
 from twinlens.train.adapt import Adapt
 from twinlens.train.optim import OptimConfig

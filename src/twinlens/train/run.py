@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from twinlens.checkpoints.head import Classifier, Head
 from twinlens.config import Provenance
 from twinlens.data.left_out import LeftOut
 from twinlens.data.loader import Batch
@@ -17,7 +18,6 @@ from twinlens.distributed.world import World
 from twinlens.errors import CheckpointError, ConfigError
 from twinlens.hardware import keep_freed_memory
 from twinlens.model.clip import CLIP, MAX_LOGIT_SCALE
-from twinlens.model.head import Classifier, Head
 from twinlens.model.precision import has_fast_bf16, pick_device, place
 from twinlens.train.adapt import interpolate, lock, lr_scales, set_train_mode
 from twinlens.train.checkpoint import (

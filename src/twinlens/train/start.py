@@ -14,13 +14,13 @@ from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from twinlens import hub
+from twinlens.checkpoints.head import Head
+from twinlens.checkpoints.reader import load_model
 from twinlens.data.datasets import Dataset
 from twinlens.distributed.world import World
 from twinlens.embedder import Embedder
 from twinlens.errors import ConfigError, DataError
-from twinlens.model.checkpoints import load_model
 from twinlens.model.clip import CLIP
-from twinlens.model.head import Head
 from twinlens.text.loading import AnyTokenizer, load_tokenizer
 from twinlens.train.recipe import Recipe
 

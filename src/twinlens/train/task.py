@@ -22,9 +22,9 @@ from twinlens.model.loss.contrastive import contrastive_loss, sigmoid_loss
 from twinlens.train.parallel import Features, statistics_kept, synchronised
 
 if TYPE_CHECKING:
+    from twinlens.checkpoints.head import Classifier
     from twinlens.data.loader import Batch
     from twinlens.model.clip import CLIP
-    from twinlens.model.head import Classifier
     from twinlens.train.recipe import Compute
 
 

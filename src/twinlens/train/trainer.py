@@ -8,6 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
+from twinlens.checkpoints.head import save_head
+from twinlens.checkpoints.native import save_model, write_tensors
 from twinlens.config import Provenance, ViTConfig
 from twinlens.data.datasets import Dataset
 from twinlens.data.fingerprint import fingerprint
@@ -17,8 +19,6 @@ from twinlens.distributed.world import World
 from twinlens.embedder import Embedder
 from twinlens.errors import ConfigError, DataError, DivergedError, StoppedError
 from twinlens.model.flops import patch_count
-from twinlens.model.head import save_head
-from twinlens.model.weights import save_model, write_tensors
 from twinlens.signals import Terminated, unhurried
 from twinlens.text.clip_bpe import Tokenizer, train_tokenizer
 from twinlens.text.loading import TOKENIZER_FILE, AnyTokenizer

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from twinlens import Embedder
+from twinlens.checkpoints.head import Head
 from twinlens.data.datasets import Dataset
 from twinlens.errors import ConfigError, DataError
 from twinlens.eval.report import classification_page
 from twinlens.eval.tasks import classifier
 from twinlens.model.clip import CLIP
-from twinlens.model.head import Head
 from twinlens.text.clip_bpe import Tokenizer
 
 CLASSES = ("mauve", "red", "yellow", "pink", "green", "blue")

@@ -1,0 +1,1 @@
+"""Checkpoints of every family: recognised, read into a model, and written."""

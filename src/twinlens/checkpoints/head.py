@@ -1,0 +1,88 @@
+"""A classifier over a model's image features, and its file beside the model's."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch.nn.functional as F
+from jaxtyping import Float, Float32
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from twinlens.checkpoints.checksums import check_files, note_file, read_checksums
+from twinlens.checkpoints.native import WEIGHTS_FILE, write_tensors
+from twinlens.errors import CheckpointError
+from twinlens.files import made_directory
+
+HEAD_FILE = "classifier.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Class names and a weight for each, on the model's logit scale."""
+
+    classnames: tuple[str, ...]
+    weight: Float32[Tensor, "embed class"]
+
+
+class Classifier(nn.Module):
+    """Logits of classes: features of unit length by a weight a class, scaled as CLIP's own."""
+
+    def __init__(self, weight: Float32[Tensor, "embed class"]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight.detach().clone())
+
+    def forward(
+        self, features: Float[Tensor, "batch embed"], logit_scale: Float[Tensor, ""]
+    ) -> Float32[Tensor, "batch class"]:
+        """Logits of features of any length."""
+        unit = F.normalize(features.float(), dim=-1)
+        return logit_scale.float().exp() * unit @ self.weight.float()
+
+
+def save_head(head: Head, directory: Path) -> None:
+    """Write the classifier into a model's directory.
+
+    Raises:
+        CheckpointError: It could not be written.
+    """
+    names = {"classnames": json.dumps(head.classnames)}
+    try:
+        with made_directory(directory):
+            write_tensors({"weight": head.weight.float()}, directory / HEAD_FILE, names)
+            note_file(directory / HEAD_FILE)
+    except OSError as error:
+        raise CheckpointError(f"{directory}: the classifier could not be saved: {error}") from error
+
+
+def load_head(path: Path, embed_dim: int) -> Head | None:
+    """The classifier of a model's directory; None where it has none.
+
+    Args:
+        path: The directory; or a file of weights, of which only the directory's own has it.
+        embed_dim: The model's.
+
+    Raises:
+        CheckpointError: It is damaged or does not fit the model, or is another than was saved.
+    """
+    file = (path.parent if path.name == WEIGHTS_FILE else path) / HEAD_FILE
+    if not file.is_file():
+        return None
+    try:
+        with safe_open(file, framework="pt") as opened:
+            weight: Tensor = opened.get_tensor("weight").float()
+            names = json.loads((opened.metadata() or {})["classnames"])
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{file}: cannot be read as a classifier: {error}") from error
+    if not isinstance(names, list) or list(weight.shape) != [embed_dim, len(names)]:
+        raise CheckpointError(
+            f"{file}: got a weight of {list(weight.shape)}, expected [{embed_dim}, class names]"
+        )
+    head = Head(tuple(map(str, names)), weight)
+    if len(set(head.classnames)) < len(head.classnames):
+        raise CheckpointError(f"{file}: got a class name twice, expected each once")
+    if (sums := read_checksums(file.parent)) is not None:
+        check_files(file.parent, sums, (HEAD_FILE,))
+    return head
