@@ -36,7 +36,7 @@ import twinlens
 from twinlens import presets
 from twinlens.config import PreprocessConfig
 from twinlens.data.datasets import open_dataset
-from twinlens.embedder import Embedder
+from twinlens.embed.embedder import Embedder
 from twinlens.eval.prompts import choose_templates, names_of_classes
 from twinlens.images.decode import decode_image, to_pixels
 

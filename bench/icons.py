@@ -28,12 +28,12 @@ from typing import TYPE_CHECKING, Any
 from twinlens import hub, load
 from twinlens.cli.output import print_table
 from twinlens.data.datasets import Dataset, open_dataset
+from twinlens.embed.dataset import embed_samples
 from twinlens.eval import classification, retrieval
-from twinlens.eval.embedded import embed_samples
 from twinlens.eval.tasks import zero_shot
 
 if TYPE_CHECKING:
-    from twinlens.embedder import Embedder
+    from twinlens.embed.embedder import Embedder
 
 SEED = 0
 NAMES = 1000

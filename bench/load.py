@@ -46,7 +46,7 @@ def contest(name: str, directory: Path) -> dict[str, float]:
         model = open_clip.create_model(f"local-dir:{directory}")
     else:
         import twinlens  # noqa: PLC0415
-        import twinlens.embedder  # noqa: PLC0415
+        import twinlens.embed.embedder  # noqa: PLC0415
 
         towers = "text" if "text" in name else "both"
         before, start = peak_mib(), time.perf_counter()

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from twinlens.data.datasets import open_dataset
 
 if TYPE_CHECKING:
-    from twinlens.embedder import Embedder
+    from twinlens.embed.embedder import Embedder
     from twinlens.types import Embeddings
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")

@@ -27,8 +27,8 @@ from reports import COLOURS, axes, facts, save_plot, write_result
 import twinlens
 from twinlens.curate.icons.config import EMOJI_STYLES
 from twinlens.data.datasets import open_dataset
-from twinlens.embedder import Embedder
-from twinlens.eval.logistic import fit
+from twinlens.embed.embedder import Embedder
+from twinlens.embed.probe import fit
 
 LEAST_PICTURES = 10
 """Of each class of new concepts: eight to learn from, and two to be asked about."""

@@ -34,7 +34,7 @@ from twinlens.data.samples import Sample
 from twinlens.eval.statistics import binomial_cdf, clopper_pearson
 
 if TYPE_CHECKING:
-    from twinlens.embedder import Embedder
+    from twinlens.embed.embedder import Embedder
 
 SIDE = 24
 """Of the thumbnails, pixels."""

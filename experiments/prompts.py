@@ -22,7 +22,7 @@ from jaxtyping import Bool
 from reports import COLOURS, axes, facts, save_plot, write_result
 
 import twinlens
-from twinlens.embedder import Embedder
+from twinlens.embed.embedder import Embedder
 from twinlens.eval.prompts import imagenet_templates
 from twinlens.eval.statistics import sign_test
 

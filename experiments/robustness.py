@@ -35,7 +35,7 @@ from split import CORRUPTED, HELD, SHIFTS, SPLIT_SEED, Split, read_split
 from towers import Captions, Labels, in_chunks, settle
 from training import Plan, Trained, train
 
-from twinlens.eval.logistic import fit
+from twinlens.embed.probe import fit
 from twinlens.eval.robustness import Baseline, effective_robustness, fit_baseline
 from twinlens.text.clip_bpe import Tokenizer
 

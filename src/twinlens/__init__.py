@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from twinlens.embedder import Embedder, Prediction, available_models, load
+    from twinlens.embed.embedder import Embedder, Prediction, available_models, load
     from twinlens.model import presets
     from twinlens.model.clip import CLIP
     from twinlens.text.clip_bpe import tokenize
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
-    "load": "twinlens.embedder",
-    "Embedder": "twinlens.embedder",
-    "Prediction": "twinlens.embedder",
-    "available_models": "twinlens.embedder",
+    "load": "twinlens.embed.embedder",
+    "Embedder": "twinlens.embed.embedder",
+    "Prediction": "twinlens.embed.embedder",
+    "available_models": "twinlens.embed.embedder",
     "tokenize": "twinlens.text.clip_bpe",
     "CLIP": "twinlens.model.clip",
 }

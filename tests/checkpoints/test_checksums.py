@@ -15,7 +15,7 @@ from twinlens.checkpoints.checksums import CHECKSUMS_FILE
 from twinlens.checkpoints.head import Head, load_head, save_head
 from twinlens.checkpoints.native import save_model
 from twinlens.checkpoints.reader import load_model, open_checkpoint
-from twinlens.embedder import load
+from twinlens.embed.embedder import load
 from twinlens.errors import CheckpointError, TwinlensError
 from twinlens.export.convert import write_checkpoint
 from twinlens.text.clip_bpe import train_tokenizer

@@ -14,7 +14,7 @@ from tests.cli.conftest import Run
 from tests.tiny import CLIP_VOCABULARY, tiny_clip
 from twinlens.checkpoints.formats.openai import MARKS
 from twinlens.checkpoints.native import save_model
-from twinlens.embedder import load
+from twinlens.embed.embedder import load
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import torch
 from tests.tiny import CLIP_VOCABULARY, tiny_clip
 from twinlens.checkpoints.head import HEAD_FILE, Head, save_head
 from twinlens.checkpoints.native import save_model
-from twinlens.embedder import load
+from twinlens.embed.embedder import load
 from twinlens.errors import ConfigError
 from twinlens.text.clip_bpe import train_tokenizer
 

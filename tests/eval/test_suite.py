@@ -10,6 +10,7 @@ import pytest
 from twinlens import Embedder
 from twinlens.data.datasets import Dataset
 from twinlens.data.splits import Parts
+from twinlens.embed.feature_cache import Store
 from twinlens.errors import DataError
 from twinlens.eval.classification import Classification
 from twinlens.eval.features import Features
@@ -21,7 +22,6 @@ from twinlens.eval.result import (
     RobustnessResult,
     ScoresResult,
 )
-from twinlens.eval.store import Store
 from twinlens.eval.suite import Asked, run
 
 

@@ -16,10 +16,10 @@ from twinlens.checkpoints.native import save_model
 from twinlens.data.datasets import Dataset, Sample
 from twinlens.data.splits import Parts
 from twinlens.distributed.world import World
+from twinlens.embed.feature_cache import Store
 from twinlens.errors import DataError
 from twinlens.eval.classification import Classification
 from twinlens.eval.features import Features
-from twinlens.eval.store import Store
 from twinlens.eval.suite import Asked, run
 from twinlens.eval.tasks import classifier, zero_shot
 

@@ -14,7 +14,7 @@ import torch
 from tests.checkpoints.formats import reference
 from tests.tiny import CLIP_VOCABULARY, tiny_clip, tiny_config
 from twinlens.config import CLIPConfig, PreprocessConfig, TextConfig, ViTConfig
-from twinlens.embedder import Embedder
+from twinlens.embed.embedder import Embedder
 from twinlens.errors import CheckpointError, ConfigError, MissingExtraError
 from twinlens.export import onnx, openvino, program
 from twinlens.export.deployment import export_model

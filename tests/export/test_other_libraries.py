@@ -12,7 +12,7 @@ from tests.tiny import CLIP_VOCABULARY, tiny_clip, tiny_config
 from twinlens.checkpoints.formats.open_clip import timm_siglip
 from twinlens.checkpoints.native import save_model
 from twinlens.config import PreprocessConfig, TextConfig
-from twinlens.embedder import Embedder, load
+from twinlens.embed.embedder import Embedder, load
 from twinlens.export.convert import write_checkpoint
 from twinlens.model.clip import CLIP
 from twinlens.text.clip_bpe import Tokenizer

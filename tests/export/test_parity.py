@@ -13,7 +13,7 @@ from tests.checkpoints.formats.hugging_face.test_describe import NAMES, made, wr
 from tests.tiny import CLIP_VOCABULARY, tiny_clip
 from twinlens.checkpoints.formats import hugging_face, open_clip
 from twinlens.config import PreprocessConfig
-from twinlens.embedder import Embedder, load
+from twinlens.embed.embedder import Embedder, load
 from twinlens.errors import CheckpointError
 from twinlens.export.convert import check_checkpoint, write_checkpoint
 from twinlens.export.parity import (

@@ -17,7 +17,7 @@ import twinlens
 from tests.images.test_decode import KINDS, claims, encoded, noise, photo
 from tests.tiny import tiny_clip
 from twinlens.config import PreprocessConfig, ViTConfig
-from twinlens.embedder import Embedder
+from twinlens.embed.embedder import Embedder
 from twinlens.errors import DataError, UnknownNameError
 from twinlens.images import decode
 from twinlens.images.decode import to_pixels

@@ -16,7 +16,7 @@ from tests.train.runs import squares, tiny_recipe
 from twinlens.checkpoints.head import Head
 from twinlens.data.datasets import Dataset
 from twinlens.distributed.world import World
-from twinlens.embedder import Embedder
+from twinlens.embed.embedder import Embedder
 from twinlens.errors import DataError, DistributedError
 from twinlens.eval.tasks import classifier, zero_shot
 from twinlens.train import start

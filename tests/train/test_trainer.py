@@ -17,7 +17,7 @@ from twinlens.checkpoints.reader import load_model
 from twinlens.data.datasets import Dataset, open_dataset
 from twinlens.data.left_out import LeftOut
 from twinlens.data.loader import Batch, PairLoader
-from twinlens.embedder import Embedder
+from twinlens.embed.embedder import Embedder
 from twinlens.errors import (
     CheckpointError,
     ConfigError,

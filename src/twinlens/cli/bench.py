@@ -70,7 +70,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _measure(model: str, asked: Asked, device: torch.device, compare: list[str]) -> Speed:
-    from twinlens.embedder import load
+    from twinlens.embed.embedder import load
     from twinlens.eval.speed import measure
     from twinlens.export.peers import open_peers
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from twinlens.embedder import Embedder, Prediction
+    from twinlens.embed.embedder import Embedder, Prediction
 
 _FOR_PHOTOGRAPHS = (
     "for photographs take --model openai/ViT-B-32, downloaded once, or another that "
@@ -50,8 +50,8 @@ def classify(
     """Say which label fits each picture, best first."""
     found = find_images(images)
     words = read_labels(labels, labels_file)
-    from twinlens.embedder import load
-    from twinlens.labels import checked_labels
+    from twinlens.embed.embedder import load
+    from twinlens.embed.labels import checked_labels
 
     if words is None:  # before a model is read, or even downloaded
         _require_classifier(model)
@@ -70,7 +70,7 @@ def _classifier(
     lens: Embedder, words: list[str] | None, templates: list[str] | None
 ) -> tuple[list[str], NDArray[np.float32]]:
     """Labels and their weights [embed, label]: the model's own, or those of the words."""
-    from twinlens.labels import grouped_labels
+    from twinlens.embed.labels import grouped_labels
 
     if words is None:
         return list(lens.head.classnames), lens.head.weight.numpy()

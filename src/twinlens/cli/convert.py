@@ -16,7 +16,7 @@ from twinlens.cli.output import log, print_json, print_table, working, write_tex
 from twinlens.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from twinlens.embedder import Embedder
+    from twinlens.embed.embedder import Embedder
     from twinlens.export.parity import ParityReport
 
 PARITY_FILE = "parity.json"
@@ -57,7 +57,7 @@ def convert(
 ) -> None:
     """Rewrite a checkpoint for another library; the numbers stay as they are."""
     check_new("DESTINATION", destination)
-    from twinlens.embedder import load
+    from twinlens.embed.embedder import load
     from twinlens.export.convert import check_checkpoint, write_checkpoint
     from twinlens.hub import resolve
 

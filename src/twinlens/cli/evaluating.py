@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from twinlens.data.sources.columns import Columns
     from twinlens.data.splits import Parts
     from twinlens.distributed.world import World
-    from twinlens.embedder import Embedder
+    from twinlens.embed.embedder import Embedder
     from twinlens.eval.classification import Classification
     from twinlens.eval.result import Result
     from twinlens.eval.suite import Asked, Task
@@ -184,7 +184,7 @@ def _corruptions(text: str) -> tuple[str, ...]:
 
 
 def _load(wanted: Wanted) -> Embedder:
-    from twinlens.embedder import load
+    from twinlens.embed.embedder import load
 
     return load(
         str(wanted.model),
@@ -197,8 +197,8 @@ def _load(wanted: Wanted) -> Embedder:
 def _run(
     wanted: Wanted, lens: Embedder, datasets: Sequence[Parts], asked: Asked, world: World
 ) -> list[tuple[Result, Dataset]]:
+    from twinlens.embed.feature_cache import Store, default_folder
     from twinlens.eval.features import Features
-    from twinlens.eval.store import Store, default_folder
     from twinlens.eval.suite import run
 
     store = Store(wanted.cache or default_folder(), lens) if wanted.keep else None

@@ -56,7 +56,7 @@ def export(
 ) -> None:
     """Write a model for ONNX Runtime, OpenVINO or torch, checked in that runtime."""
     check_new("OUT", out)
-    from twinlens.embedder import load
+    from twinlens.embed.embedder import load
     from twinlens.export.deployment import export_model
 
     with working(f"reading {model}"):

@@ -10,14 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from twinlens.distributed.world import World
+from twinlens.embed.dataset import CHUNK, Readable, check_readable, chunk_starts, embed_readable
 from twinlens.errors import DataError
-from twinlens.eval.embedded import (
-    CHUNK,
-    Readable,
-    check_readable,
-    chunk_starts,
-    embed_readable,
-)
 from twinlens.eval.metrics import Calibration, recall_per_class
 from twinlens.eval.result import Evidence, Result, samples_digest
 from twinlens.eval.statistics import intervals_of
@@ -27,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from twinlens.data.samples import Dataset, Sample
-    from twinlens.embedder import Embedder
+    from twinlens.embed.embedder import Embedder
     from twinlens.types import Embeddings
 
 _SHOWN = 12

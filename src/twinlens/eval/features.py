@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from twinlens.distributed.world import World
-from twinlens.eval.embedded import Change, Readable, embed_samples
+from twinlens.embed.dataset import Change, Readable, embed_samples
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from twinlens.data.samples import Dataset
-    from twinlens.embedder import Embedder
-    from twinlens.eval.store import Store
+    from twinlens.embed.embedder import Embedder
+    from twinlens.embed.feature_cache import Store
     from twinlens.types import Count, Embeddings
 
 _HELD = 4

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from jaxtyping import Float, Int
 
+from twinlens.embed.probe import ITERATIONS, Probe, Regression, check
 from twinlens.errors import DataError, ShapeError, require
-from twinlens.eval.logistic import ITERATIONS, Probe, Regression, check
 from twinlens.eval.metrics import accuracy
 
 if TYPE_CHECKING:

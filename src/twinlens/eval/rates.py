@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-from twinlens.embedder import Precision
+from twinlens.embed.embedder import Precision
 from twinlens.errors import UnknownNameError, require
 from twinlens.eval.quiet import Disturbance
 from twinlens.eval.standing import Standing

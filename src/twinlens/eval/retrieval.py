@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
 
+from twinlens.embed.dataset import CHUNK, chunk_starts, embed_samples
 from twinlens.errors import DataError, ShapeError
-from twinlens.eval.embedded import CHUNK, chunk_starts, embed_samples
 from twinlens.eval.prompts import names_of_classes
 from twinlens.eval.ranks import chance_of_ranks, first_relevant_ranks, top_candidates
 from twinlens.eval.statistics import wilson_interval
@@ -23,7 +23,7 @@ from twinlens.eval.statistics import wilson_interval
 if TYPE_CHECKING:
     from twinlens.data.datasets import Dataset
     from twinlens.distributed.world import World
-    from twinlens.embedder import Embedder
+    from twinlens.embed.embedder import Embedder
     from twinlens.types import Count
 
 KS = (1, 5, 10)

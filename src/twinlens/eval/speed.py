@@ -17,7 +17,7 @@ from torch import Tensor
 
 from twinlens import __version__
 from twinlens.config import CLIPConfig
-from twinlens.embedder import Embedder
+from twinlens.embed.embedder import Embedder
 from twinlens.eval import workload
 from twinlens.eval.quiet import Disturbance, Watch, disturbance
 from twinlens.eval.rates import (

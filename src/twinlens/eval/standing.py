@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from twinlens.embedder import Embedder, Precision, load
+from twinlens.embed.embedder import Embedder, Precision, load
 from twinlens.eval import workload
 from twinlens.eval.timing import out_of_memory
 from twinlens.model.device import peak_memory

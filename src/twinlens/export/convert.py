@@ -7,7 +7,7 @@ from typing import Literal
 
 from twinlens.checkpoints.formats import hugging_face, open_clip
 from twinlens.checkpoints.native import require_whole, save_model
-from twinlens.embedder import Embedder, load
+from twinlens.embed.embedder import Embedder, load
 from twinlens.errors import CheckpointError
 from twinlens.export.card import CARD_FILE, model_card
 from twinlens.export.parity import ParityReport, compare, our_answers, store_answers

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import twinlens
 from twinlens.config import CLIPConfig
 from twinlens.config_io import to_dict
-from twinlens.embedder import Embedder
+from twinlens.embed.embedder import Embedder
 from twinlens.errors import CheckpointError, MissingExtraError, require
 from twinlens.export import onnx, openvino, program
 from twinlens.export.gate import LIMITS, least_cosine

@@ -20,7 +20,7 @@ from torch import Tensor
 
 import twinlens
 from twinlens.checkpoints.native import write_tensors
-from twinlens.embedder import Embedder
+from twinlens.embed.embedder import Embedder
 from twinlens.errors import CheckpointError
 
 ANSWERS_FILE = "parity.safetensors"

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from twinlens.checkpoints.formats import hugging_face, open_clip
-from twinlens.embedder import Embedder
+from twinlens.embed.embedder import Embedder
 from twinlens.errors import ConfigError, UnknownNameError
 from twinlens.export.references import cause_of, model_class, unit_features
 from twinlens.images.decode import normalize

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from twinlens.embedder import Embedder
+from twinlens.embed.embedder import Embedder
 from twinlens.export.parity import probe_images, probe_texts
 from twinlens.model.clip import ImageTower
 from twinlens.model.text import TextTransformer

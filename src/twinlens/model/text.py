@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from twinlens.errors import ShapeError
 from twinlens.model.layers import Transformer
-from twinlens.model.prefixes import Prefixes, prefixes_of, read_shared
+from twinlens.model.shared_prefixes import Prefixes, prefixes_of, read_shared
 
 if TYPE_CHECKING:
     from twinlens.config import TextConfig

@@ -18,7 +18,7 @@ from twinlens.checkpoints.head import Head
 from twinlens.checkpoints.reader import load_model
 from twinlens.data.datasets import Dataset
 from twinlens.distributed.world import World
-from twinlens.embedder import Embedder
+from twinlens.embed.embedder import Embedder
 from twinlens.errors import ConfigError, DataError
 from twinlens.model.clip import CLIP
 from twinlens.text.loading import AnyTokenizer, load_tokenizer

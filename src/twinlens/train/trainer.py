@@ -16,7 +16,7 @@ from twinlens.data.fingerprint import fingerprint
 from twinlens.data.left_out import LeftOut
 from twinlens.data.loader import Batch, PairLoader
 from twinlens.distributed.world import World
-from twinlens.embedder import Embedder
+from twinlens.embed.embedder import Embedder
 from twinlens.errors import ConfigError, DataError, DivergedError, StoppedError
 from twinlens.model.flops import patch_count
 from twinlens.signals import Terminated, unhurried

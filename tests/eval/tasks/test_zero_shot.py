@@ -9,8 +9,8 @@ import pytest
 
 from twinlens import Embedder
 from twinlens.data.datasets import Dataset, Sample
+from twinlens.embed.dataset import embed_samples
 from twinlens.errors import DataError
-from twinlens.eval.embedded import embed_samples
 from twinlens.eval.features import Features
 from twinlens.eval.statistics import wilson_interval
 from twinlens.eval.tasks.zero_shot import choice_in_words, measure

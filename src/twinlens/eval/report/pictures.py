@@ -15,7 +15,7 @@ from twinlens.images.decode import decode_image
 
 if TYPE_CHECKING:
     from twinlens.data.samples import Dataset
-    from twinlens.embedder import Prediction
+    from twinlens.embed.embedder import Prediction
     from twinlens.types import ImageInput
 
 _THUMBNAIL = 96

@@ -13,7 +13,7 @@ from twinlens.eval.prompts import called_alike
 if TYPE_CHECKING:
     from twinlens.data.datasets import Dataset
     from twinlens.distributed.world import World
-    from twinlens.embedder import Embedder
+    from twinlens.embed.embedder import Embedder
 
 _LISTED = 5
 

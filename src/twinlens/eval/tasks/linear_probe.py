@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from twinlens.embed.dataset import check_readable
 from twinlens.errors import DataError
-from twinlens.eval.embedded import check_readable
 from twinlens.eval.linear_probe import FewShot, Labelled, Sweep, few_shot, sweep
 from twinlens.eval.result import Evidence, ProbeResult, Shots, samples_digest
 from twinlens.eval.statistics import bootstrap_means, intervals_of
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from twinlens.data.samples import Dataset
     from twinlens.data.splits import Parts
-    from twinlens.eval.embedded import Readable
+    from twinlens.embed.dataset import Readable
     from twinlens.eval.features import Features
     from twinlens.types import Count
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float32
 
+from twinlens.embed.dataset import check_readable
 from twinlens.errors import DataError
-from twinlens.eval.embedded import check_readable
 from twinlens.eval.metrics import average_precision, mean_average_precision, mean_roc_auc
 from twinlens.eval.result import Evidence, Result, samples_digest
 from twinlens.eval.statistics import bootstrap, intervals_of

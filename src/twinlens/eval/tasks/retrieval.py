@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from twinlens.embed.dataset import check_readable
 from twinlens.errors import DataError
 from twinlens.eval import retrieval
-from twinlens.eval.embedded import check_readable
 from twinlens.eval.result import Evidence, Example, Found, RetrievalResult, samples_digest
 from twinlens.eval.statistics import bootstrap, intervals_of
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from twinlens.data.samples import Dataset
-    from twinlens.eval.embedded import Readable
+    from twinlens.embed.dataset import Readable
     from twinlens.eval.features import Features
     from twinlens.types import Count, Embeddings
 

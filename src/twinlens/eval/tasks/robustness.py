@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from twinlens.embed.dataset import Change, Readable, check_readable
 from twinlens.errors import DataError
 from twinlens.eval.classification import Choice
-from twinlens.eval.embedded import Change, Readable, check_readable
 from twinlens.eval.result import Evidence, RobustnessResult, Shifted, samples_digest
 from twinlens.eval.robustness import effective_robustness, fit_baseline
 from twinlens.eval.statistics import bootstrap_means, intervals_of

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from twinlens.embed.dataset import check_readable
 from twinlens.errors import DataError
-from twinlens.eval.embedded import check_readable
 from twinlens.eval.result import Evidence, ScoredPair, ScoresResult, samples_digest
 from twinlens.eval.scores import CLIPSCORE_PROMPT, clip_score, ref_clip_score
 from twinlens.eval.statistics import bootstrap_means, intervals_of

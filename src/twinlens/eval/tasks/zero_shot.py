@@ -12,8 +12,8 @@ from twinlens.eval.prompts import called_alike, choose_templates, names_of_class
 
 if TYPE_CHECKING:
     from twinlens.data.samples import Dataset
-    from twinlens.embedder import Embedder
-    from twinlens.eval.embedded import Readable
+    from twinlens.embed.dataset import Readable
+    from twinlens.embed.embedder import Embedder
 
 
 def measure(

@@ -26,7 +26,7 @@ from twinlens.config import (
     TextConfig,
     ViTConfig,
 )
-from twinlens.embedder import Embedder
+from twinlens.embed.embedder import Embedder
 from twinlens.errors import CheckpointError
 from twinlens.model.clip import CLIP
 from twinlens.text.clip_bpe import Tokenizer, train_tokenizer

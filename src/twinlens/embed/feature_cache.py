@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from twinlens.data.samples import Sample
-    from twinlens.embedder import Embedder
+    from twinlens.embed.embedder import Embedder
     from twinlens.types import Embeddings
 
 _FORMAT = "1"

@@ -7,9 +7,9 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
+from twinlens.embed.lbfgs import minimise
+from twinlens.embed.probe import Probe, Regression, check, fit
 from twinlens.errors import ConfigError, DataError, ShapeError
-from twinlens.eval.lbfgs import minimise
-from twinlens.eval.logistic import Probe, Regression, check, fit
 
 
 def drawn(

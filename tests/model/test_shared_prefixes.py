@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tests.tiny import tiny_config
-from twinlens.model.prefixes import prefixes_of
+from twinlens.model.shared_prefixes import prefixes_of
 from twinlens.model.text import TextTransformer, encode_distinct
 
 START, END = 62, 63

@@ -9,17 +9,17 @@ import pytest
 from tests.tiny import tiny_clip
 from twinlens import Embedder
 from twinlens.data.datasets import Dataset, Sample
-from twinlens.eval import embedded
-from twinlens.eval.embedded import Change, embed_samples
+from twinlens.embed import dataset
+from twinlens.embed.dataset import Change, embed_samples
+from twinlens.embed.feature_cache import Store
 from twinlens.eval.features import Features
-from twinlens.eval.store import Store
 from twinlens.text.clip_bpe import Tokenizer
 
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch):
     """Twelve pictures are three parts."""
-    monkeypatch.setattr(embedded, "PART", 5)
+    monkeypatch.setattr(dataset, "PART", 5)
 
 
 def embed(store: Store | None, lens: Embedder, dataset: Dataset, **options: object):

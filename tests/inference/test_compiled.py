@@ -12,7 +12,7 @@ import torch
 import twinlens
 from tests.tiny import tiny_clip
 from twinlens import Embedder
-from twinlens.model.compiled import CompiledTower
+from twinlens.inference.compiled import CompiledTower
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")  # torch's own
 
@@ -88,7 +88,7 @@ def test_without_a_compiler_one_warning_says_so_and_towers_stay(monkeypatch: pyt
 def test_only_image_towers_are_compiled_and_load_passes_it_on(
     tiny_directory: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("twinlens.embedder.can_compile", lambda: True)
+    monkeypatch.setattr("twinlens.embed.embedder.can_compile", lambda: True)
     lens = twinlens.load(tiny_directory, device="cpu", compiled=True)
     assert isinstance(lens._tower("image"), CompiledTower)
     assert not isinstance(lens._tower("text"), CompiledTower)

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from twinlens.distributed.world import World
+from twinlens.embed.feature_cache import Part
 from twinlens.errors import DataError
-from twinlens.eval.store import Part
 from twinlens.images.decode import to_pixels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from twinlens.data.samples import Sample
-    from twinlens.embedder import Embedder
-    from twinlens.eval.store import Shelf, Store
+    from twinlens.embed.embedder import Embedder
+    from twinlens.embed.feature_cache import Shelf, Store
     from twinlens.types import Count, Embeddings, ImageInput
 
 MAX_UNREADABLE = 0.01

@@ -20,16 +20,16 @@ from twinlens import hub
 from twinlens.checkpoints.head import Head, load_head
 from twinlens.checkpoints.reader import Towers, load_model
 from twinlens.config import Activation, CLIPConfig
+from twinlens.embed.labels import checked_labels
 from twinlens.errors import ConfigError, DataError, UnknownNameError
 from twinlens.hardware import keep_freed_memory, usable_cores
 from twinlens.images.batches import pixel_batches
 from twinlens.images.decode import normalize, to_pixels
 from twinlens.images.drawing_detector import DrawingTest, load_drawing_test
 from twinlens.images.resize import require_pixels, squares
-from twinlens.labels import checked_labels
+from twinlens.inference.compiled import CompiledTower, can_compile
+from twinlens.inference.cpu_packed import Tower, packed, weights_state
 from twinlens.model.clip import CLIP
-from twinlens.model.compiled import CompiledTower, can_compile
-from twinlens.model.packed import Tower, packed, weights_state
 from twinlens.model.precision import (
     Precision,
     dtype_of,

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 
 from tests.tiny import tiny_clip, tiny_config
 from twinlens.config import Activation, ViTConfig
+from twinlens.inference.cpu_packed import PackedLinear, can_pack, packed
 from twinlens.model.clip import CLIP, image_tower
-from twinlens.model.packed import PackedLinear, can_pack, packed
 from twinlens.model.precision import place
 from twinlens.model.text import TextTransformer
 

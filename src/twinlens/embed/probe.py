@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Int
 
+from twinlens.embed.lbfgs import minimise
 from twinlens.errors import DataError, ShapeError, require
-from twinlens.eval.lbfgs import minimise
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -16,10 +16,10 @@ from tests.text.sentencepiece.vocabularies import trained
 from tests.tiny import tiny_clip
 from twinlens import Embedder
 from twinlens.checkpoints.native import save_model
+from twinlens.embed.labels import checked_labels, grouped_labels
 from twinlens.errors import CheckpointError, ConfigError, DataError, ShapeError, UnknownNameError
 from twinlens.eval.prompts import imagenet_classnames
 from twinlens.images.resize import require_pixels
-from twinlens.labels import checked_labels, grouped_labels
 from twinlens.model.clip import CLIP
 from twinlens.model.precision import BF16_FROM_PARAMETERS, Precision, pick_precision
 from twinlens.text.clip_bpe import Tokenizer
@@ -407,7 +407,7 @@ def test_decoding_is_fast_unless_it_is_to_be_exact(
         asked.append(decode)
         return np.zeros((32, 32, 3), np.uint8)
 
-    monkeypatch.setattr("twinlens.embedder.to_pixels", watched)
+    monkeypatch.setattr("twinlens.embed.embedder.to_pixels", watched)
     Embedder(tiny_model, None, device="cpu").embed_images(b"picture")
     Embedder(tiny_model, None, device="cpu", decode="exact").embed_images(b"picture")
     assert asked == ["fast", "exact"]
@@ -420,5 +420,5 @@ def test_a_classifier_of_many_prompts_is_made_in_parts(
 ):
     names, templates = ["cat", "dog", "a bird", "fish", "cow"], ["a {}", "{}"]
     whole = lens.zero_shot_classifier(names, templates)
-    monkeypatch.setattr("twinlens.embedder._PROMPTS", 4)
+    monkeypatch.setattr("twinlens.embed.embedder._PROMPTS", 4)
     np.testing.assert_allclose(lens.zero_shot_classifier(names, templates), whole, atol=1e-6)

@@ -1,0 +1,1 @@
+"""The embedder, data sets as embeddings, and linear probes on them."""

@@ -1,0 +1,1 @@
+"""Models laid out to answer fast: packed for processors, compiled for GPUs."""
