@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 import twinlens
 from twinlens import Embedder, load
+from twinlens.benchmark.synthetic_inputs import ARCHITECTURES, pixels, texts, write_random
 from twinlens.data.datasets import open_dataset
-from twinlens.eval.workload import ARCHITECTURES, pixels, texts, write_random
 
 PRECISIONS = ("bf16", "int8", "int8-weights")
 PICTURES, TEXTS = 8, 32

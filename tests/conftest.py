@@ -15,13 +15,17 @@ install_import_hook(HOOKED, "tests.shapes.check_shapes")
 
 from tests.peers import ARE_HERE
 from tests.tiny import CLIP_VOCABULARY, tiny_clip
+from twinlens import Embedder
 from twinlens.checkpoints.native import save_model
 from twinlens.config import Provenance
+from twinlens.data.datasets import Dataset, Sample
 from twinlens.model.clip import CLIP
+from twinlens.text.clip_bpe import Tokenizer
 
 pytest_plugins = ["tests.tally"]
 
 CLASSES = ("blue", "green", "red", "yellow")
+GERMAN = {"blue": "blau", "green": "grün", "red": "rot"}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -67,3 +71,28 @@ def picture_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pixels = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(root / label / f"{number}.png")
     return root
+
+
+@pytest.fixture(scope="session")
+def lens(tiny_model: CLIP) -> Embedder:
+    return Embedder(tiny_model, Tokenizer.clip(), device="cpu")
+
+
+@pytest.fixture
+def dataset(picture_folders: Path) -> Dataset:
+    """Three pictures of each of four classes; three classes have a German name."""
+    samples = [
+        Sample(
+            key=f"{path.parent.name}/{path.stem}",
+            source=path,
+            captions=(),
+            label=path.parent.name,
+            concept=None,
+            metadata={"names": {"de": GERMAN[path.parent.name]}}
+            if path.parent.name in GERMAN
+            else {},
+        )
+        for path in sorted(picture_folders.glob("*/*.png"))
+    ]
+    classnames = tuple(sorted({str(sample.label) for sample in samples}))
+    return Dataset(name="noise", samples=samples, classnames=classnames, templates=())

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 
 import twinlens
 from twinlens import CLIP, Embedder
+from twinlens.benchmark.synthetic_inputs import ARCHITECTURES
 from twinlens.config import CLIPConfig, ResNetConfig
 from twinlens.data.datasets import open_dataset
-from twinlens.eval.workload import ARCHITECTURES
 from twinlens.model.precision import Precision
 from twinlens.model.text import encode_distinct
 

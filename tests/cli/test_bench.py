@@ -8,8 +8,8 @@ import pytest
 from tests.cli.conftest import Run
 from tests.markup import is_balanced
 from tests.tiny import CLIP_VOCABULARY, tiny_config
-from twinlens.eval import standing, workload
-from twinlens.eval.quiet import Disturbance
+from twinlens.benchmark import precision_costs, synthetic_inputs
+from twinlens.benchmark.interference import Disturbance
 
 QUIET = Disturbance(others=0.0, spread=0.02, reasons=())
 BUSY = Disturbance(others=1.3, spread=0.4, reasons=("other work", "repeats differed"))
@@ -18,8 +18,8 @@ QUICK = ("--device", "cpu", "--precision", "fp32", "--batch", "2,1", "--seconds"
 
 @pytest.fixture(autouse=True)
 def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(standing, "memory_alone", lambda *asked: 2.5e8)
-    monkeypatch.setattr("twinlens.eval.speed._disturbance", lambda *seen: QUIET)
+    monkeypatch.setattr(precision_costs, "memory_alone", lambda *asked: 2.5e8)
+    monkeypatch.setattr("twinlens.benchmark.speed._disturbance", lambda *seen: QUIET)
 
 
 def test_the_tables_the_json_and_the_page(run: Run, tiny_directory: Path, tmp_path: Path):
@@ -48,7 +48,7 @@ def test_the_tables_the_json_and_the_page(run: Run, tiny_directory: Path, tmp_pa
 def test_a_disturbed_machine_is_told_everywhere(
     run: Run, monkeypatch: pytest.MonkeyPatch, tiny_directory: Path, tmp_path: Path
 ):
-    monkeypatch.setattr("twinlens.eval.speed._disturbance", lambda *seen: BUSY)
+    monkeypatch.setattr("twinlens.benchmark.speed._disturbance", lambda *seen: BUSY)
     out, html = tmp_path / "speed.json", tmp_path / "speed.html"
     words = ("--out", out, "--html", html, "--price-per-hour", "2")
     ended = run("bench", tiny_directory, *QUICK, *words)
@@ -73,7 +73,7 @@ def test_both_files_in_one_place_are_refused(run: Run, tiny_directory: Path, tmp
 
 def test_an_architecture_is_measured_with_random_weights(run: Run, monkeypatch: pytest.MonkeyPatch):
     config = tiny_config(vocab_size=CLIP_VOCABULARY)
-    monkeypatch.setitem(workload.ARCHITECTURES, "ViT-B-32", lambda: config)
+    monkeypatch.setitem(synthetic_inputs.ARCHITECTURES, "ViT-B-32", lambda: config)
     ended = run("bench", "ViT-B-32", *QUICK, "--json")
     assert ended.status == 0, ended.err
     answer = json.loads(ended.out)

@@ -10,7 +10,7 @@ import pytest
 from tests.cli.conftest import Run
 from tests.tiny import CLIP_VOCABULARY, tiny_config
 from tests.train.runs import tiny_recipe
-from twinlens.eval import standing
+from twinlens.benchmark import precision_costs
 from twinlens.train import recipes
 
 QUICK = ["--device", "cpu", "--precision", "fp32", "--batch", "1", "--seconds", "1e-6"]
@@ -48,7 +48,7 @@ def made(
     monkeypatch: pytest.MonkeyPatch, tiny_directory: Path, picture_folders: Path, tmp_path: Path
 ) -> dict[str, Path]:
     """What the words in capitals stand for; `OUT` is two directories below an empty one."""
-    monkeypatch.setattr(standing, "memory_alone", lambda *asked: 2.5e8)
+    monkeypatch.setattr(precision_costs, "memory_alone", lambda *asked: 2.5e8)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     (tmp_path / "here").mkdir()
     out = tmp_path / "here" / "a" / "b"

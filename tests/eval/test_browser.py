@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from tests import browser
+from tests.benchmark.test_speed import rate
 from tests.eval import plausible
 from tests.eval.test_report import every_task, stored
-from tests.eval.test_speed import rate
+from twinlens.benchmark.interference import Disturbance
+from twinlens.benchmark.precision_costs import Standing
+from twinlens.benchmark.records import Asked, Failure, Speed
+from twinlens.benchmark.report import speed_page
 from twinlens.data.datasets import Dataset
 from twinlens.eval import report
 from twinlens.eval.compare import compare
-from twinlens.eval.quiet import Disturbance
-from twinlens.eval.rates import Asked, Failure, Speed
-from twinlens.eval.speed_page import speed_page
-from twinlens.eval.standing import Standing
 
 LONG = "runs/of-last-week/vit-b-32-with-a-long-name/model"
 

@@ -16,7 +16,7 @@ from tests.tiny import CLIP_VOCABULARY, tiny_clip, tiny_config
 from twinlens.config import CLIPConfig, PreprocessConfig, TextConfig, ViTConfig
 from twinlens.embed.embedder import Embedder
 from twinlens.errors import CheckpointError, ConfigError, MissingExtraError
-from twinlens.export import onnx, openvino, program
+from twinlens.export import onnx, openvino, torch_export
 from twinlens.export.deployment import export_model
 from twinlens.export.gate import least_cosine
 from twinlens.export.towers import Run, Tower, towers_of, traced
@@ -194,13 +194,13 @@ def test_weights_beyond_a_file_s_limit_go_beside_it(
 def test_a_file_that_answers_otherwise_is_not_left(
     image_lens: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    honest = program.reader
+    honest = torch_export.reader
 
     def another(path: Path, tower: Tower) -> Run:
         run = honest(path, tower)
         return lambda inputs: np.roll(run(inputs), 1, axis=1)
 
-    monkeypatch.setattr(program, "reader", another)
+    monkeypatch.setattr(torch_export, "reader", another)
     with pytest.raises(CheckpointError, match=r"the image tower's file: got a cosine of .*0\.9999"):
         export_model(image_lens, tmp_path / "out", "torch")
     assert list(tmp_path.iterdir()) == []

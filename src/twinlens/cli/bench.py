@@ -19,8 +19,8 @@ from twinlens.errors import ConfigError
 if TYPE_CHECKING:
     import torch
 
-    from twinlens.eval.rates import Asked, Speed
-    from twinlens.export.peers import Peer
+    from twinlens.benchmark.baselines import Peer
+    from twinlens.benchmark.records import Asked, Speed
 
 
 def bench(
@@ -46,8 +46,8 @@ def bench(
     if out is not None and html is not None and out.absolute() == html.absolute():
         raise ConfigError(f"--out and --html: got {out} twice, expected two files")
     batches = _numbers(batch)
-    from twinlens.eval.rates import Asked
-    from twinlens.eval.speed import precisions_for
+    from twinlens.benchmark.records import Asked
+    from twinlens.benchmark.speed import precisions_for
     from twinlens.model.precision import pick_device
 
     place = pick_device(device)
@@ -70,9 +70,9 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _measure(model: str, asked: Asked, device: torch.device, compare: list[str]) -> Speed:
+    from twinlens.benchmark.baselines import open_peers
+    from twinlens.benchmark.speed import measure
     from twinlens.embed.embedder import load
-    from twinlens.eval.speed import measure
-    from twinlens.export.peers import open_peers
 
     with checkpoint(model) as (path, is_random), counting(f"measuring {model}") as progress:
         peers: list[Peer] = []
@@ -94,7 +94,7 @@ def _measure(model: str, asked: Asked, device: torch.device, compare: list[str])
 def checkpoint(model: str) -> Generator[tuple[Path, bool]]:
     """Where a model is; an architecture is written with random weights, for as long."""
     from twinlens import hub
-    from twinlens.eval.workload import ARCHITECTURES, write_random
+    from twinlens.benchmark.synthetic_inputs import ARCHITECTURES, write_random
 
     if model not in ARCHITECTURES or Path(model).exists():
         yield hub.resolve(model), False
@@ -106,8 +106,8 @@ def checkpoint(model: str) -> Generator[tuple[Path, bool]]:
 
 
 def _report(result: Speed, out: Path | None, html: Path | None, *, as_json: bool) -> None:
-    from twinlens.cli.rates import print_speed
-    from twinlens.eval.speed_page import speed_page
+    from twinlens.benchmark.report import speed_page
+    from twinlens.cli.bench_tables import print_speed
 
     if as_json:
         print_json(result.to_dict())

@@ -172,7 +172,7 @@ def show_plan(
     as_json: bool,
 ) -> None:
     """Answer with what a recipe would take."""
-    from twinlens.cli.plan import print_plan
+    from twinlens.cli.plan_tables import print_plan
     from twinlens.train.devices import parse_groups
     from twinlens.train.plan import Assumptions, make_plan
 

@@ -17,7 +17,7 @@ from twinlens.config import CLIPConfig
 from twinlens.config_io import to_dict
 from twinlens.embed.embedder import Embedder
 from twinlens.errors import CheckpointError, MissingExtraError, require
-from twinlens.export import onnx, openvino, program
+from twinlens.export import onnx, openvino, torch_export
 from twinlens.export.gate import LIMITS, least_cosine
 from twinlens.export.towers import OUTPUT, Precision, Tower, towers_of, traced
 from twinlens.export.vocabulary import TokenizerFile, write_tokenizer
@@ -34,7 +34,7 @@ PRECISIONS: dict[Format, tuple[Precision, ...]] = {
 }
 """What each format can be written in, the usual one first."""
 
-_FORMATS = {"onnx": onnx, "openvino": openvino, "torch": program}
+_FORMATS = {"onnx": onnx, "openvino": openvino, "torch": torch_export}
 
 _PACKAGES: dict[Format, tuple[str, ...]] = {
     "onnx": ("onnx", "onnx_ir", "onnxscript", "onnxruntime"),

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import typer
 
 from twinlens.cli.output import print_table
-from twinlens.cli.plan import gigabytes, short, si
+from twinlens.cli.plan_tables import gigabytes, short, si
 
 if TYPE_CHECKING:
-    from twinlens.eval.rates import Rate, Speed
-    from twinlens.eval.standing import Standing
+    from twinlens.benchmark.precision_costs import Standing
+    from twinlens.benchmark.records import Rate, Speed
 
 _THINGS = {"image": "pictures", "text": "texts"}
 
@@ -85,7 +85,7 @@ def _print_rates(rates: Sequence[Rate], things: str) -> None:
 
 
 def _print_settings(speed: Speed) -> None:
-    from twinlens.eval.rates import dollars
+    from twinlens.benchmark.records import dollars
 
     if speed.disturbed:
         typer.echo("recommended: nothing, the machine was disturbed")

@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from twinlens.benchmark import synthetic_inputs
+from twinlens.benchmark.timing import out_of_memory
 from twinlens.embed.embedder import Embedder, Precision, load
-from twinlens.eval import workload
-from twinlens.eval.timing import out_of_memory
 from twinlens.model.device import peak_memory
 from twinlens.types import Count
 
@@ -95,11 +95,11 @@ def _answers(lens: Embedder) -> _Answers:
     """By tower, to the same pictures and texts."""
     answers: _Answers = {}
     if lens.config.vision is not None:
-        pixels = workload.pixels(_COMPARED, lens.config.image_input, lens.device)
+        pixels = synthetic_inputs.pixels(_COMPARED, lens.config.image_input, lens.device)
         parts = [embed_pixels(lens, some) for some in pixels.split(_AT_ONCE)]
         answers["image"] = torch.cat(parts).cpu()
     if lens.config.text is not None:
-        texts = workload.texts(lens.config.text, lens.tokenizer, _COMPARED)
+        texts = synthetic_inputs.texts(lens.config.text, lens.tokenizer, _COMPARED)
         answers["text"] = torch.from_numpy(lens.embed_texts(texts))
     return answers
 
@@ -128,7 +128,7 @@ def memory_alone(path: Path, device: torch.device, precision: str, batch: int) -
 def _memory_here(path: Path, device: str, precision: str, batch: int) -> float:
     lens = load(path, device=device, precision=cast(Precision, precision))
     if lens.config.vision is not None:
-        embed_pixels(lens, workload.pixels(batch, lens.config.image_input, lens.device))
+        embed_pixels(lens, synthetic_inputs.pixels(batch, lens.config.image_input, lens.device))
     if lens.config.text is not None:
-        lens.embed_texts(workload.texts(lens.config.text, lens.tokenizer, batch))
+        lens.embed_texts(synthetic_inputs.texts(lens.config.text, lens.tokenizer, batch))
     return peak_memory(lens.device)

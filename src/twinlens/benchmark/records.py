@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
+from twinlens.benchmark.interference import Disturbance
+from twinlens.benchmark.precision_costs import Standing
 from twinlens.embed.embedder import Precision
 from twinlens.errors import UnknownNameError, require
-from twinlens.eval.quiet import Disturbance
-from twinlens.eval.standing import Standing
 
 Tower = Literal["image", "text"]
 

@@ -16,11 +16,10 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from twinlens import __version__
-from twinlens.config import CLIPConfig
-from twinlens.embed.embedder import Embedder
-from twinlens.eval import workload
-from twinlens.eval.quiet import Disturbance, Watch, disturbance
-from twinlens.eval.rates import (
+from twinlens.benchmark import synthetic_inputs
+from twinlens.benchmark.interference import Disturbance, Watch, disturbance
+from twinlens.benchmark.precision_costs import embed_pixels, stand
+from twinlens.benchmark.records import (
     OURS,
     Asked,
     DecodeRate,
@@ -30,8 +29,9 @@ from twinlens.eval.rates import (
     Tower,
     recommend,
 )
-from twinlens.eval.standing import embed_pixels, stand
-from twinlens.eval.timing import Timed, time_in_turn
+from twinlens.benchmark.timing import Timed, time_in_turn
+from twinlens.config import CLIPConfig
+from twinlens.embed.embedder import Embedder
 from twinlens.hardware import usable_cores
 from twinlens.images.decode import to_pixels
 from twinlens.model.device import device_name, measured_peak, synchronize
@@ -141,8 +141,8 @@ def measure(
     found = stand(path, asked.precisions, device, max(asked.batches), progress)
     lenses, standings = [lens for lens, _ in found], [one for _, one in found]
     config, lens = lenses[0].config, lenses[0]
-    texts = [] if config.text is None else workload.texts(config.text, lens.tokenizer)
-    lengths = [workload.token_count(text, lens.tokenizer) for text in texts]
+    texts = [] if config.text is None else synthetic_inputs.texts(config.text, lens.tokenizer)
+    lengths = [synthetic_inputs.token_count(text, lens.tokenizer) for text in texts]
     contestants = [*map(Ours, lenses), *peers]
     calls = dict(_calls(contestants, config, asked.batches, texts, device))
     decoding, peaks = _decoding(config), _Peaks(asked.precisions, device)
@@ -205,13 +205,13 @@ def _calls(
 
     @cache  # inside the calls: memory may not suffice for the pictures, either
     def pixels(batch: int) -> Tensor:
-        return workload.pixels(batch, config.image_input, device)
+        return synthetic_inputs.pixels(batch, config.image_input, device)
 
     def embed_images(contestant: Contestant, batch: int) -> None:
         contestant.images(pixels(batch))
         synchronize(device)
 
-    def embed_texts(contestant: Contestant, batch: int, stream: workload.Stream) -> None:
+    def embed_texts(contestant: Contestant, batch: int, stream: synthetic_inputs.Stream) -> None:
         contestant.texts(stream.take(batch))
         synchronize(device)
 
@@ -223,7 +223,7 @@ def _calls(
         for one in contestants:
             if texts:
                 key = _Key(one.library, one.precision, "text", batch)
-                stream = workload.Stream(texts)
+                stream = synthetic_inputs.Stream(texts)
                 yield key, Timed(str(key), partial(embed_texts, one, batch, stream))
 
 
@@ -232,7 +232,7 @@ def _decoding(config: CLIPConfig) -> dict[str, Timed]:
         return {}
 
     def decode(one: Callable[[bytes, PreprocessConfig], object]) -> None:
-        files = workload.jpegs(_JPEGS)
+        files = synthetic_inputs.jpegs(_JPEGS)
         with ThreadPoolExecutor(usable_cores()) as pool:  # as an Embedder does
             list(pool.map(one, files, [config.image_input] * len(files)))
 

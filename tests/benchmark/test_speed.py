@@ -14,15 +14,15 @@ from torch import Tensor
 from tests.markup import is_balanced, loads_nothing
 from tests.tiny import CLIP_VOCABULARY, tiny_config
 from twinlens import Embedder
+from twinlens.benchmark import precision_costs
+from twinlens.benchmark import speed as speed_module
+from twinlens.benchmark.interference import Disturbance
+from twinlens.benchmark.precision_costs import Standing, embed_pixels, memory_alone
+from twinlens.benchmark.records import OURS, Asked, Rate, Speed, recommend
+from twinlens.benchmark.report import speed_page
+from twinlens.benchmark.speed import measure, precisions_for
 from twinlens.checkpoints.native import save_model
 from twinlens.errors import ConfigError, UnknownNameError
-from twinlens.eval import speed as speed_module
-from twinlens.eval import standing
-from twinlens.eval.quiet import Disturbance
-from twinlens.eval.rates import OURS, Asked, Rate, Speed, recommend
-from twinlens.eval.speed import measure, precisions_for
-from twinlens.eval.speed_page import speed_page
-from twinlens.eval.standing import Standing, embed_pixels, memory_alone
 from twinlens.model.clip import CLIP
 
 CPU = torch.device("cpu")
@@ -55,8 +55,8 @@ class Peer:
 @pytest.fixture(scope="module")
 def speed(tiny_directory: Path) -> Speed:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(standing, "memory_alone", lambda *asked: 1e9)
-        patch.setattr("twinlens.eval.speed._disturbance", lambda *seen: QUIET)
+        patch.setattr(precision_costs, "memory_alone", lambda *asked: 1e9)
+        patch.setattr("twinlens.benchmark.speed._disturbance", lambda *seen: QUIET)
         return measure(
             tiny_directory, ASKED, model="tiny", device=CPU, peers=[Peer()], progress=nothing
         )
@@ -122,8 +122,8 @@ def test_the_page_stands_alone_and_draws_every_line(speed: Speed):
 def test_of_a_disturbed_machine_nothing_is_recommended(
     monkeypatch: pytest.MonkeyPatch, tiny_directory: Path
 ):
-    monkeypatch.setattr(standing, "memory_alone", lambda *asked: 1e9)
-    monkeypatch.setattr("twinlens.eval.speed._disturbance", lambda *seen: BUSY)
+    monkeypatch.setattr(precision_costs, "memory_alone", lambda *asked: 1e9)
+    monkeypatch.setattr("twinlens.benchmark.speed._disturbance", lambda *seen: BUSY)
     asked = replace(ASKED, precisions=("fp32",), batches=(1,))
     speed = measure(tiny_directory, asked, model="tiny", device=CPU, progress=nothing)
     assert speed.rates
@@ -146,7 +146,7 @@ def test_a_quiet_machine_is_not_spoken_of_as_disturbed(speed: Speed):
 
 
 def test_what_others_took_is_held_against_our_threads(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("twinlens.eval.quiet.bound_cores", lambda: 2)
+    monkeypatch.setattr("twinlens.benchmark.interference.bound_cores", lambda: 2)
     monkeypatch.setattr("torch.get_num_threads", lambda: 2)
     rates = [rate("fp32", 1, 50), replace(rate("fp32", 1, 50, "other 1.0"), low=1, high=100)]
     watch = SimpleNamespace(others=lambda: 1.0)
@@ -201,8 +201,8 @@ def test_a_model_of_one_tower_has_that_one_measured(
 ):
     missing = {"text": None} if tower == "vision" else {"vision": None, "preprocess": None}
     save_model(CLIP(tiny_config(vocab_size=CLIP_VOCABULARY, **missing)), tmp_path)
-    monkeypatch.setattr(standing, "memory_alone", lambda *asked: None)
-    monkeypatch.setattr("twinlens.eval.speed._disturbance", lambda *seen: QUIET)
+    monkeypatch.setattr(precision_costs, "memory_alone", lambda *asked: None)
+    monkeypatch.setattr("twinlens.benchmark.speed._disturbance", lambda *seen: QUIET)
     asked = Asked(precisions=("fp32",), batches=(2,), seconds=1e-6)
     speed = measure(tmp_path, asked, model="half", device=CPU, progress=nothing)
     assert speed.towers == ["image" if tower == "vision" else "text"]
@@ -229,7 +229,7 @@ def test_memory_is_that_of_a_process_of_its_own(tiny_directory: Path):
 def test_a_process_that_is_killed_had_too_little_memory(
     monkeypatch: pytest.MonkeyPatch, tiny_directory: Path
 ):
-    monkeypatch.setattr(standing, "_memory_here", _die)
+    monkeypatch.setattr(precision_costs, "_memory_here", _die)
     assert memory_alone(tiny_directory, CPU, "fp32", 2) is None
 
 
@@ -238,10 +238,10 @@ def _die(*asked: object) -> None:
 
 
 def test_precisions_of_a_device(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("twinlens.eval.speed.has_fast_bf16", lambda device: False)
+    monkeypatch.setattr("twinlens.benchmark.speed.has_fast_bf16", lambda device: False)
     assert precisions_for(CPU) == ("fp32", "int8")
-    monkeypatch.setattr("twinlens.eval.speed.has_fast_bf16", lambda device: True)
-    monkeypatch.setattr("twinlens.eval.speed.has_fast_fp16", lambda device: True)
+    monkeypatch.setattr("twinlens.benchmark.speed.has_fast_bf16", lambda device: True)
+    monkeypatch.setattr("twinlens.benchmark.speed.has_fast_fp16", lambda device: True)
     assert precisions_for(torch.device("cuda")) == ("fp32", "bf16", "fp16")
 
 

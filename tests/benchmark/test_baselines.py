@@ -7,8 +7,8 @@ import torch
 
 from tests.tiny import CLIP_VOCABULARY, tiny_clip
 from twinlens import Embedder
+from twinlens.benchmark.baselines import open_peers
 from twinlens.errors import CheckpointError, ConfigError, UnknownNameError
-from twinlens.export.peers import open_peers
 from twinlens.model.clip import CLIP
 from twinlens.text.clip_bpe import Tokenizer
 

@@ -5,7 +5,7 @@ import time
 import pytest
 import torch
 
-from twinlens.eval.timing import FEWEST, Timed, time_in_turn
+from twinlens.benchmark.timing import FEWEST, Timed, time_in_turn
 
 
 def nothing(done: int, total: int, what: str = "") -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from twinlens.eval.rates import OURS, Rate, Speed, Tower, dollars
+from twinlens.benchmark.records import OURS, Rate, Speed, Tower, dollars
 from twinlens.html import Series, charts, facts, folded, page, section, series_chart, table
 
 _THINGS = {"image": "pictures", "text": "texts"}

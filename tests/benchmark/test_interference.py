@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from twinlens import hardware
-from twinlens.eval import quiet
-from twinlens.eval.quiet import Watch, disturbance
+from twinlens.benchmark import interference
+from twinlens.benchmark.interference import Watch, disturbance
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ STEADY, TORN = Times(9.8, 10, 10.3), Times(8, 10, 13)
 
 @pytest.fixture(autouse=True)
 def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quiet, "bound_cores", lambda: 4)
+    monkeypatch.setattr(interference, "bound_cores", lambda: 4)
 
 
 @pytest.mark.parametrize(
@@ -75,16 +75,16 @@ def test_others_have_what_the_cores_did_and_we_did_not(
 ):
     clocks = iter([100.0, 100.0 + seconds])
     worked, used = iter([50.0, 50.0 + busy]), iter([7.0, 7.0 + ours])
-    monkeypatch.setattr(quiet.time, "perf_counter", lambda: next(clocks))
-    monkeypatch.setattr(quiet, "cores_busy", lambda: next(worked))
-    monkeypatch.setattr(quiet, "_our_seconds", lambda: next(used))
+    monkeypatch.setattr(interference.time, "perf_counter", lambda: next(clocks))
+    monkeypatch.setattr(interference, "cores_busy", lambda: next(worked))
+    monkeypatch.setattr(interference, "_our_seconds", lambda: next(used))
     assert Watch().others() == (None if expected is None else pytest.approx(expected))
 
 
 def test_where_the_cores_do_not_say_the_load_at_the_start_counts(monkeypatch: pytest.MonkeyPatch):
     loads = iter([1.5, 9.0])
-    monkeypatch.setattr(quiet, "cores_busy", lambda: None)
-    monkeypatch.setattr(quiet.os, "getloadavg", lambda: (next(loads), 0, 0))
+    monkeypatch.setattr(interference, "cores_busy", lambda: None)
+    monkeypatch.setattr(interference.os, "getloadavg", lambda: (next(loads), 0, 0))
     assert Watch().others() == 1.5
 
 

@@ -1,0 +1,1 @@
+"""Speed and memory of engines and peers, measured and reported."""
