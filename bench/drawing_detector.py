@@ -30,7 +30,7 @@ import twinlens
 from twinlens.config import CLIPConfig, PreprocessConfig
 from twinlens.config_io import read_json, write_json
 from twinlens.data.datasets import open_dataset
-from twinlens.eval.statistics import wilson_interval
+from twinlens.eval.metrics.statistics import wilson_interval
 from twinlens.images.decode import to_pixels
 from twinlens.images.drawing_detector import DRAWINGS_FILE, DrawingTest, ErrorRate, measures
 

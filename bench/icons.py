@@ -29,8 +29,7 @@ from twinlens import hub, load
 from twinlens.cli.output import print_table
 from twinlens.data.datasets import Dataset, open_dataset
 from twinlens.embed.dataset import embed_samples
-from twinlens.eval import classification, retrieval
-from twinlens.eval.tasks import zero_shot
+from twinlens.eval.tasks import classification, retrieval_ranking, zero_shot
 
 if TYPE_CHECKING:
     from twinlens.embed.embedder import Embedder
@@ -104,14 +103,14 @@ def _zero_shot(lens: Embedder, dataset: Dataset) -> list[Figure]:
 
 
 def _retrieval(lens: Embedder, dataset: Dataset) -> list[Figure]:
-    result = retrieval.name_retrieval(lens, dataset, names=NAMES, seed=SEED)
+    result = retrieval_ranking.name_retrieval(lens, dataset, names=NAMES, seed=SEED)
     return _figures(dataset.name, "en", result, result.names)
 
 
 def _figures(
     part: str,
     language: str,
-    result: classification.Classification | retrieval.NameRetrieval,
+    result: classification.Classification | retrieval_ranking.NameRetrieval,
     names: int,
 ) -> list[Figure]:
     """The accuracies or recalls, with their intervals."""

@@ -5,7 +5,7 @@ Run: python bench/probe.py [--set digits ...] [--samples 5000] [--seed 0 ...] [-
 Each contestant has the same float32 features and the same split into training, validation (a sixth)
 and test samples, and ends with a fit to training and validation samples together:
 
-- ours: `twinlens.eval.linear_probe.sweep`
+- ours: `twinlens.eval.tasks.probe_search.sweep`
 - visited: scikit-learn's LogisticRegression with the strengths that ours tried
 - grid: scikit-learn's GridSearchCV over all 97 strengths, on the fixed split
 
@@ -30,7 +30,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
 
 import twinlens
-from twinlens.eval.linear_probe import (
+from twinlens.eval.tasks.probe_search import (
     STRENGTHS,
     Labelled,
     Sweep,

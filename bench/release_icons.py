@@ -30,7 +30,7 @@ from twinlens.checkpoints.reader import load_model
 from twinlens.config import Provenance
 from twinlens.config_io import read_json, setting_names, to_dict
 from twinlens.errors import CheckpointError, TwinlensError
-from twinlens.eval.statistics import wilson_interval
+from twinlens.eval.metrics.statistics import wilson_interval
 from twinlens.images.drawing_detector import DRAWINGS_FILE, DrawingTest
 from twinlens.model.clip import CLIP
 from twinlens.text.loading import load_tokenizer

@@ -22,8 +22,8 @@ def contest(options: argparse.Namespace) -> dict[str, float]:
     import numpy as np  # noqa: PLC0415
     import torch  # noqa: PLC0415
 
-    from twinlens.eval.ranks import TILE  # noqa: PLC0415
-    from twinlens.eval.retrieval import measure  # noqa: PLC0415
+    from twinlens.eval.metrics.retrieval_ranks import TILE  # noqa: PLC0415
+    from twinlens.eval.tasks.retrieval_ranking import measure  # noqa: PLC0415
 
     torch.set_num_threads(options.threads)
     rng = np.random.default_rng(0)

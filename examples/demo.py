@@ -21,7 +21,7 @@ from twinlens.cli.train import progress_line, zero_shot_evaluator
 from twinlens.config_io import override
 from twinlens.data.datasets import Dataset, open_dataset
 from twinlens.eval import report
-from twinlens.eval.classification import Classification
+from twinlens.eval.tasks.classification import Classification
 from twinlens.eval.tasks.zero_shot import measure
 from twinlens.train.recipes import recipe_named
 from twinlens.train.trainer import fit

@@ -31,7 +31,7 @@ from torch import Tensor
 import twinlens
 from twinlens.data.datasets import open_dataset
 from twinlens.data.samples import Sample
-from twinlens.eval.statistics import binomial_cdf, clopper_pearson
+from twinlens.eval.metrics.statistics import binomial_cdf, clopper_pearson
 
 if TYPE_CHECKING:
     from twinlens.embed.embedder import Embedder

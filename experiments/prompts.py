@@ -23,8 +23,8 @@ from reports import COLOURS, axes, facts, save_plot, write_result
 
 import twinlens
 from twinlens.embed.embedder import Embedder
+from twinlens.eval.metrics.statistics import sign_test
 from twinlens.eval.prompts import imagenet_templates
-from twinlens.eval.statistics import sign_test
 
 BARE = "bare name"
 SINGLE = (

@@ -36,7 +36,7 @@ from towers import Captions, Labels, in_chunks, settle
 from training import Plan, Trained, train
 
 from twinlens.embed.probe import fit
-from twinlens.eval.robustness import Baseline, effective_robustness, fit_baseline
+from twinlens.eval.metrics.robustness import Baseline, effective_robustness, fit_baseline
 from twinlens.text.clip_bpe import Tokenizer
 
 PROBE = "probe"

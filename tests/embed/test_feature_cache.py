@@ -12,7 +12,7 @@ from twinlens.data.datasets import Dataset, Sample
 from twinlens.embed import dataset
 from twinlens.embed.dataset import Change, embed_samples
 from twinlens.embed.feature_cache import Store
-from twinlens.eval.features import Features
+from twinlens.eval.context import Features
 from twinlens.text.clip_bpe import Tokenizer
 
 

@@ -3,9 +3,9 @@
 import numpy as np
 
 from twinlens.data.samples import Dataset
-from twinlens.eval.classification import Classification, ClassResult, Confusion, Mistake
-from twinlens.eval.metrics import calibration
-from twinlens.eval.result import (
+from twinlens.eval.metrics.classification import calibration
+from twinlens.eval.metrics.statistics import bootstrap_means, percentile_interval
+from twinlens.eval.results.result import (
     Evidence,
     Example,
     Found,
@@ -18,7 +18,7 @@ from twinlens.eval.result import (
     Shifted,
     Shots,
 )
-from twinlens.eval.statistics import bootstrap_means, percentile_interval
+from twinlens.eval.tasks.classification import Classification, ClassResult, Confusion, Mistake
 from twinlens.eval.tasks.multi_label import ClassPrecision, MultiLabelResult
 
 SUPERVISED = Reference(metric="acc1", value=0.71, model="ResNet-50", source="our own training")

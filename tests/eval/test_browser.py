@@ -17,7 +17,7 @@ from twinlens.benchmark.records import Asked, Failure, Speed
 from twinlens.benchmark.report import speed_page
 from twinlens.data.datasets import Dataset
 from twinlens.eval import report
-from twinlens.eval.compare import compare
+from twinlens.eval.results.compare import compare
 
 LONG = "runs/of-last-week/vit-b-32-with-a-long-name/model"
 

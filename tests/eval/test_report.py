@@ -14,10 +14,10 @@ from twinlens import Embedder, Prediction, html
 from twinlens.data.datasets import Dataset, open_dataset
 from twinlens.errors import DataError
 from twinlens.eval import report
-from twinlens.eval.classification import ClassResult, Mistake
-from twinlens.eval.compare import compare
-from twinlens.eval.result import Example, Found, Reference, Result
-from twinlens.eval.results_files import StoredResults
+from twinlens.eval.results.compare import compare
+from twinlens.eval.results.files import StoredResults
+from twinlens.eval.results.result import Example, Found, Reference, Result
+from twinlens.eval.tasks.classification import ClassResult, Mistake
 from twinlens.eval.tasks.zero_shot import measure
 
 

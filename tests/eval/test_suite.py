@@ -12,9 +12,8 @@ from twinlens.data.datasets import Dataset
 from twinlens.data.splits import Parts
 from twinlens.embed.feature_cache import Store
 from twinlens.errors import DataError
-from twinlens.eval.classification import Classification
-from twinlens.eval.features import Features
-from twinlens.eval.result import (
+from twinlens.eval.context import Features
+from twinlens.eval.results.result import (
     ProbeResult,
     Reference,
     Result,
@@ -23,6 +22,7 @@ from twinlens.eval.result import (
     ScoresResult,
 )
 from twinlens.eval.suite import Asked, run
+from twinlens.eval.tasks.classification import Classification
 
 
 def captioned(dataset: Dataset, captions: int) -> Dataset:

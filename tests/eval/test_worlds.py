@@ -18,10 +18,10 @@ from twinlens.data.splits import Parts
 from twinlens.distributed.world import World
 from twinlens.embed.feature_cache import Store
 from twinlens.errors import DataError
-from twinlens.eval.classification import Classification
-from twinlens.eval.features import Features
+from twinlens.eval.context import Features
 from twinlens.eval.suite import Asked, run
 from twinlens.eval.tasks import classifier, zero_shot
+from twinlens.eval.tasks.classification import Classification
 
 CLASSES = ("blue", "green", "red", "yellow", "pink")
 

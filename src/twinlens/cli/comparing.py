@@ -11,8 +11,8 @@ from twinlens.cli.given import check_directory, undone
 from twinlens.cli.output import log, print_json, print_table, write_text
 
 if TYPE_CHECKING:
-    from twinlens.eval.compare import Comparison, Figure
-    from twinlens.eval.results_files import StoredResults
+    from twinlens.eval.results.compare import Comparison, Figure
+    from twinlens.eval.results.files import StoredResults
 
 
 def show(first: Path, second: Path, *, out: Path | None, as_json: bool) -> None:
@@ -22,9 +22,9 @@ def show(first: Path, second: Path, *, out: Path | None, as_json: bool) -> None:
         DataError: A directory has no results, or they are damaged.
     """
     check_directory("--out", out)
-    from twinlens.eval.compare import compare
     from twinlens.eval.report import comparison_page
-    from twinlens.eval.results_files import read_results
+    from twinlens.eval.results.compare import compare
+    from twinlens.eval.results.files import read_results
 
     one, other = read_results(first), read_results(second)
     comparisons = compare(one, other)

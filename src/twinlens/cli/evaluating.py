@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from twinlens.data.splits import Parts
     from twinlens.distributed.world import World
     from twinlens.embed.embedder import Embedder
-    from twinlens.eval.classification import Classification
-    from twinlens.eval.result import Result
+    from twinlens.eval.results.result import Result
     from twinlens.eval.suite import Asked, Task
+    from twinlens.eval.tasks.classification import Classification
     from twinlens.model.precision import Precision
 
 _SHOWN_CLASSES = 15
@@ -146,7 +146,7 @@ def _left_out(dataset: Dataset, tasks: Sequence[str]) -> LeftOut:
 
 def _asked(wanted: Wanted, world: World) -> Asked:
     from twinlens.cli.data import open_shown
-    from twinlens.eval.references import baselines, references
+    from twinlens.eval.results.references import baselines, references
     from twinlens.eval.suite import Asked
 
     return Asked(
@@ -198,7 +198,7 @@ def _run(
     wanted: Wanted, lens: Embedder, datasets: Sequence[Parts], asked: Asked, world: World
 ) -> list[tuple[Result, Dataset]]:
     from twinlens.embed.feature_cache import Store, default_folder
-    from twinlens.eval.features import Features
+    from twinlens.eval.context import Features
     from twinlens.eval.suite import run
 
     store = Store(wanted.cache or default_folder(), lens) if wanted.keep else None
@@ -235,7 +235,7 @@ def _answer(wanted: Wanted, lens: Embedder, measured: Sequence[tuple[Result, Dat
 
 
 def _log_oddities(result: Result, dataset: Dataset) -> None:
-    from twinlens.eval.classification import Classification
+    from twinlens.eval.tasks.classification import Classification
     from twinlens.eval.tasks.multi_label import MultiLabelResult
 
     for key, reason in result.unreadable.items():
@@ -260,7 +260,7 @@ def _write(
 ) -> None:
     from twinlens.cli.output import write_text
     from twinlens.eval.report import Measured, report_page
-    from twinlens.eval.results_files import write_results
+    from twinlens.eval.results.files import write_results
 
     results = [result for result, _ in measured]
     facts = {
@@ -278,7 +278,7 @@ def _write(
 
 def _print(model: str, results: Sequence[Result]) -> None:
     """The metrics of everything; of a single classification also the classes that went worst."""
-    from twinlens.eval.classification import Classification
+    from twinlens.eval.tasks.classification import Classification
 
     rows = [_row(result, key) for result in results for key in result.metrics]
     columns = ("Data", "Task", "Metric", "Value", "95% interval", "Chance", "Supervised")
@@ -288,8 +288,8 @@ def _print(model: str, results: Sequence[Result]) -> None:
 
 
 def _row(result: Result, metric: str) -> tuple[str, ...]:
-    from twinlens.eval.figures import written
-    from twinlens.eval.results_files import best_references
+    from twinlens.eval.results.files import best_references
+    from twinlens.eval.results.metric_names import written
 
     low_high = [written(metric, end) for end in result.intervals.get(metric, ())]
     chance, reference = result.chance.get(metric), best_references(result).get(metric)

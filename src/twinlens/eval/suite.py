@@ -7,8 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 from twinlens.errors import DataError
-from twinlens.eval.classification import measure_choice
-from twinlens.eval.result import ProbeResult, Reference, Result
+from twinlens.eval.results.result import ProbeResult, Reference, Result
 from twinlens.eval.tasks import (
     linear_probe,
     multi_label,
@@ -17,13 +16,14 @@ from twinlens.eval.tasks import (
     scores,
     zero_shot,
 )
+from twinlens.eval.tasks.classification import measure_choice
 from twinlens.eval.tasks.classifier import choice_of_head
 from twinlens.images.corruptions import SEVERITIES
 
 if TYPE_CHECKING:
     from twinlens.data.samples import Dataset
     from twinlens.data.splits import Parts
-    from twinlens.eval.features import Features
+    from twinlens.eval.context import Features
     from twinlens.eval.tasks.robustness import Points
     from twinlens.types import Count
 

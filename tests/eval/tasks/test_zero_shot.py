@@ -11,8 +11,8 @@ from twinlens import Embedder
 from twinlens.data.datasets import Dataset, Sample
 from twinlens.embed.dataset import embed_samples
 from twinlens.errors import DataError
-from twinlens.eval.features import Features
-from twinlens.eval.statistics import wilson_interval
+from twinlens.eval.context import Features
+from twinlens.eval.metrics.statistics import wilson_interval
 from twinlens.eval.tasks.zero_shot import choice_in_words, measure
 
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
-from twinlens.eval.figures import is_share, lower_is_better, metric_name, written
+from twinlens.eval.results.metric_names import is_share, lower_is_better, metric_name, written
 from twinlens.html import facts, folded, percent
 
 if TYPE_CHECKING:
-    from twinlens.eval.result import Interval, Result
+    from twinlens.eval.results.result import Interval, Result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

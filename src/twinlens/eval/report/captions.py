@@ -12,7 +12,7 @@ from twinlens.eval.report.pictures import Thumbnails, cases
 from twinlens.html import charts, histogram, part
 
 if TYPE_CHECKING:
-    from twinlens.eval.result import ScoredPair, ScoresResult
+    from twinlens.eval.results.result import ScoredPair, ScoresResult
 
 _SHOWN = 12
 

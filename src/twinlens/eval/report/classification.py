@@ -28,7 +28,7 @@ from twinlens.html import (
 )
 
 if TYPE_CHECKING:
-    from twinlens.eval.classification import Classification, ClassResult, Confusion, Mistake
+    from twinlens.eval.tasks.classification import Classification, ClassResult, Confusion, Mistake
 
 _SHOWN_TEMPLATES = 3
 

@@ -6,21 +6,21 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from twinlens.eval.compare import LEVEL, Comparison
-from twinlens.eval.figures import (
+from twinlens.eval.report.bars import between
+from twinlens.eval.results.compare import LEVEL, Comparison
+from twinlens.eval.results.metric_names import (
     difference_written,
     lower_is_better,
     metric_name,
     task_name,
     written,
 )
-from twinlens.eval.report.bars import between
 from twinlens.html import facts, page, section
 
 if TYPE_CHECKING:
-    from twinlens.eval.compare import Figure
-    from twinlens.eval.results_files import StoredResults
-    from twinlens.eval.statistics import Difference
+    from twinlens.eval.metrics.statistics import Difference
+    from twinlens.eval.results.compare import Figure
+    from twinlens.eval.results.files import StoredResults
 
 _Spans = Mapping[str, float]
 

@@ -8,7 +8,7 @@ from twinlens.eval.report.bars import metric_bars
 from twinlens.html import Series, charts, facts, part, percent, series_chart
 
 if TYPE_CHECKING:
-    from twinlens.eval.result import ProbeResult
+    from twinlens.eval.results.result import ProbeResult
 
 
 def probe_parts(result: ProbeResult, zero_shot: float | None) -> list[str]:

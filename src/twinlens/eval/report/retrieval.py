@@ -11,7 +11,7 @@ from twinlens.eval.report.pictures import Thumbnails, case, cases, thumbnail_row
 from twinlens.html import part
 
 if TYPE_CHECKING:
-    from twinlens.eval.result import Example, Found, RetrievalResult
+    from twinlens.eval.results.result import Example, Found, RetrievalResult
 
 
 def retrieval_parts(result: RetrievalResult, thumbnails: Thumbnails) -> list[str]:

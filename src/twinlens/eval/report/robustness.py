@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from twinlens.eval.figures import difference_written
 from twinlens.eval.report.bars import metric_bars, worst_first
+from twinlens.eval.results.metric_names import difference_written
 from twinlens.html import Series, charts, part, percent, series_chart, table
 
 if TYPE_CHECKING:
-    from twinlens.eval.result import RobustnessResult, Shifted
+    from twinlens.eval.results.result import RobustnessResult, Shifted
 
 
 def robustness_parts(result: RobustnessResult) -> list[str]:

@@ -6,12 +6,18 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from twinlens.eval.figures import is_share, main_metric, metric_name, task_name, written
 from twinlens.eval.report.bars import between, track
-from twinlens.eval.results_files import best_references
+from twinlens.eval.results.files import best_references
+from twinlens.eval.results.metric_names import (
+    is_share,
+    main_metric,
+    metric_name,
+    task_name,
+    written,
+)
 
 if TYPE_CHECKING:
-    from twinlens.eval.result import Reference, Result
+    from twinlens.eval.results.result import Reference, Result
 
 
 def summary(results: Sequence[Result]) -> str:

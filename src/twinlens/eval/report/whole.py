@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 from twinlens.data.left_out import LeftOut
 from twinlens.errors import DataError
-from twinlens.eval import figures
-from twinlens.eval.classification import Classification
 from twinlens.eval.report.bars import metric_bars
 from twinlens.eval.report.captions import captions_notes, captions_parts
 from twinlens.eval.report.classification import classification_notes, classification_parts
@@ -19,13 +17,15 @@ from twinlens.eval.report.probe import probe_parts
 from twinlens.eval.report.retrieval import retrieval_parts
 from twinlens.eval.report.robustness import robustness_parts
 from twinlens.eval.report.summary import summary
-from twinlens.eval.result import (
+from twinlens.eval.results import metric_names
+from twinlens.eval.results.result import (
     ProbeResult,
     Result,
     RetrievalResult,
     RobustnessResult,
     ScoresResult,
 )
+from twinlens.eval.tasks.classification import Classification
 from twinlens.eval.tasks.multi_label import MultiLabelResult
 from twinlens.html import facts as facts_list
 from twinlens.html import folded, page, part, section, sentences, table
@@ -59,7 +59,7 @@ def report_page(measured: Sequence[Measured], *, model: str, facts: Mapping[str,
     thumbnails = {id(one.dataset): Thumbnails(one.dataset) for one in measured}
     sections = [
         section(
-            f"{one.result.dataset}: {figures.task_name(one.result.task)}",
+            f"{one.result.dataset}: {metric_names.task_name(one.result.task)}",
             *_parts(one.result, thumbnails[id(one.dataset)], _zero_shot(results, one.result)),
             _left_out(one.result),
             anchor=f"r{number}",

@@ -7,8 +7,8 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from twinlens.errors import DataError
-from twinlens.eval.classification import Choice, Classification, measure_choice
 from twinlens.eval.prompts import called_alike
+from twinlens.eval.tasks.classification import Choice, Classification, measure_choice
 
 if TYPE_CHECKING:
     from twinlens.data.datasets import Dataset

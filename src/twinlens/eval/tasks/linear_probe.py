@@ -9,10 +9,10 @@ import numpy as np
 
 from twinlens.embed.dataset import check_readable
 from twinlens.errors import DataError
-from twinlens.eval.linear_probe import FewShot, Labelled, Sweep, few_shot, sweep
-from twinlens.eval.result import Evidence, ProbeResult, Shots, samples_digest
-from twinlens.eval.statistics import bootstrap_means, intervals_of
-from twinlens.eval.tally import tally
+from twinlens.eval.metrics.predictions import tally
+from twinlens.eval.metrics.statistics import bootstrap_means, intervals_of
+from twinlens.eval.results.result import Evidence, ProbeResult, Shots, samples_digest
+from twinlens.eval.tasks.probe_search import FewShot, Labelled, Sweep, few_shot, sweep
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from twinlens.data.samples import Dataset
     from twinlens.data.splits import Parts
     from twinlens.embed.dataset import Readable
-    from twinlens.eval.features import Features
+    from twinlens.eval.context import Features
     from twinlens.types import Count
 
 _HELD_OUT = 5

@@ -11,14 +11,18 @@ from jaxtyping import Bool, Float32
 
 from twinlens.embed.dataset import check_readable
 from twinlens.errors import DataError
-from twinlens.eval.metrics import average_precision, mean_average_precision, mean_roc_auc
-from twinlens.eval.result import Evidence, Result, samples_digest
-from twinlens.eval.statistics import bootstrap, intervals_of
+from twinlens.eval.metrics.classification import (
+    average_precision,
+    mean_average_precision,
+    mean_roc_auc,
+)
+from twinlens.eval.metrics.statistics import bootstrap, intervals_of
+from twinlens.eval.results.result import Evidence, Result, samples_digest
 from twinlens.eval.tasks.zero_shot import choice_in_words
 
 if TYPE_CHECKING:
     from twinlens.data.samples import Dataset
-    from twinlens.eval.features import Features
+    from twinlens.eval.context import Features
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

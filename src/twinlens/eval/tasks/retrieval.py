@@ -9,16 +9,16 @@ import numpy as np
 
 from twinlens.embed.dataset import check_readable
 from twinlens.errors import DataError
-from twinlens.eval import retrieval
-from twinlens.eval.result import Evidence, Example, Found, RetrievalResult, samples_digest
-from twinlens.eval.statistics import bootstrap, intervals_of
+from twinlens.eval.metrics.statistics import bootstrap, intervals_of
+from twinlens.eval.results.result import Evidence, Example, Found, RetrievalResult, samples_digest
+from twinlens.eval.tasks import retrieval_ranking
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from twinlens.data.samples import Dataset
     from twinlens.embed.dataset import Readable
-    from twinlens.eval.features import Features
+    from twinlens.eval.context import Features
     from twinlens.types import Count, Embeddings
 
 
@@ -43,7 +43,7 @@ def measure(
     counts = [len(sample.captions) for sample in read.samples]
     owner = np.repeat(np.arange(len(counts)), counts)
     texts, cut = features.texts(captions)
-    found = retrieval.measure(
+    found = retrieval_ranking.measure(
         read.embeddings,
         texts,
         owner,
@@ -75,7 +75,7 @@ def measure(
 
 
 def _evidence(
-    found: retrieval.Retrieval, asked: NDArray[np.int64], owner: NDArray[np.int64]
+    found: retrieval_ranking.Retrieval, asked: NDArray[np.int64], owner: NDArray[np.int64]
 ) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.bool_]]]:
     """Resamples of pictures, which take their captions along: these are not independent."""
     order = np.argsort(owner, kind="stable")
@@ -97,11 +97,13 @@ def _evidence(
     return bootstrap(measured, len(asked)), right
 
 
-def _of_ranks(what: str, ranks: NDArray[np.int64], found: retrieval.Retrieval) -> dict[str, float]:
+def _of_ranks(
+    what: str, ranks: NDArray[np.int64], found: retrieval_ranking.Retrieval
+) -> dict[str, float]:
     """The metrics of some queries by their ranks, as in `retrieval.measure`."""
     prefix = f"{what}_retrieval_"
     wanted = [key for key in found.metrics if key.startswith(prefix)]
-    values = {f"{prefix}recall@{k}": float((ranks < k).mean()) for k in retrieval.KS} | {
+    values = {f"{prefix}recall@{k}": float((ranks < k).mean()) for k in retrieval_ranking.KS} | {
         f"{prefix}median_rank": float(np.sort(ranks)[(len(ranks) - 1) // 2] + 1),
         f"{prefix}mean_reciprocal_rank": float((1 / (ranks + 1)).mean()),
     }
@@ -122,12 +124,12 @@ def _examples(
     captions: Sequence[str],
     texts: Embeddings,
     owner: NDArray[np.int64],
-    found: retrieval.Retrieval,
+    found: retrieval_ranking.Retrieval,
 ) -> list[Example]:
     """Captions and pictures that were found best, then those that were found worst."""
     places = read.places.tolist()
-    by_text = retrieval.examples(texts, read.embeddings, found.text_ranks)
-    by_picture = retrieval.examples(read.embeddings, texts, found.image_ranks)
+    by_text = retrieval_ranking.examples(texts, read.embeddings, found.text_ranks)
+    by_picture = retrieval_ranking.examples(read.embeddings, texts, found.image_ranks)
     for_texts = [
         Example(
             text=captions[one.query],

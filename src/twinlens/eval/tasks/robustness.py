@@ -11,10 +11,10 @@ import numpy as np
 
 from twinlens.embed.dataset import Change, Readable, check_readable
 from twinlens.errors import DataError
-from twinlens.eval.classification import Choice
-from twinlens.eval.result import Evidence, RobustnessResult, Shifted, samples_digest
-from twinlens.eval.robustness import effective_robustness, fit_baseline
-from twinlens.eval.statistics import bootstrap_means, intervals_of
+from twinlens.eval.metrics.robustness import effective_robustness, fit_baseline
+from twinlens.eval.metrics.statistics import bootstrap_means, intervals_of
+from twinlens.eval.results.result import Evidence, RobustnessResult, Shifted, samples_digest
+from twinlens.eval.tasks.classification import Choice
 from twinlens.eval.tasks.classifier import choice_of_head
 from twinlens.eval.tasks.zero_shot import choice_in_words
 from twinlens.images.corruptions import CORRUPTIONS, SEVERITIES, corrupt
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from twinlens.data.samples import Dataset
-    from twinlens.eval.features import Features
+    from twinlens.eval.context import Features
 
 Points = Sequence[tuple[float, float]]
 """Of supervised models: accuracy on the standard set and on the shifted one."""

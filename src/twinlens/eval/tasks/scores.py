@@ -8,15 +8,15 @@ import numpy as np
 
 from twinlens.embed.dataset import check_readable
 from twinlens.errors import DataError
-from twinlens.eval.result import Evidence, ScoredPair, ScoresResult, samples_digest
-from twinlens.eval.scores import CLIPSCORE_PROMPT, clip_score, ref_clip_score
-from twinlens.eval.statistics import bootstrap_means, intervals_of
+from twinlens.eval.metrics.clip_score import CLIPSCORE_PROMPT, clip_score, ref_clip_score
+from twinlens.eval.metrics.statistics import bootstrap_means, intervals_of
+from twinlens.eval.results.result import Evidence, ScoredPair, ScoresResult, samples_digest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from twinlens.data.samples import Dataset
-    from twinlens.eval.features import Features
+    from twinlens.eval.context import Features
     from twinlens.types import Embeddings
 
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from twinlens.distributed.world import World
-from twinlens.eval.classification import Choice, Classification, measure_choice
-from twinlens.eval.features import Features
+from twinlens.eval.context import Features
 from twinlens.eval.prompts import called_alike, choose_templates, names_of_classes
+from twinlens.eval.tasks.classification import Choice, Classification, measure_choice
 
 if TYPE_CHECKING:
     from twinlens.data.samples import Dataset

@@ -11,8 +11,8 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 from twinlens.errors import ConfigError, DataError, ShapeError
-from twinlens.eval import linear_probe
-from twinlens.eval.linear_probe import (
+from twinlens.eval.tasks import probe_search
+from twinlens.eval.tasks.probe_search import (
     ONE_SHOT_STRENGTH,
     STRENGTHS,
     FewShot,
@@ -151,14 +151,14 @@ def test_few_shots(digits: Labelled):
 
 def test_few_shots_choose_on_what_was_drawn(digits: Labelled, monkeypatch: pytest.MonkeyPatch):
     seen: list[tuple[int, int]] = []
-    regression = linear_probe.Regression
+    regression = probe_search.Regression
 
-    def spied(features: np.ndarray, targets: np.ndarray, classes: int) -> linear_probe.Regression:
+    def spied(features: np.ndarray, targets: np.ndarray, classes: int) -> probe_search.Regression:
         counts = np.bincount(targets, minlength=classes)
         seen.append((int(counts.min()), int(counts.max())))
         return regression(features, targets, classes)
 
-    monkeypatch.setattr(linear_probe, "Regression", spied)
+    monkeypatch.setattr(probe_search, "Regression", spied)
     few_shot(digits, digits[np.arange(50)], 10, shots=(5,), seeds=(0,))
     # Shots 0 and 4 are held out together, the others each alone; then all are fitted to.
     assert seen == [(3, 3), (4, 4), (4, 4), (4, 4), (5, 5)]

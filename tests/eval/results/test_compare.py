@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twinlens.eval.compare import Comparison, compare, holm
-from twinlens.eval.result import Evidence, Result
-from twinlens.eval.results_files import StoredResults
-from twinlens.eval.statistics import bootstrap_means
+from twinlens.eval.metrics.statistics import bootstrap_means
+from twinlens.eval.results.compare import Comparison, compare, holm
+from twinlens.eval.results.files import StoredResults
+from twinlens.eval.results.result import Evidence, Result
 
 SAMPLES = 400
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from twinlens.eval.statistics import bootstrap
-from twinlens.eval.tally import joined, tally
+from twinlens.eval.metrics.predictions import joined, tally
+from twinlens.eval.metrics.statistics import bootstrap
 
 
 @pytest.mark.parametrize("classes", [2, 4, 7])

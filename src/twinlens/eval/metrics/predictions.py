@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from twinlens.eval.metrics import (
+from twinlens.eval.metrics.classification import (
     Calibration,
     accuracy,
     calibration,
@@ -18,7 +18,7 @@ from twinlens.eval.metrics import (
     softmax_confidence,
     top_k,
 )
-from twinlens.eval.statistics import bootstrap
+from twinlens.eval.metrics.statistics import bootstrap
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twinlens.errors import DataError, ShapeError
-from twinlens.eval.scores import CLIPSCORE_PROMPT, clip_score, ref_clip_score
+from twinlens.eval.metrics.clip_score import CLIPSCORE_PROMPT, clip_score, ref_clip_score
 
 SEEDS = st.integers(0, 2**32 - 1)
 X, Y = [1.0, 0.0], [0.0, 1.0]

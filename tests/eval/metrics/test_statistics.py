@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twinlens.errors import ConfigError, DataError, ShapeError
-from twinlens.eval.metrics import average_precision
-from twinlens.eval.statistics import (
+from twinlens.eval.metrics.classification import average_precision
+from twinlens.eval.metrics.statistics import (
     binomial_cdf,
     bootstrap,
     bootstrap_means,

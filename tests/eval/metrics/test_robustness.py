@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from twinlens.errors import DataError, ShapeError
-from twinlens.eval.robustness import (
+from twinlens.eval.metrics.robustness import (
     Baseline,
     effective_robustness,
     fit_baseline,

@@ -17,7 +17,7 @@ from sklearn.metrics import (
 )
 
 from twinlens.errors import ConfigError, DataError, ShapeError, UnknownNameError
-from twinlens.eval.metrics import (
+from twinlens.eval.metrics.classification import (
     accuracy,
     average_precision,
     calibration,

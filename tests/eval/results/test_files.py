@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from twinlens.errors import DataError
-from twinlens.eval.result import Evidence, Reference, Result
-from twinlens.eval.results_files import COLUMNS, StoredResults, read_results, write_results
+from twinlens.eval.results.files import COLUMNS, StoredResults, read_results, write_results
+from twinlens.eval.results.result import Evidence, Reference, Result
 
 RESULT = Result(
     task="zeroshot_classification",

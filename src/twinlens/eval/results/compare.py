@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from twinlens.eval.figures import lower_is_better
-from twinlens.eval.statistics import Difference, paired_difference, sign_test
+from twinlens.eval.metrics.statistics import Difference, paired_difference, sign_test
+from twinlens.eval.results.metric_names import lower_is_better
 
 if TYPE_CHECKING:
-    from twinlens.eval.result import Evidence, Interval, Result
-    from twinlens.eval.results_files import StoredResults
+    from twinlens.eval.results.files import StoredResults
+    from twinlens.eval.results.result import Evidence, Interval, Result
 
 LEVEL = 0.05
 """What is likelier than this among equally good models is no proof that one is better."""

@@ -9,8 +9,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from twinlens.errors import DataError
-from twinlens.eval.result import Reference
-from twinlens.eval.results_files import read_results
+from twinlens.eval.results.files import read_results
+from twinlens.eval.results.result import Reference
 
 _SUPERVISED = ("classifier", "linear_probe")
 _SHIFTED = "acc1@"

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 
 from twinlens.embed.probe import ITERATIONS, Probe, Regression, check
 from twinlens.errors import DataError, ShapeError, require
-from twinlens.eval.metrics import accuracy
+from twinlens.eval.metrics.classification import accuracy
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from twinlens.errors import DataError
-from twinlens.eval.result import Evidence, Interval, Reference, Result
+from twinlens.eval.results.result import Evidence, Interval, Reference, Result
 from twinlens.files import made_directory, whole_file, write_whole
 
 if TYPE_CHECKING:

@@ -16,9 +16,13 @@ from torch import Tensor
 
 from twinlens.embed.dataset import CHUNK, chunk_starts, embed_samples
 from twinlens.errors import DataError, ShapeError
+from twinlens.eval.metrics.retrieval_ranks import (
+    chance_of_ranks,
+    first_relevant_ranks,
+    top_candidates,
+)
+from twinlens.eval.metrics.statistics import wilson_interval
 from twinlens.eval.prompts import names_of_classes
-from twinlens.eval.ranks import chance_of_ranks, first_relevant_ranks, top_candidates
-from twinlens.eval.statistics import wilson_interval
 
 if TYPE_CHECKING:
     from twinlens.data.datasets import Dataset

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twinlens import Embedder
 from twinlens.data.datasets import Dataset
 from twinlens.errors import DataError, ShapeError
-from twinlens.eval.retrieval import examples, measure, name_retrieval, recall_at_k
+from twinlens.eval.tasks.retrieval_ranking import examples, measure, name_retrieval, recall_at_k
 
 
 def test_recall_is_zero_or_one_a_query():

@@ -15,7 +15,7 @@ from torch.distributed import ProcessGroup
 from tests.processes import run_processes
 from twinlens.distributed.world import World
 from twinlens.errors import DataError, ShapeError
-from twinlens.eval.ranks import (
+from twinlens.eval.metrics.retrieval_ranks import (
     EQUAL,
     Ranks,
     chance_of_ranks,

@@ -12,10 +12,10 @@ import numpy as np
 from twinlens.distributed.world import World
 from twinlens.embed.dataset import CHUNK, Readable, check_readable, chunk_starts, embed_readable
 from twinlens.errors import DataError
-from twinlens.eval.metrics import Calibration, recall_per_class
-from twinlens.eval.result import Evidence, Result, samples_digest
-from twinlens.eval.statistics import intervals_of
-from twinlens.eval.tally import Tally, joined, tally
+from twinlens.eval.metrics.classification import Calibration, recall_per_class
+from twinlens.eval.metrics.predictions import Tally, joined, tally
+from twinlens.eval.metrics.statistics import intervals_of
+from twinlens.eval.results.result import Evidence, Result, samples_digest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

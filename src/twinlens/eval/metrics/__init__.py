@@ -1,0 +1,1 @@
+"""Measures as pure functions of arrays, with intervals and paired tests."""

@@ -1,0 +1,1 @@
+"""Results of evaluations: on disk, compared, beside reference figures."""
