@@ -34,7 +34,7 @@ from twinlens.eval.metrics.statistics import wilson_interval
 from twinlens.images.drawing_detector import DRAWINGS_FILE, DrawingTest
 from twinlens.model.clip import CLIP
 from twinlens.text.loading import load_tokenizer
-from twinlens.train.recipes import Recipe, recipe_named
+from twinlens.train.recipes.builtin import Recipe, recipe_named
 
 EMBEDDED = Path(twinlens.__file__).parent / "assets" / "icons"
 MAX_BYTES = 24_000_000

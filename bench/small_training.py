@@ -32,9 +32,9 @@ def contest(options: argparse.Namespace) -> dict[str, float]:
     from twinlens.model.flops import patch_count  # noqa: PLC0415
     from twinlens.model.presets import icons_demo  # noqa: PLC0415
     from twinlens.text.clip_bpe import train_tokenizer  # noqa: PLC0415
-    from twinlens.train.flops import pair_cost  # noqa: PLC0415
-    from twinlens.train.recipes import recipe_named  # noqa: PLC0415
-    from twinlens.train.run import Run  # noqa: PLC0415
+    from twinlens.train.planning.flops import pair_cost  # noqa: PLC0415
+    from twinlens.train.recipes.builtin import recipe_named  # noqa: PLC0415
+    from twinlens.train.state import Run  # noqa: PLC0415
 
     vision = ViTConfig(
         image_size=64, patch_size=16, width=256, layers=6, heads=4, activation="quick_gelu"

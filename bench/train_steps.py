@@ -55,8 +55,8 @@ def our_step(name: str, batch: int, device: str):
     from twinlens.model import presets  # noqa: PLC0415
     from twinlens.text.clip_bpe import Tokenizer  # noqa: PLC0415
     from twinlens.train.optim import OptimConfig  # noqa: PLC0415
-    from twinlens.train.recipe import Recipe  # noqa: PLC0415
-    from twinlens.train.run import Run  # noqa: PLC0415
+    from twinlens.train.recipes.recipe import Recipe  # noqa: PLC0415
+    from twinlens.train.state import Run  # noqa: PLC0415
 
     config = getattr(presets, name.lower().replace("-", "_"))()
     recipe = Recipe(
@@ -114,9 +114,9 @@ def contest(options: argparse.Namespace) -> dict[str, float]:
 
     from twinlens.model import presets  # noqa: PLC0415
     from twinlens.text.clip_bpe import Tokenizer  # noqa: PLC0415
-    from twinlens.train.devices import peak_flops  # noqa: PLC0415
-    from twinlens.train.flops import pair_cost  # noqa: PLC0415
-    from twinlens.train.recipe import Recipe  # noqa: PLC0415
+    from twinlens.train.planning.devices import peak_flops  # noqa: PLC0415
+    from twinlens.train.planning.flops import pair_cost  # noqa: PLC0415
+    from twinlens.train.recipes.recipe import Recipe  # noqa: PLC0415
 
     on_cuda = options.device == "cuda"
     if options.batch:

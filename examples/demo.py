@@ -23,7 +23,7 @@ from twinlens.data.datasets import Dataset, open_dataset
 from twinlens.eval import report
 from twinlens.eval.tasks.classification import Classification
 from twinlens.eval.tasks.zero_shot import measure
-from twinlens.train.recipes import recipe_named
+from twinlens.train.recipes.builtin import recipe_named
 from twinlens.train.trainer import fit
 
 ASSETS = Path(twinlens.__file__).parent / "assets"

@@ -32,7 +32,7 @@ from twinlens.eval import report
 from twinlens.eval.metrics.statistics import sign_test
 from twinlens.eval.tasks.classification import Classification
 from twinlens.eval.tasks.zero_shot import measure
-from twinlens.train.recipes import recipe_named
+from twinlens.train.recipes.builtin import recipe_named
 from twinlens.train.trainer import fit
 
 PACKAGE = "@vkontakte/icons@3.53.0"

@@ -30,7 +30,7 @@ from twinlens.model.flops import Cost, image_cost, text_cost
 from twinlens.model.loss.contrastive import contrastive_loss
 from twinlens.model.presets import ICON_MEAN, ICON_STD
 from twinlens.text.clip_bpe import Tokenizer, train_tokenizer
-from twinlens.train.flops import similarity_cost
+from twinlens.train.planning.flops import similarity_cost
 
 IMAGE_SIZE, PATCH_SIZE = 32, 8
 CONTEXT_LENGTH, VOCABULARY = 20, 2048

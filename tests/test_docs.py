@@ -14,7 +14,7 @@ from twinlens.cli.main import app, main
 from twinlens.config import ResNetConfig, ViTConfig
 from twinlens.config_io import override, setting_names, to_dict
 from twinlens.hub import published_models
-from twinlens.train.recipes import RECIPES, recipe_named
+from twinlens.train.recipes.builtin import RECIPES, recipe_named
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("docs", "bench", "src", "examples")

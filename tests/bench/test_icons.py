@@ -20,7 +20,7 @@ from twinlens.data.webdataset.shards import ShardWriter, read_index
 from twinlens.eval.tasks import zero_shot
 from twinlens.model.clip import CLIP
 from twinlens.text.clip_bpe import train_tokenizer
-from twinlens.train.recipes import recipe_named
+from twinlens.train.recipes.builtin import recipe_named
 
 BENCH = Path(__file__).parents[2] / "bench"
 NAMES = ("ant", "bee", "cat", "dog", "eel", "fox", "gnu", "hen", "imp", "jay", "koi", "lion")

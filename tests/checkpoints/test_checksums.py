@@ -19,7 +19,7 @@ from twinlens.embed.embedder import load
 from twinlens.errors import CheckpointError, TwinlensError
 from twinlens.export.convert import write_checkpoint
 from twinlens.text.clip_bpe import train_tokenizer
-from twinlens.train.between import save_between
+from twinlens.train.finetune.weight_interpolation import save_between
 
 
 @pytest.fixture

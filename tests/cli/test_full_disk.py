@@ -11,7 +11,7 @@ from tests.cli.conftest import Run
 from tests.tiny import CLIP_VOCABULARY, tiny_config
 from tests.train.runs import tiny_recipe
 from twinlens.benchmark import precision_costs
-from twinlens.train import recipes
+from twinlens.train.recipes import builtin
 
 QUICK = ["--device", "cpu", "--precision", "fp32", "--batch", "1", "--seconds", "1e-6"]
 
@@ -37,7 +37,7 @@ _WHOLE = ("convert", "convert to hf", "convert to open_clip", "export", "interpo
 def a_tiny_recipe(monkeypatch: pytest.MonkeyPatch, picture_folders: Path, tmp_path: Path) -> None:
     model = tiny_config(vocab_size=CLIP_VOCABULARY, context_length=16)
     recipe = tiny_recipe("vit", model=model, batch_size=4, steps=4, checkpoint_every=2)
-    monkeypatch.setitem(recipes.RECIPES, "tiny", lambda: recipe)
+    monkeypatch.setitem(builtin.RECIPES, "tiny", lambda: recipe)
     images = sorted(picture_folders.glob("*/*.png"))
     rows = [f"{path},a {path.parent.name} one" for path in images]
     (tmp_path / "pairs.csv").write_text("\n".join(["image,text", *rows, ""]))

@@ -9,8 +9,9 @@ import pytest
 import twinlens
 from tests.tiny import CLIP_VOCABULARY, tiny_config
 from tests.train.runs import tiny_recipe
-from twinlens.train import recipes, trackers
-from twinlens.train.recipe import Recipe
+from twinlens.train import trackers
+from twinlens.train.recipes import builtin
+from twinlens.train.recipes.recipe import Recipe
 
 
 def four_steps() -> Recipe:
@@ -28,7 +29,7 @@ def four_steps() -> Recipe:
 
 @pytest.fixture(autouse=True)
 def a_recipe_of_four_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(recipes.RECIPES, "tiny", four_steps)
+    monkeypatch.setitem(builtin.RECIPES, "tiny", four_steps)
 
 
 @pytest.fixture

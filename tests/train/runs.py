@@ -10,7 +10,7 @@ from tests.tiny import tiny_config
 from twinlens.data.augment import Augmentation
 from twinlens.data.datasets import Dataset, open_dataset
 from twinlens.train.optim import OptimConfig
-from twinlens.train.recipe import Recipe
+from twinlens.train.recipes.recipe import Recipe
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 180, 30), "blue": (40, 40, 220), "black": (0, 0, 0)}
 

@@ -19,9 +19,9 @@ from twinlens.distributed.world import World
 from twinlens.embed.embedder import Embedder
 from twinlens.errors import DataError, DistributedError
 from twinlens.eval.tasks import classifier, zero_shot
-from twinlens.train import start
-from twinlens.train.recipe import Compute, Recipe
-from twinlens.train.recipes import recipe_named
+from twinlens.train.finetune import initial
+from twinlens.train.recipes.builtin import recipe_named
+from twinlens.train.recipes.recipe import Compute, Recipe
 from twinlens.train.trainer import fit
 
 COLOURS = ("red", "green", "blue", "black")
@@ -195,8 +195,8 @@ def first_number(group: ProcessGroup, base: Path, dataset: Dataset) -> float:
     """Of the classifier to begin with, where each process would find another one."""
     world = World(group.rank(), group.size(), 0, group)
     weight = torch.full((8, 4), 5.0 + world.rank)
-    start.first_head = lambda lens, recipe, dataset: Head(COLOURS, weight)
-    head = start.start_of(recipe_of("classifier", base, "ddp"), dataset, "cpu", world).head
+    initial.first_head = lambda lens, recipe, dataset: Head(COLOURS, weight)
+    head = initial.start_of(recipe_of("classifier", base, "ddp"), dataset, "cpu", world).head
     assert head is not None
     return float(head.weight[0, 0])
 

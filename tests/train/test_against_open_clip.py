@@ -11,8 +11,8 @@ from twinlens.data.loader import Batch
 from twinlens.images.decode import normalize
 from twinlens.model.clip import MAX_LOGIT_SCALE
 from twinlens.train.optim import OptimConfig, learning_rate
-from twinlens.train.recipe import Compute, Recipe
-from twinlens.train.run import Run
+from twinlens.train.recipes.recipe import Compute, Recipe
+from twinlens.train.state import Run
 
 pytestmark = pytest.mark.peers
 

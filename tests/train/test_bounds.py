@@ -12,7 +12,7 @@ from twinlens.config_io import override
 from twinlens.curate.icons.config import IconsSettings
 from twinlens.data.datasets import open_dataset
 from twinlens.errors import ConfigError, DataError
-from twinlens.train.run import Run
+from twinlens.train.state import Run
 
 FREE = {"model.provenance.samples_seen"}
 """What is only written down."""

@@ -9,10 +9,10 @@ import pytest
 
 from tests.train.runs import squares, tiny_recipe
 from twinlens.data.datasets import Dataset
-from twinlens.train.adapt import Adapt
 from twinlens.train.futile import doubts_about
 from twinlens.train.optim import OptimConfig
-from twinlens.train.recipe import Recipe
+from twinlens.train.recipes.adapt import Adapt
+from twinlens.train.recipes.recipe import Recipe
 from twinlens.train.trainer import fit
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from tests.train.runs import tiny_recipe
 from twinlens.train import log as log_module
-from twinlens.train.flops import pair_cost
 from twinlens.train.log import Log, Progress
+from twinlens.train.planning.flops import pair_cost
 
 RECIPE = tiny_recipe("vit")
 

@@ -18,12 +18,12 @@ from twinlens.data.loader import PairLoader
 from twinlens.model import presets
 from twinlens.model.clip import CLIP
 from twinlens.text.sentencepiece import PieceTokenizer
+from twinlens.train.finetune.initial import start_of
 from twinlens.train.log import Progress
 from twinlens.train.optim import OptimConfig
-from twinlens.train.recipe import Recipe
-from twinlens.train.recipes import recipe_named
-from twinlens.train.run import Run
-from twinlens.train.start import start_of
+from twinlens.train.recipes.builtin import recipe_named
+from twinlens.train.recipes.recipe import Recipe
+from twinlens.train.state import Run
 from twinlens.train.trainer import fit
 
 CONTEXT = 8

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from tests.processes import run_processes
 from tests.tiny import tiny_clip
-from tests.train.test_task import a_batch, assert_same, gradients, task_of
+from tests.train.test_objective import a_batch, assert_same, gradients, task_of
 from twinlens.distributed.world import World
+from twinlens.train.objective import PairTask, average_gradients, backward, split
 from twinlens.train.parallel import Towers, parallelise
-from twinlens.train.recipe import Compute
-from twinlens.train.task import PairTask, average_gradients, backward, split
+from twinlens.train.recipes.recipe import Compute
 
 
 def share(group: Any, kind: str, parts: int, tile: int) -> dict[str, Tensor]:

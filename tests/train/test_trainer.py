@@ -30,8 +30,8 @@ from twinlens.text.loading import load_tokenizer
 from twinlens.train import trainer
 from twinlens.train.checkpoint import CheckpointWriter, list_checkpoints
 from twinlens.train.log import Progress
-from twinlens.train.recipe import Compute
-from twinlens.train.run import Run
+from twinlens.train.recipes.recipe import Compute
+from twinlens.train.state import Run
 from twinlens.train.trainer import fit
 
 

@@ -20,7 +20,7 @@ from tests.train.runs import tiny_recipe
 from twinlens.data.datasets import open_dataset
 from twinlens.distributed.world import joined_world
 from twinlens.errors import TwinlensError
-from twinlens.train.recipe import Compute, Recipe
+from twinlens.train.recipes.recipe import Compute, Recipe
 from twinlens.train.trainer import fit
 
 

@@ -22,7 +22,7 @@ def interpolate(
 ) -> None:
     """Write the model whose weights lie between those of A and B."""
     check_new("OUT", out)
-    from twinlens.train.between import save_between
+    from twinlens.train.finetune.weight_interpolation import save_between
 
     with undone(out):
         note = save_between(start, end, out, weight)

@@ -9,7 +9,7 @@ import typer
 from twinlens.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
-    from twinlens.train.plan import GroupPlan, Plan
+    from twinlens.train.planning.plan import GroupPlan, Plan
 
 _YEAR, _DAY, _HOUR, _MINUTE = 365.25 * 86_400, 86_400, 3600, 60
 

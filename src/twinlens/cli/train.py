@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from twinlens.data.sources.columns import Columns
     from twinlens.distributed.world import World
     from twinlens.train.log import Progress, Reporter
-    from twinlens.train.recipe import Recipe
+    from twinlens.train.recipes.recipe import Recipe
     from twinlens.train.trackers import Tracker
     from twinlens.train.trainer import Evaluator
 
@@ -90,7 +90,7 @@ def train(
     from twinlens.data.sources.columns import Columns
     from twinlens.distributed.world import joined_world
     from twinlens.train.left_out import known, read_left_out
-    from twinlens.train.recipes import recipe_named
+    from twinlens.train.recipes.builtin import recipe_named
     from twinlens.train.trainer import fit
 
     chosen = override(recipe_named(recipe, init), settings or [])
@@ -173,8 +173,8 @@ def show_plan(
 ) -> None:
     """Answer with what a recipe would take."""
     from twinlens.cli.plan_tables import print_plan
-    from twinlens.train.devices import parse_groups
-    from twinlens.train.plan import Assumptions, make_plan
+    from twinlens.train.planning.devices import parse_groups
+    from twinlens.train.planning.plan import Assumptions, make_plan
 
     tokens, mfu, price, sample_kb = assumed
     assumptions = Assumptions(caption_tokens=tokens, mfu=mfu, price=price, sample_kb=sample_kb)

@@ -15,7 +15,7 @@ from twinlens.files import made_directory, remove_partials
 from twinlens.locks import HeldError, holding
 from twinlens.text.loading import TOKENIZER_FILE, AnyTokenizer
 from twinlens.train.checkpoint import list_checkpoints, remove_half_written
-from twinlens.train.recipe import Recipe
+from twinlens.train.recipes.recipe import Recipe
 
 RECIPE_FILE = "recipe.json"
 LOCK_FILE = ".lock"

@@ -7,7 +7,7 @@ import logging
 from torch import Tensor
 
 from twinlens.data.loader import Batch
-from twinlens.train.recipe import Recipe
+from twinlens.train.recipes.recipe import Recipe
 
 ENOUGH = 10
 """Batches in a row from the first that are looked at: one may be so by chance."""
@@ -19,7 +19,7 @@ def doubts_about(recipe: Recipe) -> list[str]:
     """What in the settings keeps a run from learning, a line each.
 
     Example:
-        >>> from twinlens.train.recipes import icons_demo
+        >>> from twinlens.train.recipes.builtin import icons_demo
         >>> doubts_about(icons_demo())
         []
     """

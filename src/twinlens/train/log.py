@@ -15,11 +15,11 @@ from twinlens.config_io import to_dict
 from twinlens.errors import CheckpointError
 from twinlens.files import write_whole
 from twinlens.model.device import peak_memory
-from twinlens.train.devices import GB
-from twinlens.train.flops import CAPTION_TOKENS, pair_cost
 from twinlens.train.futile import Doubts
 from twinlens.train.optim import learning_rate
-from twinlens.train.recipe import Recipe
+from twinlens.train.planning.devices import GB
+from twinlens.train.planning.flops import CAPTION_TOKENS, pair_cost
+from twinlens.train.recipes.recipe import Recipe
 
 Reporter = Callable[["Progress"], None]
 

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from twinlens.config_io import to_dict
 from twinlens.errors import MissingExtraError, UnknownNameError
 from twinlens.train.log import Progress
-from twinlens.train.recipe import Recipe
+from twinlens.train.recipes.recipe import Recipe
 
 PROJECT = "twinlens"
 

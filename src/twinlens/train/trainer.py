@@ -24,15 +24,15 @@ from twinlens.text.clip_bpe import Tokenizer, train_tokenizer
 from twinlens.text.loading import TOKENIZER_FILE, AnyTokenizer
 from twinlens.train.bad_samples import BadSamples
 from twinlens.train.checkpoint import CheckpointWriter, list_checkpoints
-from twinlens.train.devices import peak_flops
 from twinlens.train.directory import begin, check_out, one_run
-from twinlens.train.guard import StopSignal
+from twinlens.train.finetune.initial import start_of
 from twinlens.train.left_out import check_data, known, write_left_out
 from twinlens.train.log import Log, Reporter
-from twinlens.train.page import write_page
-from twinlens.train.recipe import Recipe
-from twinlens.train.run import Outcome, Run
-from twinlens.train.start import start_of
+from twinlens.train.loss_guard import StopSignal
+from twinlens.train.planning.devices import peak_flops
+from twinlens.train.recipes.recipe import Recipe
+from twinlens.train.report import write_page
+from twinlens.train.state import Outcome, Run
 
 SKIPPED = "skipped"
 """Directory of the batches whose steps were not taken."""

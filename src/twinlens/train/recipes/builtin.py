@@ -11,10 +11,10 @@ from twinlens.config import CLIPConfig
 from twinlens.data.augment import Augmentation
 from twinlens.errors import ConfigError, UnknownNameError
 from twinlens.model import presets
-from twinlens.train import paper
-from twinlens.train.adapt import Adapt
 from twinlens.train.optim import OptimConfig
-from twinlens.train.recipe import Recipe
+from twinlens.train.recipes import paper
+from twinlens.train.recipes.adapt import Adapt
+from twinlens.train.recipes.recipe import Recipe
 
 DRAWINGS = Augmentation(
     crop_side=0.88, rotate=10.0, stretch=0.1, colour=0.08, brightness=0.05, grey=0.05

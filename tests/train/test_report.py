@@ -9,8 +9,8 @@ import pytest
 from tests.markup import is_balanced, loads_nothing
 from tests.train.runs import tiny_recipe
 from twinlens.errors import CheckpointError
-from twinlens.train.adapt import Adapt
-from twinlens.train.page import render, write_page
+from twinlens.train.recipes.adapt import Adapt
+from twinlens.train.report import render, write_page
 
 
 def line(step: int, **changes: object) -> dict[str, object]:

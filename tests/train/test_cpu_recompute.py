@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.tiny import tiny_clip
-from twinlens.train.lean import make_lean, plain_attention
+from twinlens.train.cpu_recompute import make_lean, plain_attention
 from twinlens.train.parallel import Towers
 
 

@@ -12,9 +12,9 @@ from twinlens.distributed.world import World
 from twinlens.images.decode import normalize
 from twinlens.model.clip import CLIP
 from twinlens.model.loss.contrastive import contrastive_loss
+from twinlens.train.objective import PairTask, backward, drawn_by, split
 from twinlens.train.parallel import Towers, checkpoint_activations
-from twinlens.train.recipe import Compute
-from twinlens.train.task import PairTask, backward, drawn_by, split
+from twinlens.train.recipes.recipe import Compute
 
 PAIRS = 8
 

@@ -14,17 +14,18 @@ from twinlens.errors import ConfigError
 from twinlens.model.clip import CLIP
 from twinlens.model.layers import Block
 from twinlens.model.resnet import Bottleneck
-from twinlens.train.adapt import Adapt, lock
-from twinlens.train.devices import GB, Group
-from twinlens.train.flops import (
+from twinlens.train.finetune.layers import lock
+from twinlens.train.planning.devices import GB, Group
+from twinlens.train.planning.flops import (
     CAPTION_TOKENS,
     pair_cost,
     recipe_image,
     recipe_similarities,
     recipe_text,
 )
-from twinlens.train.memory import DeviceMemory, Sizes, device_memory
-from twinlens.train.recipe import Recipe
+from twinlens.train.planning.memory import DeviceMemory, Sizes, device_memory
+from twinlens.train.recipes.adapt import Adapt
+from twinlens.train.recipes.recipe import Recipe
 
 ROOM = 0.9
 """Share of a device's memory that a plan fills: the rest is for what it does not count."""

@@ -22,7 +22,7 @@ from twinlens.embed.embedder import Embedder
 from twinlens.errors import ConfigError, DataError
 from twinlens.model.clip import CLIP
 from twinlens.text.loading import AnyTokenizer, load_tokenizer
-from twinlens.train.recipe import Recipe
+from twinlens.train.recipes.recipe import Recipe
 
 STRENGTHS = tuple(10.0**power for power in range(-7, 0))
 """Of the probe's weight decay, to choose from."""

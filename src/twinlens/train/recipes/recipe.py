@@ -9,8 +9,8 @@ from typing import Literal
 from twinlens.config import CLIPConfig, ViTConfig
 from twinlens.data.augment import Augmentation
 from twinlens.errors import MOST_SEED, MOST_STEPS, ConfigError, require_within
-from twinlens.train.adapt import Adapt
 from twinlens.train.optim import OptimConfig
+from twinlens.train.recipes.adapt import Adapt
 
 MOST_PAIRS = 2**20
 """Of a batch: as many as anyone has tried."""

@@ -19,7 +19,6 @@ from twinlens.errors import CheckpointError, ConfigError
 from twinlens.hardware import keep_freed_memory
 from twinlens.model.clip import CLIP, MAX_LOGIT_SCALE
 from twinlens.model.precision import has_fast_bf16, pick_device, place
-from twinlens.train.adapt import interpolate, lock, lr_scales, set_train_mode
 from twinlens.train.checkpoint import (
     Facts,
     check_files,
@@ -27,14 +26,15 @@ from twinlens.train.checkpoint import (
     read_facts,
     read_tensors_into,
 )
-from twinlens.train.guard import LossGuard
-from twinlens.train.lean import make_lean
-from twinlens.train.lora import add_lora, merge_lora
+from twinlens.train.cpu_recompute import make_lean
+from twinlens.train.finetune.initial import Start
+from twinlens.train.finetune.layers import interpolate, lock, lr_scales, set_train_mode
+from twinlens.train.finetune.lora import add_lora, merge_lora
+from twinlens.train.loss_guard import LossGuard
+from twinlens.train.objective import ClassTask, PairTask, Task, average_gradients, backward
 from twinlens.train.optim import MasterAdamW, MovingAverage
 from twinlens.train.parallel import Towers, checkpoint_activations, parallelise
-from twinlens.train.recipe import Recipe
-from twinlens.train.start import Start
-from twinlens.train.task import ClassTask, PairTask, Task, average_gradients, backward
+from twinlens.train.recipes.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True)

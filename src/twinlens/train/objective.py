@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from twinlens.checkpoints.head import Classifier
     from twinlens.data.loader import Batch
     from twinlens.model.clip import CLIP
-    from twinlens.train.recipe import Compute
+    from twinlens.train.recipes.recipe import Compute
 
 
 class Task(Protocol):

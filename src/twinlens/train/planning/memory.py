@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from twinlens.config import ResNetConfig, TextConfig, ViTConfig
 from twinlens.model.flops import BottleneckShape, bottlenecks, patch_count, text_length
-from twinlens.train.adapt import first_trained
-from twinlens.train.recipe import Recipe
+from twinlens.train.finetune.layers import first_trained
+from twinlens.train.recipes.recipe import Recipe
 
 FLOAT32 = 4
 TILE = 4096

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from twinlens.errors import ConfigError, UnknownNameError
-from twinlens.train import devices
-from twinlens.train.devices import KNOWN, known_by, parse_groups, peak_flops
+from twinlens.train.planning import devices
+from twinlens.train.planning.devices import KNOWN, known_by, parse_groups, peak_flops
 
 
 def test_groups_are_read_in_order():

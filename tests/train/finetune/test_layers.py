@@ -19,13 +19,14 @@ from twinlens.checkpoints.head import Classifier
 from twinlens.data.datasets import Dataset
 from twinlens.errors import CheckpointError, ConfigError, DataError, MissingExtraError
 from twinlens.model.clip import CLIP
-from twinlens.train.adapt import Adapt, interpolate, lock, lr_scales, set_train_mode
+from twinlens.train.finetune.initial import first_head, linear_probe, start_of
+from twinlens.train.finetune.layers import interpolate, lock, lr_scales, set_train_mode
+from twinlens.train.finetune.lora import add_lora, merge_lora
 from twinlens.train.log import Progress
-from twinlens.train.lora import add_lora, merge_lora
-from twinlens.train.recipe import Compute
-from twinlens.train.recipes import Recipe, recipe_named
-from twinlens.train.run import Run
-from twinlens.train.start import first_head, linear_probe, start_of
+from twinlens.train.recipes.adapt import Adapt
+from twinlens.train.recipes.builtin import Recipe, recipe_named
+from twinlens.train.recipes.recipe import Compute
+from twinlens.train.state import Run
 from twinlens.train.trainer import fit
 
 COLOURS = ("red", "green", "blue", "black")

@@ -10,8 +10,8 @@ from twinlens.data.augment import Augmentation
 from twinlens.errors import ConfigError, UnknownNameError
 from twinlens.model import presets
 from twinlens.model.clip import CLIP
-from twinlens.train import paper
-from twinlens.train.recipes import RECIPES, Recipe, recipe_named
+from twinlens.train.recipes import paper
+from twinlens.train.recipes.builtin import RECIPES, Recipe, recipe_named
 
 
 @pytest.mark.parametrize("name", RECIPES)

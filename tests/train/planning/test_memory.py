@@ -12,10 +12,11 @@ from twinlens.config import CLIPConfig
 from twinlens.model import presets
 from twinlens.model.clip import CLIP
 from twinlens.model.precision import place
-from twinlens.train.adapt import Adapt, lock, set_train_mode
-from twinlens.train.memory import Sizes, device_memory
+from twinlens.train.finetune.layers import lock, set_train_mode
 from twinlens.train.optim import MasterAdamW, OptimConfig
-from twinlens.train.recipe import Compute, Recipe
+from twinlens.train.planning.memory import Sizes, device_memory
+from twinlens.train.recipes.adapt import Adapt
+from twinlens.train.recipes.recipe import Compute, Recipe
 
 SIZES = Sizes(parameters=1_000_000, trained=1_000_000, largest_block=1000)
 

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from twinlens.config import CLIPConfig, ResNetConfig, TextConfig, ViTConfig
 from twinlens.model.flops import Cost, image_layers, text_layers, total
-from twinlens.train.adapt import Adapt, first_trained
-from twinlens.train.recipe import Recipe
+from twinlens.train.finetune.layers import first_trained
+from twinlens.train.recipes.adapt import Adapt
+from twinlens.train.recipes.recipe import Recipe
 
 CAPTION_TOKENS = 16.0
 """Mean length that is assumed of a caption, its start and end counted: alt texts are short."""

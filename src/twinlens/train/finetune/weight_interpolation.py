@@ -13,7 +13,7 @@ from twinlens.checkpoints.reader import load_model
 from twinlens.config import CLIPConfig
 from twinlens.errors import CheckpointError
 from twinlens.text.loading import AnyTokenizer, load_tokenizer
-from twinlens.train.adapt import interpolate
+from twinlens.train.finetune.layers import interpolate
 
 
 def save_between(start: str | Path, end: str | Path, out: Path, weight: float = 0.5) -> str:

@@ -11,7 +11,7 @@ from twinlens.errors import ConfigError, MissingExtraError, first_cause
 from twinlens.model.clip import CLIP
 
 if TYPE_CHECKING:
-    from twinlens.train.adapt import Adapt
+    from twinlens.train.recipes.adapt import Adapt
 
 
 def add_lora(model: CLIP, adapt: Adapt, seed: int = 0) -> None:

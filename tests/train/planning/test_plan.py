@@ -8,12 +8,13 @@ import torch
 from tests.tiny import tiny_config
 from twinlens.errors import ConfigError
 from twinlens.model.clip import CLIP
-from twinlens.train.adapt import Adapt, lock
-from twinlens.train.devices import KNOWN, Group
-from twinlens.train.lora import add_lora
-from twinlens.train.plan import Assumptions, Plan, make_plan
-from twinlens.train.recipe import Compute, Recipe
-from twinlens.train.recipes import RECIPES, recipe_named
+from twinlens.train.finetune.layers import lock
+from twinlens.train.finetune.lora import add_lora
+from twinlens.train.planning.devices import KNOWN, Group
+from twinlens.train.planning.plan import Assumptions, Plan, make_plan
+from twinlens.train.recipes.adapt import Adapt
+from twinlens.train.recipes.builtin import RECIPES, recipe_named
+from twinlens.train.recipes.recipe import Compute, Recipe
 
 
 def plan_of(recipe: Recipe | str, *groups: tuple[int, str], **assumed: float) -> Plan:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from twinlens.config import CLIPConfig, ResNetConfig
 from twinlens.model import presets
 from twinlens.train.optim import OptimConfig
-from twinlens.train.recipe import Compute, Recipe
+from twinlens.train.recipes.recipe import Compute, Recipe
 
 PAIRS = 400_000_000
 EPOCHS = 32

@@ -13,10 +13,11 @@ from twinlens.model import presets
 from twinlens.model.clip import CLIP
 from twinlens.model.flops import Cost, blocks_cost, image_cost, text_cost
 from twinlens.model.loss.contrastive import contrastive_loss
-from twinlens.train.adapt import Adapt, lock
-from twinlens.train.flops import pair_cost, recipe_image, recipe_text, similarity_cost
-from twinlens.train.recipe import Recipe
-from twinlens.train.recipes import recipe_named
+from twinlens.train.finetune.layers import lock
+from twinlens.train.planning.flops import pair_cost, recipe_image, recipe_text, similarity_cost
+from twinlens.train.recipes.adapt import Adapt
+from twinlens.train.recipes.builtin import recipe_named
+from twinlens.train.recipes.recipe import Recipe
 
 MODELS = {
     "tiny vit": lambda: tiny_config("vit"),

@@ -23,7 +23,7 @@ from twinlens.html import (
     table,
 )
 from twinlens.train.left_out import DATA_SET, TRAINING, read_left_out
-from twinlens.train.recipe import Recipe
+from twinlens.train.recipes.recipe import Recipe
 
 PAGE_FILE = "train.html"
 

@@ -1,0 +1,1 @@
+"""Fine-tuning: what a run starts from, locked layers, adapters, interpolated weights."""
