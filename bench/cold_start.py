@@ -2,7 +2,7 @@
 
 Run: python bench/cold_start.py [--rounds 10] [--out bench/results/cold_start.json]
 
-Files are in the page cache; the interpreter, the imports, the weights and the picture are not in
+Files are in the page cache; the interpreter, the imports, the weights and the image are not in
 memory. `python -c pass` is the floor: no program in Python starts faster.
 """
 
@@ -22,7 +22,7 @@ from rich.table import Table
 
 import twinlens
 
-PICTURE = Path(twinlens.__file__).parent / "assets" / "pictures" / "cat.png"
+IMAGE = Path(twinlens.__file__).parent / "assets" / "images" / "cat.png"
 COMMAND = Path(sys.executable).with_name("twinlens")
 CONTESTANTS = {
     "python -c pass": [sys.executable, "-c", "pass"],
@@ -30,7 +30,7 @@ CONTESTANTS = {
     "twinlens --help": [COMMAND, "--help"],
     "import torch": [sys.executable, "-c", "import torch"],
     "twinlens classify": [
-        *(COMMAND, "classify", PICTURE, "--labels", "cat,dog,bicycle,pizza", "--json"),
+        *(COMMAND, "classify", IMAGE, "--labels", "cat,dog,bicycle,pizza", "--json"),
     ],
 }
 

@@ -6,11 +6,11 @@ Photographs are made up (photos.py), 433, 1,500 and 4,000 pixels squared, for sq
 round takes them through one contestant after the other, on one thread and on one a core;
 open_clip's own transform is among them where it is installed. Then the mean error in levels of
 255, and the cosine of the embeddings of the exact and the fast pixels. CORPUS is one of large icons
-that no training picture showed:
+that no training image showed:
 
     twinlens data icons --out CORPUS --set size=433 --set 'parts=["unseen-style","unseen-concepts"]'
 
-Its pictures become JPEGs of quality 90, and `icons` classifies each part both ways.
+Its images become JPEGs of quality 90, and `icons` classifies each part both ways.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def accuracies(lens: Embedder, corpus: Path) -> Rows:
 
 
 def answers(lens: Embedder, dataset: Dataset) -> NDArray[np.bool_]:
-    """Which pictures are classified rightly, exact and fast: [picture, 2]."""
+    """Which images are classified rightly, exact and fast: [image, 2]."""
     names = names_of_classes(dataset)
     templates = choose_templates((), dataset, lens.templates)
     classifier = lens.zero_shot_classifier(list(names.values()), templates)
@@ -134,7 +134,7 @@ def accuracy(right: NDArray[np.bool_]) -> dict[str, float]:
     gained, lost = int((fast & ~exact).sum()), int((exact & ~fast).sum())
     low, high = paired_interval(gained, lost, len(right))
     return {
-        "pictures": len(right),
+        "images": len(right),
         "exact": 100 * float(exact.mean()),
         "fast": 100 * float(fast.mean()),
         "gained": gained,
@@ -151,9 +151,9 @@ def as_jpeg(data: bytes) -> bytes:
     return file.getvalue()
 
 
-def paired_interval(gained: int, lost: int, pictures: int) -> tuple[float, float]:
-    """95% for the difference of two shares of the same pictures (Agresti and Min, 2005)."""
-    gained_, lost_, count = gained + 0.5, lost + 0.5, pictures + 2
+def paired_interval(gained: int, lost: int, images: int) -> tuple[float, float]:
+    """95% for the difference of two shares of the same images (Agresti and Min, 2005)."""
+    gained_, lost_, count = gained + 0.5, lost + 0.5, images + 2
     middle = (gained_ - lost_) / count
     error = math.sqrt(gained_ + lost_ - (gained_ - lost_) ** 2 / count) / count
     return middle - 1.96 * error, middle + 1.96 * error

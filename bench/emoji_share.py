@@ -2,8 +2,8 @@
 
 Run: python bench/emoji_share.py CORPUS OUT
 
-Writes tars with those pictures of CORPUS/train that show an emoji in one of eight colour styles.
-The embedded model was trained on `CORPUS/train` with OUT named five times beside it: these pictures
+Writes tars with those images of CORPUS/train that show an emoji in one of eight colour styles.
+The embedded model was trained on `CORPUS/train` with OUT named five times beside it: these images
 six times an epoch, the other icons once.
 """
 
@@ -44,7 +44,7 @@ def main() -> None:
     corpus, out = map(Path, sys.argv[1:])
     if out.exists() and any(out.iterdir()):
         sys.exit(f"{out}: is not empty, expected a new folder")
-    print(f"{out}: {copy(corpus, out):,} pictures")
+    print(f"{out}: {copy(corpus, out):,} images")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The measures of the embedded model's card: accuracy on what no training picture showed.
+"""The measures of the embedded model's card: accuracy on what no training image showed.
 
 Run: python bench/icons.py MODEL CORPUS [--out FILE.json]
 
@@ -49,7 +49,7 @@ class Figure:
     low: float
     high: float
     chance: float
-    pictures: int
+    images: int
     names: int
 
     @property
@@ -123,7 +123,7 @@ def _figures(
             low=low,
             high=high,
             chance=result.chance[metric],
-            pictures=result.samples,
+            images=result.samples,
             names=names,
         )
         for metric, (low, high) in result.intervals.items()
@@ -140,13 +140,13 @@ def show(figures: Sequence[Figure]) -> None:
             one.interval,
             f"{one.chance:.2%}",
             f"{one.times_chance:,.0f}",
-            f"{one.pictures:,}",
+            f"{one.images:,}",
             f"{one.names:,}",
         )
         for one in figures
         if one.language == "en"
     ]
-    columns = ("Part", "Metric", "Value", "95% interval", "Chance", "Times", "Pictures", "Names")
+    columns = ("Part", "Metric", "Value", "95% interval", "Chance", "Times", "Images", "Names")
     print_table(columns, rows)
     print()
     english = pick(figures, "unseen-style", "acc1").value

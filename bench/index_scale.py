@@ -4,7 +4,7 @@
 
 Makes sparse tars with real indexes beside them (about 0.5 GB; `--keep` keeps them), then in a fresh
 process opens them with the check for keys that are there twice, takes the fingerprint, and looks
-up where the samples of the first positions of a run lie. No picture is decoded: there is none.
+up where the samples of the first positions of a run lie. No image is decoded: there is none.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from twinlens.data.webdataset.shard_index import index_samples
 from twinlens.data.webdataset.shards import ShardSample
 from twinlens.data.webdataset.tars import TarSamples
 
-PICTURE, CAPTION = 12_000, 60
+IMAGE, CAPTION = 12_000, 60
 """Bytes of the members that are not there."""
 
 
@@ -33,7 +33,7 @@ def make(folder: Path, shards: int, rows: int) -> None:
         path = folder / f"{number:05d}.tar"
         offset, samples = 0, list[ShardSample]()
         for row in range(rows):
-            members = {"jpg": (offset + 512, PICTURE), "txt": (offset + 13_312, CAPTION)}
+            members = {"jpg": (offset + 512, IMAGE), "txt": (offset + 13_312, CAPTION)}
             samples.append(ShardSample(path, f"{number:05d}{row:05d}", members))
             offset += 13_824
         with path.open("wb") as file:

@@ -7,7 +7,7 @@ asked; `pure_bf16` is the fastest that it can be asked for. Ours are the default
 and beside them 8 bits on a processor and compiled towers on a GPU.
 
 - `images/s`: the image tower alone, batches of 32 as they are on the device.
-- `p50 ms`: one picture's tensor to its features.
+- `p50 ms`: one image's tensor to its features.
 - `prompts/s`: ImageNet's class names in 80 templates, from strings to the classifier. Ours are all
   80,000 of them (of 8 bits and of compiled towers 8,000); open_clip's are 800: it pads every text
   to the whole context, so that its time is the number of texts.

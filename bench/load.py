@@ -4,7 +4,7 @@ Run: python bench/load.py [--rounds 5] [--out bench/results/load.json]
 
 Makes one directory of random float32 weights that both open. A round is one fresh process a
 contestant: seconds from the call to a model that can be asked, the process's largest memory in
-that time, and what one picture and one text take afterwards, which is when mapped weights are read.
+that time, and what one image and one text take afterwards, which is when mapped weights are read.
 Files are in the page cache for all.
 """
 
@@ -37,7 +37,7 @@ def contest(name: str, directory: Path) -> dict[str, float]:
 
     import torch  # noqa: PLC0415
 
-    picture, tokens = torch.zeros(1, 3, 224, 224), torch.zeros(1, 77, dtype=torch.long)
+    image, tokens = torch.zeros(1, 3, 224, 224), torch.zeros(1, 77, dtype=torch.long)
     tokens[0, :3] = torch.tensor([49406, 320, 49407])
     if name == "open_clip":
         import open_clip  # noqa: PLC0415
@@ -56,7 +56,7 @@ def contest(name: str, directory: Path) -> dict[str, float]:
     with torch.inference_mode():
         model.encode_text(tokens)
         if "text" not in name:
-            model.encode_image(picture)
+            model.encode_image(image)
     return {
         "load_s": loaded - start,
         "first_answer_s": time.perf_counter() - loaded,

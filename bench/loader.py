@@ -1,6 +1,6 @@
-"""Pictures a second of the loader alone, by side, data and number of worker processes.
+"""Images a second of the loader alone, by side, data and number of worker processes.
 
-Run: python bench/loader.py [--pictures 1024] [--batches 12] [--batch 128] [--workers 0 1 2]
+Run: python bench/loader.py [--images 1024] [--batches 12] [--batch 128] [--workers 0 1 2]
 
 Each figure is of a fresh process, all in turn in every round: the tars of the package (small
 drawings), and photograph-like JPEG of 320 x 256 that are made for the occasion. Opening and the
@@ -25,13 +25,13 @@ WARM_UP = 4
 """Batches before the clock starts: more than are read ahead."""
 
 
-def make_jpegs(folder: Path, pictures: int) -> None:
+def make_jpegs(folder: Path, images: int) -> None:
     """Tars of smooth noise with captions: costs to decode what a photograph of its size costs."""
     from twinlens.data.webdataset.shards import ShardWriter  # noqa: PLC0415
 
     rng = np.random.default_rng(0)
     with ShardWriter(folder, samples_per_shard=512) as writer:
-        for number in range(pictures):
+        for number in range(images):
             coarse = Image.fromarray(rng.integers(0, 256, (32, 40, 3), dtype=np.uint8))
             out = io.BytesIO()
             coarse.resize((320, 256), Image.Resampling.BICUBIC).save(out, "JPEG", quality=90)
@@ -65,12 +65,12 @@ def contest(options: argparse.Namespace) -> dict[str, float]:
     start = time.perf_counter()
     number = sum(len(batch.pixels) for batch in islice(batches, options.batches))
     seconds = time.perf_counter() - start
-    return {"pictures_per_s": number / seconds, "peak_mib": peak_mib()}
+    return {"images_per_s": number / seconds, "peak_mib": peak_mib()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pictures", type=int, default=1024, help="JPEG to make")
+    parser.add_argument("--images", type=int, default=1024, help="JPEG to make")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--batches", type=int, default=12, help="timed batches")
     parser.add_argument("--rounds", type=int, default=3)
@@ -83,7 +83,7 @@ def main() -> None:
         print(json.dumps(contest(options)))
         return
     with tempfile.TemporaryDirectory() as folder:
-        make_jpegs(Path(folder), options.pictures)
+        make_jpegs(Path(folder), options.images)
         drawings = str(files("twinlens") / "assets" / "shards" / "train")
         contestants = {
             f"{name}, {size} px, {workers} workers": [

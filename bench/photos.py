@@ -1,4 +1,4 @@
-"""Pictures that look to a decoder as photographs do, made of nothing."""
+"""Images that look to a decoder as photographs do, made of nothing."""
 
 import io
 
@@ -17,9 +17,9 @@ def photograph(width: int, height: int, seed: int = 0) -> Image.Image:
     colours = Image.fromarray(rough).resize((width, height), Image.Resampling.BICUBIC)
     pixels = np.asarray(colours, np.float32) * 0.4 + 60
     pixels += 40 * _texture(width, height, rng)[..., None]
-    picture = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
-    _draw_things(picture, rng)
-    blurred = picture.filter(ImageFilter.GaussianBlur(LENS))
+    image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+    _draw_things(image, rng)
+    blurred = image.filter(ImageFilter.GaussianBlur(LENS))
     grain = rng.normal(0, 3, (height, width, 1)).astype(np.float32)
     return Image.fromarray((np.asarray(blurred) + grain).clip(0, 255).astype(np.uint8))
 
@@ -44,15 +44,15 @@ def _texture(width: int, height: int, rng: np.random.Generator) -> np.ndarray:
     return (texture / texture.std()).astype(np.float32)
 
 
-def _draw_things(picture: Image.Image, rng: np.random.Generator) -> None:
-    draw = ImageDraw.Draw(picture)
+def _draw_things(image: Image.Image, rng: np.random.Generator) -> None:
+    draw = ImageDraw.Draw(image)
     for _ in range(12):
-        left, top = rng.uniform(0, picture.width), rng.uniform(0, picture.height)
+        left, top = rng.uniform(0, image.width), rng.uniform(0, image.height)
         box = (
             left,
             top,
-            left + rng.uniform(1, picture.width / 3),
-            top + rng.uniform(1, picture.height / 3),
+            left + rng.uniform(1, image.width / 3),
+            top + rng.uniform(1, image.height / 3),
         )
         colour = tuple(rng.integers(0, 256, 3).tolist())
         shape = draw.ellipse if rng.random() < 0.5 else draw.rectangle
@@ -60,5 +60,5 @@ def _draw_things(picture: Image.Image, rng: np.random.Generator) -> None:
             box,
             fill=colour if rng.random() < 0.4 else None,
             outline=colour,
-            width=max(1, min(picture.size) // 150),
+            width=max(1, min(image.size) // 150),
         )

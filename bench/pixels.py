@@ -2,7 +2,7 @@
 
 Run: python bench/pixels.py [--photos 128] [--rounds 7] [--out bench/results/pixels.json]
 
-The plain path is what torchvision's Resize, CenterCrop, ToTensor and Normalize do, one picture at
+The plain path is what torchvision's Resize, CenterCrop, ToTensor and Normalize do, one image at
 a time; both must give the same tensors to the last bit. One thread; each round takes every photo
 through one contestant after the other. Seconds are those of the processor, not of the wall: other
 programs on the machine then move the figures less.
@@ -49,13 +49,13 @@ def photo(number: int) -> bytes:
         layer = Image.fromarray(grain).resize((width, height), Image.Resampling.BICUBIC)
         pixels += (np.asarray(layer, np.float32) - 128) * (1.6 / octave)
     file = io.BytesIO()
-    picture = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
-    picture.save(file, "JPEG", quality=int(rng.integers(80, 96)))
+    image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+    image.save(file, "JPEG", quality=int(rng.integers(80, 96)))
     return file.getvalue()
 
 
 def plain(photos: Photos) -> torch.Tensor:
-    """Pillow and torch, picture by picture, by torchvision's rules."""
+    """Pillow and torch, image by image, by torchvision's rules."""
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (CONFIG.mean, CONFIG.std))
     rows: list[torch.Tensor] = []
     for data in photos:

@@ -4,7 +4,7 @@ Run: python bench/precision.py [--model ViT-B-32 --model icons ...] [--out FILE.
 
 Of each architecture, whole and with random weights, and of the embedded model: the least cosine of
 noise and of texts of natural lengths with their embeddings in float32. Of the embedded model also
-how often it takes the same of 815 names for a picture of the unseen style that the package holds.
+how often it takes the same of 815 names for an image of the unseen style that the package holds.
 """
 
 import argparse
@@ -23,19 +23,19 @@ from twinlens.benchmark.synthetic_inputs import ARCHITECTURES, pixels, texts, wr
 from twinlens.data.datasets import open_dataset
 
 PRECISIONS = ("bf16", "int8", "int8-weights")
-PICTURES, TEXTS = 8, 32
+IMAGES, TEXTS = 8, 32
 UNSEEN = Path(twinlens.__file__).parent / "assets" / "shards" / "unseen-style"
 
 
 def answers(lens: Embedder) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Unit vectors of noise and of texts."""
-    images = lens.encode_pixels(pixels(PICTURES, lens.config.image_input, lens.device)).float()
+    images = lens.encode_pixels(pixels(IMAGES, lens.config.image_input, lens.device)).float()
     images = torch.nn.functional.normalize(images, dim=-1).cpu().numpy()
     return images, lens.embed_texts(texts(lens.config.text_input, lens.tokenizer, TEXTS))
 
 
 def choices(lens: Embedder) -> NDArray[np.int64]:
-    """Which name each picture gets."""
+    """Which name each image gets."""
     dataset = open_dataset(str(UNSEEN))
     embeddings = lens.embed_images([sample.image_bytes() for sample in dataset.samples])
     return (embeddings @ lens.zero_shot_classifier(dataset.classnames)).argmax(axis=1)

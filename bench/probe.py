@@ -76,17 +76,17 @@ def read_idx(name: str) -> NDArray[np.uint8]:
 
 
 def fashion(part: str, samples: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Pictures and classes of some samples, in an order of the seed's."""
-    pictures = read_idx(f"{part}-images-idx3-ubyte.gz")
+    """Images and classes of some samples, in an order of the seed's."""
+    images = read_idx(f"{part}-images-idx3-ubyte.gz")
     targets = read_idx(f"{part}-labels-idx1-ubyte.gz").astype(np.int64)
     drawn = np.random.default_rng(seed).permutation(len(targets))[:samples]
-    return pictures[drawn], targets[drawn]
+    return images[drawn], targets[drawn]
 
 
-def features_of(name: str, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+def features_of(name: str, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     if name.endswith("-icons"):  # what the embedded model makes of them
-        return twinlens.load("icons", device="cpu").embed_images(list(pictures[..., None]))
-    pixels = pictures.reshape(len(pictures), -1).astype(np.float32)
+        return twinlens.load("icons", device="cpu").embed_images(list(images[..., None]))
+    pixels = images.reshape(len(images), -1).astype(np.float32)
     return pixels if name == "fashion-255" else pixels / 255
 
 
@@ -95,17 +95,17 @@ def split_of(name: str, samples: int, test_samples: int, seed: int) -> Split:
         pixels, targets = load_digits(return_X_y=True)
         features = pixels.astype(np.float32)
         if name == "digits-icons":
-            pictures = np.rint(pixels.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
-            features = features_of(name, pictures)
+            images = np.rint(pixels.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+            features = features_of(name, images)
         order = np.random.default_rng(seed).permutation(len(targets))
         every = Labelled(features[order], targets[order].astype(np.int64))
         cut = len(order) * 4 // 5
         fitted, test = every[np.arange(cut)], every[np.arange(cut, len(order))]
     else:
-        pictures, targets = fashion("train", samples, seed)
-        fitted = Labelled(features_of(name, pictures), targets)
-        pictures, targets = fashion("t10k", test_samples, 0)
-        test = Labelled(features_of(name, pictures), targets)
+        images, targets = fashion("train", samples, seed)
+        fitted = Labelled(features_of(name, images), targets)
+        images, targets = fashion("t10k", test_samples, 0)
+        test = Labelled(features_of(name, images), targets)
     cut = len(fitted.targets) * 5 // 6
     indices = np.arange(len(fitted.targets))
     return Split(fitted[indices[:cut]], fitted[indices[cut:]], test)

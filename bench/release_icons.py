@@ -68,18 +68,18 @@ It is for sorting and searching drawings, for learning and for tests. It is not 
 
 ## Measured
 
-On what no training picture showed. Intervals are 95% Wilson intervals over pictures; chance is
+On what no training image showed. Intervals are 95% Wilson intervals over images; chance is
 guessing among all the names.
 
 | question | names | measure | value | 95% interval | chance | times chance |
 | --- | ---: | --- | ---: | ---: | ---: | ---: |
 {table}
 
-- **A style never seen**: twemoji's base emoji, one picture a concept, among the names of all of
+- **A style never seen**: twemoji's base emoji, one image a concept, among the names of all of
   them, asked as {templates}.
   Their concepts were trained on, in other styles.
 - **Concepts never seen**: drawings in styles of the training, up to four a concept, among names
-  drawn with seed 0. A concept's pictures are alike, so the interval is somewhat too narrow.
+  drawn with seed 0. A concept's images are alike, so the interval is somewhat too narrow.
 - **Both**: twemoji's emoji of concepts never seen; few, so the interval is wide.
 
 The figures on the unseen style are a little flattering: there was no separate style to validate
@@ -120,18 +120,18 @@ are taken for something else. Asked about those of other packages, it was wrong 
 - **Architecture**: {architecture}.
   CLIP's contrastive loss; a vocabulary of {vocabulary:,} learned from the captions.
 - **Recipe**: `{recipe}`, from random weights: {steps:,} steps of {batch:,} pairs,
-  {samples:,} in all, {minutes:.0f} minutes on 2 processor cores. Pictures of equal concept in a
+  {samples:,} in all, {minutes:.0f} minutes on 2 processor cores. Images of equal concept in a
   batch are no negatives of each other.{note}
-- **Data**: the open icon corpus, fingerprint `{fingerprint}`: {pictures:,} pictures of
+- **Data**: the open icon corpus, fingerprint `{fingerprint}`: {images:,} images of
   {concepts:,} concepts. Colour emoji of eight sets were counted {emoji_times} times an epoch.
-- **Held out**, by concept and by style, never by picture: {held_out}.
+- **Held out**, by concept and by style, never by image: {held_out}.
 - **Sources**: icon sets of the Iconify collection, Fluent Emoji 3D, the Noto Emoji font{clip_art};
   names from Unicode CLDR, Lucide, Tabler and Phosphor. They are under permissive, public-domain or
   attribution licences, and some sets, the Noto Emoji font among them, under the SIL Open Font
   License (OFL-1.1). ATTRIBUTION.md lists every set, author and licence, and what was left out:
   share-alike, copyleft, non-commercial, logos and brands.
 - **OFL-1.1** is reciprocal: fonts derived from such a font stay under it. Its text says that this
-  does not bind documents made with the font, and pictures drawn of single icons are taken for such
+  does not bind documents made with the font, and images drawn of single icons are taken for such
   documents here. That is our reading; we are no lawyers.
 
 ## Limits
@@ -348,10 +348,10 @@ def card(
         samples=recipe.steps * recipe.batch_size,
         minutes=training_minutes(run),
         fingerprint=manifest["fingerprint"],
-        pictures=train["pictures"],
+        images=train["images"],
         concepts=train["concepts"],
         held_out=", ".join(
-            f"{name} ({part['pictures']:,} pictures of {part['concepts']:,} concepts)"
+            f"{name} ({part['images']:,} images of {part['concepts']:,} concepts)"
             for name, part in parts.items()
         ),
         words=text.context_length - 2,

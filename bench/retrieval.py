@@ -2,7 +2,7 @@
 
 Run: python bench/retrieval.py [--images 100000] [--captions 1] [--width 512] [--threads 2]
 
-Embeddings are random unit vectors; `--captions` of them belong to each picture. A contestant runs
+Embeddings are random unit vectors; `--captions` of them belong to each image. A contestant runs
 in a fresh process, and its peak memory is that of the process with PyTorch and all embeddings in
 it. "products alone" makes the same tiles of scores and drops them: what is above it is counting.
 """
@@ -59,7 +59,7 @@ def contest(options: argparse.Namespace) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=100_000)
-    parser.add_argument("--captions", type=int, default=1, help="of each picture")
+    parser.add_argument("--captions", type=int, default=1, help="of each image")
     parser.add_argument("--width", type=int, default=512)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)

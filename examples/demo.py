@@ -4,7 +4,7 @@ Run: python examples/demo.py    (or `make demo`; about four minutes on two cores
 
 1. Learn: 2,855 drawings of 815 things in four emoji styles, each with a few captions.
 2. Measure: 815 drawings in a fifth style, told apart by nothing but the names of their classes.
-3. Use: the model that comes with the package, on four pictures, with labels made up here.
+3. Use: the model that comes with the package, on four images, with labels made up here.
 
 Everything is written below ./demo (demo/run anew each time); the last line printed is the page.
 """
@@ -28,20 +28,20 @@ from twinlens.train.trainer import fit
 
 ASSETS = Path(twinlens.__file__).parent / "assets"
 TRAIN, UNSEEN_STYLE = (str(ASSETS / "shards" / part) for part in ("train", "unseen-style"))
-PICTURES = ("cat", "dog", "bicycle", "pizza")
+IMAGES = ("cat", "dog", "bicycle", "pizza")
 LABELS = ("cat", "dog", "bicycle", "pizza", "car", "tree", "fish", "house", "slice of cake")
 OUT = Path("demo")
 SHOWN = 12
 
 
 def train(steps: int) -> Path:
-    """Learn from pairs of pictures and captions; returns the model's directory."""
+    """Learn from pairs of images and captions; returns the model's directory."""
     settings = [f"steps={steps}", f"log_every={steps // 50 or 1}", f"eval_every={steps // 5 or 1}"]
     recipe = override(recipe_named("icons-demo"), settings)
     pairs = open_dataset(TRAIN)
     evaluate = zero_shot_evaluator(open_dataset(UNSEEN_STYLE), [])
     shutil.rmtree(OUT / "run", ignore_errors=True)
-    print(f"Training on {len(pairs.samples):,} pictures, {steps} steps:", flush=True)
+    print(f"Training on {len(pairs.samples):,} images, {steps} steps:", flush=True)
     with progress_line([]) as show:
         return fit(recipe, pairs, OUT / "run", evaluate=evaluate, report=show)
 
@@ -56,25 +56,25 @@ def say(result: Classification) -> None:
     )
 
 
-def classify(lens: twinlens.Embedder) -> list[report.Picture]:
-    """Four pictures, each with the best of our labels."""
-    paths = [ASSETS / "pictures" / f"{name}.png" for name in PICTURES]
+def classify(lens: twinlens.Embedder) -> list[report.ImageCard]:
+    """Four images, each with the best of our labels."""
+    paths = [ASSETS / "images" / f"{name}.png" for name in IMAGES]
     answers = lens.classify(paths, LABELS)
     for path, (best, *_) in zip(paths, answers, strict=True):
         print(f"{path.name}: {best.label} ({best.probability:.0%})")
     return [
-        report.Picture(image=path, predictions=answer[:4], title=path.name, truth=path.stem)
+        report.ImageCard(image=path, predictions=answer[:4], title=path.name, truth=path.stem)
         for path, answer in zip(paths, answers, strict=True)
     ]
 
 
-def some_unseen(lens: twinlens.Embedder, unseen: Dataset) -> list[report.Picture]:
-    """A few pictures spread over the unseen style, each with the best of all its names."""
+def some_unseen(lens: twinlens.Embedder, unseen: Dataset) -> list[report.ImageCard]:
+    """A few images spread over the unseen style, each with the best of all its names."""
     samples = unseen.samples[:: len(unseen.samples) // SHOWN][:SHOWN]
     images = [sample.image_bytes() for sample in samples]
     answers = lens.classify(images, unseen.classnames)
     return [
-        report.Picture(image=image, predictions=answer[:3], title=str(one.label), truth=one.label)
+        report.ImageCard(image=image, predictions=answer[:3], title=str(one.label), truth=one.label)
         for one, image, answer in zip(samples, images, answers, strict=True)
     ]
 
@@ -102,7 +102,7 @@ def main() -> None:
     unseen = open_dataset(UNSEEN_STYLE)
     result = measure(own, unseen)
     say(result)
-    pictures = classify(ready)
+    images = classify(ready)
     minutes = (time.monotonic() - start) / 60
     page = html.page(
         "CLIP, from nothing",
@@ -110,7 +110,7 @@ def main() -> None:
         f"learned in {minutes:.1f} minutes just now.",
         html.section(
             f"What the model {options.model} says",
-            report.gallery(pictures),
+            report.gallery(images),
             note="It comes with the package, and was told nothing but these labels: "
             f"{', '.join(LABELS)}.",
         ),

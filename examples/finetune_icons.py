@@ -80,9 +80,9 @@ def fetch() -> dict[str, Drawings]:
 
 
 def split(icons: dict[str, Drawings]) -> None:
-    """Four tables of pictures: train, validation, names and drawings."""
-    shutil.rmtree(OUT / "pictures", ignore_errors=True)
-    (OUT / "pictures").mkdir()
+    """Four tables of images: train, validation, names and drawings."""
+    shutil.rmtree(OUT / "images", ignore_errors=True)
+    (OUT / "images").mkdir()
     rows: dict[str, list[list[str]]] = {
         part: [] for part in ("train", "validation", "names", "drawings")
     }
@@ -103,13 +103,13 @@ def split(icons: dict[str, Drawings]) -> None:
 
 
 def draw(name: str, key: tuple[int, bool], drawings: Drawings) -> list[str]:
-    """A line of a table, and its picture."""
+    """A line of a table, and its image."""
     size, outlined = key
-    picture = f"pictures/{name.replace(' ', '_')}-{size}{'-outlined' if outlined else ''}.png"
+    image = f"images/{name.replace(' ', '_')}-{size}{'-outlined' if outlined else ''}.png"
     svg = drawings[key].decode().replace("currentColor", "#222222")
     png = resvg_py.svg_to_bytes(svg, width=SIDE, height=SIDE, background="white")
-    (OUT / picture).write_bytes(bytes(png))
-    return [picture, name, name]
+    (OUT / image).write_bytes(bytes(png))
+    return [image, name, name]
 
 
 def train(recipe: str) -> Path:
@@ -132,8 +132,8 @@ def compare(before: twinlens.Embedder, after: twinlens.Embedder, part: str, head
     old, new = (measure(lens, dataset) for lens in (before, after))
     gained, lost = right(new) - right(old), right(old) - right(new)
     says = (
-        f"{old.samples} pictures, as many names: {percent(old)} before, {percent(new)} after. "
-        f"{len(gained)} pictures are right only now, {len(lost)} only were "
+        f"{old.samples} images, as many names: {percent(old)} before, {percent(new)} after. "
+        f"{len(gained)} images are right only now, {len(lost)} only were "
         f"(p = {sign_test(len(gained), len(lost)):.1g})."
     )
     print(f"{heading}: {says}", flush=True)
@@ -142,7 +142,7 @@ def compare(before: twinlens.Embedder, after: twinlens.Embedder, part: str, head
         f"<h3>{title}</h3>"
         + report.gallery(
             [
-                report.Picture(
+                report.ImageCard(
                     image=one.source, predictions=answers[:3], truth=one.label, title=str(one.label)
                 )
                 for one, answers in zip(
@@ -158,7 +158,7 @@ def compare(before: twinlens.Embedder, after: twinlens.Embedder, part: str, head
 
 
 def right(result: Classification) -> set[str]:
-    """The names whose picture was recognised; each has one."""
+    """The names whose image was recognised; each has one."""
     return {one.classname for one in result.per_class if one.recall == 1}
 
 
@@ -176,7 +176,7 @@ def main() -> None:
     page = html.page(
         "Fine-tuned to an icon set",
         "What the embedded model says of icons that it never saw, before and after it learned from "
-        "others of the set. The pictures were drawn by lot.",
+        "others of the set. The images were drawn by lot.",
         compare(before, after, "names", "Names that it did not learn"),
         compare(before, after, "drawings", "Outlines of what it learned filled"),
     )

@@ -1,4 +1,4 @@
-"""Tell what a picture shows, from files that `twinlens export` wrote: no torch, no twinlens.
+"""Tell what an image shows, from files that `twinlens export` wrote: no torch, no twinlens.
 
 Run: twinlens export icons exported --format onnx
      pip install onnxruntime numpy pillow tokenizers
@@ -17,7 +17,7 @@ from onnxruntime import InferenceSession
 from PIL import Image
 from tokenizers import Tokenizer
 
-directory, picture, labels = Path(sys.argv[1]), sys.argv[2], sys.argv[3].split(",")
+directory, image_path, labels = Path(sys.argv[1]), sys.argv[2], sys.argv[3].split(",")
 model = json.loads((directory / "twinlens.json").read_text(encoding="utf-8"))
 text, wanted = model["text"], model["image"]["preprocess"]
 if text["cleaning"] != "lower":
@@ -25,7 +25,7 @@ if text["cleaning"] != "lower":
         f"cleaning: got {text['cleaning']}, expected lower: see twinlens.text.cleaning for others"
     )
 
-image, size = Image.open(picture).convert("RGBA"), wanted["image_size"]
+image, size = Image.open(image_path).convert("RGBA"), wanted["image_size"]
 below = Image.new("RGBA", image.size, (*wanted["background"], 255))
 image, short = Image.alpha_composite(below, image).convert("RGB"), min(image.size)
 sides = [size if wanted["resize"] == "squash" else int(size * s / short) for s in image.size]

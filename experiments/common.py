@@ -1,6 +1,6 @@
 """What the experiments share: pixels kept on disk, batches, small models and how they are measured.
 
-Every objective learns by the same loop, from the same pictures in the same order, so that what is
+Every objective learns by the same loop, from the same images in the same order, so that what is
 compared is the objective. Runs are on one core, can be killed, and go on where they were.
 """
 
@@ -56,7 +56,7 @@ EMOJI_SHARE = 0.8
 """Of each batch; the embedded model was trained on such a mixture (`bench/emoji_share.py`)."""
 
 TARS = 32
-"""Of the training part: 65,533 pictures, more than a small model sees often enough."""
+"""Of the training part: 65,533 images, more than a small model sees often enough."""
 
 PREPROCESS = PreprocessConfig(image_size=IMAGE_SIZE, mean=ICON_MEAN, std=ICON_STD)
 # Data
@@ -68,17 +68,17 @@ class Part:
 
     Attributes:
         pixels: Mapped from disk, uint8, at the training size.
-        names: What each picture shows, in English.
-        captions: English ones of each picture.
+        names: What each image shows, in English.
+        captions: English ones of each image.
         concepts: Equal numbers depict the same thing.
         styles: Who drew it.
         groups: Emoji's category, such as "food & drink".
     """
 
-    pixels: UInt8[np.ndarray, "picture 3 size size"]
+    pixels: UInt8[np.ndarray, "image 3 size size"]
     names: list[str]
     captions: list[list[str]]
-    concepts: Int64[np.ndarray, " picture"]
+    concepts: Int64[np.ndarray, " image"]
     styles: list[str]
     groups: list[str]
 
@@ -138,7 +138,7 @@ def read_tokenizer(corpus: Path, train: Part) -> Tokenizer:
 
 
 class Mixture:
-    """Batches of a fixed share of emoji, each picture once an epoch: functions of seed and step."""
+    """Batches of a fixed share of emoji, each image once an epoch: functions of seed and step."""
 
     def __init__(self, part: Part, batch_size: int, seed: int) -> None:
         emoji = np.array([style in COLOUR_EMOJI for style in part.styles])
@@ -151,7 +151,7 @@ class Mixture:
         self._epoch = cache(self._shuffled)
 
     def batch(self, step: int) -> tuple[Tensor, list[str], Tensor]:
-        """Pixels in 0..255, one caption a picture, and what they depict."""
+        """Pixels in 0..255, one caption an image, and what they depict."""
         rows = np.concatenate([self._drawn(source, step) for source in range(len(self.sources))])
         lots = np.random.default_rng([self.seed, step, 1])
         captions = [str(lots.choice(self.part.captions[row])) for row in rows]
@@ -176,24 +176,24 @@ class Mixture:
 
 
 class Objective(nn.Module):
-    """Something to learn from pictures and captions, that can then name pictures by words.
+    """Something to learn from images and captions, that can then name images by words.
 
     Attributes:
-        usual: Some training pictures: what is said of them says little of any.
-        chunk: Pictures to score at a time; the names are read anew for each chunk.
+        usual: Some training images: what is said of them says little of any.
+        chunk: Images to score at a time; the names are read anew for each chunk.
     """
 
     usual: Tensor
     chunk = 512
 
     def loss(self, images: Tensor, captions: Sequence[str], concepts: Tensor) -> Tensor:
-        """Of a batch of normalised pictures."""
+        """Of a batch of normalised images."""
         raise NotImplementedError
 
     def scores(
-        self, images: Float[Tensor, "picture 3 size size"], names: Sequence[str]
-    ) -> Mapping[str, Float[Tensor, "picture name"]]:
-        """How well each name fits each picture, by one or more ways to score."""
+        self, images: Float[Tensor, "image 3 size size"], names: Sequence[str]
+    ) -> Mapping[str, Float[Tensor, "image name"]]:
+        """How well each name fits each image, by one or more ways to score."""
         raise NotImplementedError
 
 
@@ -233,7 +233,7 @@ def small_clip(size: str) -> CLIPConfig:
 
 
 class Contrastive(Objective):
-    """CLIP: which caption of the batch belongs to which picture (paper figure 3)."""
+    """CLIP: which caption of the batch belongs to which image (paper figure 3)."""
 
     def __init__(self, config: CLIPConfig, tokenizer: Tokenizer) -> None:
         super().__init__()
@@ -245,7 +245,7 @@ class Contrastive(Objective):
         return self.tokenizer(texts, CONTEXT_LENGTH, truncate=True)
 
     def loss(self, images: Tensor, captions: Sequence[str], concepts: Tensor) -> Tensor:
-        """Symmetric cross-entropy; other pictures of the same thing are no negatives."""
+        """Symmetric cross-entropy; other images of the same thing are no negatives."""
         return contrastive_loss(
             self.clip.encode_image(images),
             self.clip.encode_text(self.tokens(captions)),
@@ -254,9 +254,9 @@ class Contrastive(Objective):
         )
 
     def scores(
-        self, images: Float[Tensor, "picture 3 size size"], names: Sequence[str]
-    ) -> Mapping[str, Float[Tensor, "picture name"]]:
-        """Cosines of pictures and bare names."""
+        self, images: Float[Tensor, "image 3 size size"], names: Sequence[str]
+    ) -> Mapping[str, Float[Tensor, "image name"]]:
+        """Cosines of images and bare names."""
         texts = self.clip.encode_text(self.tokens(names), normalize=True)
         return {"cosine": self.clip.encode_image(images, normalize=True) @ texts.T}
 
@@ -272,8 +272,8 @@ def contrastive_flops(config: CLIPConfig, batch_size: int, tokens: float) -> flo
 
 def score_names(
     objective: Objective, part: Part, names: Sequence[str]
-) -> dict[str, Float[Tensor, "picture name"]]:
-    """How well each name fits each picture, by each way to score."""
+) -> dict[str, Float[Tensor, "image name"]]:
+    """How well each name fits each image, by each way to score."""
     found: dict[str, list[Tensor]] = {}
     with torch.inference_mode():
         for start in range(0, len(part), objective.chunk):
@@ -285,22 +285,22 @@ def score_names(
 
 
 def right(
-    scores: Float[Tensor, "picture name"], part: Part, names: Sequence[str], k: int = 1
-) -> Bool[np.ndarray, " picture"]:
-    """Of each picture, whether its own name is among the `k` of the highest scores."""
+    scores: Float[Tensor, "image name"], part: Part, names: Sequence[str], k: int = 1
+) -> Bool[np.ndarray, " image"]:
+    """Of each image, whether its own name is among the `k` of the highest scores."""
     places = {name: i for i, name in enumerate(names)}
     own = torch.tensor([places[name] for name in part.names])
     return (scores.topk(k, dim=1).indices == own[:, None]).any(dim=1).numpy()
 
 
 def only_names(part: Part, names: Sequence[str]) -> Part:
-    """The pictures of these names."""
+    """The images of these names."""
     wanted = set(names)
     return at(part, np.flatnonzero([name in wanted for name in part.names]))
 
 
 def at(part: Part, rows: NDArray[np.int64]) -> Part:
-    """Those pictures."""
+    """Those images."""
     return Part(
         pixels=part.pixels[rows],
         names=[part.names[row] for row in rows],

@@ -38,34 +38,34 @@ DIGIT_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "e
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Features:
-    """A set of pictures as the model sees it.
+    """A set of images as the model sees it.
 
     Attributes:
         name: Of the set.
         values: Unit vectors.
         names: The classes.
-        targets: Each picture's class.
-        groups: Pictures of equal number are alike, and are resampled together.
-        metadata: What the corpus says of each picture; nothing for other sets.
+        targets: Each image's class.
+        groups: Images of equal number are alike, and are resampled together.
+        metadata: What the corpus says of each image; nothing for other sets.
     """
 
     name: str
-    values: Float[np.ndarray, "picture embed"]
+    values: Float[np.ndarray, "image embed"]
     names: list[str]
-    targets: Int64[np.ndarray, " picture"]
-    groups: Int64[np.ndarray, " picture"]
+    targets: Int64[np.ndarray, " image"]
+    groups: Int64[np.ndarray, " image"]
     metadata: Sequence[dict[str, Any]] = ()
 
 
 def of_part(lens: Embedder, corpus: Path, part: str) -> Features:
     """A part of the corpus; classes are the English names, groups the concepts."""
     samples = list(open_dataset(corpus / part).samples)
-    pictures = (sample.image_bytes() for sample in samples)
+    images = (sample.image_bytes() for sample in samples)
     names, targets = np.unique([str(sample.label) for sample in samples], return_inverse=True)
     concepts = [str(sample.concept) for sample in samples]
     return Features(
         name=part,
-        values=kept(corpus, part, lambda: lens.embed_images(pictures)),
+        values=kept(corpus, part, lambda: lens.embed_images(images)),
         names=names.tolist(),
         targets=targets,
         groups=np.unique(concepts, return_inverse=True)[1],
@@ -74,7 +74,7 @@ def of_part(lens: Embedder, corpus: Path, part: str) -> Features:
 
 
 def of_fashion(lens: Embedder, corpus: Path, count: int = 3000) -> Features:
-    """The first test pictures of Fashion-MNIST (Xiao et al. 2017): clothes, grey on black."""
+    """The first test images of Fashion-MNIST (Xiao et al. 2017): clothes, grey on black."""
     pixels = _idx(FASHION / "t10k-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28, 1)[:count]
     targets = _idx(FASHION / "t10k-labels-idx1-ubyte.gz", 8)[:count].astype(np.int64)
     return Features(
@@ -118,9 +118,9 @@ def _idx(path: Path, header: int) -> NDArray[np.uint8]:
 
 
 def resampled(
-    groups: Int64[np.ndarray, " picture"], times: int, seed: int = 0
-) -> Float[np.ndarray, "time picture"]:
-    """How much each picture counts in each bootstrap sample of the groups; a row sums to 1."""
+    groups: Int64[np.ndarray, " image"], times: int, seed: int = 0
+) -> Float[np.ndarray, "time image"]:
+    """How much each image counts in each bootstrap sample of the groups; a row sums to 1."""
     rng = np.random.default_rng(seed)
     count = int(groups.max()) + 1
     drawn = rng.multinomial(count, np.full(count, 1 / count), size=times)

@@ -1,9 +1,9 @@
-"""Figures 6 and 7: how many labelled pictures a class the names of the classes are worth.
+"""Figures 6 and 7: how many labelled images a class the names of the classes are worth.
 
 Run: python experiments/few_shot.py --corpus DIR --out experiments/results/few_shot.json
 
-The embedded model names pictures by words (zero-shot), and a logistic regression on the same
-features learns from k pictures a class; both are asked about other pictures. Classes are concepts
+The embedded model names images by words (zero-shot), and a logistic regression on the same
+features learns from k images a class; both are asked about other images. Classes are concepts
 that the model was trained on, in a new style; concepts that it was not; clothes; and digits.
 """
 
@@ -30,7 +30,7 @@ from twinlens.data.datasets import open_dataset
 from twinlens.embed.embedder import Embedder
 from twinlens.embed.probe import fit
 
-LEAST_PICTURES = 10
+LEAST_IMAGES = 10
 """Of each class of new concepts: eight to learn from, and two to be asked about."""
 
 MAKERS = {"fluent": "Fluent", "noto": "Noto", "emojione": "EmojiOne"}
@@ -40,10 +40,10 @@ SHOTS = (1, 2, 4, 8)
 MORE_SHOTS = (1, 2, 4, 8, 16, 32)
 DRAWS = 10
 TARS = 32
-"""Of the training part: known concepts are learned from pictures of them."""
+"""Of the training part: known concepts are learned from images of them."""
 
 KNOWN = 200
-"""Known concepts, drawn by lot from those with enough pictures."""
+"""Known concepts, drawn by lot from those with enough images."""
 
 STRENGTHS = (1.0, 0.1, 0.01)
 """Of the regularisation, the strongest first."""
@@ -54,20 +54,20 @@ BOOTSTRAPS = 2000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """Pictures and who may be learned from.
+    """Images and who may be learned from.
 
     Attributes:
         name: Of the task.
-        data: The pictures.
+        data: The images.
         pool: Those to learn from.
         asked: Those to ask about; of them a draw leaves out what it learns from.
-        shots: How many pictures a class are learned from.
+        shots: How many images a class are learned from.
     """
 
     name: str
     data: Features
-    pool: Bool[np.ndarray, " picture"]
-    asked: Bool[np.ndarray, " picture"]
+    pool: Bool[np.ndarray, " image"]
+    asked: Bool[np.ndarray, " image"]
     shots: tuple[int, ...]
 
 
@@ -76,14 +76,14 @@ class Answers:
     """Right or wrong.
 
     Attributes:
-        asked: Which pictures were asked about, [shots, draw, picture].
-        few: Which the regression names rightly, [shots, draw, picture].
+        asked: Which images were asked about, [shots, draw, image].
+        few: Which the regression names rightly, [shots, draw, image].
         zero: Which the names of the classes do.
     """
 
-    asked: Bool[np.ndarray, "shots draw picture"]
-    few: Bool[np.ndarray, "shots draw picture"]
-    zero: Bool[np.ndarray, " picture"]
+    asked: Bool[np.ndarray, "shots draw image"]
+    few: Bool[np.ndarray, "shots draw image"]
+    zero: Bool[np.ndarray, " image"]
 
 
 # Tasks
@@ -92,7 +92,7 @@ class Answers:
 def new_concepts(lens: Embedder, corpus: Path) -> Features:
     """The concepts that were never trained on and have been drawn often enough."""
     every = of_part(lens, corpus, "unseen-concepts")
-    often = np.bincount(every.targets) >= LEAST_PICTURES
+    often = np.bincount(every.targets) >= LEAST_IMAGES
     kept = np.flatnonzero(often[every.targets])
     classes = np.flatnonzero(often)
     return Features(
@@ -106,10 +106,10 @@ def new_concepts(lens: Embedder, corpus: Path) -> Features:
 
 
 def known_concepts(lens: Embedder, corpus: Path) -> tuple[Features, NDArray[np.bool_]]:
-    """Emoji of the new style, and training pictures of the same ones in eight styles or more.
+    """Emoji of the new style, and training images of the same ones in eight styles or more.
 
     Returns:
-        All pictures, those of training first, and which they are.
+        All images, those of training first, and which they are.
     """
     part, new = read_part(corpus, "train", tars=TARS), of_part(lens, corpus, "unseen-style")
     rows: dict[str, dict[str, int]] = defaultdict(dict)
@@ -183,7 +183,7 @@ def answer(lens: Embedder, task: Task) -> Answers:
 
 
 def _order(task: Task, rng: np.random.Generator) -> Int64[np.ndarray, "class shots"]:
-    """Pictures of each class's pool in random order, as many as are learned from at most."""
+    """Images of each class's pool in random order, as many as are learned from at most."""
     classes = range(len(task.data.names))
     pools = [np.flatnonzero(task.pool & (task.data.targets == one)) for one in classes]
     return np.stack([rng.permutation(pool)[: task.shots[-1]] for pool in pools])
@@ -209,7 +209,7 @@ def _strength(data: Features, learned: NDArray[np.int64], shots: int) -> float:
 def _predicted(
     data: Features,
     learned: NDArray[np.int64],
-    asked: Float[np.ndarray, "picture embed"],
+    asked: Float[np.ndarray, "image embed"],
     strength: float,
 ) -> NDArray[np.int64]:
     targets, classes = data.targets[learned], len(data.names)
@@ -239,7 +239,7 @@ def equal_shots(shots: Sequence[int], few: Sequence[float], zero: float) -> floa
 
 
 def summarise(task: Task, answers: Answers) -> dict[str, Any]:
-    """Accuracies with 95% intervals, bootstrapped over classes (or pictures) and over draws."""
+    """Accuracies with 95% intervals, bootstrapped over classes (or images) and over draws."""
     rng = np.random.default_rng(0)
     draws = rng.multinomial(DRAWS, np.full(DRAWS, 1 / DRAWS), size=BOOTSTRAPS).astype(float)
     weights = resampled(task.data.groups, BOOTSTRAPS)
@@ -254,7 +254,7 @@ def summarise(task: Task, answers: Answers) -> dict[str, Any]:
     return {
         "task": task.name,
         "classes": len(task.data.names),
-        "pictures": int(task.asked.sum()),
+        "images": int(task.asked.sum()),
         "shots": list(task.shots),
         "few_shot": few_mean,
         "few_shot_interval": [percentiles(row.tolist()) for row in few],
@@ -268,12 +268,12 @@ def summarise(task: Task, answers: Answers) -> dict[str, Any]:
 
 def _means(
     answers: Answers,
-    right: Bool[np.ndarray, "*draw picture"],
+    right: Bool[np.ndarray, "*draw image"],
     shots: int,
     draws: Float[np.ndarray, "time draw"],
-    weights: Float[np.ndarray, "time picture"],
+    weights: Float[np.ndarray, "time image"],
 ) -> Float[np.ndarray, " time"]:
-    """The accuracy in each bootstrap sample, over the pictures that were asked about."""
+    """The accuracy in each bootstrap sample, over the images that were asked about."""
     asked = answers.asked[shots].astype(float)
     return ((draws @ (asked * right)) * weights).sum(1) / ((draws @ asked) * weights).sum(1)
 
@@ -306,7 +306,7 @@ def by_class(task: Task, answers: Answers) -> list[dict[str, Any]]:
 
 def plot_tasks(tasks: Sequence[dict[str, Any]], folder: Path, name: str) -> None:
     """Accuracy by shots, and of the names as a line across (figure 6)."""
-    figure, axis = axes("Labelled pictures a class", "Accuracy (%)")
+    figure, axis = axes("Labelled images a class", "Accuracy (%)")
     for colour, task in zip(COLOURS, tasks, strict=False):
         low, high = (100 * np.array(task["few_shot_interval"])).T
         few = 100 * np.array(task["few_shot"])
@@ -326,12 +326,12 @@ def plot_tasks(tasks: Sequence[dict[str, Any]], folder: Path, name: str) -> None
 
 
 def plot_classes(classes: Sequence[dict[str, Any]], folder: Path) -> None:
-    """How many classes' names are worth how many pictures (figure 7)."""
+    """How many classes' names are worth how many images (figure 7)."""
     edges = [1.0, 2.0, 4.0, 8.0, math.inf]
     labels = ["under 1", "1 to 2", "2 to 4", "4 to 8", "over 8"]
     worth = [math.inf if one["equal_shots"] is None else one["equal_shots"] for one in classes]
     counts = np.bincount(np.searchsorted(edges, worth, side="right").clip(max=4), minlength=5)
-    figure, axis = axes("Labelled pictures that the class's name is worth", "Classes")
+    figure, axis = axes("Labelled images that the class's name is worth", "Classes")
     bars = axis.bar(labels, counts, color=COLOURS[0])
     axis.bar_label(bars)
     save_plot(figure, folder / "few_shot_classes.svg")

@@ -1,4 +1,4 @@
-"""Two other things to learn from captions than which belongs to which picture (paper section 2.3).
+"""Two other things to learn from captions than which belongs to which image (paper section 2.3).
 
 Both have the image tower of the CLIP of the same size.
 """
@@ -25,7 +25,7 @@ from twinlens.model.vision import VisionTransformer
 from twinlens.text.clip_bpe import Tokenizer, clean
 
 CANDIDATES = 48
-"""Names a picture whose whole likelihood is computed."""
+"""Names an image whose whole likelihood is computed."""
 
 LEAST_COUNT = 10
 """How often a word has to be in the training captions to be predicted."""
@@ -69,12 +69,12 @@ class Words(Objective):
         return F.cross_entropy(self.head(self.image_tower(images)), self.bags(captions))
 
     def scores(
-        self, images: Float[Tensor, "picture 3 size size"], names: Sequence[str]
-    ) -> Mapping[str, Float[Tensor, "picture name"]]:
+        self, images: Float[Tensor, "image 3 size size"], names: Sequence[str]
+    ) -> Mapping[str, Float[Tensor, "image name"]]:
         """By the sum of the words' log-probabilities, by their mean, and by how much they rise.
 
-        "lift" is the sum of log p(word | picture) / p(word): what is said of every picture counts
-        for little. p(word) is the mean over the usual pictures.
+        "lift" is the sum of log p(word | image) / p(word): what is said of every image counts
+        for little. p(word) is the mean over the usual images.
         """
         bags = self.bags(names)
         counts = (bags > 0).sum(dim=1).clamp(min=1)
@@ -86,14 +86,14 @@ class Words(Objective):
         return {"sum": mean * counts, "mean": mean, "lift": lift * counts}
 
     def log_probabilities(
-        self, images: Float[Tensor, "picture 3 size size"]
-    ) -> Float[Tensor, "picture word"]:
+        self, images: Float[Tensor, "image 3 size size"]
+    ) -> Float[Tensor, "image word"]:
         """Of each word."""
         return F.log_softmax(self.head(self.image_tower(images)), dim=1)
 
 
 class CrossAttention(nn.Module):
-    """Each position of a text asks all patches of its picture."""
+    """Each position of a text asks all patches of its image."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -105,10 +105,10 @@ class CrossAttention(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "text length width"],
-        seen: Float[Tensor, "picture patch width"],
+        seen: Float[Tensor, "image patch width"],
         of: Int64[Tensor, " text"],
     ) -> Float[Tensor, "text length width"]:
-        """Text number `i` looks at picture `of[i]`: the keys of a picture are made once."""
+        """Text number `i` looks at image `of[i]`: the keys of an image are made once."""
         key, value = self.key_value(seen)[of].chunk(2, dim=2)
         split = [t.unflatten(2, (self.heads, -1)).transpose(1, 2) for t in (key, value)]
         query = self.query(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
@@ -117,7 +117,7 @@ class CrossAttention(nn.Module):
 
 
 class CaptionBlock(nn.Module):
-    """A pre-norm block that looks back on its text, then at the picture."""
+    """A pre-norm block that looks back on its text, then at the image."""
 
     def __init__(self, width: int, heads: int, layers: int) -> None:
         super().__init__()
@@ -162,9 +162,7 @@ class Captions(Objective):
         nn.init.normal_(self.embedding.weight, std=0.02)
         nn.init.normal_(self.positions, std=0.01)
 
-    def see(
-        self, images: Float[Tensor, "picture 3 size size"]
-    ) -> Float[Tensor, "picture patch width"]:
+    def see(self, images: Float[Tensor, "image 3 size size"]) -> Float[Tensor, "image patch width"]:
         """The class token and all patches, after the last block."""
         tower = self.image_tower
         places = tower.positional_embedding
@@ -175,11 +173,11 @@ class Captions(Objective):
 
     def log_probabilities(
         self,
-        seen: Float[Tensor, "picture patch width"],
+        seen: Float[Tensor, "image patch width"],
         tokens: Int64[Tensor, "text length"],
         of: Int64[Tensor, " text"],
     ) -> Float[Tensor, "text next"]:
-        """Of each token after the first, given those before it and the picture; 0 of padding."""
+        """Of each token after the first, given those before it and the image; 0 of padding."""
         x = self.embedding(tokens[:, :-1]) + self.positions[: tokens.shape[1] - 1]
         for block in self.blocks:
             x = block(x, seen, of)
@@ -202,12 +200,12 @@ class Captions(Objective):
         return -said.sum() / tokens.argmax(dim=1).sum()
 
     def scores(
-        self, images: Float[Tensor, "picture 3 size size"], names: Sequence[str]
-    ) -> Mapping[str, Float[Tensor, "picture name"]]:
+        self, images: Float[Tensor, "image 3 size size"], names: Sequence[str]
+    ) -> Mapping[str, Float[Tensor, "image name"]]:
         """By the log-likelihood of the name, by that a token, and by how much it rises.
 
-        "lift" is log p(name | picture) / p(name), where p(name) is the mean over the usual
-        pictures. Computed are, for each picture, the `CANDIDATES` names of the likeliest first
+        "lift" is log p(name | image) / p(name), where p(name) is the mean over the usual
+        images. Computed are, for each image, the `CANDIDATES` names of the likeliest first
         tokens, and as many of those that rise the most; the others are taken for wrong.
         """
         tokens, seen = self.tokens(names), self.see(images)
@@ -224,7 +222,7 @@ class Captions(Objective):
 
     @cache  # noqa: B019  # an objective lives as long as it is measured
     def _usual(self, names: tuple[str, ...]) -> tuple[Tensor, Tensor]:
-        """Log-probabilities of names and of their first tokens, over the usual pictures."""
+        """Log-probabilities of names and of their first tokens, over the usual images."""
         tokens, seen = self.tokens(names), self.see(self.usual)
         of = torch.arange(len(seen)).repeat_interleave(len(tokens))
         whole = self.likelihoods(seen, tokens.repeat(len(seen), 1), of).view(len(seen), -1)
@@ -233,8 +231,8 @@ class Captions(Objective):
         return whole.logsumexp(dim=0) - mean, first.logsumexp(dim=0) - mean
 
     def first_tokens(
-        self, seen: Float[Tensor, "picture patch width"]
-    ) -> Float[Tensor, "picture token"]:
+        self, seen: Float[Tensor, "image patch width"]
+    ) -> Float[Tensor, "image token"]:
         """The log-probability of each token to begin a caption."""
         x = self.embedding.weight[self.tokenizer.start_id] + self.positions[0]
         x = x.expand(len(seen), 1, -1)
@@ -244,7 +242,7 @@ class Captions(Objective):
 
     def likelihoods(
         self,
-        seen: Float[Tensor, "picture patch width"],
+        seen: Float[Tensor, "image patch width"],
         tokens: Int64[Tensor, "text length"],
         of: Int64[Tensor, " text"],
         chunk: int = 1024,

@@ -1,4 +1,4 @@
-"""What trained objectives are asked, on parts of the corpus that no training picture is like."""
+"""What trained objectives are asked, on parts of the corpus that no training image is like."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAMES, SEED = 1000, 0
 FEW = 100
 """As many names are told apart where the question is to be easier."""
 
-Right = dict[str, Bool[np.ndarray, " picture"]]
+Right = dict[str, Bool[np.ndarray, " image"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def unseen_both(corpus: Path) -> Question:
 
 
 def among_all(objective: Objective, question: Question) -> Right:
-    """By each way to score: whether a picture's name is the first of all, or one of five."""
+    """By each way to score: whether an image's name is the first of all, or one of five."""
     scores = score_names(objective, question.part, question.names)
     return {
         f"{key}@{k}": right(rows, question.part, question.names, k)
@@ -65,11 +65,11 @@ def among_all(objective: Objective, question: Question) -> Right:
 
 
 def among_few(
-    scores: Float[torch.Tensor, "picture name"], question: Question, groups: Sequence[Sequence[str]]
-) -> list[Bool[np.ndarray, " picture"]]:
-    """For each group of names, which of its pictures are named rightly among them."""
+    scores: Float[torch.Tensor, "image name"], question: Question, groups: Sequence[Sequence[str]]
+) -> list[Bool[np.ndarray, " image"]]:
+    """For each group of names, which of its images are named rightly among them."""
     places = {name: i for i, name in enumerate(question.names)}
-    found: list[Bool[np.ndarray, " picture"]] = []
+    found: list[Bool[np.ndarray, " image"]] = []
     for names in groups:
         wanted = set(names)
         rows = [i for i, name in enumerate(question.part.names) if name in wanted]

@@ -2,11 +2,11 @@
 
 Run: python experiments/objectives.py --corpus DIR --out experiments/results/objectives.json
 
-The same image tower learns from the same pictures in the same order, augmented alike, to
+The same image tower learns from the same images in the same order, augmented alike, to
 
-- contrastive: tell which caption of the batch belongs to which picture (CLIP),
+- contrastive: tell which caption of the batch belongs to which image (CLIP),
 - words: predict which words the caption has, a softmax over words (Joulin et al. 2016),
-- caption: predict the caption token by token, by a transformer that looks at the picture.
+- caption: predict the caption token by token, by a transformer that looks at the image.
 
 Each is asked the same question: which of 1,577 names is this, of emoji in a style never seen? The
 two others are asked by several ways to score a name, and the best at the end counts. It can be
@@ -47,7 +47,7 @@ FIRST: dict[Kind, int] = {"contrastive": 6400, "words": 6400, "caption": 25_600}
 RANKS = (1, 5)
 DRAWS = 2000
 
-Curves = dict[Kind, Bool[np.ndarray, "seed point picture"]]
+Curves = dict[Kind, Bool[np.ndarray, "seed point image"]]
 
 
 def curves(
@@ -79,7 +79,7 @@ def points_of(kind: Kind, pairs: int) -> list[int]:
 
 
 def best_ways(found: dict[Kind, dict[str, np.ndarray]], k: int) -> dict[Kind, str]:
-    """The way to score that names most pictures rightly at the end, all seeds together."""
+    """The way to score that names most images rightly at the end, all seeds together."""
 
     def at_the_end(kind: Kind, key: str) -> float:
         return found[kind][key][:, -1].mean()
@@ -114,8 +114,8 @@ def pairs_needed(
 
 
 def times_fewer(
-    one: Bool[np.ndarray, "seed point picture"],
-    other: Bool[np.ndarray, "seed point picture"],
+    one: Bool[np.ndarray, "seed point image"],
+    other: Bool[np.ndarray, "seed point image"],
     points: Sequence[int],
 ) -> float:
     """How many times fewer pairs one needs for what the other ends with; below 1 if it needs more.
@@ -131,13 +131,13 @@ def times_fewer(
 
 
 def intervals(right: Curves, points: Sequence[int]) -> tuple[dict[str, Any], dict[Kind, Any]]:
-    """Ratios and curves with 95% intervals: test pictures and seeds drawn with replacement."""
+    """Ratios and curves with 95% intervals: test images and seeds drawn with replacement."""
     rng = np.random.default_rng(0)
-    pictures = right["contrastive"].shape[2]
+    images = right["contrastive"].shape[2]
     ratios: dict[tuple[Kind, Kind], list[float]] = {pair: [] for pair in COMPARED}
     means: dict[Kind, list[Any]] = {kind: [] for kind in right}
     for _ in range(DRAWS):
-        shown = resampled(pictures, rng)
+        shown = resampled(images, rng)
         drawn = {k: rows[resampled(len(rows), rng)][:, :, shown] for k, rows in right.items()}
         for kind, rows in drawn.items():
             means[kind].append(rows.mean(axis=(0, 2)))
@@ -187,11 +187,11 @@ def summary(runs: Runs, tuned: dict[Kind, Run], options: argparse.Namespace) -> 
     """Everything that was found."""
     points = [point for point in MEASURED if point <= options.pairs]
     found = curves(runs, options.corpus, tuned, options.pairs)
-    pictures = found["contrastive"]["cosine@1"].shape[2]
+    images = found["contrastive"]["cosine@1"].shape[2]
     return (
         facts(options.corpus)
         | {
-            "pictures": pictures,
+            "images": images,
             "chance": 1 / len(unseen_style(options.corpus).names),
             "seeds": SEEDS,
             "points": points,

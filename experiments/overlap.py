@@ -1,11 +1,11 @@
-"""Figure 17: test pictures that are nearly in the training data, and what they do to accuracy.
+"""Figure 17: test images that are nearly in the training data, and what they do to accuracy.
 
 Run: python experiments/overlap.py --corpus DIR --out experiments/results/overlap.json
 
-A detector compares every test picture with every training picture: what stands out from the
-background is cut out and scaled to 24 pixels, and two pictures are alike where these correlate
+A detector compares every test image with every training image: what stands out from the
+background is cut out and scaled to 24 pixels, and two images are alike where these correlate
 above a threshold, and their colours too where they have any. The embedded model's accuracy is then
-told apart for test pictures with such a picture in the training data and without (paper section 5
+told apart for test images with such an image in the training data and without (paper section 5
 and appendix C).
 """
 
@@ -61,7 +61,7 @@ JUDGED = {
 """How many pairs were looked at by eye, and how many of them show the same drawing."""
 
 CANDIDATES = 32
-"""Training pictures of the likest shape that are compared by colour too."""
+"""Training images of the likest shape that are compared by colour too."""
 
 TINTS = {"unseen-style": 0.2, "unseen-concepts": 1.0}
 """A heart is another emoji in another colour; icons have any."""
@@ -77,7 +77,7 @@ CONFIDENCE = 0.995
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thumbnails:
-    """Pictures as the detector sees them.
+    """Images as the detector sees them.
 
     Attributes:
         drawings: What stands out, then red, green and blue.
@@ -85,14 +85,14 @@ class Thumbnails:
         labels: What they show.
     """
 
-    drawings: UInt8[np.ndarray, "picture 4 side side"]
-    coloured: Bool[np.ndarray, " picture"]
+    drawings: UInt8[np.ndarray, "image 4 side side"]
+    coloured: Bool[np.ndarray, " image"]
     labels: NDArray[np.str_]
 
 
-def thumbnail(picture: Image.Image) -> UInt8[np.ndarray, "4 side side"]:
+def thumbnail(image: Image.Image) -> UInt8[np.ndarray, "4 side side"]:
     """What stands out from the background, cut out with a square around it, and its colours."""
-    rgb = np.asarray(picture.convert("RGB").resize((2 * SIDE, 2 * SIDE)), np.float32) / 255
+    rgb = np.asarray(image.convert("RGB").resize((2 * SIDE, 2 * SIDE)), np.float32) / 255
     stands_out = np.abs(rgb - _background(rgb)).max(axis=2)
     rows, columns = (np.flatnonzero((stands_out > STANDS_OUT).any(axis)) for axis in (1, 0))
     if not len(rows):
@@ -147,13 +147,13 @@ def _opened(sample: Sample) -> Image.Image:
     return Image.open(io.BytesIO(sample.image_bytes()))
 
 
-def _hues(drawings: UInt8[np.ndarray, "picture 4 side side"]) -> NDArray[np.float64]:
+def _hues(drawings: UInt8[np.ndarray, "image 4 side side"]) -> NDArray[np.float64]:
     """How much the colours within each drawing differ in hue, not in brightness."""
     parts = np.array_split(drawings, max(1, len(drawings) // 4096))
     return np.concatenate([_hues_of_some(part / 255) for part in parts])
 
 
-def _hues_of_some(x: Float[np.ndarray, "picture 4 side side"]) -> NDArray[np.float64]:
+def _hues_of_some(x: Float[np.ndarray, "image 4 side side"]) -> NDArray[np.float64]:
     weight = (x[:, 0] > 0.3).astype(np.float64)[:, None]
     weight /= weight.sum(axis=(2, 3), keepdims=True).clip(1)
     chroma = np.stack([x[:, 1] - x[:, 2], x[:, 2] - x[:, 3]], axis=1)
@@ -167,7 +167,7 @@ def _hues_of_some(x: Float[np.ndarray, "picture 4 side side"]) -> NDArray[np.flo
 def alike(
     tests: Thumbnails, train: Thumbnails, *, tint: float = 1.0, tile: int = 8192
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """How like the likest training picture is to each test picture, in [-1, 1], and which it is.
+    """How like the likest training image is to each test image, in [-1, 1], and which it is.
 
     Drawings whose mean colours are further apart than `tint` are not alike.
     """
@@ -199,14 +199,14 @@ def alike(
     return top.values.double().numpy(), which[rows, top.indices].numpy()
 
 
-def _tints(drawings: UInt8[np.ndarray, "picture 4 side side"]) -> NDArray[np.float32]:
+def _tints(drawings: UInt8[np.ndarray, "image 4 side side"]) -> NDArray[np.float32]:
     """The mean colour of each drawing."""
     weight = drawings[:, :1].astype(np.float32)
     weight /= weight.sum(axis=(2, 3), keepdims=True).clip(1)
     return (weight * drawings[:, 1:]).sum(axis=(2, 3)) / 255
 
 
-def _standard(drawings: NDArray[np.number[Any]]) -> Float32[Tensor, "picture value"]:
+def _standard(drawings: NDArray[np.number[Any]]) -> Float32[Tensor, "image value"]:
     """Mean 0 and length 1, so that products are correlations."""
     x = torch.from_numpy(np.asarray(drawings, np.float32)).flatten(1)
     x = x - x.mean(dim=1, keepdim=True)
@@ -214,8 +214,8 @@ def _standard(drawings: NDArray[np.number[Any]]) -> Float32[Tensor, "picture val
 
 
 def _painted(
-    drawings: UInt8[np.ndarray, "picture 4 side side"],
-) -> Float32[Tensor, "picture value"]:
+    drawings: UInt8[np.ndarray, "image 4 side side"],
+) -> Float32[Tensor, "image value"]:
     """The colours on mid-grey, whatever the background was."""
     x = drawings.astype(np.float32) / 255
     inside = (x[:, :1] / 0.3).clip(0, 1)
@@ -225,13 +225,13 @@ def _painted(
 def contact_sheet(
     pairs: Sequence[tuple[Image.Image, Image.Image]], columns: int = 10, side: int = 72
 ) -> Image.Image:
-    """Pairs, the test picture above the training picture."""
+    """Pairs, the test image above the training image."""
     rows = -(-len(pairs) // columns)
     sheet = Image.new("RGB", (columns * (side + 6), rows * (2 * side + 12)), "#888888")
     for place, pair in enumerate(pairs):
         left, top = (place % columns) * (side + 6), (place // columns) * (2 * side + 12)
-        for below, picture in enumerate(pair):
-            sheet.paste(picture.convert("RGB").resize((side, side)), (left, top + below * side))
+        for below, image in enumerate(pair):
+            sheet.paste(image.convert("RGB").resize((side, side)), (left, top + below * side))
     return sheet
 
 
@@ -239,9 +239,9 @@ def contact_sheet(
 
 
 def compare(
-    right: Bool[np.ndarray, " picture"], overlaps: Bool[np.ndarray, " picture"]
+    right: Bool[np.ndarray, " image"], overlaps: Bool[np.ndarray, " image"]
 ) -> dict[str, Any]:
-    """Accuracy on all pictures, on those in the overlap and on the clean ones (appendix C).
+    """Accuracy on all images, on those in the overlap and on the clean ones (appendix C).
 
     The p-value is of a binomial test, one-tailed: how likely as many of the overlap would be
     right if they were as easy as the clean ones.
@@ -250,7 +250,7 @@ def compare(
     asked, found = int(overlaps.sum()), int(right[overlaps].sum())
     low, high = clopper_pearson(found, asked, level=CONFIDENCE)
     return {
-        "pictures": len(right),
+        "images": len(right),
         "overlap": asked,
         "share": asked / len(right),
         "accuracy": float(right.mean()),
@@ -265,7 +265,7 @@ def compare(
 def sheets(
     corpus: Path,
     part: str,
-    score: Float[np.ndarray, " picture"],
+    score: Float[np.ndarray, " image"],
     which: NDArray[np.int64],
     folder: Path,
 ) -> None:
@@ -288,7 +288,7 @@ def sheets(
 def plot(rows: Sequence[dict[str, Any]], folder: Path) -> None:
     """What the overlap changes, against how much there is of it (figure 17, left)."""
     figure, axis = axes(
-        "Test pictures in the overlap (%)", "Accuracy in the overlap minus on clean (points)"
+        "Test images in the overlap (%)", "Accuracy in the overlap minus on clean (points)"
     )
     for colour, part in zip(COLOURS, TEST_PARTS, strict=False):
         shown = [row for row in rows if row["part"] == part]

@@ -5,7 +5,7 @@ Run: python experiments/prompts.py --corpus DIR --out experiments/results/prompt
 Four test sets: emoji of a style never seen among the names of all, drawings of concepts never seen
 among the names of all, Fashion-MNIST and handwritten digits. The prompts below were written down
 before any of them was measured; none was chosen by its result. Each is compared with bare names on
-the same pictures.
+the same images.
 """
 
 from __future__ import annotations
@@ -86,11 +86,11 @@ class Figure:
         low: Of its 95% interval, by bootstrap over the set's groups.
         high: Likewise.
         gain: Accuracy minus that of bare names.
-        gain_low: Of the 95% interval of the gain, both on the same bootstrapped pictures.
+        gain_low: Of the 95% interval of the gain, both on the same bootstrapped images.
         gain_high: Likewise.
-        gained: Pictures that only this prompt names rightly.
+        gained: Images that only this prompt names rightly.
         lost: Those that only bare names do.
-        p_value: McNemar's exact test; too small where pictures of a group are alike.
+        p_value: McNemar's exact test; too small where images of a group are alike.
     """
 
     dataset: str
@@ -107,14 +107,14 @@ class Figure:
     p_value: float
 
 
-def right(lens: Embedder, on: Features, templates: Sequence[str]) -> Bool[np.ndarray, " picture"]:
-    """Whether each picture's own class has the highest similarity."""
+def right(lens: Embedder, on: Features, templates: Sequence[str]) -> Bool[np.ndarray, " image"]:
+    """Whether each image's own class has the highest similarity."""
     classifier = lens.zero_shot_classifier(on.names, templates)
     return (on.values @ classifier).argmax(axis=1) == on.targets
 
 
 def measure(lens: Embedder, on: Features) -> list[Figure]:
-    """Every prompt on one set, all on the same bootstrapped pictures."""
+    """Every prompt on one set, all on the same bootstrapped images."""
     weights = resampled(on.groups, BOOTSTRAPS)
     bare = right(lens, on, PROMPTS[BARE])
     figures: list[Figure] = []
@@ -184,7 +184,7 @@ def main() -> None:
         )
     result = facts(options.corpus) | {
         "model": "icons",
-        "sets": {one.name: {"pictures": len(one.targets), "names": len(one.names)} for one in sets},
+        "sets": {one.name: {"images": len(one.targets), "names": len(one.names)} for one in sets},
         "bootstraps": BOOTSTRAPS,
         "prompts": {name: list(templates) for name, templates in PROMPTS.items()},
         "figures": [asdict(one) for one in figures],

@@ -1,11 +1,11 @@
-"""Figures 5 and 13: zero-shot CLIP and networks trained on labels, when the pictures change.
+"""Figures 5 and 13: zero-shot CLIP and networks trained on labels, when the images change.
 
 Run: python experiments/robustness.py --corpus DIR --out experiments/results/robustness.json
 
 Classes are emoji. A network learns their labels from the colour emoji of seven styles; CLIP, with
 the same image tower, learns captions of the whole corpus and is told the classes by their names.
 Both are tested on drawings of the seven styles that neither saw, and then on what is shifted: two
-other styles, line drawings, and the first pictures again with noise, blur and
+other styles, line drawings, and the first images again with noise, blur and
 little contrast. A probe fits CLIP's features to the labels. Runs are on one core, can be killed,
 and go on where they were.
 """
@@ -45,10 +45,10 @@ PROBE_STRENGTH = 0.1
 
 SEEDS = (0, 1)
 POINTS = (5_120, 10_240, 20_480, 40_960, 81_920)
-"""Pictures seen when the networks are measured."""
+"""Images seen when the networks are measured."""
 
 MORE = (163_840, 327_680)
-"""CLIP goes on to these: after as many pictures as the others it has hardly begun."""
+"""CLIP goes on to these: after as many images as the others it has hardly begun."""
 
 LEARNING_RATE = 2e-3
 KINDS = {"labels": 16, "captions": 16, "labels-narrow": 8}
@@ -89,14 +89,14 @@ class Point:
     Attributes:
         kind: As in `KINDS`, or the probe.
         seed: Of its training.
-        pairs: Pictures seen.
-        right: Of each test, which pictures were named rightly.
+        pairs: Images seen.
+        right: Of each test, which images were named rightly.
     """
 
     kind: str
     seed: int
     pairs: int
-    right: dict[str, Bool[np.ndarray, " picture"]]
+    right: dict[str, Bool[np.ndarray, " image"]]
 
 
 def measure(
@@ -117,14 +117,14 @@ def measure(
             with np.load(kept) as read:
                 right = {key: read[key] for key in split.tests}
             figures = " ".join(f"{key} {found.mean():.1%}" for key, found in right.items())
-            print(f"{asked}-{seed}: {pairs:,} pictures, {figures}", flush=True)
+            print(f"{asked}-{seed}: {pairs:,} images, {figures}", flush=True)
             yield Point(kind=asked, seed=seed, pairs=pairs, right=right)
 
 
 def _right(
     objective: Labels | Captions, weights: Path, split: Split, *, probe: bool
-) -> dict[str, Bool[np.ndarray, " picture"]]:
-    """Of each test, which pictures a network names rightly, or a probe of its features."""
+) -> dict[str, Bool[np.ndarray, " image"]]:
+    """Of each test, which images a network names rightly, or a probe of its features."""
     labels = isinstance(objective, Labels)
     with torch.inference_mode():
         # The statistics of batch normalisation are not there.
@@ -139,9 +139,9 @@ def _right(
 
 
 def fit_probe(
-    learned: Float[np.ndarray, "picture embed"], split: Split
-) -> Callable[[Float[np.ndarray, "picture embed"]], NDArray[np.int64]]:
-    """A logistic regression on the labelled pictures' features (paper section 3.2)."""
+    learned: Float[np.ndarray, "image embed"], split: Split
+) -> Callable[[Float[np.ndarray, "image embed"]], NDArray[np.int64]]:
+    """A logistic regression on the labelled images' features (paper section 3.2)."""
     labels = split.labels[split.labelled.concepts]
     probe = fit(learned, labels, len(split.names), strength=PROBE_STRENGTH)
     return lambda features: probe.predict_logits(features).argmax(axis=1)
@@ -150,10 +150,10 @@ def fit_probe(
 def bootstrapped(points: Sequence[Point]) -> dict[str, Float[np.ndarray, "time point"]]:
     """The points' accuracies on resampled tests, all points on the same samples.
 
-    The first row is of the tests as they are. Corrupted pictures are drawn with the pictures
+    The first row is of the tests as they are. Corrupted images are drawn with the images
     that they were made of.
     """
-    weights: dict[str, Float[np.ndarray, "time picture"]] = {}
+    weights: dict[str, Float[np.ndarray, "time image"]] = {}
     for number, (key, right) in enumerate(points[0].right.items()):
         if key == CORRUPTED:
             weights[key] = np.tile(weights[HELD], len(right) // weights[HELD].shape[1])
@@ -171,14 +171,14 @@ def beyond_line(
     standard: Float[np.ndarray, "time point"],
     shifted: Float[np.ndarray, "time point"],
     fitted: Bool[np.ndarray, " point"],
-    pictures: int,
+    images: int,
 ) -> tuple[Float[np.ndarray, "time point"], Baseline]:
     """Effective robustness of all points in each sample, and the line of the first sample.
 
-    `pictures` are those of the smaller test: none right counts as half a picture.
+    `images` are those of the smaller test: none right counts as half an image.
     """
     lines = [
-        fit_baseline(np.column_stack([x[fitted], y[fitted]]), samples=pictures)
+        fit_baseline(np.column_stack([x[fitted], y[fitted]]), samples=images)
         for x, y in zip(standard, shifted, strict=True)
     ]
     above = [
@@ -197,9 +197,9 @@ def by_shift(
     found: list[dict[str, Any]] = []
     for shift in SHIFTS:
         shifted = accuracy[shift]
-        pictures = min(len(points[0].right[key]) for key in (HELD, shift))
+        images = min(len(points[0].right[key]) for key in (HELD, shift))
         fitted = labelled & (standard[0] > LEAST_ACCURACY)
-        above, line = beyond_line(standard, shifted, fitted, pictures)
+        above, line = beyond_line(standard, shifted, fitted, images)
         for kind, pairs in (("captions", POINTS[-1]), ("captions", MORE[-1]), (PROBE, MORE[-1])):
             ends = [i for i, p in enumerate(points) if (p.kind, p.pairs) == (kind, pairs)]
             found.append(

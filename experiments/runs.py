@@ -37,7 +37,7 @@ RATES, TRIAL = (2e-3, 5e-3), 12_800
 """Learning rates that each objective is tried with, and for how many pairs."""
 
 USUAL: dict[Kind, int] = {"contrastive": 0, "words": 512, "caption": 32}
-"""How many training pictures tell what is likely to be said of any."""
+"""How many training images tell what is likely to be said of any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -79,7 +79,7 @@ class Questions:
         self.both = unseen_both(corpus)
 
     def ask(self, objective: Objective) -> Right:
-        """By question: which pictures are named rightly."""
+        """By question: which images are named rightly."""
         found = self._among_few(objective, self.style, categories(self.style))
         names = np.random.default_rng(0).permutation(self.concepts.names).tolist()
         hundreds = {f"{i}": names[i : i + FEW] for i in range(0, len(names), FEW)}
@@ -143,7 +143,7 @@ class Scale:
 
 
 def drawn_again(ends: list[list[Right]], rng: np.random.Generator) -> NDArray[np.float64]:
-    """The mean errors where pictures, the same for all, and seeds are drawn with replacement."""
+    """The mean errors where images, the same for all, and seeds are drawn with replacement."""
     shown = {name: resampled(len(rows), rng) for name, rows in ends[0][0].items()}
     errors = [
         np.mean(

@@ -41,10 +41,10 @@ SHIFTS = (STYLE, LINES, CORRUPTED)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """Pictures to be named, and their classes."""
+    """Images to be named, and their classes."""
 
-    pixels: UInt8[np.ndarray, "picture 3 size size"]
-    targets: Int64[np.ndarray, " picture"]
+    pixels: UInt8[np.ndarray, "image 3 size size"]
+    targets: Int64[np.ndarray, " image"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +67,7 @@ class Split:
 
 
 def read_split(corpus: Path, tars: int) -> Split:
-    """Choose the classes; hold out a fifth of their drawings, each with all pictures of it."""
+    """Choose the classes; hold out a fifth of their drawings, each with all images of it."""
     part = read_part(corpus, "train", tars=tars)
     style = read_part(corpus, "unseen-style")
     styles, names = np.array(part.styles), np.array(part.names)
@@ -86,7 +86,7 @@ def read_split(corpus: Path, tars: int) -> Split:
     drawings = np.unique(icons[asked & (known | lines)])
     lots = np.random.default_rng(SPLIT_SEED).random(len(drawings))
     held = np.isin(icons, drawings[lots < HELD_OUT])
-    pictures = {
+    images = {
         HELD: [at(part, _once(icons, held & asked & known))],
         STYLE: [
             at(style, np.flatnonzero(np.isin(style.names, classes))),
@@ -95,7 +95,7 @@ def read_split(corpus: Path, tars: int) -> Split:
         LINES: [at(part, _once(icons, held & asked & lines))],
     }
     number = {name: i for i, name in enumerate(classes)}
-    tests = {key: _asked(parts, number) for key, parts in pictures.items()}
+    tests = {key: _asked(parts, number) for key, parts in images.items()}
     labels = np.full(part.concepts.max() + 1, -1)
     labels[part.concepts] = [number.get(name, -1) for name in part.names]
     return Split(
@@ -115,7 +115,7 @@ def _asked(parts: Sequence[Part], number: Mapping[str, int]) -> Asked:
 
 
 def _icons(corpus: Path, tars: int) -> list[str]:
-    """Which drawing each training picture is of; kept beside the pixels."""
+    """Which drawing each training image is of; kept beside the pixels."""
     kept = corpus / "pixels" / f"train-{tars}-icons.json"
     if not kept.is_file():
         samples = open_dataset(str(corpus / "train" / f"{{00000..{tars - 1:05}}}.tar")).samples
@@ -123,14 +123,14 @@ def _icons(corpus: Path, tars: int) -> list[str]:
     return json.loads(kept.read_text(encoding="utf-8"))
 
 
-def _once(icons: NDArray[np.str_], chosen: Bool[np.ndarray, " picture"]) -> NDArray[np.int64]:
-    """The first picture of each of the chosen drawings."""
+def _once(icons: NDArray[np.str_], chosen: Bool[np.ndarray, " image"]) -> NDArray[np.int64]:
+    """The first image of each of the chosen drawings."""
     rows = np.flatnonzero(chosen)
     return np.sort(rows[np.unique(icons[rows], return_index=True)[1]])
 
 
 def corrupted(asked: Asked) -> Asked:
-    """The pictures with noise, blurred, and with little contrast, one after the other.
+    """The images with noise, blurred, and with little contrast, one after the other.
 
     In the spirit of Hendrycks & Dietterich 2019, at one strength each.
     """
@@ -142,7 +142,7 @@ def corrupted(asked: Asked) -> Asked:
     return Asked(pixels=pixels, targets=np.tile(asked.targets, 3))
 
 
-def _blurred(x: Float[Tensor, "picture 3 size size"], sigma: float) -> Tensor:
+def _blurred(x: Float[Tensor, "image 3 size size"], sigma: float) -> Tensor:
     """By a Gaussian; the border is repeated."""
     reach = round(3 * sigma)
     kernel = torch.exp(-(torch.arange(-reach, reach + 1) ** 2) / (2 * sigma**2))

@@ -48,12 +48,12 @@ class Labels(Objective):
         """Captions are not looked at."""
         return F.cross_entropy(self.tower(images), self.labels[concepts])
 
-    def features(self, images: Tensor) -> Float[Tensor, "picture class"]:
+    def features(self, images: Tensor) -> Float[Tensor, "image class"]:
         """The logits themselves."""
         return self.tower(images)
 
-    def answers(self, features: Float[np.ndarray, "picture class"]) -> NDArray[np.int64]:
-        """The most likely class of each picture."""
+    def answers(self, features: Float[np.ndarray, "image class"]) -> NDArray[np.int64]:
+        """The most likely class of each image."""
         return features.argmax(axis=1)
 
 
@@ -79,11 +79,11 @@ class Captions(Contrastive):
         super().__init__(config, tokenizer)
         self.names = split.names
 
-    def features(self, images: Tensor) -> Float[Tensor, "picture embed"]:
+    def features(self, images: Tensor) -> Float[Tensor, "image embed"]:
         """In the space of the captions."""
         return self.clip.encode_image(images, normalize=True)
 
-    def answers(self, features: Float[np.ndarray, "picture embed"]) -> NDArray[np.int64]:
+    def answers(self, features: Float[np.ndarray, "image embed"]) -> NDArray[np.int64]:
         """The class whose name is nearest: the mean of the icon models' three prompts."""
         prompts = [t.replace("{}", name) for t in ICON_TEMPLATES for name in self.names]
         parts = self.tokens(prompts).split(512)
@@ -108,8 +108,8 @@ def settle(objective: Labels | Captions, batches: Mixture, count: int = 16) -> N
 
 
 def in_chunks(
-    encode: Callable[[Tensor], Tensor], pixels: UInt8[np.ndarray, "picture 3 size size"]
-) -> Float[np.ndarray, "picture out"]:
-    """What a network says of pictures, 256 at a time."""
+    encode: Callable[[Tensor], Tensor], pixels: UInt8[np.ndarray, "image 3 size size"]
+) -> Float[np.ndarray, "image out"]:
+    """What a network says of images, 256 at a time."""
     parts = torch.from_numpy(pixels).split(256)
     return torch.cat([encode(normalize(part, PREPROCESS)) for part in parts]).numpy()

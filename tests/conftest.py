@@ -1,4 +1,4 @@
-"""What tests of several parts share: a tiny model on disk, pictures, one thread."""
+"""What tests of several parts share: a tiny model on disk, images, one thread."""
 
 from pathlib import Path
 
@@ -43,7 +43,7 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def tiny_model() -> CLIP:
-    """A seeded CLIP of 32-pixel pictures with CLIP's own vocabulary."""
+    """A seeded CLIP of 32-pixel images with CLIP's own vocabulary."""
     return tiny_clip(
         embed_dim=16,
         vocab_size=CLIP_VOCABULARY,
@@ -61,9 +61,9 @@ def tiny_directory(tiny_model: CLIP, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture(scope="session")
-def picture_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three noisy pictures a class, in class-per-folder directories."""
-    root = tmp_path_factory.mktemp("pictures") / "noise"
+def image_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three noisy images a class, in class-per-folder directories."""
+    root = tmp_path_factory.mktemp("images") / "noise"
     rng = np.random.default_rng(0)
     for label in CLASSES:
         (root / label).mkdir(parents=True)
@@ -79,8 +79,8 @@ def lens(tiny_model: CLIP) -> Embedder:
 
 
 @pytest.fixture
-def dataset(picture_folders: Path) -> Dataset:
-    """Three pictures of each of four classes; three classes have a German name."""
+def dataset(image_folders: Path) -> Dataset:
+    """Three images of each of four classes; three classes have a German name."""
     samples = [
         Sample(
             key=f"{path.parent.name}/{path.stem}",
@@ -92,7 +92,7 @@ def dataset(picture_folders: Path) -> Dataset:
             if path.parent.name in GERMAN
             else {},
         )
-        for path in sorted(picture_folders.glob("*/*.png"))
+        for path in sorted(image_folders.glob("*/*.png"))
     ]
     classnames = tuple(sorted({str(sample.label) for sample in samples}))
     return Dataset(name="noise", samples=samples, classnames=classnames, templates=())

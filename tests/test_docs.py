@@ -259,7 +259,7 @@ def test_every_decision_says_context_decision_and_consequence():
 def test_the_notice_names_what_comes_with_the_package():
     notice = (ROOT / "NOTICE").read_text(encoding="utf-8")
     assets = ROOT / "src" / "twinlens" / "assets"
-    for folder in ("vocabulary", "shards", "pictures", "icons"):
+    for folder in ("vocabulary", "shards", "images", "icons"):
         assert f"src/twinlens/assets/{folder}" in notice
     for path in (assets / "vocabulary").iterdir():
         assert path.name == "README.md" or path.name in notice

@@ -57,8 +57,8 @@ def unseen() -> tuple[list[bytes], tuple[str, ...]]:
     return [sample.image_bytes() for sample in dataset.samples], tuple(dataset.classnames)
 
 
-def choices(lens: Embedder, pictures: list[bytes], names: tuple[str, ...]) -> np.ndarray:
-    return (lens.embed_images(pictures) @ lens.zero_shot_classifier(names)).argmax(axis=1)
+def choices(lens: Embedder, images: list[bytes], names: tuple[str, ...]) -> np.ndarray:
+    return (lens.embed_images(images) @ lens.zero_shot_classifier(names)).argmax(axis=1)
 
 
 def test_auto_decides_as_float32_does(unseen: tuple[list[bytes], tuple[str, ...]]):
@@ -71,13 +71,13 @@ def test_auto_decides_as_float32_does(unseen: tuple[list[bytes], tuple[str, ...]
 def test_precisions_that_are_asked_for_decide_nearly_so(
     precision: Precision, unseen: tuple[list[bytes], tuple[str, ...]]
 ):
-    pictures, names = unseen[0][::4], unseen[1]
+    images, names = unseen[0][::4], unseen[1]
     exact = twinlens.load(precision="fp32", device="cpu")
     rounded = twinlens.load(precision=precision, device="cpu")
     for one, other in (
-        (exact.embed_images(pictures), rounded.embed_images(pictures)),
+        (exact.embed_images(images), rounded.embed_images(images)),
         (exact.embed_texts(names), rounded.embed_texts(names)),
     ):
         assert (one * other).sum(axis=1).min() >= 0.999
-    same = choices(exact, pictures, names) == choices(rounded, pictures, names)
+    same = choices(exact, images, names) == choices(rounded, images, names)
     assert same.mean() >= 0.98  # 815 names, many of which are near each other

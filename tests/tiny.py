@@ -16,7 +16,7 @@ def tiny_config(
     text_layers: int = 2,
     **changes: object,
 ) -> CLIPConfig:
-    """A CLIP of 32-pixel pictures; `kind` is "vit" or "resnet", `changes` are of `CLIPConfig`."""
+    """A CLIP of 32-pixel images; `kind` is "vit" or "resnet", `changes` are of `CLIPConfig`."""
     vision = (
         ViTConfig(
             image_size=32, patch_size=16, width=32, layers=2, heads=2, activation="quick_gelu"

@@ -1,4 +1,4 @@
-"""CLIP: pictures and words in one embedding space.
+"""CLIP: images and words in one embedding space.
 
 Importing this package is light: torch is imported when a name that needs it is first used.
 """

@@ -65,7 +65,7 @@ class ViTConfig:
     """A vision transformer (paper section 2.4), or SigLIP's.
 
     Attributes:
-        image_size: Side of the pictures in pixels. What is left of it after whole patches, at
+        image_size: Side of the images in pixels. What is left of it after whole patches, at
             the right and the bottom, is not seen: a few published models have such a remainder.
         patch_size: Side of a patch in pixels.
         width: Of the residual stream.
@@ -203,11 +203,11 @@ class PreprocessConfig:
     Attributes:
         image_size: Side of the square in pixels.
         resize: "crop" resizes the shortest side and cuts out the centre; "squash" resizes both
-            sides, whatever the picture's proportions.
+            sides, whatever the image's proportions.
         mean: Per channel, for pixels in [0, 1].
         std: Per channel, for pixels in [0, 1].
         interpolation: Of the resize.
-        background: What transparent pictures are laid on, 0..255.
+        background: What transparent images are laid on, 0..255.
     """
 
     image_size: int

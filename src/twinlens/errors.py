@@ -4,7 +4,7 @@
     ├── ConfigError         a configuration value or key is wrong
     ├── ShapeError          an array has the wrong shape or dtype (also ValueError)
     ├── UnknownNameError    a model, preset, recipe or field has no such name
-    ├── DataError           a picture, text, table or shard cannot be used
+    ├── DataError           an image, text, table or shard cannot be used
     ├── CheckpointError     weights or a training state cannot be read or written
     ├── DivergedError       training went to infinity and was stopped
     ├── DistributedError    another process of the run died or does not answer
@@ -53,7 +53,7 @@ class UnknownNameError(TwinlensError):
 
 
 class DataError(TwinlensError):
-    """A picture, text, table or shard cannot be used."""
+    """An image, text, table or shard cannot be used."""
 
 
 class CheckpointError(TwinlensError):

@@ -1,4 +1,4 @@
-"""Names for what is passed around: pictures as users hand them in, shapes, vocabularies."""
+"""Names for what is passed around: images as users hand them in, shapes, vocabularies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ImageInput: TypeAlias = "str | Path | bytes | Image.Image | NDArray[np.uint8]"
-"""A picture: a path, an encoded file's bytes, a PIL image, or uint8 [height, width, 3 or 1]."""
+"""An image: a path, an encoded file's bytes, a PIL image, or uint8 [height, width, 3 or 1]."""
 
 Split = Literal["train", "val", "test"]
 """The splits of a data set."""

@@ -49,7 +49,7 @@ def noise(seed: int) -> bytes:
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four parts of noise, a picture a name; the even ones are colour emoji with German names."""
+    """Four parts of noise, an image a name; the even ones are colour emoji with German names."""
     root = tmp_path_factory.mktemp("corpus")
     for part in PARTS:
         with ShardWriter(root / part) as writer:
@@ -58,7 +58,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 about = {"label": name, **(emoji if number % 2 else {"style": "fa"})}
                 members = {"webp": noise(number), "json": json.dumps(about).encode()}
                 writer.write(f"{number:09d}", members)
-    counts = {part: {"pictures": 12, "concepts": 12} for part in PARTS}
+    counts = {part: {"images": 12, "concepts": 12} for part in PARTS}
     manifest = {"fingerprint": "f00d", "packages": {"sets@1": "abc"}, "parts": counts}
     (root / "manifest.json").write_text(json.dumps(manifest))
     (root / "ATTRIBUTION.md").write_text("# Attribution\n")
@@ -101,7 +101,7 @@ def test_its_card_tells_what_was_measured(released: Path):
     for name in ("unseen style acc1", "unseen style acc1 de", "unseen concepts recall@10"):
         assert f"| {measured[name]:.1%} |" in card
     assert "16 in all, 0 minutes" in card
-    assert "12 pictures of\n  12 concepts" in card
+    assert "12 images of\n  12 concepts" in card
     assert "| de |" in card
     assert "no negatives of each other.\n  It rained.\n" in card
     again = '::emoji" \\\n    --out run \\\n    --set batch_size=8 \\\n    --set steps=2\npython'
@@ -120,7 +120,7 @@ def test_anyone_gets_the_same_figures(released: Path, corpus: Path, tmp_path: Pa
     english = zero_shot.measure(lens, open_dataset(corpus / "unseen-style"))
     german = figures["unseen-style", "acc1", "de"]
     assert figures["unseen-style", "acc1", "en"]["value"] == english.metrics["acc1"]
-    assert (german["pictures"], german["names"], german["chance"]) == (6, 6, 1 / 6)
+    assert (german["images"], german["names"], german["chance"]) == (6, 6, 1 / 6)
     assert figures["unseen-both", "recall@10", "en"]["chance"] == 10 / 12
     assert found["corpus"]["fingerprint"] == "f00d"
     measured = json.loads((released / "metrics.json").read_text())
@@ -128,7 +128,7 @@ def test_anyone_gets_the_same_figures(released: Path, corpus: Path, tmp_path: Pa
 
 
 def test_the_emoji_share_is_the_colour_emoji(corpus: Path, tmp_path: Path):
-    assert "6 pictures" in script("emoji_share.py", corpus, tmp_path / "emoji")
+    assert "6 images" in script("emoji_share.py", corpus, tmp_path / "emoji")
     copies = read_index([tmp_path / "emoji" / "00000.tar"])
     originals = read_index([corpus / "train" / "00000.tar"])[1::2]
     assert [one.key for one in copies] == [one.key for one in originals]

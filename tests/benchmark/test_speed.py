@@ -37,7 +37,7 @@ def nothing(done: int, total: int, what: str = "") -> None:
 
 @dataclass
 class Peer:
-    """A library that pictures are too much for."""
+    """A library that images are too much for."""
 
     library: str = "other 1.0"
     precision: str = "fp32"
@@ -214,7 +214,7 @@ def test_a_model_of_one_tower_has_that_one_measured(
     assert is_balanced(speed_page(speed))
 
 
-def test_pixels_are_encoded_as_pictures_are(lens: Embedder):
+def test_pixels_are_encoded_as_images_are(lens: Embedder):
     pixels = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
     expected = lens.embed_images([one.permute(1, 2, 0).numpy() for one in pixels])
     assert torch.allclose(embed_pixels(lens, pixels), torch.from_numpy(expected), atol=1e-6)

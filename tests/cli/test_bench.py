@@ -27,7 +27,7 @@ def test_the_tables_the_json_and_the_page(run: Run, tiny_directory: Path, tmp_pa
     files = ("--out", out, "--html", html, "--price-per-hour", "2")
     ended = run("bench", tiny_directory, *QUICK, *files, "--compare", "transformers")
     assert ended.status == 0, ended.err
-    assert "Pictures/s" in ended.out
+    assert "Images/s" in ended.out
     assert "Texts/s" in ended.out
     assert "Ours by theirs" in ended.out
     assert "0.25 GB" in ended.out
@@ -89,7 +89,7 @@ def test_an_architecture_is_measured_with_random_weights(run: Run, monkeypatch: 
         (("--precision", ","), "precision: got (), expected at least one"),
         (("--batch", "0"), "batch: got 0, expected 1 to 4,096"),
         (("--batch", "x"), "batch: got 'x', expected numbers, such as 1,8,32"),
-        (("--batch", ""), "--batch: got '', expected a value (Pictures or texts at once)"),
+        (("--batch", ""), "--batch: got '', expected a value (Images or texts at once)"),
         (("--price-per-hour", "-1"), "price per hour: got -1.0, expected more than 0"),
         (("--compare", "clip"), "unknown peer 'clip': did you mean 'open_clip'?"),
         (("--out", "."), ".: got a directory, expected a name for a file"),

@@ -18,16 +18,16 @@ LABELS = "cat,dog,bicycle,pizza"
 
 
 @pytest.fixture
-def picture(picture_folders: Path) -> Path:
-    return picture_folders / "red" / "0.png"
+def image(image_folders: Path) -> Path:
+    return image_folders / "red" / "0.png"
 
 
-def test_json_is_the_embedder_s_answer(run, picture: Path, tiny_directory: Path):
-    ending = run("classify", picture, "--labels", LABELS, "--model", tiny_directory, "--json")
-    [best] = twinlens.load(tiny_directory, decode="exact").classify(picture, LABELS.split(","))
+def test_json_is_the_embedder_s_answer(run, image: Path, tiny_directory: Path):
+    ending = run("classify", image, "--labels", LABELS, "--model", tiny_directory, "--json")
+    [best] = twinlens.load(tiny_directory, decode="exact").classify(image, LABELS.split(","))
     [answer] = json.loads(ending.out)
     assert (ending.status, ending.err) == (0, "")
-    assert answer["image"] == str(picture)
+    assert answer["image"] == str(image)
     assert [one["label"] for one in answer["predictions"]] == [one.label for one in best]
     assert [one["probability"] for one in answer["predictions"]] == pytest.approx(
         [one.probability for one in best], abs=1e-6
@@ -35,23 +35,23 @@ def test_json_is_the_embedder_s_answer(run, picture: Path, tiny_directory: Path)
 
 
 def test_top_and_templates_and_a_file_of_labels(
-    run, picture: Path, tiny_directory: Path, tmp_path: Path
+    run, image: Path, tiny_directory: Path, tmp_path: Path
 ):
     file = tmp_path / "labels.txt"
     file.write_text("a cat, sitting\n\n dog \n", encoding="utf-8")
     options = ["--labels-file", file, "--template", "the {}", "--template", "{}"]
-    words = ["classify", picture, *options, "--model", tiny_directory, "--json"]
+    words = ["classify", image, *options, "--model", tiny_directory, "--json"]
     lens = twinlens.load(tiny_directory, decode="exact")
-    [best] = lens.classify(picture, ["a cat, sitting", "dog"], ["the {}", "{}"])
+    [best] = lens.classify(image, ["a cat, sitting", "dog"], ["the {}", "{}"])
     [answer] = json.loads(run(*words, "--top", 1).out)
     assert [one["label"] for one in answer["predictions"]] == [best[0].label]
     assert answer["predictions"][0]["probability"] == pytest.approx(best[0].probability, abs=1e-6)
 
 
-def test_text_has_a_line_a_label(run, picture: Path, tiny_directory: Path):
-    ending = run("classify", picture, "--labels", "cat,dog", "--model", tiny_directory)
+def test_text_has_a_line_a_label(run, image: Path, tiny_directory: Path):
+    ending = run("classify", image, "--labels", "cat,dog", "--model", tiny_directory)
     name, *lines = ending.out.splitlines()
-    assert name == str(picture)
+    assert name == str(image)
     shown = [line.split()[:2] for line in lines]
     assert {label for _, label in shown} == {"cat", "dog"}
     percents = [float(percent.rstrip("%")) for percent, _ in shown]
@@ -59,7 +59,7 @@ def test_text_has_a_line_a_label(run, picture: Path, tiny_directory: Path):
     assert sum(percents) == pytest.approx(100, abs=0.2)
 
 
-def test_directories_and_globs_stand_for_their_pictures(picture_folders: Path, tmp_path: Path):
+def test_directories_and_globs_stand_for_their_images(image_folders: Path, tmp_path: Path):
     (tmp_path / "notes.txt").touch()
     (tmp_path / "B.PNG").touch()
     (tmp_path / "deep").mkdir()
@@ -72,20 +72,20 @@ def test_directories_and_globs_stand_for_their_pictures(picture_folders: Path, t
     assert find_images([str(tmp_path / "[1].png")]).images == [str(tmp_path / "[1].png")]
 
 
-def test_no_pictures_is_an_error(tmp_path: Path):
+def test_no_images_is_an_error(tmp_path: Path):
     for name in (str(tmp_path), f"{tmp_path}/*.png"):
         with pytest.raises(DataError, match="got no images, expected files"):
             find_images([name])
 
 
 def test_an_empty_folder_is_named_beside_the_answers(
-    run, picture: Path, tiny_directory: Path, tmp_path: Path
+    run, image: Path, tiny_directory: Path, tmp_path: Path
 ):
     empty, options = tmp_path / "empty", ["--labels", LABELS, "--model", tiny_directory, "--json"]
     empty.mkdir()
-    ending = run("classify", picture, empty, tmp_path / "*.png", picture, *options)
+    ending = run("classify", image, empty, tmp_path / "*.png", image, *options)
     assert ending.status == 2
-    assert [one["image"] for one in json.loads(ending.out)] == [str(picture)] * 2
+    assert [one["image"] for one in json.loads(ending.out)] == [str(image)] * 2
     named = [line.split(": got no")[0] for line in ending.err.splitlines()]
     assert named == [f"error: {empty}", f"error: {tmp_path / '*.png'}"]
 
@@ -113,9 +113,9 @@ def test_labels_come_from_one_place(tmp_path: Path):
     ],
 )
 def test_bad_labels_are_one_line(
-    run, picture: Path, tiny_directory: Path, words: list[str], message: str
+    run, image: Path, tiny_directory: Path, words: list[str], message: str
 ):
-    ending = run("classify", picture, *words, "--model", tiny_directory)
+    ending = run("classify", image, *words, "--model", tiny_directory)
     assert (ending.status, ending.out, ending.err.count("\n")) == (2, "", 1)
     assert message in ending.err
 
@@ -124,34 +124,34 @@ def test_bad_labels_are_one_line(
     ("model", "message"),
     [("icon", "did you mean 'icons'?"), ("./nowhere", "./nowhere: no such directory")],
 )
-def test_bad_models_are_one_line(run, picture: Path, model: str, message: str):
-    ending = run("classify", picture, "--labels", "a", "--model", model)
+def test_bad_models_are_one_line(run, image: Path, model: str, message: str):
+    ending = run("classify", image, "--labels", "a", "--model", model)
     assert (ending.status, ending.out, ending.err.count("\n")) == (2, "", 1)
     assert message in ending.err
 
 
 @pytest.mark.parametrize("device", ["meta", "gpu", "cuda:99"])
 def test_a_device_that_is_not_there_is_one_short_line(
-    run, picture: Path, tiny_directory: Path, device: str
+    run, image: Path, tiny_directory: Path, device: str
 ):
     words = ["--labels", "cat", "--model", tiny_directory, "--device", device]
-    ending = run("classify", picture, *words)
+    ending = run("classify", image, *words)
     assert (ending.status, ending.out, ending.err.count("\n")) == (2, "", 1)
     assert f"device: got '{device}', expected" in ending.err
     assert len(ending.err) < 150
 
 
-def test_bad_pictures_do_not_cost_the_good_ones(
-    run, picture: Path, tiny_directory: Path, tmp_path: Path
+def test_bad_images_do_not_cost_the_good_ones(
+    run, image: Path, tiny_directory: Path, tmp_path: Path
 ):
     broken = tmp_path / "broken.png"
-    broken.write_bytes(picture.read_bytes()[:100])
+    broken.write_bytes(image.read_bytes()[:100])
     text = tmp_path / "text.png"
-    text.write_text("not a picture")
-    given = [broken, tmp_path / "missing.png", picture, text]
+    text.write_text("not an image")
+    given = [broken, tmp_path / "missing.png", image, text]
     ending = run("classify", *given, "--labels", "a,b", "--model", tiny_directory, "--json")
     assert ending.status == 2
-    assert [one["image"] for one in json.loads(ending.out)] == [str(picture)]
+    assert [one["image"] for one in json.loads(ending.out)] == [str(image)]
     errors = ending.err.splitlines()
     assert len(errors) == 3
     for line, path in zip(errors, [broken, tmp_path / "missing.png", text], strict=True):
@@ -159,7 +159,7 @@ def test_bad_pictures_do_not_cost_the_good_ones(
         assert path.name in line
 
 
-def test_a_lone_bad_picture_answers_nothing(run, tiny_directory: Path):
+def test_a_lone_bad_image_answers_nothing(run, tiny_directory: Path):
     ending = run("classify", "/no.png", "--labels", "a", "--model", tiny_directory, "--json")
     assert (ending.status, ending.out, ending.err.count("\n")) == (2, "", 1)
 

@@ -11,8 +11,8 @@ ASSETS = Path(__file__).parents[1] / "images" / "assets"
 
 
 @pytest.fixture
-def picture(picture_folders: Path) -> Path:
-    return picture_folders / "red" / "0.png"
+def image(image_folders: Path) -> Path:
+    return image_folders / "red" / "0.png"
 
 
 def test_every_image_of_a_directory_is_answered_or_named(run, tiny_directory: Path, tmp_path: Path):
@@ -30,12 +30,12 @@ def test_every_image_of_a_directory_is_answered_or_named(run, tiny_directory: Pa
 
 
 def test_images_of_formats_that_are_not_read_are_named(
-    run, picture: Path, tiny_directory: Path, tmp_path: Path
+    run, image: Path, tiny_directory: Path, tmp_path: Path
 ):
     names = ["a.png", "b.svg", "c.NEF", "notes.txt", "._a.png", "__MACOSX/a.png", ".DS_Store"]
     for name in names:
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(picture.read_bytes())
+        (tmp_path / name).write_bytes(image.read_bytes())
     words = ["--labels", LABELS, "--model", tiny_directory, "--json"]
     ending = run("classify", tmp_path, *words)
     assert ending.status == 2
@@ -51,9 +51,9 @@ def test_images_of_formats_that_are_not_read_are_named(
 
 
 def test_only_so_many_unreadable_images_are_named(
-    run, picture: Path, tiny_directory: Path, tmp_path: Path
+    run, image: Path, tiny_directory: Path, tmp_path: Path
 ):
-    (tmp_path / "a.png").write_bytes(picture.read_bytes())
+    (tmp_path / "a.png").write_bytes(image.read_bytes())
     for number in range(25):
         (tmp_path / f"{number:02}.heic.psd").touch()
     ending = run("classify", tmp_path, "--labels", LABELS, "--model", tiny_directory)
@@ -63,25 +63,23 @@ def test_only_so_many_unreadable_images_are_named(
     assert lines[-1] == "error: and 5 other images of formats that cannot be read"
 
 
-def test_a_label_given_again_is_one_and_said(run, picture: Path, tiny_directory: Path):
+def test_a_label_given_again_is_one_and_said(run, image: Path, tiny_directory: Path):
     model = ["--model", tiny_directory, "--json"]
-    once = run("classify", picture, "--labels", "cat,dog", *model)
-    again = run("classify", picture, "--labels", "cat,dog,cat,Cat", *model)
+    once = run("classify", image, "--labels", "cat,dog", *model)
+    again = run("classify", image, "--labels", "cat,dog,cat,Cat", *model)
     assert (again.status, again.out) == (0, once.out)
     told = "note: labels: got 'cat', 'Cat' beside 'cat', the same for this model: one label\n"
     assert again.err == told
 
 
-def test_an_empty_folder_costs_only_itself(
-    run, picture: Path, tiny_directory: Path, tmp_path: Path
-):
+def test_an_empty_folder_costs_only_itself(run, image: Path, tiny_directory: Path, tmp_path: Path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw" / "a.nef").touch()
-    words = [tmp_path / "empty", picture, tmp_path / "raw", "--labels", LABELS, "--json"]
+    words = [tmp_path / "empty", image, tmp_path / "raw", "--labels", LABELS, "--json"]
     ending = run("classify", *words, "--model", tiny_directory)
     assert ending.status == 2
-    assert [one["image"] for one in json.loads(ending.out)] == [str(picture)]
+    assert [one["image"] for one in json.loads(ending.out)] == [str(image)]
     empty, raw = ending.err.splitlines()
     assert empty.startswith(f"error: {tmp_path}/empty: got no images, expected files that end in")
     assert "raw: got no images that can be read (1 x camera raw image (.nef), which" in raw

@@ -126,9 +126,7 @@ def test_an_activation_that_was_named_is_told_to_be_unchecked(run: Run, tmp_path
     assert [one["passes"] for one in reports] == [True, True, None]
 
 
-def test_pictures_of_another_size_leave_the_source_unchecked(
-    run: Run, source: Path, tmp_path: Path
-):
+def test_images_of_another_size_leave_the_source_unchecked(run: Run, source: Path, tmp_path: Path):
     hub = tmp_path / "hub"
     assert run("convert", source, hub, "--to", "hf").status == 0
     ended = run("convert", hub, tmp_path / "out", "--to", "hf", "--image-size", 64, "--check")
@@ -158,7 +156,7 @@ def test_openai_s_archive_becomes_a_directory(run: Run, tmp_path: Path):
     assert torch.equal(lens.model.text_tower.projection, model.text_projection.float())
 
 
-def test_pictures_of_another_size(run: Run, source: Path, tmp_path: Path):
+def test_images_of_another_size(run: Run, source: Path, tmp_path: Path):
     ended = run("convert", source, tmp_path / "out", "--image-size", 64)
     assert ended.status == 0, ended.err
     lens = load(tmp_path / "out")

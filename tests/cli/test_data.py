@@ -8,7 +8,7 @@ from twinlens.cli.data import app
 from twinlens.errors import UnknownNameError
 
 MANIFEST = {
-    "parts": {"train": {"pictures": 1234, "concepts": 7}},
+    "parts": {"train": {"images": 1234, "concepts": 7}},
     "failed": {"set:icon#0": "drawing is empty"},
     "notes": ["No clip art."],
 }
@@ -30,7 +30,7 @@ def test_the_counts_are_printed(built: list[tuple[object, ...]], tmp_path: Path)
     run = CliRunner().invoke(app, ["icons", "--out", str(tmp_path), "--set", "size=96"])
     assert run.exit_code == 0
     assert "1,234" in run.stdout
-    assert "1 pictures could not be drawn" in run.stderr
+    assert "1 images could not be drawn" in run.stderr
     assert "No clip art." in run.stderr
     ((out, _, settings),) = built
     assert (out, settings.size) == (tmp_path, 96)

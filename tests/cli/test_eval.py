@@ -15,8 +15,8 @@ from twinlens.eval.tasks.zero_shot import measure
 
 
 @pytest.fixture
-def words(tiny_directory: Path, picture_folders: Path, tmp_path: Path) -> list[object]:
-    data = ["--data", picture_folders, "--task", "zero-shot"]
+def words(tiny_directory: Path, image_folders: Path, tmp_path: Path) -> list[object]:
+    data = ["--data", image_folders, "--task", "zero-shot"]
     return ["eval", tiny_directory, *data, "--cache", tmp_path / "cache"]
 
 
@@ -31,7 +31,7 @@ def splits(tmp_path: Path) -> Path:
             for i in range(count):
                 pixels = rng.integers(150 * number, 150 * number + 100, (16, 16, 3), np.uint8)
                 Image.fromarray(pixels).save(folder / f"{i}.png")
-                (folder / f"{i}.txt").write_text(f"a {name} picture\nnumber {i} of {name}\n")
+                (folder / f"{i}.txt").write_text(f"a {name} image\nnumber {i} of {name}\n")
     return tmp_path / "shades"
 
 
@@ -49,7 +49,7 @@ def test_json_is_what_was_measured(run, words: list[object]):
 def test_the_table_has_metrics_intervals_chance_and_classes(run, words: list[object]):
     ending = run(*words)
     assert ending.status == 0
-    assert "12 pictures, 4 classes" in ending.out
+    assert "12 images, 4 classes" in ending.out
     [line] = [line for line in ending.out.splitlines() if " acc1 " in line]
     assert line.rstrip().endswith("25.0%")
     assert " to " in line
@@ -142,18 +142,18 @@ def test_results_of_a_supervised_model_stand_beside(
 
 
 def test_unreadable_and_ignored_files_are_said(run, words: list[object], tmp_path: Path):
-    root = tmp_path / "pictures"
+    root = tmp_path / "images"
     for number in range(100):
         (root / str(number % 2)).mkdir(exist_ok=True, parents=True)
         Image.new("RGB", (8, 8)).save(root / str(number % 2) / f"{number}.png")
-    (root / "0" / "broken.png").write_bytes(b"not a picture")
+    (root / "0" / "broken.png").write_bytes(b"not an image")
     (root / "0" / "notes.md").touch()
     ending = run("eval", words[1], "--data", root, "--json", "--no-keep")
     assert ending.status == 0
     [unreadable] = json.loads(ending.out)["unreadable"]
     assert unreadable["image"] == "0/broken.png"
     said, ignored, listed = ending.err.splitlines()
-    assert said == "left out of pictures:"
+    assert said == "left out of images:"
     assert ignored == f"  1 x file of another kind: {root / '0' / 'notes.md'}"
     other = json.loads(ending.out)["left_out"]["file of another kind"]
     assert other == {"count": 1, "examples": [str(root / "0" / "notes.md")]}
@@ -171,7 +171,7 @@ def test_unreadable_and_ignored_files_are_said(run, words: list[object], tmp_pat
         ({5: "classifier"}, "the model has no classifier of its own"),
         ({5: "classifier", 8: ["--template", "a {}"]}, "--template and --language: got one"),
         ({5: "classifier", 8: ["--language", "de"]}, "--template and --language: got one"),
-        ({5: "linear-probe"}, "got no training pictures"),
+        ({5: "linear-probe"}, "got no training images"),
         ({5: "retrieval"}, "got no captions"),
         ({8: ["--shots", "1,2"]}, "--train, --val and --shots: got one, expected --task linear"),
         ({5: "linear-probe", 8: ["--shots", "a"]}, "--shots: got 'a', expected numbers"),

@@ -34,25 +34,25 @@ _WHOLE = ("convert", "convert to hf", "convert to open_clip", "export", "interpo
 
 
 @pytest.fixture(autouse=True)
-def a_tiny_recipe(monkeypatch: pytest.MonkeyPatch, picture_folders: Path, tmp_path: Path) -> None:
+def a_tiny_recipe(monkeypatch: pytest.MonkeyPatch, image_folders: Path, tmp_path: Path) -> None:
     model = tiny_config(vocab_size=CLIP_VOCABULARY, context_length=16)
     recipe = tiny_recipe("vit", model=model, batch_size=4, steps=4, checkpoint_every=2)
     monkeypatch.setitem(builtin.RECIPES, "tiny", lambda: recipe)
-    images = sorted(picture_folders.glob("*/*.png"))
+    images = sorted(image_folders.glob("*/*.png"))
     rows = [f"{path},a {path.parent.name} one" for path in images]
     (tmp_path / "pairs.csv").write_text("\n".join(["image,text", *rows, ""]))
 
 
 @pytest.fixture
 def made(
-    monkeypatch: pytest.MonkeyPatch, tiny_directory: Path, picture_folders: Path, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tiny_directory: Path, image_folders: Path, tmp_path: Path
 ) -> dict[str, Path]:
     """What the words in capitals stand for; `OUT` is two directories below an empty one."""
     monkeypatch.setattr(precision_costs, "memory_alone", lambda *asked: 2.5e8)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     (tmp_path / "here").mkdir()
     out = tmp_path / "here" / "a" / "b"
-    return {"MODEL": tiny_directory, "IMAGES": picture_folders, "OUT": out, "HERE": tmp_path}
+    return {"MODEL": tiny_directory, "IMAGES": image_folders, "OUT": out, "HERE": tmp_path}
 
 
 @pytest.fixture
@@ -122,13 +122,13 @@ def test_what_was_there_stays(
     run: Run,
     full: Callable[[int], None],
     tiny_directory: Path,
-    picture_folders: Path,
+    image_folders: Path,
     tmp_path: Path,
 ):
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "empty").mkdir()
     full(0)
-    words = ("eval", tiny_directory, "--data", picture_folders, "--no-keep", "--out", tmp_path)
+    words = ("eval", tiny_directory, "--data", image_folders, "--no-keep", "--out", tmp_path)
     assert run(*words).status == 2
     assert (tmp_path / "notes.txt").read_text() == "mine"
     assert (tmp_path / "empty").is_dir()

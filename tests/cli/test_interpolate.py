@@ -83,13 +83,13 @@ def test_other_vocabularies_are_refused(run, tmp_path: Path):
     assert run("interpolate", tmp_path / "a", tmp_path / "a", tmp_path / "out").status == 0
 
 
-def test_a_model_s_own_classes(run, tmp_path: Path, picture_folders: Path):
-    picture, model = picture_folders / "red" / "0.png", save(tmp_path / "model", 0.0)
+def test_a_model_s_own_classes(run, tmp_path: Path, image_folders: Path):
+    image, model = image_folders / "red" / "0.png", save(tmp_path / "model", 0.0)
     save_head(Head(("x", "y"), torch.ones(8, 2)), model)
-    ended = run("classify", picture, "--model", model, "--json")
+    ended = run("classify", image, "--model", model, "--json")
     [answer] = json.loads(ended.out)
     assert {one["label"] for one in answer["predictions"]} == {"x", "y"}
     (model / HEAD_FILE).write_bytes(b"damaged")
-    ended = run("classify", picture, "--model", model)
+    ended = run("classify", image, "--model", model)
     assert (ended.status, len(ended.err.splitlines())) == (2, 1)
     assert "cannot be read as a classifier" in ended.err

@@ -33,9 +33,9 @@ def a_recipe_of_four_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def pairs(picture_folders: Path, tmp_path: Path) -> Path:
+def pairs(image_folders: Path, tmp_path: Path) -> Path:
     table = tmp_path / "pairs.csv"
-    rows = [f"{path},a {path.parent.name} one" for path in picture_folders.glob("*/*.png")]
+    rows = [f"{path},a {path.parent.name} one" for path in image_folders.glob("*/*.png")]
     table.write_text("\n".join(["image,text", *sorted(rows), ""]))
     return table
 
@@ -85,29 +85,29 @@ def test_trackers_get_every_line_of_the_log(
 
 
 def test_validation_is_the_verb_eval_s_accuracy(
-    run, words: list[object], tmp_path: Path, picture_folders: Path
+    run, words: list[object], tmp_path: Path, image_folders: Path
 ):
-    ending = run(*words, "--val", picture_folders, "--template", "a {} one", "--json")
+    ending = run(*words, "--val", image_folders, "--template", "a {} one", "--json")
     metrics = json.loads(ending.out)["last"]["metrics"]
     assert ending.err.count("acc1") == 2  # at steps 2 and 4
     model = tmp_path / "run" / "model"
-    words = ["eval", model, "--data", picture_folders, "--template", "a {} one", "--json"]
+    words = ["eval", model, "--data", image_folders, "--template", "a {} one", "--json"]
     assert metrics == json.loads(run(*words).out)["metrics"]
 
 
 def test_a_classifier_is_measured_as_the_verb_eval_does(
-    run, tiny_directory: Path, picture_folders: Path, tmp_path: Path
+    run, tiny_directory: Path, image_folders: Path, tmp_path: Path
 ):
     out = tmp_path / "run"
     settings = ["steps=4", "batch_size=4", "precision=fp32", "eval_every=2", "adapt.keep=0.5"]
     ending = run(
         "train", "--recipe", "finetune-classifier", "--init", tiny_directory,
-        "--data", picture_folders, "--val", picture_folders, "--out", out, "--json",
+        "--data", image_folders, "--val", image_folders, "--out", out, "--json",
         *(word for setting in settings for word in ("--set", setting)),
     )  # fmt: skip
     assert ending.err.count("acc1") == 2  # at steps 2 and 4
     metrics = json.loads(ending.out)["last"]["metrics"]
-    words = ["eval", out / "model", "--data", picture_folders, "--json"]
+    words = ["eval", out / "model", "--data", image_folders, "--json"]
     answer = json.loads(run(*words, "--task", "classifier").out)
     assert metrics == answer["metrics"]
     assert (answer["task"], answer["classes"]) == ("classifier", 4)
@@ -115,12 +115,12 @@ def test_a_classifier_is_measured_as_the_verb_eval_does(
 
 
 def test_a_classifier_is_asked_nothing_in_words(
-    run, tiny_directory: Path, picture_folders: Path, tmp_path: Path
+    run, tiny_directory: Path, image_folders: Path, tmp_path: Path
 ):
-    words = ["--init", tiny_directory, "--data", picture_folders, "--out", tmp_path / "run"]
+    words = ["--init", tiny_directory, "--data", image_folders, "--out", tmp_path / "run"]
     ending = run(
         "train", "--recipe", "finetune-classifier", *words,
-        "--val", picture_folders, "--template", "a {}",
+        "--val", image_folders, "--template", "a {}",
     )  # fmt: skip
     assert (ending.status, ending.out, ending.err.count("\n")) == (2, "", 1)
     assert "--template: got 'a {}', expected none: a classifier reads no words" in ending.err
@@ -128,12 +128,12 @@ def test_a_classifier_is_asked_nothing_in_words(
 
 
 def test_a_class_that_no_classifier_will_have_is_known_before_the_run(
-    run, tiny_directory: Path, picture_folders: Path, tmp_path: Path
+    run, tiny_directory: Path, image_folders: Path, tmp_path: Path
 ):
     held_out = tmp_path / "val" / "mauve"
     held_out.mkdir(parents=True)
-    shutil.copy(picture_folders / "blue" / "0.png", held_out)
-    words = ["--init", tiny_directory, "--data", picture_folders, "--out", tmp_path / "run"]
+    shutil.copy(image_folders / "blue" / "0.png", held_out)
+    words = ["--init", tiny_directory, "--data", image_folders, "--out", tmp_path / "run"]
     ending = run("train", "--recipe", "finetune-classifier", *words, "--val", held_out.parent)
     assert (ending.status, ending.out, ending.err.count("\n")) == (2, "", 1)
     assert "val: got 'mauve', expected some of the 4 classes that the classifier has" in ending.err
@@ -181,11 +181,11 @@ def test_mistakes_are_one_line_and_leave_no_run(
 
 
 def test_what_the_validation_set_leaves_out_is_said_and_refused(
-    run, words: list[object], picture_folders: Path, tmp_path: Path
+    run, words: list[object], image_folders: Path, tmp_path: Path
 ):
     root = tmp_path / "measured"
-    shutil.copytree(picture_folders, root / "valid")
-    shutil.copytree(picture_folders, root / "train")
+    shutil.copytree(image_folders, root / "valid")
+    shutil.copytree(image_folders, root / "train")
     (root / "valid" / "blue" / "x.svg").write_text("<svg/>")
     refused = run(*words, "--val", root, "--strict")
     assert (refused.status, refused.out) == (2, "")

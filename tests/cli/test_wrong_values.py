@@ -27,7 +27,7 @@ SWEEP = [
 
 @pytest.fixture(scope="module")
 def places(
-    tmp_path_factory: pytest.TempPathFactory, tiny_directory: Path, picture_folders: Path
+    tmp_path_factory: pytest.TempPathFactory, tiny_directory: Path, image_folders: Path
 ) -> dict[str, str]:
     root = tmp_path_factory.mktemp("places")
     (root / "file").write_text("words\n")
@@ -36,8 +36,8 @@ def places(
     (root / "full" / "a.txt").write_text("here\n")
     return {
         "MODEL": str(tiny_directory),
-        "IMAGES": str(picture_folders),
-        "IMAGE": str(picture_folders / "red" / "0.png"),
+        "IMAGES": str(image_folders),
+        "IMAGE": str(image_folders / "red" / "0.png"),
         "FILE": str(root / "file"),
         "EMPTY": str(root / "empty"),
         "FULL": str(root / "full"),

@@ -1,4 +1,4 @@
-"""Random changes of training pictures: reproducible, bounded, and none where none is asked."""
+"""Random changes of training images: reproducible, bounded, and none where none is asked."""
 
 import numpy as np
 import pytest
@@ -47,7 +47,7 @@ def test_a_part_is_changed_as_the_whole_would_be(pixels: torch.Tensor):
         assert torch.equal(part, whole[first:last])
 
 
-def test_grey_pictures_have_equal_channels(pixels: torch.Tensor):
+def test_grey_images_have_equal_channels(pixels: torch.Tensor):
     grey = augment(pixels, Augmentation(grey=1.0), seeded())
     assert torch.equal(grey[:, 0], grey[:, 1])
     assert torch.equal(grey[:, 0], grey[:, 2])
@@ -57,7 +57,7 @@ def test_the_negative_is_the_negative(pixels: torch.Tensor):
     assert torch.equal(augment(pixels, Augmentation(invert=1.0), seeded()), 255 - pixels)
 
 
-def test_turning_keeps_a_plain_picture_plain():
+def test_turning_keeps_a_plain_image_plain():
     plain = torch.full((2, 3, 16, 16), 77, dtype=torch.uint8)
     assert torch.equal(augment(plain, Augmentation(rotate=45, stretch=0.2), seeded()), plain)
 

@@ -31,7 +31,7 @@ pyarrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
 
 
-def picture(value: int = 0, kind: str = "PNG") -> bytes:
+def image(value: int = 0, kind: str = "PNG") -> bytes:
     file = io.BytesIO()
     Image.new("RGB", (5, 4), (value, value, value)).save(file, kind)
     return file.getvalue()
@@ -46,7 +46,7 @@ def write(root: Path, files: Mapping[str, bytes | str]) -> Path:
 
 
 def values(dataset: Dataset) -> list[int]:
-    """The grey level of each picture: which picture it is."""
+    """The grey level of each image: which image it is."""
     return [
         int(np.asarray(decode_image(sample.image_bytes()))[0, 0, 0]) for sample in dataset.samples
     ]
@@ -85,10 +85,10 @@ def test_a_folder_per_class(tmp_path: Path):
     root = write(
         tmp_path / "animals",
         {
-            "dog/b.png": picture(2),
-            "dog/a.PNG": picture(1),
-            "dog/deep/er.png": picture(3),
-            "cat/x.png": picture(4),
+            "dog/b.png": image(2),
+            "dog/a.PNG": image(1),
+            "dog/deep/er.png": image(3),
+            "cat/x.png": image(4),
             "cat/notes.md": "ignored",
             "cat/.hidden.png": b"",
             ".git/y.png": b"",
@@ -115,9 +115,9 @@ def test_names_and_prompts_beside_the_folders(tmp_path: Path):
     root = write(
         tmp_path,
         {
-            "n01/a.png": picture(),
+            "n01/a.png": image(),
             "n01/a.txt": "a tench\nin a pond\n",
-            "n02/b.png": picture(),
+            "n02/b.png": image(),
             "classnames.txt": "tench\ngoldfish\n",
             "zeroshot_classification_templates.txt": "a photo of {c}\n\nart of {c}",
         },
@@ -138,42 +138,42 @@ def test_names_and_prompts_beside_the_folders(tmp_path: Path):
 
 
 def test_folders_that_lead_back_are_read_once(tmp_path: Path):
-    root = write(tmp_path, {"cat/a.png": picture()})
+    root = write(tmp_path, {"cat/a.png": image()})
     (root / "cat/again").symlink_to(root / "cat", target_is_directory=True)
-    (root / "dog").symlink_to(write(tmp_path.parent / "far", {"b.png": picture()}))
+    (root / "dog").symlink_to(write(tmp_path.parent / "far", {"b.png": image()}))
     assert [sample.key for sample in open_dataset(root).samples] == ["cat/a.png", "dog/b.png"]
 
 
-def test_folders_without_pictures(tmp_path: Path):
+def test_folders_without_images(tmp_path: Path):
     refused(tmp_path, "got no images, expected a folder of them per class")
-    write(tmp_path, {"cat/a.png": picture(), "dog/b.txt": ""})
+    write(tmp_path, {"cat/a.png": image(), "dog/b.txt": ""})
     refused(tmp_path, r"dog: got no images, expected some in each class folder")
     (tmp_path / "dog" / "a.psd").write_bytes(b"")
     refused(tmp_path, r"expected some in each class folder; 1 x Photoshop image \(.psd\)")
 
 
 def test_a_folder_of_folders_of_tars_says_where_they_are(tmp_path: Path):
-    write_tars(tmp_path / "first", [{"png": picture()}])
+    write_tars(tmp_path / "first", [{"png": image()}])
     refused(tmp_path, "got no images.*there are tars in .*first")
 
 
 def test_a_folder_of_tars_named_as_a_split_says_where_it_is(tmp_path: Path):
-    write_tars(tmp_path / "train", [{"png": picture(6)}])
+    write_tars(tmp_path / "train", [{"png": image(6)}])
     refused(tmp_path, "got the splits 'train', expected one data set; or give .*/train$")
     assert values(open_dataset(tmp_path, splits=["train"])) == [6]
 
 
-# Pictures with same-named texts
+# Images with same-named texts
 
 
-def test_pictures_with_same_named_texts(tmp_path: Path):
+def test_images_with_same_named_texts(tmp_path: Path):
     root = write(
         tmp_path / "mine",
         {
-            "a.png": picture(1),
+            "a.png": image(1),
             "a.txt": "one\n  two  \n\n",
-            "b.jpg": picture(200, "JPEG"),
-            "lonely.txt": "without a picture",
+            "b.jpg": image(200, "JPEG"),
+            "lonely.txt": "without an image",
             "x.pdf": "",
         },
     )
@@ -186,12 +186,12 @@ def test_pictures_with_same_named_texts(tmp_path: Path):
 
 
 def test_captions_must_be_utf8(tmp_path: Path):
-    write(tmp_path, {"a.png": picture(), "a.txt": b"\xff\xfe\xfd"})
+    write(tmp_path, {"a.png": image(), "a.txt": b"\xff\xfe\xfd"})
     unusable(open_dataset(tmp_path), r"a.png: .*not UTF-8")
 
 
-def test_pictures_beside_folders_of_pictures(tmp_path: Path):
-    write(tmp_path, {"a.png": picture(), "cat/b.png": picture()})
+def test_images_beside_folders_of_images(tmp_path: Path):
+    write(tmp_path, {"a.png": image(), "cat/b.png": image()})
     refused(tmp_path, "got images beside the folder 'cat' of images, expected either")
 
 
@@ -202,12 +202,12 @@ def test_csv(tmp_path: Path):
     write(
         tmp_path,
         {
-            "pictures/1.png": picture(1),
-            "2.png": picture(2),
+            "images/1.png": image(1),
+            "2.png": image(2),
             "birds.csv": "\ufeffimage, text ,label,concept,where\r\n"
-            'pictures/1.png,"a robin, red",robin,erithacus,Kent\r\n'
+            'images/1.png,"a robin, red",robin,erithacus,Kent\r\n'
             f"\r\n{tmp_path}/2.png,,,,\r\n"
-            "pictures/1.png,the same robin,robin,erithacus,Kent\r\n",
+            "images/1.png,the same robin,robin,erithacus,Kent\r\n",
         },
     )
     dataset = open_dataset(str(tmp_path / "birds.csv"))
@@ -215,14 +215,14 @@ def test_csv(tmp_path: Path):
     assert dataset.name == "birds"
     assert dataset.classnames == ("robin",)
     assert first.captions == ("a robin, red", "the same robin")
-    assert (first.label, first.concept, first.key) == ("robin", "erithacus", "pictures/1.png")
+    assert (first.label, first.concept, first.key) == ("robin", "erithacus", "images/1.png")
     assert first.metadata == {"where": "Kent"}
     assert (second.captions, second.label, second.concept) == ((), None, None)
     assert values(dataset) == [1, 2]
 
 
 def test_tsv(tmp_path: Path):
-    write(tmp_path, {"1.png": picture(7), "t.tsv": "text\timage\na, b\t1.png\n"})
+    write(tmp_path, {"1.png": image(7), "t.tsv": "text\timage\na, b\t1.png\n"})
     dataset = open_dataset(tmp_path / "t.tsv")
     assert dataset.samples[0].captions == ("a, b",)
     assert values(dataset) == [7]
@@ -250,13 +250,13 @@ def test_tsv(tmp_path: Path):
     ],
 )
 def test_csv_that_is_wrong(table: str | bytes, message: str, tmp_path: Path):
-    write(tmp_path, {"1.png": picture(), "t.csv": table})
+    write(tmp_path, {"1.png": image(), "t.csv": table})
     refused(tmp_path / "t.csv", f"t.csv.*{message}")
 
 
 def test_rows_whose_image_is_not_there_are_counted(tmp_path: Path):
     rows = "1.png,a\n ,b\nnone.png,c\nnone.png,d\nno/2.png,e\n"
-    write(tmp_path, {"1.png": picture(3), "t.csv": f"image,text\n{rows}"})
+    write(tmp_path, {"1.png": image(3), "t.csv": f"image,text\n{rows}"})
     dataset = open_dataset(tmp_path / "t.csv")
     assert [sample.captions for sample in dataset.samples] == [("a",)]
     table = tmp_path / "t.csv"
@@ -285,7 +285,7 @@ def write_parquet(path: Path, columns: Mapping[str, Any], features: Any = None, 
 
 
 def structs(count: int) -> list[dict[str, Any]]:
-    return [{"bytes": picture(number), "path": None} for number in range(count)]
+    return [{"bytes": image(number), "path": None} for number in range(count)]
 
 
 def test_parquet_as_hugging_face_writes_it(tmp_path: Path):
@@ -306,22 +306,22 @@ def test_parquet_as_hugging_face_writes_it(tmp_path: Path):
 def test_parquet_of_bytes_paths_and_several_texts(tmp_path: Path):
     write_parquet(
         tmp_path / "a/0.parquet",
-        {"image": [picture(5)], "text": [["one", None, " two "]], "label": ["x"]},
+        {"image": [image(5)], "text": [["one", None, " two "]], "label": ["x"]},
     )
     write_parquet(tmp_path / "a/1.parquet", {"image": ["p.png"], "text": ["three"]})
-    write(tmp_path, {"a/p.png": picture(6)})
+    write(tmp_path, {"a/p.png": image(6)})
     dataset = open_dataset(tmp_path / "a")
     assert [sample.captions for sample in dataset.samples] == [("one", "two"), ("three",)]
     assert dataset.classnames == ("x",)
     assert values(dataset) == [5, 6]
-    assert dataset.left_out.total == 1  # the picture, which is not taken for a sample of its own
+    assert dataset.left_out.total == 1  # the image, which is not taken for a sample of its own
     assert dataset.name == "a"
 
 
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"picture": ["a"], "text": ["b"]}, "got the columns 'picture', 'text', expected one of"),
+        ({"image": ["a"], "text": ["b"]}, "got the columns 'image', 'text', expected one of"),
         ({"image": [3], "text": ["b"]}, "got 'image' of type int64, expected paths or encoded"),
         (
             {"image": [None, "p"], "label": ["a", "b"]},
@@ -336,7 +336,7 @@ def test_parquet_that_is_wrong(columns: Any, message: str, tmp_path: Path):
 
 @pytest.mark.parametrize(("name", "value"), [("text", 3), ("label", 0.5), ("concept", 7)])
 def test_cells_of_another_kind_are_passed_over(name: str, value: object, tmp_path: Path):
-    columns = {"image": [picture(4)], "caption": ["a cat"], name: [value]}
+    columns = {"image": [image(4)], "caption": ["a cat"], name: [value]}
     write_parquet(tmp_path / "t.parquet", columns)
     dataset = open_dataset(tmp_path / "t.parquet")
     (sample,) = dataset.samples
@@ -352,7 +352,7 @@ def test_parquet_with_a_class_number_beyond_its_names(tmp_path: Path):
     refused(tmp_path / "t.parquet", "row 1: got class 2, expected 0 to 1")
 
 
-def test_parquet_with_an_empty_picture(tmp_path: Path):
+def test_parquet_with_an_empty_image(tmp_path: Path):
     path = tmp_path / "t.parquet"
     write_parquet(path, {"image": [{"bytes": None, "path": "/etc/passwd"}], "text": ["a"]})
     sample = open_dataset(path).samples[0]
@@ -397,10 +397,10 @@ def test_tars_of_our_own(tmp_path: Path):
     folder = write_tars(
         tmp_path / "set",
         [
-            {"webp": picture(0, "WEBP"), "json": described, "txt": b"cat"},
-            {"png": picture(9), "txt": b"one\ntwo\n", "json": told(label="ant", style="x")},
-            {"jpg": picture(99, "JPEG")},
-            {"txt": b"no picture"},
+            {"webp": image(0, "WEBP"), "json": described, "txt": b"cat"},
+            {"png": image(9), "txt": b"one\ntwo\n", "json": told(label="ant", style="x")},
+            {"jpg": image(99, "JPEG")},
+            {"txt": b"no image"},
         ],
         samples_per_shard=2,
     )
@@ -425,7 +425,7 @@ def test_tars_of_our_own(tmp_path: Path):
 
 def test_tars_of_clip_benchmark(tmp_path: Path):
     labels = [b"1", b"0\n", b"2"]
-    write_tars(tmp_path / "test", [{"webp": picture(), "cls": cls} for cls in labels])
+    write_tars(tmp_path / "test", [{"webp": image(), "cls": cls} for cls in labels])
     write(
         tmp_path,
         {
@@ -445,13 +445,13 @@ def test_tars_of_clip_benchmark(tmp_path: Path):
 
 
 def test_class_numbers_without_names_are_the_labels(tmp_path: Path):
-    write_tars(tmp_path, [{"webp": picture(), "cls": b"7"}])
+    write_tars(tmp_path, [{"webp": image(), "cls": b"7"}])
     assert open_dataset(tmp_path).classnames == ("7",)
 
 
 def test_ranges_single_tars_and_joined_ones(tmp_path: Path):
-    a = write_tars(tmp_path / "a", [{"png": picture(n)} for n in range(5)], samples_per_shard=1)
-    b = write_tars(tmp_path / "b", [{"png": picture(50), "json": told(label="z")}])
+    a = write_tars(tmp_path / "a", [{"png": image(n)} for n in range(5)], samples_per_shard=1)
+    b = write_tars(tmp_path / "b", [{"png": image(50), "json": told(label="z")}])
     assert values(open_dataset(f"{a}/{{00001..00003}}.tar")) == [1, 2, 3]
     assert values(open_dataset(f"{a}/00004.tar")) == [4]
     assert open_dataset(f"{a}/{{00001..00003}}.tar").name == "a"
@@ -481,7 +481,7 @@ def test_ranges_keep_their_zeros(first: int, count: int, width: int):
 
 
 def test_a_range_with_a_tar_missing(tmp_path: Path):
-    write_tars(tmp_path, [{"png": picture()}])
+    write_tars(tmp_path, [{"png": image()}])
     refused(tmp_path / "{00000..00001}.tar", r"00001.tar: no such shard")
 
 
@@ -507,7 +507,7 @@ def test_what_nobody_asked_for_is_passed_over(
     members: dict[str, bytes], reason: str, tmp_path: Path
 ):
     more = {"json": b'{"text": "a cat"}'} if "caption" in members else {"txt": b"a cat"}
-    dataset = open_dataset(write_tars(tmp_path, [{"png": picture(5), **members, **more}]))
+    dataset = open_dataset(write_tars(tmp_path, [{"png": image(5), **members, **more}]))
     (sample,) = dataset.samples
     assert (sample.captions, sample.label, sample.concept) == (("a cat",), None, None)
     assert sample.passed_over == (reason,)
@@ -527,7 +527,7 @@ def test_a_label_kept_from_us_is_none(tmp_path: Path):
 
 
 def test_of_several_images_the_first_is_used(tmp_path: Path):
-    members = {"png": picture(8), "jpg": picture(99, "JPEG")}
+    members = {"png": image(8), "jpg": image(99, "JPEG")}
     dataset = open_dataset(write_tars(tmp_path, [members]))
     assert values(dataset) == [8]
     assert dataset.left_out.lines() == [
@@ -537,13 +537,13 @@ def test_of_several_images_the_first_is_used(tmp_path: Path):
 
 
 def test_captions_that_are_no_text(tmp_path: Path):
-    dataset = open_dataset(write_tars(tmp_path, [{"png": picture(), "txt": b"\xff"}]))
+    dataset = open_dataset(write_tars(tmp_path, [{"png": image(), "txt": b"\xff"}]))
     unusable(dataset, "sample 00000: .*not UTF-8")
 
 
 def test_a_key_in_two_tars(tmp_path: Path):
-    write_tars(tmp_path / "a", [{"png": picture(1)}])
-    write_tars(tmp_path / "b", [{"png": picture(2)}])
+    write_tars(tmp_path / "a", [{"png": image(1)}])
+    write_tars(tmp_path / "b", [{"png": image(2)}])
     os.replace(tmp_path / "b/00000.tar", tmp_path / "a/00001.tar")  # noqa: PTH105
     dataset = open_dataset(tmp_path / "a")
     assert [sample.key for sample in dataset.samples] == ["00000/00000", "00001/00000"]
@@ -555,7 +555,7 @@ def test_a_key_in_two_tars(tmp_path: Path):
 
 
 def test_a_half_written_tar(tmp_path: Path):
-    path = write_tars(tmp_path, [{"png": picture()} for _ in range(9)]) / "00000.tar"
+    path = write_tars(tmp_path, [{"png": image()} for _ in range(9)]) / "00000.tar"
     path.write_bytes(path.read_bytes()[:4000])
     refused(path, r"00000.tar: not a whole tar")
 
@@ -566,8 +566,8 @@ def test_a_compressed_tar_is_another_kind(tmp_path: Path):
     refused(tmp_path / "a.tar.gz", "a.tar.gz: got a file of another kind")
 
 
-def test_opening_tars_reads_no_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    write_tars(tmp_path, [{"png": picture(3), "json": told(label="a", captions=["b"])}])
+def test_opening_tars_reads_no_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    write_tars(tmp_path, [{"png": image(3), "json": told(label="a", captions=["b"])}])
     read: list[str] = []
     plain = shards.ShardSample.read
     monkeypatch.setattr(
@@ -580,7 +580,7 @@ def test_opening_tars_reads_no_picture(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_captions_of_a_parquet_file_beside_the_tar(tmp_path: Path):
-    members = {"png": picture()}
+    members = {"png": image()}
     write_tars(tmp_path, [members, {**members, "txt": b"own"}, members, members], first=0)
     columns = {"key": ["00000", "00001", "00003"], "caption": [" a\ncat ", "other", None]}
     write_parquet(tmp_path / "00000.parquet", columns)
@@ -594,14 +594,14 @@ def test_captions_of_a_parquet_file_beside_the_tar(tmp_path: Path):
 def test_a_parquet_file_beside_the_tar_of_something_else(
     columns: dict[str, list[str]], tmp_path: Path
 ):
-    write_tars(tmp_path, [{"png": picture(), "json": told(width=3)}])
+    write_tars(tmp_path, [{"png": image(), "json": told(width=3)}])
     write_parquet(tmp_path / "00000.parquet", columns)
     (sample,) = open_dataset(tmp_path).samples
     assert (sample.captions, sample.metadata) == ((), {"width": 3})
 
 
 def test_a_parquet_file_beside_the_tar_that_is_broken(tmp_path: Path):
-    write(write_tars(tmp_path, [{"png": picture()}]), {"00000.parquet": b"PAR1"})
+    write(write_tars(tmp_path, [{"png": image()}]), {"00000.parquet": b"PAR1"})
     unusable(open_dataset(tmp_path), "not a whole Parquet file|cannot be read")
 
 
@@ -609,8 +609,8 @@ def test_a_parquet_file_beside_the_tar_that_is_broken(tmp_path: Path):
 
 
 def test_weights_of_parts(tmp_path: Path):
-    a = write_tars(tmp_path / "a", [{"png": picture(n)} for n in range(3)], samples_per_shard=2)
-    b = write(tmp_path / "b", {"x.png": picture(9)})
+    a = write_tars(tmp_path / "a", [{"png": image(n)} for n in range(3)], samples_per_shard=2)
+    b = write(tmp_path / "b", {"x.png": image(9)})
     mixed = open_dataset(f"0.7*{a} :: .3*{b}")
     plain = open_dataset(f"{a}::{b}")
     assert mixed.sources == (
@@ -625,14 +625,14 @@ def test_weights_of_parts(tmp_path: Path):
 
 
 def test_weights_that_are_wrong(tmp_path: Path):
-    write(tmp_path, {"a/1.png": picture(), "2*a/1.png": picture()})
+    write(tmp_path, {"a/1.png": image(), "2*a/1.png": image()})
     for spec in (f"2*{tmp_path}/a::{tmp_path}/a", f"0*{tmp_path}/a::1*{tmp_path}/a"):
         refused(spec, "got parts of no weight beside others, expected one for each")
     refused("-1*a", r"-1\*a: no such file or directory")
 
 
 def test_a_path_that_looks_like_a_weight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    write(tmp_path, {"2*a/1.png": picture(1), "a/1.png": picture(2)})
+    write(tmp_path, {"2*a/1.png": image(1), "a/1.png": image(2)})
     monkeypatch.chdir(tmp_path)
     assert values(open_dataset("2*a")) == [1]
     assert values(open_dataset("3*a::1*./2*a")) == [2, 1]
@@ -653,21 +653,21 @@ def test_urls_of_something_else(spec: str):
     refused(spec, f"{spec.split(':', maxsplit=1)[0]}.*: got a URL of something else than tars")
 
 
-def test_a_picture_is_no_data_set(tmp_path: Path):
-    write(tmp_path, {"a.png": picture()})
+def test_a_image_is_no_data_set(tmp_path: Path):
+    write(tmp_path, {"a.png": image()})
     refused(tmp_path / "a.png", "a.png: got a file of another kind, expected a directory, a CSV")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_folder_that_cannot_be_read(tmp_path: Path):
-    root = write(tmp_path / "r", {"cat/a.png": picture()})
+    root = write(tmp_path / "r", {"cat/a.png": image()})
     (root / "cat").chmod(0)
     refused(root, "cannot be read: Permission denied")
     (root / "cat").chmod(0o700)
 
 
-def test_a_picture_that_went_away(tmp_path: Path):
-    root = write(tmp_path, {"cat/a.png": picture()})
+def test_a_image_that_went_away(tmp_path: Path):
+    root = write(tmp_path, {"cat/a.png": image()})
     sample = open_dataset(root).samples[0]
     (root / "cat/a.png").unlink()
     with pytest.raises(DataError, match=r"cat/a.png: no such file"):

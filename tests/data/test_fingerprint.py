@@ -19,7 +19,7 @@ parquet = pytest.importorskip("pyarrow.parquet")
 pyarrow = pytest.importorskip("pyarrow")
 
 
-def picture(size: int = 4) -> bytes:
+def image(size: int = 4) -> bytes:
     out = io.BytesIO()
     Image.new("RGB", (size, size)).save(out, "PNG", compress_level=0)
     return out.getvalue()
@@ -28,14 +28,14 @@ def picture(size: int = 4) -> bytes:
 def tars(root: Path, word: str = "ant", size: int = 4, key: str = "0") -> Path:
     with ShardWriter(root, samples_per_shard=2) as writer:
         for number in range(3):
-            writer.write(f"{key}{number}", {"png": picture(size), "txt": word.encode()})
+            writer.write(f"{key}{number}", {"png": image(size), "txt": word.encode()})
     return root
 
 
 def captioned(root: Path, word: str = "ant", size: int = 4, key: str = "0") -> Path:
     root.mkdir(parents=True)
     for number in range(3):
-        (root / f"{key}{number}.png").write_bytes(picture(size))
+        (root / f"{key}{number}.png").write_bytes(image(size))
         (root / f"{key}{number}.txt").write_text(word)
     return root
 
@@ -47,15 +47,15 @@ def class_folders(root: Path, word: str = "ant", size: int = 4, key: str = "0") 
 
 
 def table(root: Path, word: str = "ant", size: int = 4, key: str = "0") -> Path:
-    captioned(root / "pictures", "not read", size, key)
-    rows = [f"pictures/{key}{number}.png,{word}" for number in range(3)]
+    captioned(root / "images", "not read", size, key)
+    rows = [f"images/{key}{number}.png,{word}" for number in range(3)]
     (root / "pairs.csv").write_text("\n".join(["image,text", *rows, ""]))
     return root / "pairs.csv"
 
 
-def pictures_in_a_table(root: Path, word: str = "ant", size: int = 4, key: str = "0") -> Path:
+def images_in_a_table(root: Path, word: str = "ant", size: int = 4, key: str = "0") -> Path:
     root.mkdir(parents=True)
-    columns = {"image": [picture(size)] * 3, "text": [word] * 3}
+    columns = {"image": [image(size)] * 3, "text": [word] * 3}
     parquet.write_table(pyarrow.table(columns), root / f"{key}.parquet")
     return root / f"{key}.parquet"
 
@@ -64,7 +64,7 @@ def joined(root: Path, **changes: str) -> str:
     return f"{tars(root / 'tars')}::{table(root / 'table', **changes)}"  # pyright: ignore
 
 
-KINDS = (tars, captioned, class_folders, table, pictures_in_a_table, joined)
+KINDS = (tars, captioned, class_folders, table, images_in_a_table, joined)
 Make = Callable[..., Path | str]
 
 
@@ -93,8 +93,8 @@ def test_the_order_and_the_number_count(make: Make, tmp_path: Path):
 
 def test_a_table_of_absolute_paths_can_move(tmp_path: Path):
     def absolute(root: Path) -> Dataset:
-        pictures = captioned(root / "pictures")
-        (root / "pairs.csv").write_text(f"image,text\n{pictures / '00.png'},ant\n")
+        images = captioned(root / "images")
+        (root / "pairs.csv").write_text(f"image,text\n{images / '00.png'},ant\n")
         return open_dataset(root / "pairs.csv")
 
     here, there = absolute(tmp_path / "here"), absolute(tmp_path / "there")

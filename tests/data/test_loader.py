@@ -20,13 +20,13 @@ from twinlens.text.clip_bpe import Tokenizer
 
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
-    """Ten plain pictures whose grey value is their number."""
+    """Ten plain images whose grey value is their number."""
     root = tmp_path_factory.mktemp("plain")
     found: list[Sample] = []
     for number in range(10):
         path = root / f"{number}.png"
         Image.new("RGB", (20, 30), (number, number, number)).save(path)
-        captions = (f"picture {number}", f"number {number}")
+        captions = (f"image {number}", f"number {number}")
         found.append(Sample(key=path.name, source=path, captions=captions, concept=str(number % 4)))
     return found
 
@@ -120,7 +120,7 @@ def test_seeds_differ(samples: list[Sample]):
     )
 
 
-def test_captions_and_concepts_belong_to_their_picture(samples: list[Sample]):
+def test_captions_and_concepts_belong_to_their_image(samples: list[Sample]):
     batch = loader(samples, batch_size=40).batch(0)
     tokenizer, heads = Tokenizer.clip(), set()
     for number, tokens, concept in zip(
@@ -131,10 +131,10 @@ def test_captions_and_concepts_belong_to_their_picture(samples: list[Sample]):
         assert tail == str(number)
         others = [n % 4 == number % 4 for n in numbers(batch.pixels)]
         assert (batch.concepts[0] == concept).tolist() == others
-    assert heads == {"picture", "number"}
+    assert heads == {"image", "number"}
 
 
-def test_several_captions_a_picture(samples: list[Sample]):
+def test_several_captions_a_image(samples: list[Sample]):
     nameless = [replace(sample, concept=None) for sample in samples]
     batch = loader(nameless, batch_size=40, captions=3).batch(0)
     assert batch.tokens.shape == (3, 40, 8)
@@ -142,7 +142,7 @@ def test_several_captions_a_picture(samples: list[Sample]):
     for tokens, concepts in zip(batch.tokens, batch.concepts, strict=True):
         texts = [tokenizer.decode(row.tolist()) for row in tokens]
         assert [text.split()[1] for text in texts] == [str(n) for n in numbers(batch.pixels)]
-        # Nobody said what the pictures depict: equal captions count as the same thing.
+        # Nobody said what the images depict: equal captions count as the same thing.
         assert (
             len(set(texts))
             == len(set(concepts.tolist()))
@@ -152,7 +152,7 @@ def test_several_captions_a_picture(samples: list[Sample]):
 
 
 def drawn(sample: Sample, captions: int, times: int) -> list[Counter[str]]:
-    """What each set drew from one picture's captions."""
+    """What each set drew from one image's captions."""
     batch = loader([sample], batch_size=times, captions=captions).batch(0)
     decode = Tokenizer.clip().decode
     return [Counter(decode(row.tolist()).strip() for row in tokens) for tokens in batch.tokens]
@@ -211,11 +211,11 @@ def test_a_process_that_dies_is_one_clear_error(samples: list[Sample]):
 
     deadly = loader(samples)
     deadly.__class__ = Deadly
-    with pytest.raises(DataError, match=r"a process that reads pictures died .*worker"):
+    with pytest.raises(DataError, match=r"a process that reads images died .*worker"):
         list(deadly.batches(0, 6, workers=2))
 
 
-def test_a_broken_picture_is_replaced_and_told_of(samples: list[Sample], tmp_path: Path):
+def test_a_broken_image_is_replaced_and_told_of(samples: list[Sample], tmp_path: Path):
     encoded = io.BytesIO()
     Image.new("RGB", (64, 64)).save(encoded, "PNG")
     broken = tmp_path / "broken.png"

@@ -1,4 +1,4 @@
-"""Several labels a picture: in tars, in tables, and how they are wrong."""
+"""Several labels an image: in tars, in tables, and how they are wrong."""
 
 import io
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.data.test_datasets import picture, refused, told, write, write_parquet, write_tars
+from tests.data.test_datasets import image, refused, told, write, write_parquet, write_tars
 from twinlens.data.datasets import Dataset, open_dataset
 
 NAMES = {"classnames.txt": "zebra\nyak\nant\n"}
@@ -24,7 +24,7 @@ def npy(values: Any, **options: Any) -> bytes:
 
 
 def write_labelled(root: Path, *labelled: dict[str, bytes]) -> Path:
-    return write_tars(root, [{"png": picture(), **members} for members in labelled])
+    return write_tars(root, [{"png": image(), **members} for members in labelled])
 
 
 # Tars
@@ -125,9 +125,9 @@ def test_arrays_that_are_wrong(data: bytes, message: str, tmp_path: Path):
 
 
 def test_labels_of_a_csv(tmp_path: Path):
-    pictures = {f"{n}.png": picture(n) for n in range(3)}
+    images = {f"{n}.png": image(n) for n in range(3)}
     rows = "image,labels,where\n0.png,cat | dog,Kent\n1.png,,\n2.png,ant,\n"
-    dataset = open_dataset(write(tmp_path, pictures | {"t.csv": rows}) / "t.csv")
+    dataset = open_dataset(write(tmp_path, images | {"t.csv": rows}) / "t.csv")
     assert labels(dataset) == [("cat", "dog"), (), ("ant",)]
     assert dataset.multi_label
     assert dataset.classnames == ("ant", "cat", "dog")
@@ -135,7 +135,7 @@ def test_labels_of_a_csv(tmp_path: Path):
 
 
 def test_an_image_of_two_rows_with_other_labels(tmp_path: Path):
-    write(tmp_path, {"0.png": picture(), "t.csv": "image,labels\n0.png,a\n0.png,a|b\n"})
+    write(tmp_path, {"0.png": image(), "t.csv": "image,labels\n0.png,a\n0.png,a|b\n"})
     refused(tmp_path / "t.csv", r"row 2: got '0.png' as 'a\|b', expected 'a' as above")
 
 
@@ -143,7 +143,7 @@ def test_an_image_of_two_rows_with_other_labels(tmp_path: Path):
     ("cell", "told_twice"), [("a||b", False), ("a|b|a", True), ("|a| b |", False)]
 )
 def test_empty_and_repeated_classes_of_a_cell(cell: str, told_twice: bool, tmp_path: Path):
-    write(tmp_path, {"0.png": picture(), "t.csv": f"image,labels\n0.png,{cell}\n"})
+    write(tmp_path, {"0.png": image(), "t.csv": f"image,labels\n0.png,{cell}\n"})
     dataset = open_dataset(tmp_path / "t.csv")
     assert (labels(dataset), dataset.classnames) == ([("a", "b")], ("a", "b"))
     assert dataset.samples[0].passed_over == ("class that a sample names twice",) * told_twice
@@ -153,7 +153,7 @@ def test_empty_and_repeated_classes_of_a_cell(cell: str, told_twice: bool, tmp_p
 def test_labels_of_a_parquet_file(spelling: str, tmp_path: Path):
     inner: Any = {"names": ["zebra", "yak", "ant"], "_type": "ClassLabel"}
     feature = {"names": inner, "feature": {"feature": inner, "_type": "List"}, "list": [inner]}
-    columns = {"image": [picture(n) for n in range(4)], "labels": [[2, 0], [], None, [1]]}
+    columns = {"image": [image(n) for n in range(4)], "labels": [[2, 0], [], None, [1]]}
     write_parquet(tmp_path / "t.parquet", columns, {"labels": feature[spelling]})
     dataset = open_dataset(tmp_path / "t.parquet")
     assert labels(dataset) == [("ant", "zebra"), (), (), ("yak",)]

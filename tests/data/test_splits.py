@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.data.sources.test_hub_datasets import offline, write_split
-from tests.data.test_datasets import picture, told, values, write, write_parquet, write_tars
+from tests.data.test_datasets import image, told, values, write, write_parquet, write_tars
 from twinlens.data import splits
 from twinlens.data.datasets import Dataset, open_dataset
 from twinlens.data.splits import open_parts
@@ -20,9 +20,9 @@ __all__ = ["offline"]  # a fixture
 
 
 def numbered(folder: Path, labels: Sequence[int], grey: int = 0) -> None:
-    """A tar a picture, `0.tar` to `N.tar`, as CLIP_benchmark writes them."""
+    """A tar an image, `0.tar` to `N.tar`, as CLIP_benchmark writes them."""
     for number, label in enumerate(labels):
-        members = {"webp": picture(grey + number, "WEBP"), "cls": str(label).encode()}
+        members = {"webp": image(grey + number, "WEBP"), "cls": str(label).encode()}
         write_tars(folder, [members], first=number)
         os.replace(folder / "00000.tar", folder / f"{number}.tar")  # noqa: PTH105
     write(folder, {"nshards.txt": f"{len(labels)}\n"})
@@ -88,7 +88,7 @@ def test_class_numbers_out_of_range(tmp_path: Path):
 
 
 def test_captions_of_retrieval_sets(tmp_path: Path):
-    write_tars(tmp_path / "test", [{"jpg": picture(1, "JPEG"), "txt": b"one\ntwo\n"}])
+    write_tars(tmp_path / "test", [{"jpg": image(1, "JPEG"), "txt": b"one\ntwo\n"}])
     write(tmp_path, {"dataset_type.txt": "retrieval"})
     found = open_parts(tmp_path)
     assert found.test.samples[0].captions == ("one", "two")
@@ -116,13 +116,13 @@ def test_parts_are_opened_when_they_are_asked_for(tmp_path: Path, monkeypatch: p
 
 
 def folders(root: Path, **splits: dict[str, int]) -> Path:
-    """A picture a class in each split, of a grey of its own."""
-    pictures = {
-        f"{split}/{name}/x.png": picture(grey)
+    """An image a class in each split, of a grey of its own."""
+    images = {
+        f"{split}/{name}/x.png": image(grey)
         for split, classes in splits.items()
         for name, grey in classes.items()
     }
-    return write(root, pictures)
+    return write(root, images)
 
 
 def test_class_folders(tmp_path: Path):
@@ -150,7 +150,7 @@ def test_classes_that_differ(tmp_path: Path):
 def test_classes_in_another_order_are_brought_into_the_tests(tmp_path: Path):
     for name, order in (("a", ["x", "y"]), ("b", ["y", "x"])):
         features = {"label": {"names": order}}
-        columns = {"image": [picture(len(order))], "label": [0], "id": [name]}
+        columns = {"image": [image(len(order))], "label": [0], "id": [name]}
         write_parquet(tmp_path / f"{name}.parquet", columns, features)
     found = open_parts(tmp_path / "a.parquet", train=tmp_path / "b.parquet")
     assert found.train is not None
@@ -168,8 +168,8 @@ def test_what_has_no_parts_is_measured_on_whole(tmp_path: Path):
 
 @pytest.mark.parametrize("beside", ["car", "plane"])
 def test_a_class_may_be_called_as_a_split_is(beside: str, tmp_path: Path):
-    write(tmp_path, {"test/1.png": picture(1), "train/2.png": picture(2)})
-    write(tmp_path, {f"{beside}/3.png": picture(3)})
+    write(tmp_path, {"test/1.png": image(1), "train/2.png": image(2)})
+    write(tmp_path, {f"{beside}/3.png": image(3)})
     assert set(open_parts(tmp_path).test.classnames) == {"test", "train", beside}
 
 
@@ -193,16 +193,16 @@ def test_splits_of_the_hub(offline: Path):
 
 def test_splits_of_several_configurations_are_to_be_named(offline: Path):
     for language in ("de", "en"):
-        columns = {"image": [picture()], "text": ["x"]}
+        columns = {"image": [image()], "text": ["x"]}
         write_parquet(offline / language / "test-00000-of-00001.parquet", columns)
     with pytest.raises(DataError, match="got the splits 'de/test', 'en/test', expected one"):
         open_parts("hf://datasets/org/birds")
 
 
-# Pictures that are in two parts
+# Images that are in two parts
 
 
-def test_a_picture_in_test_and_train(tmp_path: Path):
+def test_a_image_in_test_and_train(tmp_path: Path):
     root = folders(tmp_path, test={"cat": 1, "dog": 2}, train={"cat": 3, "dog": 2})
     refused(r"got .*test/dog/x.png in test and in train, expected it in one of them", root)
 
@@ -210,14 +210,12 @@ def test_a_picture_in_test_and_train(tmp_path: Path):
 def test_one_tar_in_test_and_train(tmp_path: Path):
     root = benchmark(tmp_path, test=[0, 1], train=[1])
     refused("got .*0.tar: sample 00000 in test and in val", root, val=root / "test/0.tar")
-    same = write_tars(tmp_path / "a", [{"png": picture(7), "json": told(label="yak")}])
+    same = write_tars(tmp_path / "a", [{"png": image(7), "json": told(label="yak")}])
     refused("got .*00000.tar: sample 00000 in test and in train", same, train=same)
 
 
-def test_pictures_of_equal_names_and_sizes_may_differ(tmp_path: Path):
-    root = write(
-        tmp_path, {"test/cat/1.bmp": picture(1, "BMP"), "train/cat/1.bmp": picture(2, "BMP")}
-    )
+def test_images_of_equal_names_and_sizes_may_differ(tmp_path: Path):
+    root = write(tmp_path, {"test/cat/1.bmp": image(1, "BMP"), "train/cat/1.bmp": image(2, "BMP")})
     assert len({path.stat().st_size for path in root.glob("*/cat/1.bmp")}) == 1
     assert open_parts(root).train is not None
 
@@ -226,7 +224,7 @@ def test_pictures_of_equal_names_and_sizes_may_differ(tmp_path: Path):
 
 
 def labelled(names: list[str], root: Path) -> Path:
-    samples = [{"png": picture(n), "json": told(label=name)} for n, name in enumerate(names)]
+    samples = [{"png": image(n), "json": told(label=name)} for n, name in enumerate(names)]
     return write_tars(root, samples)
 
 
@@ -252,7 +250,7 @@ def test_classes_of_one_name_are_the_same_ones_in_every_split(tmp_path: Path):
     write(tmp_path, {"classnames.txt": "\n".join(names)})
     for start, split in enumerate(("test", "train")):
         for number in range(3):
-            write(tmp_path, {f"{split}/{number}/a.png": picture(3 * start + number)})
+            write(tmp_path, {f"{split}/{number}/a.png": image(3 * start + number)})
     splits = open_parts(tmp_path)
     assert splits.train is not None
     for part in (splits.test, splits.train):
@@ -261,10 +259,10 @@ def test_classes_of_one_name_are_the_same_ones_in_every_split(tmp_path: Path):
         assert part.spoken == {"crane (2)": "crane"}
 
 
-def test_one_label_a_picture_beside_any_number(tmp_path: Path):
+def test_one_label_a_image_beside_any_number(tmp_path: Path):
     for name, label in (("a", {"label": "x"}), ("b", {"labels": ["x"]})):
-        members = {"png": picture(1 + len(name)), "json": json.dumps(label).encode()}
+        members = {"png": image(1 + len(name)), "json": json.dumps(label).encode()}
         write_tars(tmp_path / name, [members])
     refused(
-        "got one label a picture in test or in train alone", tmp_path / "a", train=tmp_path / "b"
+        "got one label an image in test or in train alone", tmp_path / "a", train=tmp_path / "b"
     )

@@ -18,7 +18,7 @@ def work(world: World, fails: dict[int, int]) -> str:
         with world.together():
             for meeting in range(3):
                 if fails.get(world.rank) == meeting:
-                    raise DataError(f"picture {world.rank}\nis bad")
+                    raise DataError(f"image {world.rank}\nis bad")
                 if meeting < 2:
                     assert world.gathered((world.rank, meeting)) == [
                         (rank, meeting) for rank in range(world.world_size)
@@ -40,11 +40,11 @@ def test_an_error_in_one_process_reaches_all(size: int):
     for number, fails in enumerate(cases):
         for rank, endings in enumerate(by_rank):
             if rank in fails:
-                expected = f"DataError: picture {rank}\nis bad"
+                expected = f"DataError: image {rank}\nis bad"
             elif fails:
                 first = min(fails)
                 expected = (
-                    f"DistributedError: process {first} failed: DataError: picture {first} is bad"
+                    f"DistributedError: process {first} failed: DataError: image {first} is bad"
                 )
             else:
                 expected = "done"  # and what went wrong before has left nothing behind

@@ -47,22 +47,20 @@ def test_help_imports_nothing_heavy(verb: str | None):
     assert imported_by(*words) & HEAVY == set()
 
 
-def test_classify_answers_from_a_cold_start(tiny_directory: Path, picture_folders: Path):
-    picture = picture_folders / "red" / "0.png"
+def test_classify_answers_from_a_cold_start(tiny_directory: Path, image_folders: Path):
+    image = image_folders / "red" / "0.png"
     start = time.monotonic()
-    ended = run("classify", picture, "--labels", "cat,dog", "--model", tiny_directory, "--json")
+    ended = run("classify", image, "--labels", "cat,dog", "--model", tiny_directory, "--json")
     assert time.monotonic() - start < TIME_LIMIT / 2
     assert (ended.returncode, ended.stderr) == (0, "")
     [answer] = json.loads(ended.stdout)
-    assert answer["image"] == str(picture)
+    assert answer["image"] == str(image)
     assert sum(one["probability"] for one in answer["predictions"]) == pytest.approx(1)
 
 
-def test_classify_leaves_the_compiler_and_the_hub_alone(
-    tiny_directory: Path, picture_folders: Path
-):
-    picture = picture_folders / "red" / "0.png"
-    words = ["classify", picture, "--labels", "cat,dog", "--model", tiny_directory]
+def test_classify_leaves_the_compiler_and_the_hub_alone(tiny_directory: Path, image_folders: Path):
+    image = image_folders / "red" / "0.png"
+    words = ["classify", image, "--labels", "cat,dog", "--model", tiny_directory]
     slow = {"torch._dynamo", "sympy", "huggingface_hub", "rich", "torch.distributed.tensor"}
     assert imported_by(*words) & slow == set()
 
@@ -74,11 +72,11 @@ def test_a_mistake_is_one_line_and_status_2():
     assert ended.stderr == "error: unknown model 'icon': did you mean 'icons'?\n"
 
 
-def test_a_full_disk_is_one_line(tiny_directory: Path, picture_folders: Path, tmp_path: Path):
+def test_a_full_disk_is_one_line(tiny_directory: Path, image_folders: Path, tmp_path: Path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "report.html").symlink_to("/dev/full")
-    words = ["eval", tiny_directory, "--data", picture_folders, "--no-keep", "--out", out]
+    words = ["eval", tiny_directory, "--data", image_folders, "--no-keep", "--out", out]
     ended = run(*words)
     assert ended.returncode == 2
     assert "acc1" in ended.stdout  # what was measured is not lost
@@ -86,9 +84,9 @@ def test_a_full_disk_is_one_line(tiny_directory: Path, picture_folders: Path, tm
     assert ended.stderr == f"error: {page}: cannot be written: No space left on device\n"
 
 
-def test_a_closed_pipe_is_no_bug(tiny_directory: Path, picture_folders: Path):
-    pictures = " ".join(f"'{path}'" for path in picture_folders.glob("*/*.png"))
-    line = f"'{COMMAND}' classify {pictures} --labels a,b --model '{tiny_directory}' | head -1"
+def test_a_closed_pipe_is_no_bug(tiny_directory: Path, image_folders: Path):
+    images = " ".join(f"'{path}'" for path in image_folders.glob("*/*.png"))
+    line = f"'{COMMAND}' classify {images} --labels a,b --model '{tiny_directory}' | head -1"
     ended = subprocess.run(
         ["bash", "-c", line], capture_output=True, text=True, timeout=TIME_LIMIT, check=False
     )
@@ -96,9 +94,9 @@ def test_a_closed_pipe_is_no_bug(tiny_directory: Path, picture_folders: Path):
     assert "bug" not in ended.stderr
 
 
-def test_a_disk_that_fills_while_training_is_one_line(picture_folders: Path, tmp_path: Path):
+def test_a_disk_that_fills_while_training_is_one_line(image_folders: Path, tmp_path: Path):
     table = tmp_path / "pairs.csv"
-    rows = [f"{path},a {path.parent.name} one" for path in picture_folders.glob("*/*.png")]
+    rows = [f"{path},a {path.parent.name} one" for path in image_folders.glob("*/*.png")]
     table.write_text("\n".join(["image,text", *rows, ""]))
     settings = {
         "steps": 1,

@@ -12,11 +12,11 @@ from tests import browser
 DEMO = Path(__file__).parents[2] / "examples" / "demo.py"
 TIME_LIMIT = 300
 
-# What a browser makes of the page: pictures that it could decode, curves that have a length.
+# What a browser makes of the page: images that it could decode, curves that have a length.
 LOOK = """<script>addEventListener("load", () => {
   const drawn = [...document.images].filter((image) => image.naturalWidth > 0);
   const curves = [...document.querySelectorAll("polyline")].filter((c) => c.getTotalLength() > 0);
-  document.title = `${drawn.length} of ${document.images.length} pictures, ${curves.length} curves`;
+  document.title = `${drawn.length} of ${document.images.length} images, ${curves.length} curves`;
 })</script>"""
 
 
@@ -52,23 +52,23 @@ def printed(folder: Path) -> list[str]:
 
 
 def test_it_trains_afresh_and_measures_against_chance(printed: list[str], folder: Path):
-    assert printed[0] == "Training on 2,855 pictures, 2 steps:"
+    assert printed[0] == "Training on 2,855 images, 2 steps:"
     assert re.match(r"Zero-shot on the unseen style, 815 classes: accuracy .* chance", printed[1])
     assert not (folder / "demo" / "run" / "stale.txt").exists()
     assert len((folder / "demo" / "run" / "log.jsonl").read_text().splitlines()) == 2
 
 
-def test_the_embedded_model_knows_the_sample_pictures(printed: list[str]):
+def test_the_embedded_model_knows_the_sample_images(printed: list[str]):
     best = [line.partition(" (")[0] for line in printed[2:6]]
     assert best == ["cat.png: cat", "dog.png: dog", "bicycle.png: bicycle", "pizza.png: pizza"]
 
 
 @browser.NEEDED
-def test_a_browser_shows_pictures_and_curves(page: str, tmp_path: Path):
+def test_a_browser_shows_images_and_curves(page: str, tmp_path: Path):
     watched = tmp_path / "watched.html"
     watched.write_text(page.replace("</body>", f"{LOOK}</body>"), encoding="utf-8")
     dom = browser.dom(watched, tmp_path / "profile")
-    assert "<title>16 of 16 pictures, 2 curves</title>" in dom
+    assert "<title>16 of 16 images, 2 curves</title>" in dom
     assert "times chance" in dom
     assert dom.count("<h2>") == 5
 

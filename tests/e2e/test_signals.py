@@ -46,10 +46,10 @@ def pipe(tmp_path: Path) -> Path:
 def words_of(verb: str, pipe: Path) -> list[str]:
     """A command that reads the pipe."""
     root = pipe.parent
-    pictures = sorted(write_squares(root / "squares").glob("*.png"))
+    images = sorted(write_squares(root / "squares").glob("*.png"))
     table = root / "table.csv"
-    rows = [f"{path},a square,square" for path in pictures[:-1]]
-    table.write_text("\n".join(["image,text,label", *rows, f"{pictures[-1]},a pipe,pipe", ""]))
+    rows = [f"{path},a square,square" for path in images[:-1]]
+    table.write_text("\n".join(["image,text,label", *rows, f"{images[-1]},a pipe,pipe", ""]))
     tar = root / "slow.tar"
     tar.write_bytes(bytes(1024))
     settings = [word for setting in SMALL for word in ("--set", setting)]
@@ -60,7 +60,7 @@ def words_of(verb: str, pipe: Path) -> list[str]:
         "train opening": [*train[:4], str(tar), *train[5:], *settings],
         "eval": ["eval", "icons", "--data", str(table), "--no-keep"],
         "data index": ["data", "index", str(tar)],
-        "classify": ["classify", str(pictures[-1]), "--labels", "cat,dog"],
+        "classify": ["classify", str(images[-1]), "--labels", "cat,dog"],
     }[verb]
 
 

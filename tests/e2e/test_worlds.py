@@ -30,8 +30,8 @@ def command(data: Path, out: Path, *settings: str) -> list[str]:
 
 def labelled(data: Path) -> Path:
     """The squares by their colours: an odd number of them, for two processes to share."""
-    pictures = sorted(data.glob("*.png"))[:23]
-    rows = [f"{path},{path.with_suffix('.txt').read_text().split()[-1]}" for path in pictures]
+    images = sorted(data.glob("*.png"))[:23]
+    rows = [f"{path},{path.with_suffix('.txt').read_text().split()[-1]}" for path in images]
     table = data.parent / "labelled.csv"
     table.write_text("\n".join(["image,label", *rows, ""]))
     return table

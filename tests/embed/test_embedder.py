@@ -37,8 +37,8 @@ def exact(tiny_directory: Path) -> Embedder:
 
 
 @pytest.fixture(scope="module")
-def paths(picture_folders: Path) -> list[Path]:
-    return sorted(picture_folders.glob("*/*.png"))
+def paths(image_folders: Path) -> list[Path]:
+    return sorted(image_folders.glob("*/*.png"))
 
 
 def test_embeddings_are_float32_unit_vectors(lens: Embedder, paths: list[Path]):
@@ -74,7 +74,7 @@ def test_an_embedding_does_not_depend_on_its_batch(tiny_model: CLIP, paths: list
         np.testing.assert_allclose(batched, single, atol=1e-5)
 
 
-def test_every_kind_of_picture_is_the_same_picture(lens: Embedder, paths: list[Path]):
+def test_every_kind_of_image_is_the_same_image(lens: Embedder, paths: list[Path]):
     image = Image.open(paths[0])
     kinds = [paths[0], str(paths[0]), paths[0].read_bytes(), image, np.asarray(image)]
     expected = lens.embed_images(paths[0])
@@ -85,7 +85,7 @@ def test_every_kind_of_picture_is_the_same_picture(lens: Embedder, paths: list[P
     np.testing.assert_allclose(together, np.repeat(expected, 5, axis=0), atol=1e-5)
 
 
-def test_a_stack_of_arrays_is_several_pictures(lens: Embedder):
+def test_a_stack_of_arrays_is_several_images(lens: Embedder):
     stack = np.zeros((3, 32, 32, 3), np.uint8)
     assert lens.embed_images(stack).shape[0] == 3
 
@@ -204,16 +204,16 @@ def test_labels_may_differ_in_case_alone_where_the_model_keeps_it(tmp_path: Path
     assert checked_labels(["a cat", "a  cat"], case_sensitive) == ["a cat"]
 
 
-def test_an_unreadable_picture_is_an_error_that_names_it(lens: Embedder, tmp_path: Path):
+def test_an_unreadable_image_is_an_error_that_names_it(lens: Embedder, tmp_path: Path):
     bad = tmp_path / "bad.png"
-    bad.write_bytes(b"no picture")
+    bad.write_bytes(b"no image")
     with pytest.raises(DataError, match=r"bad\.png"):
         lens.embed_images([bad])
 
 
-def test_readable_pictures_are_embedded_beside_unreadable_ones(tiny_model: CLIP, paths: list[Path]):
+def test_readable_images_are_embedded_beside_unreadable_ones(tiny_model: CLIP, paths: list[Path]):
     lens = Embedder(tiny_model, Tokenizer.clip(), device="cpu", batch_size=2)
-    mixed = [paths[0], b"no", b"picture", b"at all", paths[1], Path("/nowhere.png"), paths[2]]
+    mixed = [paths[0], b"no", b"image", b"at all", paths[1], Path("/nowhere.png"), paths[2]]
     embeddings, failures = lens.embed_readable_images(mixed)
     assert list(failures) == [1, 2, 3, 5]
     assert "/nowhere.png" in str(failures[5])
@@ -288,7 +288,7 @@ def test_unknown_models_suggest_and_missing_directories_say_so(tmp_path: Path):
         twinlens.load(tmp_path / "none")
 
 
-def test_bytes_of_an_encoded_picture_need_no_file(lens: Embedder):
+def test_bytes_of_an_encoded_image_need_no_file(lens: Embedder):
     out = io.BytesIO()
     Image.new("RGB", (10, 20), "red").save(out, "png")
     assert lens.embed_images(out.getvalue()).shape == (1, lens.config.embed_dim)
@@ -374,7 +374,7 @@ def test_an_embedder_can_be_sent_to_another_process(lens: Embedder, paths: list[
     np.testing.assert_allclose(sent.embed_images(paths), expected, atol=1e-6)
 
 
-def test_pixels_of_another_size_are_resized_as_pictures_are(lens: Embedder):
+def test_pixels_of_another_size_are_resized_as_images_are(lens: Embedder):
     rng = np.random.default_rng(0)
     coarse = [Image.fromarray(rng.integers(0, 256, (6, 8, 3), np.uint8)) for _ in range(3)]
     frames = np.stack([np.asarray(one.resize((120, 90))) for one in coarse])
@@ -408,8 +408,8 @@ def test_decoding_is_fast_unless_it_is_to_be_exact(
         return np.zeros((32, 32, 3), np.uint8)
 
     monkeypatch.setattr("twinlens.embed.embedder.to_pixels", watched)
-    Embedder(tiny_model, None, device="cpu").embed_images(b"picture")
-    Embedder(tiny_model, None, device="cpu", decode="exact").embed_images(b"picture")
+    Embedder(tiny_model, None, device="cpu").embed_images(b"image")
+    Embedder(tiny_model, None, device="cpu", decode="exact").embed_images(b"image")
     assert asked == ["fast", "exact"]
     with pytest.raises(UnknownNameError, match="decode"):
         Embedder(tiny_model, None, device="cpu", decode="quick")  # pyright: ignore

@@ -18,7 +18,7 @@ from twinlens.text.clip_bpe import Tokenizer
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch):
-    """Twelve pictures are three parts."""
+    """Twelve images are three parts."""
     monkeypatch.setattr(dataset, "PART", 5)
 
 
@@ -61,10 +61,10 @@ def test_what_is_kept_is_what_was_computed(
     assert [one.key for one in again.samples] == [one.key for one in dataset.samples]
 
 
-def test_embeddings_are_those_of_the_pictures(lens: Embedder, dataset: Dataset):
-    pictures = [sample.image_bytes() for sample in dataset.samples]
+def test_embeddings_are_those_of_the_images(lens: Embedder, dataset: Dataset):
+    images = [sample.image_bytes() for sample in dataset.samples]
     found = embed(None, lens, dataset)
-    np.testing.assert_array_equal(found.embeddings, lens.embed_images(pictures))
+    np.testing.assert_array_equal(found.embeddings, lens.embed_images(images))
     assert found.features.shape == (12, 32)  # before the projection to 8
 
 
@@ -117,10 +117,10 @@ def test_another_model_data_set_precision_or_change_has_its_own(
         (Embedder(tiny_clip(), Tokenizer.clip(), device="cpu", decode="exact"), dataset, None),
         (lens, dataset, Change(name="dark", apply=lambda pixels, _: pixels // 2)),
     ]
-    for own, pictures, change in others:
+    for own, images, change in others:
         store = Store(tmp_path, own)
-        embed(store, own, pictures, change=change)
-        assert store.computed == len(pictures.samples)
+        embed(store, own, images, change=change)
+        assert store.computed == len(images.samples)
     assert len(list(tmp_path.iterdir())) == len(others)
 
 
@@ -134,12 +134,12 @@ def test_changes_are_seen_by_the_model(lens: Embedder, dataset: Dataset):
 
     found = embed(None, lens, dataset, change=Change(name="dark", apply=darken))
     assert places == list(range(12))
-    assert np.ptp(found.features, axis=0).max() < 1e-5  # all pictures are black
+    assert np.ptp(found.features, axis=0).max() < 1e-5  # all images are black
 
 
-def test_unreadable_pictures_are_kept_as_such(lens: Embedder, dataset: Dataset, tmp_path: Path):
+def test_unreadable_images_are_kept_as_such(lens: Embedder, dataset: Dataset, tmp_path: Path):
     path = tmp_path / "bad.png"
-    path.write_bytes(b"no picture")
+    path.write_bytes(b"no image")
     samples = [*list(dataset.samples) * 9, Sample(key="bad", source=path, label="red")]
     many = replace(dataset, samples=samples)
     first = embed(Store(tmp_path / "store", lens), lens, many)
@@ -150,7 +150,7 @@ def test_unreadable_pictures_are_kept_as_such(lens: Embedder, dataset: Dataset, 
     assert again.places.tolist() == list(range(108))
 
 
-def test_a_picture_that_could_not_be_read_is_tried_again(
+def test_a_image_that_could_not_be_read_is_tried_again(
     lens: Embedder, dataset: Dataset, tmp_path: Path
 ):
     path = tmp_path / "late.png"
@@ -192,7 +192,7 @@ def test_a_data_set_is_read_once_for_all_tasks(
         told.append((done, total, what))
 
     features = Features(lens, progress=tell, expected=24)
-    first = features.pictures(dataset)
+    first = features.images(dataset)
     assert told == [(5, 24, "noise"), (10, 24, "noise"), (12, 24, "noise")]
     monkeypatch.setattr(lens, "probe_features", None)
-    assert features.pictures(dataset) is first
+    assert features.images(dataset) is first

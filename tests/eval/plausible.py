@@ -1,4 +1,4 @@
-"""Results of every task as they could be, over the pictures of a labelled data set."""
+"""Results of every task as they could be, over the images of a labelled data set."""
 
 import numpy as np
 
@@ -52,7 +52,7 @@ def classification(dataset: Dataset, *, share: float = 0.55, seed: int = 0) -> C
         intervals=intervals(kept),
         chance={"acc1": 1 / len(names), "acc5": min(1.0, 5 / len(names))},
         samples=count,
-        unreadable={"a/broken": "got 3 bytes, expected a picture"},
+        unreadable={"a/broken": "got 3 bytes, expected an image"},
         references=(SUPERVISED,),
         language="en",
         templates=("an icon of a {}.", "a drawing of a {}.", "{}", "a {} emoji."),
@@ -72,7 +72,7 @@ def classification(dataset: Dataset, *, share: float = 0.55, seed: int = 0) -> C
             Confusion(
                 truth=labels[place],
                 predicted=other[place],
-                pictures=12 - number,
+                images=12 - number,
                 places=tuple(places[number : number + 4].tolist()),
             )
             for number, place in enumerate(places[:12].tolist())
@@ -128,13 +128,13 @@ def _examples(dataset: Dataset, rng: np.random.Generator) -> list[Example]:
             Found(text=captions[one], place=None, score=0.4 - n / 50, right=one == place)
             for n, one in enumerate(found)
         ]
-        pictures = [
+        images = [
             Found(text=None, place=one, score=0.4 - n / 50, right=one == place)
             for n, one in enumerate(found)
         ]
-        by_text = Example(text=captions[place], place=None, rank=rank, found=tuple(pictures))
-        by_picture = Example(text=None, place=place, rank=rank, found=tuple(texts))
-        examples += [by_text, by_picture]
+        by_text = Example(text=captions[place], place=None, rank=rank, found=tuple(images))
+        by_image = Example(text=None, place=place, rank=rank, found=tuple(texts))
+        examples += [by_text, by_image]
     return examples
 
 

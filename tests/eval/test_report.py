@@ -21,12 +21,12 @@ from twinlens.eval.tasks.classification import ClassResult, Mistake
 from twinlens.eval.tasks.zero_shot import measure
 
 
-def picture(**changes: object) -> report.Picture:
+def image(**changes: object) -> report.ImageCard:
     fields = {
         "image": np.zeros((20, 10, 3), np.uint8),
         "predictions": [Prediction("cat", 0.9), Prediction("dog", 0.1)],
     }
-    return report.Picture(**(fields | changes))  # pyright: ignore[reportArgumentType]
+    return report.ImageCard(**(fields | changes))  # pyright: ignore[reportArgumentType]
 
 
 def test_a_page_is_balanced_and_loads_nothing(lens: Embedder, dataset: Dataset):
@@ -34,7 +34,7 @@ def test_a_page_is_balanced_and_loads_nothing(lens: Embedder, dataset: Dataset):
         "Title",
         "Lead",
         html.section("Curve", html.line_chart([(0, 2), (9, 1)], title="Loss", x_label="steps")),
-        html.section("Pictures", report.gallery([picture(truth="cat"), picture(title="two")])),
+        html.section("Images", report.gallery([image(truth="cat"), image(title="two")])),
         html.section("Facts", html.facts({"Steps": 3})),
         report.classification_page(measure(lens, dataset), model="tiny"),
     )
@@ -51,7 +51,7 @@ def test_words_are_escaped_everywhere():
             html.facts({bad: bad}),
             report.scores([report.Score(name=bad, value=0.5)]),
             html.line_chart([(0, 1)], title=bad, x_label=bad),
-            report.gallery([picture(title=bad, truth=bad, predictions=[Prediction(bad, 1.0)])]),
+            report.gallery([image(title=bad, truth=bad, predictions=[Prediction(bad, 1.0)])]),
             report.class_table(
                 [ClassResult(classname=bad, recall=0.5, samples=2, mistaken_for=bad)]
             ),
@@ -75,17 +75,17 @@ def test_scores_say_interval_and_times_chance():
 
 
 def test_right_and_wrong_answers_are_marked_only_where_the_truth_is_known():
-    assert 'class="right"' in report.gallery([picture(truth="cat")])
-    assert '<li class="wrong"><i style="width:90.0%">' in report.gallery([picture(truth="dog")])
-    assert "class=" not in report.gallery([picture()]).replace('class="gallery"', "")
+    assert 'class="right"' in report.gallery([image(truth="cat")])
+    assert '<li class="wrong"><i style="width:90.0%">' in report.gallery([image(truth="dog")])
+    assert "class=" not in report.gallery([image()]).replace('class="gallery"', "")
 
 
-def test_pictures_are_small_and_inside_the_page():
+def test_images_are_small_and_inside_the_page():
     uri = report.data_uri(np.zeros((2000, 1000, 3), np.uint8))
     assert uri.startswith("data:image/webp;base64,")
     assert len(uri) < 2000
     with pytest.raises(DataError):
-        report.data_uri(b"not a picture")
+        report.data_uri(b"not an image")
 
 
 def test_long_class_tables_fold():
@@ -128,11 +128,11 @@ def test_a_report_holds_every_task_and_stands_alone(dataset: Dataset):
         "Validation accuracy",
         "gaussian noise",
         "The captions that fit worst",
-        "1 picture could not be read",
-        '<td data-name="Picture">a/broken</td>',
-        '<td data-name="Reason">got 3 bytes, expected a picture</td>',
+        "1 image could not be read",
+        '<td data-name="Image">a/broken</td>',
+        '<td data-name="Reason">got 3 bytes, expected an image</td>',
         "Two fits did not converge in 1,000 steps.",
-        "Classes without pictures, which can still be answered: 2.",
+        "Classes without images, which can still be answered: 2.",
     ):
         assert words in document
 
@@ -183,11 +183,11 @@ def test_the_summary_has_the_main_figure_and_what_to_hold_it_against(dataset: Da
         references=(),
     )
     page = report.report_page([report.Measured(result, dataset)], model="tiny", facts={})
-    data, bar, figure, chance, supervised, pictures = cells(page)
+    data, bar, figure, chance, supervised, images = cells(page)
     assert data.split() == ["noise", "zero-shot", "classification,", "Top-1", "accuracy"]
     assert bar == ""
     assert figure.split() == ["50.0%", "25.0%", "to", "62.5%"]
-    assert (chance, supervised, pictures) == ("10.0%", "none given", "12")
+    assert (chance, supervised, images) == ("10.0%", "none given", "12")
     # Where a supervised figure is given, its metric is the main one.
     held = replace(result, references=(replace(REFERENCE, model="ResNet-50"),))
     page = report.report_page([report.Measured(held, dataset)], model="tiny", facts={})
@@ -196,7 +196,7 @@ def test_the_summary_has_the_main_figure_and_what_to_hold_it_against(dataset: Da
     assert '<i class="reference" style="left:90.00%">' in page
 
 
-def test_pictures_that_went_since_are_said(dataset: Dataset):
+def test_images_that_went_since_are_said(dataset: Dataset):
     gone = replace(dataset.samples[0], source=Path("gone.png"))
     torn = replace(dataset, samples=[gone, *dataset.samples[1:]])
     mistake = Mistake(place=0, truth="blue", predicted="red", confidence=0.9)
@@ -215,16 +215,16 @@ def test_examples_mark_what_is_right(dataset: Dataset):
             Found(text=None, place=1, score=0.4, right=True),
         ),
     )
-    by_picture = Example(
+    by_image = Example(
         text=None,
         place=2,
         rank=1,
         found=(Found(text="a text", place=None, score=0.25, right=True),),
     )
-    result = replace(plausible.retrieval(dataset), examples=[by_text, by_picture])
+    result = replace(plausible.retrieval(dataset), examples=[by_text, by_image])
     document = report.report_page([report.Measured(result, dataset)], model="tiny", facts={})
     late = document.split("<h3>Found late</h3>")[1]
-    assert "Its picture came at rank 2" in late
+    assert "Its image came at rank 2" in late
     assert re.findall(r'<span class="thumb (\w+)"', late) == ["wrong", "right"]
     at_once = document.split("<h3>Found at once</h3>")[1].split("<h3>")[0]
     assert '<li class="right"><span>a text</span><b>0.250</b></li>' in at_once
@@ -260,7 +260,7 @@ def test_robustness_shows_what_there_is(dataset: Dataset):
     assert f">{100 * (accuracy - 0.7):.1f} points</td>" in document  # of the classes of both
     bare = replace(full, corruptions={}, shifted=[], baseline={})
     document = report.report_page([report.Measured(bare, dataset)], model="tiny", facts={})
-    assert "Corrupted pictures" not in document
+    assert "Corrupted images" not in document
     assert "Other sets" not in document
 
 

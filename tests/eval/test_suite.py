@@ -60,7 +60,7 @@ def test_every_task_answers_in_its_own_shape(lens: Embedder, parts: Parts):
         assert all(len(drawn) == 1000 for drawn in one.evidence.replicates.values())
 
 
-def test_a_probe_that_saw_the_pictures_knows_them(lens: Embedder, parts: Parts):
+def test_a_probe_that_saw_the_images_knows_them(lens: Embedder, parts: Parts):
     [probe] = measured(Features(lens), parts, tasks=("linear-probe",))
     assert isinstance(probe, ProbeResult)
     assert probe.metrics["acc1"] == 1.0
@@ -149,19 +149,19 @@ def test_scores_are_of_the_first_caption(lens: Embedder, parts: Parts):
     assert "ref_clip_score" in found.metrics
 
 
-def test_pictures_without_captions_or_references_are_said(lens: Embedder, parts: Parts):
+def test_images_without_captions_or_references_are_said(lens: Embedder, parts: Parts):
     samples = list(parts.test.samples)
     samples[0] = replace(samples[0], captions=())
     samples[1] = replace(samples[1], captions=("one",))
     uneven = Parts(name="noise", test=replace(parts.test, samples=samples))
     scores, retrieval = measured(Features(lens), uneven, tasks=("scores", "retrieval"))
     assert scores.notes == (
-        "no RefCLIPScore: 1 pictures have one caption only",
-        "left out: 1 pictures without a caption",
+        "no RefCLIPScore: 1 images have one caption only",
+        "left out: 1 images without a caption",
     )
     assert isinstance(retrieval, RetrievalResult)
     assert retrieval.uncaptioned == 1
-    assert retrieval.notes == ("1 pictures have no caption: none looks for them",)
+    assert retrieval.notes == ("1 images have no caption: none looks for them",)
 
 
 def test_everything_is_computed_once_for_all_time(
@@ -180,7 +180,7 @@ def test_everything_is_computed_once_for_all_time(
     assert [one.metrics for one in again] == [one.metrics for one in first]
 
 
-def test_the_bar_counts_all_pictures_of_all_tasks(lens: Embedder, parts: Parts):
+def test_the_bar_counts_all_images_of_all_tasks(lens: Embedder, parts: Parts):
     told: list[tuple[int, int]] = []
 
     def tell(done: int, total: int, what: str = "") -> None:
@@ -195,9 +195,9 @@ def test_the_bar_counts_all_pictures_of_all_tasks(lens: Embedder, parts: Parts):
 @pytest.mark.parametrize(
     ("task", "message"),
     [
-        ("linear-probe", "noise: got no training pictures, expected a split `train`, or --train"),
-        ("retrieval", "noise: got no captions, expected pictures with one each"),
-        ("scores", "noise: got no captions, expected pictures with one each"),
+        ("linear-probe", "noise: got no training images, expected a split `train`, or --train"),
+        ("retrieval", "noise: got no captions, expected images with one each"),
+        ("scores", "noise: got no captions, expected images with one each"),
     ],
 )
 def test_what_a_task_needs_and_the_data_lack(
@@ -207,13 +207,13 @@ def test_what_a_task_needs_and_the_data_lack(
         measured(Features(lens), Parts(name="noise", test=dataset), tasks=(task,))
 
 
-def test_a_class_without_training_pictures_is_named(lens: Embedder, parts: Parts):
+def test_a_class_without_training_images_is_named(lens: Embedder, parts: Parts):
     samples = [one for one in parts.test.samples if one.label != "red"]
     train = replace(parts.test, name="train", samples=samples)
     lacking = Parts(name="noise", test=parts.test, train=lambda: train)
-    with pytest.raises(DataError, match="train: got 0 pictures of 'red', expected at least 1"):
+    with pytest.raises(DataError, match="train: got 0 images of 'red', expected at least 1"):
         measured(Features(lens), lacking, tasks=("linear-probe",))
-    with pytest.raises(DataError, match="got 3 pictures of 'blue', expected at least 4"):
+    with pytest.raises(DataError, match="got 3 images of 'blue', expected at least 4"):
         measured(Features(lens), parts, tasks=("linear-probe",), shots=(4,))
 
 
@@ -225,10 +225,10 @@ def test_classes_of_a_shifted_set_must_be_known(lens: Embedder, parts: Parts):
 
 def test_several_labels_are_ranked(lens: Embedder, dataset: Dataset):
     samples = [
-        replace(sample, label=None, labels=(str(sample.label), "picture")[: 1 + i % 2])
+        replace(sample, label=None, labels=(str(sample.label), "image")[: 1 + i % 2])
         for i, sample in enumerate(dataset.samples)
     ]
-    names = (*dataset.classnames, "picture")
+    names = (*dataset.classnames, "image")
     many = replace(dataset, samples=samples, classnames=names, multi_label=True)
     [found] = measured(Features(lens), Parts(name="noise", test=many))
     scores = lens.embed_images([s.image_bytes() for s in samples])
@@ -240,5 +240,5 @@ def test_several_labels_are_ranked(lens: Embedder, dataset: Dataset):
     assert found.metrics["roc_auc"] == pytest.approx(
         sklearn.roc_auc_score(has, scores, average="macro"), abs=1e-6
     )
-    with pytest.raises(DataError, match="noise: got pictures with several labels, expected one"):
+    with pytest.raises(DataError, match="noise: got images with several labels, expected one"):
         measured(Features(lens), Parts(name="noise", test=many), tasks=("robustness",))

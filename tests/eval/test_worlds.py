@@ -71,29 +71,29 @@ def in_a_world(group: ProcessGroup, model: Path, dataset: Dataset) -> list[Class
     return measured(World(group.rank(), group.size(), 0, group), model, dataset)
 
 
-@pytest.mark.parametrize(("processes", "pictures"), [(2, 12), (2, 11), (3, 10), (3, 2)])
+@pytest.mark.parametrize(("processes", "images"), [(2, 12), (2, 11), (3, 10), (3, 2)])
 def test_the_result_is_that_of_one_process(
-    model: Path, dataset: Dataset, processes: int, pictures: int
+    model: Path, dataset: Dataset, processes: int, images: int
 ):
-    few = replace(dataset, samples=list(dataset.samples)[:pictures])
+    few = replace(dataset, samples=list(dataset.samples)[:images])
     alone = measured(World(), model, few)
-    assert alone[0].samples == pictures
+    assert alone[0].samples == images
     found = run_processes(in_a_world, processes, model, few)
     assert len(found) == processes
     assert_same(found, alone)
 
 
 def unreadable(dataset: Dataset, folder: Path, count: int, good: int) -> Dataset:
-    """Some bad pictures between many good ones."""
+    """Some bad images between many good ones."""
     samples = list(dataset.samples) * good
     for number in range(count):
         path = folder / f"{number}.png"
-        path.write_bytes(b"not a picture")
+        path.write_bytes(b"not an image")
         samples.insert(5 * number, Sample(key=f"bad {number}", source=path, label="red"))
     return replace(dataset, samples=samples)
 
 
-def test_bad_pictures_are_listed_in_the_order_of_the_data(
+def test_bad_images_are_listed_in_the_order_of_the_data(
     model: Path, dataset: Dataset, tmp_path: Path
 ):
     many = unreadable(dataset, tmp_path, 3, good=40)
@@ -110,17 +110,15 @@ def refused(group: ProcessGroup, model: Path, dataset: Dataset) -> str:
     return str(raised.value)
 
 
-def test_too_many_bad_pictures_are_an_error_everywhere(
-    model: Path, dataset: Dataset, tmp_path: Path
-):
+def test_too_many_bad_images_are_an_error_everywhere(model: Path, dataset: Dataset, tmp_path: Path):
     few = unreadable(dataset, tmp_path, 2, good=10)
     messages = run_processes(refused, 2, model, few)
     assert messages[0] == messages[1]
-    assert "2 of 122 pictures cannot be read, expected at most 1%" in messages[0]
+    assert "2 of 122 images cannot be read, expected at most 1%" in messages[0]
     nothing = replace(dataset, samples=[])
     assert (
         run_processes(refused, 2, model, nothing)
-        == ["noise: got no labelled pictures, expected at least one"] * 2
+        == ["noise: got no labelled images, expected at least one"] * 2
     )
 
 
@@ -131,11 +129,11 @@ def features_in_a_world(
     store = Store(folder, lens)
     features = Features(lens, store, World(group.rank(), group.size(), 0, group))
     [(result, _)] = run(features, [Parts(name="noise", test=dataset)], Asked())
-    assert len(features.pictures(dataset).samples) == result.samples
+    assert len(features.images(dataset).samples) == result.samples
     return result.metrics, store.computed
 
 
-def test_processes_share_the_pictures_and_the_files(
+def test_processes_share_the_images_and_the_files(
     model: Path, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     many = replace(dataset, samples=list(dataset.samples) * 100)  # 1,200: three files

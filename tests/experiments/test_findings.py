@@ -19,16 +19,16 @@ from split import Asked, corrupted
 
 
 def drawing(shape, colour, ground="white", box=(10, 10, 60, 60)):
-    picture = Image.new("RGB", (72, 72), ground)
-    getattr(ImageDraw.Draw(picture), shape)(box, fill=colour)
-    return picture
+    image = Image.new("RGB", (72, 72), ground)
+    getattr(ImageDraw.Draw(image), shape)(box, fill=colour)
+    return image
 
 
-def thumbnails(*pictures):
+def thumbnails(*images):
     return Thumbnails(
-        drawings=np.stack([thumbnail(picture) for picture in pictures]),
-        coloured=np.zeros(len(pictures), bool),
-        labels=np.array(["?"] * len(pictures)),
+        drawings=np.stack([thumbnail(image) for image in images]),
+        coloured=np.zeros(len(images), bool),
+        labels=np.array(["?"] * len(images)),
     )
 
 
@@ -111,7 +111,7 @@ def test_beyond_line_of_points_on_a_line():
     assert (line.slope, line.intercept) == pytest.approx((0.8, -0.5))
 
 
-def test_bootstrap_keeps_pictures_and_their_corruptions_together():
+def test_bootstrap_keeps_images_and_their_corruptions_together():
     held = np.arange(20) % 2 == 0
     right = {"held out": held, "new styles": held, "corrupted": np.tile(held, 3)}
     accuracy = bootstrapped([Point(kind="labels", seed=0, pairs=1, right=right)])
@@ -120,7 +120,7 @@ def test_bootstrap_keeps_pictures_and_their_corruptions_together():
     assert np.abs(accuracy["new styles"] - accuracy["held out"]).max() > 0
 
 
-def test_corruptions_change_pictures_and_keep_labels():
+def test_corruptions_change_images_and_keep_labels():
     pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 32, 32), np.uint8)
     changed = corrupted(Asked(pixels=pixels, targets=np.array([4, 7])))
     noisy, blurred, flat = np.split(changed.pixels.astype(float), 3)
@@ -147,7 +147,7 @@ def test_another_tint_is_not_alike():
     assert alike(tests, train, tint=0.2)[0][0] == -1
 
 
-def test_an_empty_picture_is_like_none():
+def test_an_empty_image_is_like_none():
     tests = thumbnails(Image.new("RGB", (72, 72), "white"))
     assert alike(tests, thumbnails(drawing("ellipse", "red")))[0][0] == pytest.approx(0)
 

@@ -49,7 +49,7 @@ def plan(name, *points):
     return Plan(name=name, seed=0, lr=1e-3, points=points, batch_size=10, warmup_steps=2)
 
 
-def test_mixture_keeps_its_share_and_shows_each_picture_once_an_epoch(part):
+def test_mixture_keeps_its_share_and_shows_each_image_once_an_epoch(part):
     mixture = Mixture(part, 10, seed=3)
     drawn = [mixture._drawn(source, step) for step in range(5) for source in (0, 1)]
     emoji = np.concatenate(drawn[::2]).reshape(4, 10)
@@ -133,7 +133,7 @@ def test_captions_likelihood_is_that_of_tokens_said_one_by_one(captions):
     assert math.isclose(float(captions.likelihoods(seen, row[None], of)[0]), total, rel_tol=1e-5)
 
 
-def test_captions_score_each_picture_on_its_own(captions):
+def test_captions_score_each_image_on_its_own(captions):
     images = torch.randn(2, 3, 32, 32)
     captions.usual = torch.randn(4, 3, 32, 32)
     with torch.inference_mode():

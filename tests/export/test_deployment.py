@@ -93,9 +93,9 @@ def test_onnx_files_answer_at_any_batch(lens: Embedder, written: Path):
     for count in (1, 3):
         got = answers(written, "text", tokens[:count].numpy())
         assert np.abs(got - lens.embed_texts(TEXTS[:count])).max() < 1e-5
-    picture = np.random.default_rng(3).integers(0, 256, (40, 60, 3), np.uint8)
-    got = answers(written, "image", np.stack([lens.preprocess(picture)] * 7))
-    assert np.abs(got - lens.embed_images(picture)).max() < 1e-5
+    image = np.random.default_rng(3).integers(0, 256, (40, 60, 3), np.uint8)
+    got = answers(written, "image", np.stack([lens.preprocess(image)] * 7))
+    assert np.abs(got - lens.embed_images(image)).max() < 1e-5
 
 
 def test_the_files_say_how_to_use_them(lens: Embedder, written: Path):
@@ -246,8 +246,8 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def test_the_example_says_what_twinlens_says(lens: Embedder, written: Path):
-    picture = ROOT / "src" / "twinlens" / "assets" / "pictures" / "cat.png"
-    words = [ROOT / "examples" / "onnx_clip.py", written, picture, ",".join(TEXTS)]
+    image = ROOT / "src" / "twinlens" / "assets" / "images" / "cat.png"
+    words = [ROOT / "examples" / "onnx_clip.py", written, image, ",".join(TEXTS)]
     ended = subprocess.run(
         [sys.executable, "-c", WITHOUT_TORCH, *map(str, words)],
         capture_output=True,
@@ -256,7 +256,7 @@ def test_the_example_says_what_twinlens_says(lens: Embedder, written: Path):
     )
     assert ended.returncode == 0, ended.stderr
     rows = [line.split(maxsplit=2) for line in ended.stdout.splitlines()]
-    ours = {one.label: one.probability for one in lens.classify(picture, TEXTS)[0]}
+    ours = {one.label: one.probability for one in lens.classify(image, TEXTS)[0]}
     assert [label for _, _, label in rows] == TEXTS
     for share, _, label in rows:
         assert float(share.rstrip("%")) / 100 == pytest.approx(ours[label], abs=1e-5)

@@ -92,7 +92,7 @@ def test_numbers_on_axes_are_short():
 def test_a_chart_of_several_lines_labels_its_points():
     one = html.Series(name="fp32 & more", points=[(1, 5), (100, 10)], labels=["1", "8"], colour=0)
     other = html.Series(name="bf16", points=[(10, 7)], labels=["4"], colour=1, dashes="6 3")
-    chart = html.series_chart([one, other], title="Pictures", x_label="ms", y_label="a second")
+    chart = html.series_chart([one, other], title="Images", x_label="ms", y_label="a second")
     assert is_balanced(chart)
     assert 'points="44.0,100.0 388.0,14.0"' in chart  # a decade is half of the width
     assert re.findall(r'text-anchor="middle">(\w+)</text></?[cg]', chart) == ["1", "8", "4"]

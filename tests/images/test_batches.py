@@ -1,4 +1,4 @@
-"""Pictures decoded in batches."""
+"""Images decoded in batches."""
 
 from collections.abc import Iterator
 

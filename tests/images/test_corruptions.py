@@ -14,15 +14,15 @@ from twinlens.images.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 RANDOM = {"gaussian_noise", "shot_noise", "impulse_noise", "motion_blur", "fog"}
 
 
-def pictures(side: int) -> list[NDArray[np.uint8]]:
-    found = files("twinlens").joinpath("assets", "pictures").iterdir()
+def sample_images(side: int) -> list[NDArray[np.uint8]]:
+    found = files("twinlens").joinpath("assets", "images").iterdir()
     images = [Image.open(BytesIO(one.read_bytes())).convert("RGB") for one in found]
     return [np.asarray(image.resize((side, side), Image.Resampling.BOX)) for image in images]
 
 
 @pytest.fixture(scope="module")
 def small() -> list[NDArray[np.uint8]]:
-    return pictures(64)
+    return sample_images(64)
 
 
 def psnr(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
@@ -70,7 +70,7 @@ def test_noise_is_as_strong_as_said():
     assert (impulse == 255).mean() == pytest.approx(0.135, abs=0.005)
 
 
-def test_a_large_picture_has_coarse_noise():
+def test_a_large_image_has_coarse_noise():
     noisy = corrupt(np.full((448, 500, 3), 128, np.uint8), "gaussian_noise", 3, seed=0)
     tiles = noisy.reshape(224, 2, 250, 2, 3)
     assert (tiles == tiles[:, :1, :, :1]).all()
@@ -99,14 +99,14 @@ def test_a_moved_point_is_a_line():
 
 
 @pytest.mark.parametrize("name", ["defocus_blur", "motion_blur", "zoom_blur", "contrast"])
-def test_a_plain_picture_has_nothing_to_lose(name: str):
+def test_a_plain_image_has_nothing_to_lose(name: str):
     plain = np.full((40, 50, 3), (10, 200, 77), np.uint8)
     assert (corrupt(plain, name, 5, seed=0) == plain).all()
 
 
 @pytest.mark.parametrize("name", ["defocus_blur", "motion_blur", "zoom_blur", "pixelate"])
 def test_a_small_copy_is_hurt_like_a_large_one(name: str):
-    large = pictures(448)[0]
+    large = sample_images(448)[0]
     small = np.asarray(Image.fromarray(large).resize((112, 112), Image.Resampling.BOX))
     worse = Image.fromarray(corrupt(large, name, 4, seed=0))
     shrunk = np.asarray(worse.resize((112, 112), Image.Resampling.BOX))
@@ -148,5 +148,5 @@ def test_mistakes_are_named(small: list[NDArray[np.uint8]]):
     with pytest.raises(ConfigError, match="seed: got -1, expected 0 or more"):
         corrupt(small[0], "jpeg", 1, seed=-1)
     for wrong in (small[0][:, :, 0], small[0][:, :, :2], small[0].astype(float), small[0][:0]):
-        with pytest.raises(ShapeError, match=r"picture: got .*, expected uint8 \[height, width"):
+        with pytest.raises(ShapeError, match=r"image: got .*, expected uint8 \[height, width"):
             corrupt(wrong, "jpeg", 1, seed=0)

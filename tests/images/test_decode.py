@@ -1,4 +1,4 @@
-"""Pictures of every kind against what Pillow and torchvision's rules make of them."""
+"""Images of every kind against what Pillow and torchvision's rules make of them."""
 
 import io
 import os
@@ -22,7 +22,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from twinlens.config import PreprocessConfig
 from twinlens.errors import DataError, ShapeError
-from twinlens.images.decode import DecodeLimits, decode_image, normalize, read_picture, to_pixels
+from twinlens.images.decode import DecodeLimits, decode_image, normalize, read_image, to_pixels
 from twinlens.images.resize import _resize_and_crop
 
 CONFIG = PreprocessConfig(image_size=32)
@@ -35,7 +35,7 @@ def noise(width: int, height: int, channels: int = 3, seed: int = 0) -> np.ndarr
 
 
 def photo(width: int, height: int, seed: int = 0) -> Image.Image:
-    """Slopes and noise: a picture with edges, colours and fine grain."""
+    """Slopes and noise: an image with edges, colours and fine grain."""
     rough = Image.fromarray(noise(max(width // 8, 1), max(height // 8, 1), seed=seed))
     smooth = np.asarray(rough.resize((width, height), Image.Resampling.BICUBIC), np.int16)
     grain = np.random.default_rng(seed).normal(0, 6, smooth.shape)
@@ -342,9 +342,9 @@ READABLE = [
 @pytest.mark.parametrize("how", [*READABLE, *UNREADABLE, "nothing"])
 def test_damaged_exif_is_passed_over_without_a_warning(how: str, kind: str):
     """Warnings are errors here."""
-    picture = photo(40, 24)
-    data = encoded(picture, kind, exif=damaged(how))
-    plain = decode_image(encoded(picture, kind))
+    image = photo(40, 24)
+    data = encoded(image, kind, exif=damaged(how))
+    plain = decode_image(encoded(image, kind))
     expected = plain.transpose(Image.Transpose.ROTATE_270) if how in READABLE else plain
     upright = decode_image(data)
     assert np.array_equal(np.asarray(upright), np.asarray(expected))
@@ -467,7 +467,7 @@ def test_arrays_of_another_shape_or_type(array: Any):
 
 
 @pytest.mark.parametrize("source", [None, 3, torch.zeros(3, 4, 4), io.BytesIO(b"x")])
-def test_things_that_are_no_pictures(source: Any):
+def test_things_that_are_no_images(source: Any):
     with pytest.raises(DataError, match=f"image: got {type(source).__name__}, expected a path"):
         decode_image(source)
 
@@ -476,7 +476,7 @@ def test_things_that_are_no_pictures(source: Any):
 
 
 @pytest.mark.parametrize("shape", [(1, 3000), (3000, 1), (2, 32768), (1, 1)])
-def test_thin_pictures_do_not_grow_to_gigabytes(shape: tuple[int, int]):
+def test_thin_images_do_not_grow_to_gigabytes(shape: tuple[int, int]):
     pixels = to_pixels(noise(*shape), PreprocessConfig(image_size=224))
     assert pixels.shape == (224, 224, 3)
 
@@ -553,7 +553,7 @@ def test_a_side_beyond_the_limit(kind: str):
         decode_image(claims(kind, 300, 200), limits=DecodeLimits(max_side=256))
 
 
-def test_a_real_picture_of_20000_by_20000(tmp_path: Path):
+def test_a_real_image_of_20000_by_20000(tmp_path: Path):
     path = tmp_path / "huge.png"
     Image.new("1", (20_000, 20_000)).save(path, compress_level=9)
     assert path.stat().st_size < 200_000
@@ -592,7 +592,7 @@ def test_a_file_cut_short_names_itself(kind: str, kept: float, tmp_path: Path):
     path = tmp_path / f"cut.{kind.lower()}"
     path.write_bytes(data[: int(len(data) * kept)])
     with pytest.raises(
-        DataError, match=rf"{path.name}: got a damaged or cut-off \w+ picture"
+        DataError, match=rf"{path.name}: got a damaged or cut-off \w+ image"
     ) as told:
         decode_image(path)
     assert "\n" not in str(told.value)
@@ -600,7 +600,7 @@ def test_a_file_cut_short_names_itself(kind: str, kept: float, tmp_path: Path):
 
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
-def test_damage_gives_a_picture_or_one_clear_line(data: st.DataObject):
+def test_damage_gives_a_image_or_one_clear_line(data: st.DataObject):
     kind = data.draw(st.sampled_from(["JPEG", "PNG", "WEBP", "GIF", "BMP"]))
     whole = bytearray(encoded(photo(24, 16), kind))
     for _ in range(data.draw(st.integers(1, 6))):
@@ -631,7 +631,7 @@ def test_damage_gives_a_picture_or_one_clear_line(data: st.DataObject):
         (b"RIFF\0\0\0\0WEBP", "a damaged or cut-off WebP"),
     ],
 )
-def test_files_that_are_no_pictures(content: bytes, got: str, tmp_path: Path):
+def test_files_that_are_no_images(content: bytes, got: str, tmp_path: Path):
     path = tmp_path / "thing.png"
     path.write_bytes(content)
     with pytest.raises(DataError, match=f"thing.png: got {got}.*, expected "):
@@ -664,7 +664,7 @@ def test_unreadable_files(tmp_path: Path):
     path.write_bytes(b"x")
     path.chmod(0)
     with pytest.raises(DataError, match=r"secret.png: cannot be read: Permission denied"):
-        read_picture(path)
+        read_image(path)
 
 
 # Threads

@@ -26,7 +26,7 @@ from twinlens.types import Decode
 
 CONFIG = PreprocessConfig(image_size=32)
 MAX_MEAN_ERROR = 1.0
-"""Levels of 255, on average over a picture."""
+"""Levels of 255, on average over an image."""
 
 MIN_COSINE = 0.998
 
@@ -70,7 +70,7 @@ def test_photographs_are_within_a_level(shape: tuple[int, int], size: int, resiz
     assert error(data, size, resize) <= MAX_MEAN_ERROR
 
 
-def test_bilinear_pictures_are_within_a_level():
+def test_bilinear_images_are_within_a_level():
     data = encoded(camera(1100, 830), "JPEG", quality=87)
     for size, resize in SQUARES:
         assert error(data, size, resize, interpolation="bilinear") <= MAX_MEAN_ERROR
@@ -104,7 +104,7 @@ def test_other_colour_models(mode: str):
 @pytest.mark.parametrize("orientation", range(9))
 @pytest.mark.parametrize("shape", [(1100, 901), (905, 1103)])
 def test_orientations(orientation: int, shape: tuple[int, int]):
-    """Odd sides: what is blank, and where the crop is rounded to, turns with the picture."""
+    """Odd sides: what is blank, and where the crop is rounded to, turns with the image."""
     data = with_orientation(camera(*shape), orientation)
     for size, resize in SQUARES:
         assert error(data, size, resize) <= MAX_MEAN_ERROR
@@ -144,7 +144,7 @@ def test_any_shape_gives_a_square(
 
 
 def test_the_blank_edge_of_a_smaller_jpeg_is_not_shown():
-    """A side of 8n + 1 pixels decodes to n + 1: taken for the picture's, it would be stretched."""
+    """A side of 8n + 1 pixels decodes to n + 1: taken for the image's, it would be stretched."""
     steps = np.repeat(np.arange(0, 257, 8), 8)[:257].clip(0, 255).astype(np.uint8)
     ramp = np.repeat(np.tile(steps, (257, 1))[..., None], 3, axis=2)
     data = encoded(Image.fromarray(ramp), "JPEG", quality=98, subsampling=0)

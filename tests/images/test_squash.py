@@ -1,4 +1,4 @@
-"""Squashed pictures, and filters, against open_clip's and Hugging Face's own preprocessing."""
+"""Squashed images, and filters, against open_clip's and Hugging Face's own preprocessing."""
 
 from collections.abc import Callable
 from typing import Any

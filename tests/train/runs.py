@@ -16,7 +16,7 @@ COLOURS = {"red": (220, 30, 30), "green": (30, 180, 30), "blue": (40, 40, 220), 
 
 
 def write_squares(root: Path, count: int = 24) -> Path:
-    """Pictures with same-named captions."""
+    """Images with same-named captions."""
     rng = np.random.default_rng(0)
     for number in range(count):
         name = list(COLOURS)[number % len(COLOURS)]

@@ -105,7 +105,7 @@ def train_all(group: ProcessGroup, root: Path, base: Path, dataset: Dataset) -> 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """Pictures of four colours, a number that two processes cannot share evenly."""
+    """Images of four colours, a number that two processes cannot share evenly."""
     found = squares(tmp_path_factory.mktemp("data") / "squares")
     samples = [
         replace(sample, label=colour, concept=colour)
@@ -206,7 +206,7 @@ def test_all_begin_with_the_leader_s_classifier(base: Path, dataset: Dataset):
 
 
 def failing(group: ProcessGroup, out: Path, base: Path, dataset: Dataset) -> str:
-    """A run whose second process loses a picture of the data that it measures on."""
+    """A run whose second process loses an image of the data that it measures on."""
     world = World(group.rank(), group.size(), 0, group)
     few = replace(dataset, samples=list(dataset.samples)[:2])
 

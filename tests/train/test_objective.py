@@ -139,7 +139,7 @@ def test_activations_computed_again_change_nothing(kind: str):
         assert torch.equal(got, expected) or name.endswith("num_batches_tracked"), name
 
 
-def test_batch_norms_count_each_picture_once():
+def test_batch_norms_count_each_image_once():
     batch = a_batch()
     model = tiny_clip("resnet").train()
     backward(task_of(model), batch, 2, (0, 0))

@@ -286,7 +286,7 @@ def test_other_data_cannot_resume(dataset: Dataset, tmp_path: Path):
         fit(recipe, fewer, tmp_path / "run", resume=True)
 
 
-def test_other_pictures_under_the_same_name_cannot_resume(tmp_path: Path):
+def test_other_images_under_the_same_name_cannot_resume(tmp_path: Path):
     root = write_squares(tmp_path / "here" / "squares")
     fit(tiny_recipe(), open_dataset(root), tmp_path / "run")
     whole = weights(tmp_path / "run")

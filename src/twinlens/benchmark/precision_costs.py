@@ -92,7 +92,7 @@ def _load(path: Path, device: torch.device, precision: str) -> Embedder:
 
 
 def _answers(lens: Embedder) -> _Answers:
-    """By tower, to the same pictures and texts."""
+    """By tower, to the same images and texts."""
     answers: _Answers = {}
     if lens.config.vision is not None:
         pixels = synthetic_inputs.pixels(_COMPARED, lens.config.image_input, lens.device)

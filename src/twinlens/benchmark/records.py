@@ -33,7 +33,7 @@ class Asked:
 
     Attributes:
         precisions: Of `Precision`, without "auto".
-        batches: Pictures or texts at once, in 1..4096.
+        batches: Images or texts at once, in 1..4096.
         seconds: For each rate, about.
         price: Of the machine for an hour, in US dollars.
 
@@ -70,9 +70,9 @@ class Rate:
         library: "twinlens", or a peer with its version.
         precision: What it computed in.
         tower: "image" or "text".
-        batch: Pictures or texts at once.
+        batch: Images or texts at once.
         calls: How many were timed.
-        per_second: Pictures or texts a second, by the median call.
+        per_second: Images or texts a second, by the median call.
         low: The same by the upper quartile of the calls' times.
         high: The same by the lower one.
         p50_ms: The median call, in milliseconds.
@@ -122,7 +122,7 @@ class DecodeRate:
 class Setting:
     """What to set for a tower: the fastest precision that is near float32, the least batch.
 
-    `cost_per_million` is in US dollars, of pictures or texts, where a price was given.
+    `cost_per_million` is in US dollars, of images or texts, where a price was given.
     """
 
     tower: Tower
@@ -142,7 +142,7 @@ class Speed:
         device: Where.
         machine: Its device's name, cores, threads, and the versions of what was run.
         asked: What was to be measured.
-        image_size: Side of the pictures in pixels; None without an image tower.
+        image_size: Side of the images in pixels; None without an image tower.
         tokens_per_text: On average, start and end counted; None without a text tower.
         precisions: Of each what it asks of the machine, and how near it is to float32.
         ceilings: Operations a second of a large matrix product, by precision: the best seen.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from twinlens.benchmark.records import OURS, Rate, Speed, Tower, dollars
 from twinlens.html import Series, charts, facts, folded, page, section, series_chart, table
 
-_THINGS = {"image": "pictures", "text": "texts"}
+_THINGS = {"image": "images", "text": "texts"}
 _COLOURS = {"fp32": 0, "bf16": 1, "fp16": 2, "int8": 3, "int8-weights": 4}
 _OTHER_COLOUR = 5
 _DASHES = ("", "6 3", "2 3")
@@ -42,10 +42,10 @@ _DISTURBED_NOTE = (
 )
 _CHART_NOTE = (
     "Each point is a batch size, written beside it: the median time that a batch takes, and how "
-    "many pictures or texts a second that makes."
+    "many images or texts a second that makes."
 )
 _PRECISIONS_NOTE = (
-    "The least cosine with float32 on the same pictures and texts; a precision below 0.999 is not "
+    "The least cosine with float32 on the same images and texts; a precision below 0.999 is not "
     "recommended. Memory is the most that a process of its own held with the largest batch."
 )
 
@@ -153,7 +153,7 @@ def _precisions(speed: Speed) -> str:
 def _machine(speed: Speed) -> dict[str, object]:
     found: dict[str, object] = {name.capitalize(): value for name, value in speed.machine.items()}
     return found | {
-        f"JPEG decoding, {one.decode}": f"{one.per_second:,.0f} pictures/s on {one.threads} threads"
+        f"JPEG decoding, {one.decode}": f"{one.per_second:,.0f} images/s on {one.threads} threads"
         for one in speed.decode
     }
 
@@ -162,7 +162,7 @@ def _measured(speed: Speed) -> dict[str, object]:
     found: dict[str, object] = {"Time for each rate": f"{speed.asked.seconds:g} s, in turn"}
     if speed.image_size is not None:
         side = speed.image_size
-        found["Pictures"] = f"noise of {side} x {side} pixels, on the device"
+        found["Images"] = f"noise of {side} x {side} pixels, on the device"
     if speed.tokens_per_text is not None:
         found["Texts"] = (
             f"strings of {speed.tokens_per_text:.1f} tokens on average, the tokenizer included"

@@ -1,4 +1,4 @@
-"""What a machine does with a model: pictures and texts a second, by precision and batch."""
+"""What a machine does with a model: images and texts a second, by precision and batch."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Contestant(Protocol):
         ...
 
     def images(self, pixels: UInt8[Tensor, "n 3 size size"], /) -> object:
-        """Pictures on the device."""
+        """Images on the device."""
         ...
 
     def texts(self, texts: Sequence[str], /) -> object:
@@ -91,7 +91,7 @@ class Ours:
         return self.lens.precision
 
     def images(self, pixels: UInt8[Tensor, "n 3 size size"], /) -> Tensor:
-        """Pictures on the device: normalised, encoded, made unit length."""
+        """Images on the device: normalised, encoded, made unit length."""
         return embed_pixels(self.lens, pixels)
 
     def texts(self, texts: Sequence[str], /) -> object:
@@ -122,7 +122,7 @@ def measure(
 ) -> Speed:
     """Measure a model on this machine, and peers beside it.
 
-    Pictures are noise on the device, so that the tower alone counts; texts are strings, and the
+    Images are noise on the device, so that the tower alone counts; texts are strings, and the
     tokenizer counts, too. All rates are taken in turn.
 
     Args:
@@ -203,7 +203,7 @@ def _calls(
 ) -> Iterator[tuple[_Key, Timed]]:
     """Those of one tower and batch follow each other: they are what is compared."""
 
-    @cache  # inside the calls: memory may not suffice for the pictures, either
+    @cache  # inside the calls: memory may not suffice for the images, either
     def pixels(batch: int) -> Tensor:
         return synthetic_inputs.pixels(batch, config.image_input, device)
 
@@ -292,7 +292,7 @@ def _disturbance(watch: Watch, rates: Sequence[Rate], device: torch.device) -> D
 
 
 def _operations(config: CLIPConfig, tower: Tower, lengths: Sequence[int]) -> float:
-    """Of one picture, or of the mean text: padding is no work that was asked for."""
+    """Of one image, or of the mean text: padding is no work that was asked for."""
     if tower == "image":
         assert config.vision is not None
         return image_cost(config.vision, config.embed_dim).forward

@@ -1,4 +1,4 @@
-"""What speed is measured with: made-up pictures, texts of natural lengths, random weights."""
+"""What speed is measured with: made-up images, texts of natural lengths, random weights."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ARCHITECTURES: Mapping[str, Callable[[], CLIPConfig]] = {
 """As open_clip and `twinlens models --known` call them."""
 
 JPEG_SIZE = (640, 480)
-"""Pixels, as data sets for training store pictures."""
+"""Pixels, as data sets for training store images."""
 
 _COARSE, _GRAIN = 40, 5.0
 _JPEG_QUALITY = 88
@@ -46,7 +46,7 @@ _USUAL_WORDS, _SPREAD, _MOST_WORDS = 9, 0.5, 30
 _TEXTS = 512
 _WORDS = """
 a the of in on with and at from by near under over behind two three old new small large red blue
-green white black yellow wooden golden happy quiet photo picture drawing painting view portrait
+green white black yellow wooden golden happy quiet photo image drawing painting view portrait
 morning evening summer winter dog cat horse bird fish child woman man family crowd street house
 garden kitchen table window bridge river mountain beach forest field road bicycle car train boat
 plane bread apple coffee cake pizza flower tree rose guitar piano book camera clock chair lamp hat

@@ -50,7 +50,7 @@ def load_model(
     Args:
         path: Any checkpoint that `open_checkpoint` takes.
         towers: Only these towers' tensors are read and held.
-        image_size: Another size of pictures than the checkpoint's: the positional embedding of a
+        image_size: Another size of images than the checkpoint's: the positional embedding of a
             vision transformer is resized, bicubic as in open_clip.
         activation: See `open_checkpoint`.
 
@@ -106,7 +106,7 @@ def chosen_towers(config: CLIPConfig, towers: Towers) -> CLIPConfig:
 
 
 def resized_config(config: CLIPConfig, image_size: int) -> CLIPConfig:
-    """The configuration for pictures of another size.
+    """The configuration for images of another size.
 
     Raises:
         ConfigError: The image tower is no vision transformer, or its patches do not fit.

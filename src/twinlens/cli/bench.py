@@ -29,7 +29,7 @@ def bench(
     ] = "icons",
     *,
     precision: Annotated[str, typer.Option(help="fp32,bf16,...; all that are fast here.")] = "all",
-    batch: Annotated[str, typer.Option(help="Pictures or texts at once.")] = "1,8,32,64",
+    batch: Annotated[str, typer.Option(help="Images or texts at once.")] = "1,8,32,64",
     seconds: Annotated[float, typer.Option(help="For each rate.")] = 0.7,
     price_per_hour: Annotated[
         float | None, typer.Option(help="Of this machine, in US dollars.")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from twinlens.benchmark.precision_costs import Standing
     from twinlens.benchmark.records import Rate, Speed
 
-_THINGS = {"image": "pictures", "text": "texts"}
+_THINGS = {"image": "images", "text": "texts"}
 
 
 def print_speed(speed: Speed) -> None:
@@ -30,7 +30,7 @@ def print_speed(speed: Speed) -> None:
         typer.echo(f"not measured: {failure.library}, {where}: {failure.reason}")
     typer.echo()
     for one in speed.decode:
-        rate = f"{short(one.per_second)} pictures/s ({short(one.low)} to {short(one.high)})"
+        rate = f"{short(one.per_second)} images/s ({short(one.low)} to {short(one.high)})"
         typer.echo(f"JPEG decoding, {one.decode}, {one.threads} threads: {rate}")
     _print_settings(speed)
 

@@ -1,5 +1,5 @@
 # ruff: noqa: PLC0415  imports wait until the verb runs: --help stays instant
-"""`twinlens classify`: which label fits each picture."""
+"""`twinlens classify`: which label fits each image."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FOR_PHOTOGRAPHS = (
 
 def classify(
     images: Annotated[
-        list[str], typer.Argument(metavar="IMAGE", help="Pictures, directories or globs.")
+        list[str], typer.Argument(metavar="IMAGE", help="Images, directories or globs.")
     ],
     *,
     labels: Annotated[
@@ -47,7 +47,7 @@ def classify(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say which label fits each picture, best first."""
+    """Say which label fits each image, best first."""
     found = find_images(images)
     words = read_labels(labels, labels_file)
     from twinlens.embed.embedder import load

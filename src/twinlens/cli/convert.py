@@ -44,7 +44,7 @@ def convert(
     to: Annotated[Layout, typer.Option(help="The layout to write.")] = Layout.NATIVE,
     image_size: Annotated[
         int | None,
-        typer.Option(min=1, max=4096, help="Resize a ViT's positions for pictures of this size."),
+        typer.Option(min=1, max=4096, help="Resize a ViT's positions for images of this size."),
     ] = None,
     activation: Annotated[
         ActivationName | None,

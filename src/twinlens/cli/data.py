@@ -51,7 +51,7 @@ def icons(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest.")] = False,
 ) -> None:
-    """Build the open icon corpus: pictures and captions from openly licensed icons and emoji."""
+    """Build the open icon corpus: images and captions from openly licensed icons and emoji."""
     folder = cache or Path.home() / ".cache" / "twinlens" / "npm"
     check_directory("--out", out)
     check_directory("--cache", folder)
@@ -198,11 +198,11 @@ def progress_bar() -> Generator[Callable[[int, int], None]]:
 
 def _print_summary(out: Path, manifest: dict[str, Any]) -> None:
     rows = [
-        (part, f"{entry['pictures']:,}", f"{entry['concepts']:,}")
+        (part, f"{entry['images']:,}", f"{entry['concepts']:,}")
         for part, entry in manifest["parts"].items()
     ]
-    print_table(("Part", "Pictures", "Concepts"), rows, title=str(out))
+    print_table(("Part", "Images", "Concepts"), rows, title=str(out))
     if manifest["failed"]:
-        log(f"{len(manifest['failed'])} pictures could not be drawn: see {out / 'manifest.json'}")
+        log(f"{len(manifest['failed'])} images could not be drawn: see {out / 'manifest.json'}")
     for note in manifest["notes"]:
         log(note)

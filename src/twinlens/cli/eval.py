@@ -13,7 +13,7 @@ from twinlens.cli.options import ImageColumn, Separator, Strict, TextColumn
 
 
 class Decoding(StrEnum):
-    """How pictures become pixels."""
+    """How images become pixels."""
 
     EXACT = "exact"
     FAST = "fast"
@@ -57,10 +57,10 @@ def eval_(
         str | None, typer.Option(metavar="SPEC", help="What its strength is chosen by.")
     ] = None,
     shots: Annotated[
-        str, typer.Option(metavar="N,...", help="Also probe with few pictures a class, as 1,2,4.")
+        str, typer.Option(metavar="N,...", help="Also probe with few images a class, as 1,2,4.")
     ] = "",
     seeds: Annotated[
-        int, typer.Option(min=1, max=1000, help="Times that few pictures are drawn.")
+        int, typer.Option(min=1, max=1000, help="Times that few images are drawn.")
     ] = 5,
     shifted: Annotated[
         list[str] | None,

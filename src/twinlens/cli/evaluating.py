@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _SHOWN_CLASSES = 15
 
-_SPEC = "a data set such as pictures/, digits or fashion-mnist"
+_SPEC = "a data set such as images/, digits or fashion-mnist"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,7 +215,7 @@ def _said(store: Any) -> str:
     kept = f"features are kept in {store.folder}"
     if not store.computed:
         return f"nothing was computed: {kept}"
-    return f"computed {store.computed:,} pictures and texts: {kept}"
+    return f"computed {store.computed:,} images and texts: {kept}"
 
 
 def _answer(wanted: Wanted, lens: Embedder, measured: Sequence[tuple[Result, Dataset]]) -> None:
@@ -306,13 +306,13 @@ def _row(result: Result, metric: str) -> tuple[str, ...]:
 
 def _sizes(results: Sequence[Result]) -> str:
     """How much was measured."""
-    pictures = {result.dataset: result.samples for result in results}
-    if len(pictures) > 1:
-        return f"{len(pictures)} data sets, {sum(pictures.values()):,} pictures"
-    [(name, count)] = pictures.items()
+    images = {result.dataset: result.samples for result in results}
+    if len(images) > 1:
+        return f"{len(images)} data sets, {sum(images.values()):,} images"
+    [(name, count)] = images.items()
     classes = getattr(results[0], "classes", None)
     among = f", {classes:,} classes" if classes else ""
-    return f"{name}: {count:,} pictures{among}"
+    return f"{name}: {count:,} images{among}"
 
 
 def _print_worst(result: Classification) -> None:
@@ -321,5 +321,5 @@ def _print_worst(result: Classification) -> None:
         (one.classname, f"{one.recall:.1%}", str(one.samples), one.mistaken_for or "")
         for one in result.per_class[:_SHOWN_CLASSES]
     ]
-    title = f"Worst {len(worst)} of {len(result.per_class):,} classes that have pictures"
-    print_table(("Class", "Recall", "Pictures", "Most often mistaken for"), worst, title=title)
+    title = f"Worst {len(worst)} of {len(result.per_class):,} classes that have images"
+    print_table(("Class", "Recall", "Images", "Most often mistaken for"), worst, title=title)

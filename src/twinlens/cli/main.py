@@ -32,7 +32,7 @@ from twinlens.hardware import wait_without_spinning
 TRACEBACK = "--traceback"
 
 app = typer.Typer(
-    help="CLIP: train it, classify with words, embed pictures and texts in one space.",
+    help="CLIP: train it, classify with words, embed images and texts in one space.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -63,7 +63,7 @@ def options(
         bool, typer.Option(TRACEBACK, help="Show where an error came from (with any verb).")
     ] = False,
 ) -> None:
-    """CLIP: train it, classify with words, embed pictures and texts in one space."""
+    """CLIP: train it, classify with words, embed images and texts in one space."""
 
 
 def main() -> None:

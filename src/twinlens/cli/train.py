@@ -47,7 +47,7 @@ def train(
         typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe, as optim.lr=0.001."),
     ] = None,
     val: Annotated[
-        str | None, typer.Option(metavar="SPEC", help="Labelled pictures to measure on.")
+        str | None, typer.Option(metavar="SPEC", help="Labelled images to measure on.")
     ] = None,
     template: Annotated[
         list[str] | None, typer.Option(help="A sentence with {} for --val; several are averaged.")
@@ -56,7 +56,7 @@ def train(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
     workers: Annotated[
         int,
-        typer.Option(min=0, max=1024, help="Processes that read pictures, for each that trains."),
+        typer.Option(min=0, max=1024, help="Processes that read images, for each that trains."),
     ] = 0,
     image_column: ImageColumn = None,
     text_column: TextColumn = None,

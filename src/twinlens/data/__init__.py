@@ -1,1 +1,1 @@
-"""Data: pictures, shards, data sets, the order they are read in, and the icon corpus."""
+"""Data: images, shards, data sets, the order they are read in, and the icon corpus."""

@@ -1,6 +1,6 @@
-"""Random changes to training pictures: a crop each, then turns and colours for a whole batch.
+"""Random changes to training images: a crop each, then turns and colours for a whole batch.
 
-The paper crops and nothing else (section 2.4). Drawings come in few pictures a concept, so small
+The paper crops and nothing else (section 2.4). Drawings come in few images a concept, so small
 models of them also gain from turning and recolouring; a recipe says how much.
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Augmentation:
-    """How much to change training pictures; all zeros leave only the paper's square crop.
+    """How much to change training images; all zeros leave only the paper's square crop.
 
     Attributes:
         crop_side: Least side of the random square crop, as a share of the shortest side.
@@ -33,8 +33,8 @@ class Augmentation:
         stretch: Largest change of either side, as a share of it.
         colour: Standard deviation of the random mixing of the channels.
         brightness: Standard deviation of the random shift, in units of the full range.
-        grey: Share of pictures that lose their colours.
-        invert: Share of pictures that become their negative.
+        grey: Share of images that lose their colours.
+        invert: Share of images that become their negative.
     """
 
     crop_side: float = 1.0
@@ -59,12 +59,12 @@ class Augmentation:
 def random_square_crop(
     image: Image.Image, size: int, least_side: float, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """A random square of the picture, resized: uint8 [size, size, 3].
+    """A random square of the image, resized: uint8 [size, size, 3].
 
     Args:
         image: RGB.
         size: Side of the answer in pixels.
-        least_side: Least side of the square, as a share of the picture's shortest side.
+        least_side: Least side of the square, as a share of the image's shortest side.
         rng: Decides side and place.
     """
     width, height = image.size
@@ -75,7 +75,7 @@ def random_square_crop(
 
 
 _TOGETHER = 16
-"""Pictures whose numbers fit a core's cache: many passes over them are one over memory."""
+"""Images whose numbers fit a core's cache: many passes over them are one over memory."""
 
 
 def augment(
@@ -86,14 +86,14 @@ def augment(
     first: int = 0,
     batch: int | None = None,
 ) -> UInt8[Tensor, "pair 3 height width"]:
-    """Turn, stretch and recolour each picture of a batch by its own chance.
+    """Turn, stretch and recolour each image of a batch by its own chance.
 
     Args:
-        pixels: The pictures, or consecutive ones of a larger batch.
+        pixels: The images, or consecutive ones of a larger batch.
         config: How much.
         generator: Draws for the whole batch, so that a part of it is changed as the whole would be.
-        first: The place of the first picture in that batch.
-        batch: Pictures in it; those given, if not said.
+        first: The place of the first image in that batch.
+        batch: Images in it; those given, if not said.
 
     Returns:
         A new tensor, or the very same one where the configuration asks for nothing.
@@ -121,7 +121,7 @@ def augment(
 def _turns(
     batch: int, config: Augmentation, generator: torch.Generator
 ) -> Float[Tensor, "batch 2 2"]:
-    """Where in a picture each of its new pixels is looked for: a matrix of the plane a picture."""
+    """Where in an image each of its new pixels is looked for: a matrix of the plane an image."""
     angle = (torch.rand(batch, generator=generator) * 2 - 1) * math.radians(config.rotate)
     scale = 1 + (torch.rand(batch, 2, generator=generator) * 2 - 1) * config.stretch
     cos, sin = angle.cos(), angle.sin()
@@ -147,7 +147,7 @@ def _turn_and_stretch(
 def _colours(
     batch: int, config: Augmentation, generator: torch.Generator
 ) -> tuple[Float[Tensor, "batch 3 3"], Float[Tensor, "batch 3 1"]]:
-    """One random 3x3 matrix and shift a picture hold hue, saturation, contrast, grey, negative."""
+    """One random 3x3 matrix and shift an image hold hue, saturation, contrast, grey, negative."""
     mix = torch.eye(3) + config.colour * torch.randn(batch, 3, 3, generator=generator)
     grey = (torch.rand(batch, generator=generator) < config.grey).view(batch, 1, 1)
     mix = torch.where(grey, mix.mean(dim=1, keepdim=True).expand(batch, 3, 3), mix)

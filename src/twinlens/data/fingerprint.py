@@ -14,7 +14,7 @@ def fingerprint(samples: Sequence[Sample]) -> str:
     What is cheap to know counts: in tars the place and size of each sample's members; in folders
     and tables the size of each file, and the words that a table holds; with the files' names, but
     not the directories that all of them are in, so that data moved elsewhere stays what it is.
-    Nothing is decoded: a picture replaced by one of the same size is not noticed.
+    Nothing is decoded: an image replaced by one of the same size is not noticed.
 
     Raises:
         DataError: A file is gone.

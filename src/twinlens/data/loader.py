@@ -65,10 +65,10 @@ class Batch:
         pixels: uint8, not normalised.
         tokens: Padded, `context_length` wide; one set of captions after the other.
         concepts: Equal numbers depict the same thing (see `contrastive_loss`); where the data
-            does not say what a picture depicts, its caption counts.
+            does not say what an image depicts, its caption counts.
         truncated: How many captions were longer than the context and cut.
         labels: Places in the data set's class names, where they were asked for.
-        kept: Patches of each picture that are shown to the model, in order; all of them if None.
+        kept: Patches of each image that are shown to the model, in order; all of them if None.
         bad: Samples that could not be used and were replaced.
         passed_over: What samples say that is of another kind, a reason and a sample each; of each
             sample once, in the first epoch.
@@ -97,7 +97,7 @@ class Batch:
 class _Pair:
     """One pair as it was drawn."""
 
-    picture: NDArray[np.uint8]
+    image: NDArray[np.uint8]
     captions: list[str]
     concepts: list[int]
     label: int
@@ -121,7 +121,7 @@ class PairLoader:
     A sample that cannot be used is replaced by another, drawn from (seed, place, try) and told of
     in the batch.
 
-    Of the `captions` sets of a batch each draws from its own share of a picture's caption list,
+    Of the `captions` sets of a batch each draws from its own share of an image's caption list,
     in order: with two, the first from the first half, the second from the second. A caption on
     the border belongs to both shares in proportion; all together, each is drawn as often as any.
 
@@ -129,15 +129,15 @@ class PairLoader:
         dataset: Where the pairs come from.
         tokenizer: The vocabulary.
         batch_size: Pairs a step, of all processes together.
-        image_size: Side of the pictures in pixels.
+        image_size: Side of the images in pixels.
         context_length: Most tokens of a text.
-        augmentation: Random changes of the pictures.
+        augmentation: Random changes of the images.
         seed: What decides.
-        captions: Captions drawn for a picture.
-        background: What transparent pictures are laid on.
+        captions: Captions drawn for an image.
+        background: What transparent images are laid on.
         rank: Which process this is.
         world_size: Of how many.
-        patches: Patches of a picture and how many of them are kept, for patch dropout.
+        patches: Patches of an image and how many of them are kept, for patch dropout.
         labels: Whether to give labels; a sample without one counts as bad.
 
     Raises:
@@ -187,8 +187,8 @@ class PairLoader:
         Args:
             first_step: Number of the first batch.
             last_step: Number of the batch after the last.
-            workers: Processes that read and change the pictures; with 0, threads of this process
-                read, and the pictures are changed here.
+            workers: Processes that read and change the images; with 0, threads of this process
+                read, and the images are changed here.
             pin: Whether the batches are to go to a GPU.
 
         Raises:
@@ -215,12 +215,12 @@ class PairLoader:
         return replace(batch, pixels=pixels)
 
     def _read(self, step: int) -> Batch:
-        """Decoded and cropped pictures with their captions."""
+        """Decoded and cropped images with their captions."""
         start = step * self.batch_size + self.first
         positions = range(start, start + self.share)
         bad: list[BadSample] = []
         pairs = [self._pair(position, bad) for position in positions]
-        pixels = torch.from_numpy(np.stack([pair.picture for pair in pairs]))
+        pixels = torch.from_numpy(np.stack([pair.image for pair in pairs]))
         tokens, truncated = self._tokens([pair.captions for pair in pairs])
         return Batch(
             pixels=pixels.permute(0, 3, 1, 2).contiguous(),
@@ -268,13 +268,13 @@ class PairLoader:
             return sample.key, _Refused(NO_LABEL, reason)
         rng = np.random.default_rng([self.seed, position])
         try:
-            picture = self._picture(sample, rng)
+            image = self._image(sample, rng)
         except DataError as error:
             return sample.key, _Refused(UNDECODABLE, str(error))
         told = sample.passed_over if position < len(self.samples) and not attempt else ()
         drawn = self._drawn(texts, rng)
         return sample.key, _Pair(
-            picture=picture,
+            image=image,
             captions=drawn,
             concepts=[_concept_number(sample.concept or text) for text in drawn],
             label=self.places[str(sample.label)] if self.places else 0,
@@ -299,7 +299,7 @@ class PairLoader:
         ]
         return torch.from_numpy(np.stack(rows))
 
-    def _picture(self, sample: Sample, rng: np.random.Generator) -> NDArray[np.uint8]:
+    def _image(self, sample: Sample, rng: np.random.Generator) -> NDArray[np.uint8]:
         image = decode_image(sample.image_bytes(), background=self.background, name=sample.where)
         return random_square_crop(image, self.image_size, self.augmentation.crop_side, rng)
 

@@ -82,7 +82,7 @@ def read_in_processes(
         if "DataLoader worker" not in str(error):
             raise
         reason = str(error).splitlines()[0]
-        raise DataError(f"a process that reads pictures died ({reason}): out of memory?") from error
+        raise DataError(f"a process that reads images died ({reason}): out of memory?") from error
     finally:
         if not done:  # one may hang in its storage: it is not to be waited for
             _kill(set(multiprocessing.active_children()) - others)

@@ -1,4 +1,4 @@
-"""Samples: pictures with their captions, label and place, and a data set as a list of them."""
+"""Samples: images with their captions, label and place, and a data set as a list of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar, overload
 
 from twinlens.data.left_out import LeftOut
 from twinlens.errors import DataError
-from twinlens.images.decode import read_picture
+from twinlens.images.decode import read_image
 from twinlens.types import Split
 
 _Entry = TypeVar("_Entry")
@@ -40,15 +40,15 @@ class ImageSource(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """A picture with what is said of it.
+    """An image with what is said of it.
 
     Attributes:
         key: Its name, once in a data set (in each part of one joined with `::`).
-        source: Where the picture lies.
+        source: Where the image lies.
         captions: Sentences that describe it; training draws from them.
         label: Its class, where it has exactly one.
-        labels: All its classes: of a data set with several labels a picture, any number of them.
-        concept: What it depicts; pictures of equal concepts are no negatives of each other.
+        labels: All its classes: of a data set with several labels an image, any number of them.
+        concept: What it depicts; images of equal concepts are no negatives of each other.
         metadata: Whatever else the data set says.
         passed_over: What of it is not used because it is of another kind, a reason each.
     """
@@ -67,18 +67,18 @@ class Sample:
             object.__setattr__(self, "labels", (self.label,))
 
     def image_bytes(self) -> bytes:
-        """The encoded picture.
+        """The encoded image.
 
         Raises:
-            DataError: It is gone, or larger than any picture should be.
+            DataError: It is gone, or larger than any image should be.
         """
         if isinstance(self.source, Path):
-            return read_picture(self.source)
+            return read_image(self.source)
         return self.source.read_image()
 
     @property
     def where(self) -> str:
-        """The file that holds the picture, for messages."""
+        """The file that holds the image, for messages."""
         return str(self.source)
 
 
@@ -123,10 +123,10 @@ class Dataset:
     Attributes:
         name: What to call the data set.
         samples: In the data set's order; tars and folders make each when it is asked for.
-        classnames: All labels in order; none where pictures have no labels. Where they are in
+        classnames: All labels in order; none where images have no labels. Where they are in
             tars, the first time they are asked for they are read, each sample's.
         spoken: Names of those classes whose label is another, as where two have one name.
-        multi_label: Whether a picture has any number of labels; found as `classnames` are.
+        multi_label: Whether an image has any number of labels; found as `classnames` are.
         templates: Prompts with `{}` or `{c}` that came with the data set, read when asked for.
         left_out: Files and tar samples that are not used, by reason.
         without_caption: Images without a caption, as far as the names of files tell.
@@ -237,7 +237,7 @@ def _place(sample: Sample) -> object:
 
 
 def only(labels: Sequence[str]) -> str | None:
-    """The label of a picture that has exactly one.
+    """The label of an image that has exactly one.
 
     Example:
         >>> only(["cat"]), only(["cat", "dog"]), only([])

@@ -67,7 +67,7 @@ def open_parts(
 
     Raises:
         DataError: There is no such data set, or something in it is wrong; when `train` or `val` is
-            asked for, also: its classes are others than those of `test`, or a picture is in both.
+            asked for, also: its classes are others than those of `test`, or an image is in both.
         MissingExtraError: It needs a package that is not installed.
     """
     name, openers = _splits(str(spec), progress, columns)
@@ -147,7 +147,7 @@ def _named_classes(dataset: Dataset, name: str) -> Dataset:
 
 
 def _open_beside(opener: Callable[[], Dataset], test: Dataset, part: str) -> Dataset:
-    """A part that is no other data set than `test`, and shows other pictures."""
+    """A part that is no other data set than `test`, and shows other images."""
     other = opener()
     _check_classes(test, other, part)
     if (sample := _shared(test, other)) is not None:
@@ -167,7 +167,7 @@ def _check_classes(test: Dataset, other: Dataset, part: str) -> None:
         )
     if test.multi_label != other.multi_label:
         raise DataError(
-            f"{test.name}: got one label a picture in test or in {part} alone, "
+            f"{test.name}: got one label an image in test or in {part} alone, "
             "expected one in both or any number in both"
         )
 
@@ -180,7 +180,7 @@ def _named(names: tuple[str, ...], known: tuple[str, ...]) -> str:
 
 
 def _shared(one: Dataset, other: Dataset) -> Sample | None:
-    """A picture that is in both under one key, with the same bytes.
+    """An image that is in both under one key, with the same bytes.
 
     What is cheap to know decides first: of tars no sample is looked at where no tar is in both.
     """

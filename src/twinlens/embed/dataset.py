@@ -1,4 +1,4 @@
-"""A data set's pictures as features, without those that cannot be read: computed once, kept."""
+"""A data set's images as features, without those that cannot be read: computed once, kept."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ if TYPE_CHECKING:
     from twinlens.types import Count, Embeddings, ImageInput
 
 MAX_UNREADABLE = 0.01
-"""Share of the pictures that may be left out."""
+"""Share of the images that may be left out."""
 
 CHUNK = 2048
-"""Pictures whose bytes or scores are held at a time."""
+"""Images whose bytes or scores are held at a time."""
 
 PART = 512
-"""Pictures whose features make a file: what a killed evaluation may lose."""
+"""Images whose features make a file: what a killed evaluation may lose."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """Something that is done to pictures before the model sees them.
+    """Something that is done to images before the model sees them.
 
     Attributes:
         name: Another one for whatever gives other pixels.
-        apply: Of a picture's pixels uint8 [size, size, 3] and its place in the data set.
+        apply: Of an image's pixels uint8 [size, size, 3] and its place in the data set.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readable:
-    """The samples whose pictures could be decoded, what the model sees, and what ails the others.
+    """The samples whose images could be decoded, what the model sees, and what ails the others.
 
     Attributes:
         samples: The readable ones.
@@ -85,7 +85,7 @@ def embed_samples(
     change: Change | None = None,
     progress: Count | None = None,
 ) -> Readable:
-    """Embed the pictures of samples, leaving out those that cannot be decoded.
+    """Embed the images of samples, leaving out those that cannot be decoded.
 
     Args:
         lens: The model.
@@ -93,8 +93,8 @@ def embed_samples(
         dataset_name: For messages, and for the store.
         store: Where parts that were computed before are, and where the others are put.
         world: The processes that compute together, each its share of the parts.
-        change: What to do to the pictures first.
-        progress: Told how many pictures are done.
+        change: What to do to the images first.
+        progress: Told how many images are done.
 
     Raises:
         DataError: There are no samples, or more than 1% cannot be decoded.
@@ -117,7 +117,7 @@ def embed_samples(
 
 
 def _mended(lens: Embedder, samples: Sequence[Sample], part: Part) -> bool:
-    """Whether a picture can be read now that could not: a server that did not answer, say."""
+    """Whether an image can be read now that could not: a server that did not answer, say."""
     bad = [samples[place] for place in part.unreadable]
     return bool(bad) and len(compute_part(lens, bad).readable) > 0
 
@@ -152,24 +152,24 @@ def _joined(
 def compute_part(
     lens: Embedder, samples: Sequence[Sample], change: Change | None = None, first: int = 0
 ) -> Part:
-    """Features of those pictures that can be read, and what ails the others.
+    """Features of those images that can be read, and what ails the others.
 
     Args:
         lens: The model.
         samples: Few enough for their bytes to be held.
-        change: What to do to the pictures first.
+        change: What to do to the images first.
         first: The first one's place in its data set.
     """
-    pictures: dict[int, ImageInput] = {}
+    images: dict[int, ImageInput] = {}
     unreadable: dict[int, str] = {}
     for index, sample in enumerate(samples):
         try:
-            picture = _picture(sample)
-            pictures[index] = _changed(picture, change, first + index, lens) if change else picture
+            image = _image(sample)
+            images[index] = _changed(image, change, first + index, lens) if change else image
         except DataError as error:
             unreadable[index] = str(error)
-    features, failures = lens.probe_features(pictures.values())
-    indices = list(pictures)
+    features, failures = lens.probe_features(images.values())
+    indices = list(images)
     for place, error in failures.items():
         unreadable[indices[place]] = str(error).removeprefix("<bytes>: ")
     readable = [index for index in indices if index not in unreadable]
@@ -180,14 +180,14 @@ def compute_part(
     )
 
 
-def _changed(picture: ImageInput, change: Change, place: int, lens: Embedder) -> NDArray[np.uint8]:
+def _changed(image: ImageInput, change: Change, place: int, lens: Embedder) -> NDArray[np.uint8]:
     """Changed at the size that the model sees: what is left of it is the model's own to judge."""
-    pixels = to_pixels(picture, lens.config.image_input, decode=lens.decode)
+    pixels = to_pixels(image, lens.config.image_input, decode=lens.decode)
     return change.apply(pixels, place)
 
 
 def embed_readable(lens: Embedder, samples: Sequence[Sample]) -> tuple[Embeddings, dict[int, str]]:
-    """The embeddings of those pictures that can be read, and what ails the others, by index."""
+    """The embeddings of those images that can be read, and what ails the others, by index."""
     parts = [compute_part(lens, samples[i : i + CHUNK]) for i in chunk_starts(len(samples))]
     unreadable = {
         CHUNK * number + index: why
@@ -202,21 +202,21 @@ def chunk_starts(count: int) -> range:
     return range(0, max(1, count), CHUNK)
 
 
-def _picture(sample: Sample) -> ImageInput:
+def _image(sample: Sample) -> ImageInput:
     return sample.source if isinstance(sample.source, Path) else sample.image_bytes()
 
 
 def check_readable(dataset_name: str, samples: int, unreadable: Mapping[str, str]) -> None:
-    """Make sure that enough pictures could be read.
+    """Make sure that enough images could be read.
 
     Raises:
         DataError: There are no samples, or more than 1% cannot be decoded.
     """
     if samples == 0:
-        raise DataError(f"{dataset_name}: got no labelled pictures, expected at least one")
+        raise DataError(f"{dataset_name}: got no labelled images, expected at least one")
     if len(unreadable) > MAX_UNREADABLE * samples:
         key, reason = next(iter(unreadable.items()))
         raise DataError(
-            f"{dataset_name}: {len(unreadable)} of {samples} pictures cannot be read, "
+            f"{dataset_name}: {len(unreadable)} of {samples} images cannot be read, "
             f"expected at most {MAX_UNREADABLE:.0%}; the first is {key}: {reason}"
         )

@@ -1,4 +1,4 @@
-"""The object most users meet: pictures and words in, unit vectors and answers out."""
+"""The object most users meet: images and words in, unit vectors and answers out."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _TEXTS = 8
-"""Times as many texts as pictures make a batch: a text is less work."""
+"""Times as many texts as images make a batch: a text is less work."""
 
 _PROJECTED = 8192
-"""Pictures' features that are projected at a time."""
+"""Images' features that are projected at a time."""
 
 _PROMPTS = 100_000
 """Prompts of a zero-shot classifier whose embeddings are held at a time."""
@@ -92,10 +92,10 @@ def load(
             has weights and activations of the linear layers in 8 bits, "int8-weights" the weights
             alone, for little memory; both on processors, and not to be saved or trained.
         towers: Read "both", or only the "image" or "text" tower.
-        image_size: For pictures of another size than the checkpoint's: a vision transformer's
+        image_size: For images of another size than the checkpoint's: a vision transformer's
             positions are resized.
         activation: Of a state dict without a configuration, which cannot tell.
-        decode: How pictures become pixels: "fast", or "exact" as the reference implementations
+        decode: How images become pixels: "fast", or "exact" as the reference implementations
             (see `to_pixels`).
         compiled: Compile the image tower when it is first used: for long work on GPUs.
 
@@ -126,7 +126,7 @@ def load(
 
 
 class Embedder:
-    """A model with its tokenizer and its preprocessing, ready for pictures and words.
+    """A model with its tokenizer and its preprocessing, ready for images and words.
 
     Embeddings are float32 of unit length and do not depend on what else is in the batch: in
     fp32 they agree to 1e-5; those computed in bf16 have a cosine of 0.999 or more with them.
@@ -210,7 +210,7 @@ class Embedder:
         return self.config.templates
 
     def preprocess(self, image: ImageInput) -> Float32[Tensor, "3 size size"]:
-        """One picture as the reference implementations make it, to the last bit.
+        """One image as the reference implementations make it, to the last bit.
 
         Float32, resized, cropped, normalised; whatever `decode` is.
         """
@@ -218,13 +218,13 @@ class Embedder:
         return normalize(pixels.permute(2, 0, 1)[None], self.config.image_input)[0]
 
     def embed_images(self, images: ImageInput | Iterable[ImageInput]) -> Embeddings:
-        """Embed pictures: float32 [n, embed_dim], unit length.
+        """Embed images: float32 [n, embed_dim], unit length.
 
         Args:
-            images: One picture or several: paths, encoded bytes, PIL images or uint8 arrays.
+            images: One image or several: paths, encoded bytes, PIL images or uint8 arrays.
 
         Raises:
-            DataError: A picture cannot be decoded.
+            DataError: An image cannot be decoded.
         """
         return self._embed_images(images, failures=None)
 
@@ -234,15 +234,15 @@ class Embedder:
         *,
         seen: Callable[[Tensor], object] | None = None,
     ) -> tuple[Embeddings, dict[int, DataError]]:
-        """Embed those pictures that can be decoded.
+        """Embed those images that can be decoded.
 
         Args:
-            images: The pictures.
+            images: The images.
             seen: Gets the pixels of each batch, uint8 [batch, 3, size, size], in order.
 
         Returns:
-            The readable pictures' embeddings, and what is wrong with the others by their
-            position; both in the order of the pictures.
+            The readable images' embeddings, and what is wrong with the others by their
+            position; both in the order of the images.
         """
         failures: dict[int, DataError] = {}
         embeddings = self._embed_images(images, failures=failures, seen=seen)
@@ -251,13 +251,13 @@ class Embedder:
     def probe_features(
         self, images: Iterable[ImageInput]
     ) -> tuple[Float32[np.ndarray, "n width"], dict[int, DataError]]:
-        """What a linear probe reads of those pictures that can be decoded.
+        """What a linear probe reads of those images that can be decoded.
 
         A vision transformer's features before the projection (paper section 3.2), another tower's
         as `encode_pixels` has them. `project` makes embeddings of them, those of `embed_images`.
 
         Returns:
-            float32, not of unit length, and what is wrong with the other pictures by their
+            float32, not of unit length, and what is wrong with the other images by their
             position.
         """
         failures: dict[int, DataError] = {}
@@ -268,7 +268,7 @@ class Embedder:
 
     @property
     def probe_width(self) -> int:
-        """How many numbers `probe_features` has of a picture."""
+        """How many numbers `probe_features` has of an image."""
         tower = self.model.image_tower
         has_own = isinstance(tower, VisionTransformer)
         return tower.transformer.width if has_own else self.config.embed_dim
@@ -311,7 +311,7 @@ class Embedder:
     def encode_pixels(
         self, pixels: UInt8[Tensor, "n 3 height width"], *, project: bool = True
     ) -> Float[Tensor, "n features"]:
-        """Features, not of unit length, of pictures that are decoded already.
+        """Features, not of unit length, of images that are decoded already.
 
         Args:
             pixels: 0..255, on any device; those of another size than the model's are resized on
@@ -363,7 +363,7 @@ class Embedder:
     def score(
         self, images: ImageInput | Iterable[ImageInput], texts: str | Sequence[str]
     ) -> NDArray[np.float32]:
-        """Cosine similarities of all pictures with all texts: float32 [n, m] in [-1, 1]."""
+        """Cosine similarities of all images with all texts: float32 [n, m] in [-1, 1]."""
         return self.embed_images(images) @ self.embed_texts(texts).T
 
     def classify(
@@ -372,20 +372,20 @@ class Embedder:
         labels: Sequence[str] | None = None,
         templates: Sequence[str] | None = None,
     ) -> list[list[Prediction]]:
-        """Which label fits each picture (zero-shot, paper section 3.1).
+        """Which label fits each image (zero-shot, paper section 3.1).
 
         Args:
-            images: One picture or several.
+            images: One image or several.
             labels: What to choose from; one that is there twice as the model reads it counts
                 once. None are the classes that the model was fine-tuned for.
             templates: Sentences with `{}` where the label goes; several are averaged. None are
                 the model's own.
 
         Returns:
-            For each picture all these labels with their probabilities (they sum to 1), best first.
+            For each image all these labels with their probabilities (they sum to 1), best first.
 
         Raises:
-            DataError: A picture cannot be decoded, or a label is empty or too long.
+            DataError: An image cannot be decoded, or a label is empty or too long.
             ConfigError: A template has no `{}`; or there are no labels, and the model was not
                 fine-tuned to a classifier.
         """
@@ -431,7 +431,7 @@ class Embedder:
     def rank(
         self, similarities: NDArray[np.float32], labels: Sequence[str]
     ) -> list[list[Prediction]]:
-        """Cosine similarities [image, label] as probabilities, each picture's best first."""
+        """Cosine similarities [image, label] as probabilities, each image's best first."""
         logits = self.model.logit_scale.exp().item() * similarities.astype(np.float64)
         odds = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
         probabilities = odds / odds.sum(axis=1, keepdims=True)

@@ -1,7 +1,7 @@
-"""Features on disk, so that no picture and no prompt is computed twice.
+"""Features on disk, so that no image and no prompt is computed twice.
 
 A file is named after all that decides what is in it: the tower's weights and precision, how
-pictures are read, and the samples. It is written whole or not at all and carries a checksum, so
+images are read, and the samples. It is written whole or not at all and carries a checksum, so
 that a file that was cut short or damaged is noticed, said, and made again.
 """
 
@@ -39,11 +39,11 @@ _FORMAT = "1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """Features of some pictures that lie together in a data set.
+    """Features of some images that lie together in a data set.
 
     Attributes:
         features: What `Embedder.probe_features` gave: float32 [readable, width].
-        readable: Which of the pictures these are, from 0: int64 [readable].
+        readable: Which of the images these are, from 0: int64 [readable].
         unreadable: What ails the others, by their number.
     """
 
@@ -64,7 +64,7 @@ class Store:
     Attributes:
         folder: Where the files are; made when the first is written.
         lens: The model.
-        computed: How many pictures and texts were computed, not read.
+        computed: How many images and texts were computed, not read.
     """
 
     folder: Path
@@ -78,11 +78,11 @@ class Store:
         Args:
             name: The data set's, for people who look into the folder.
             samples: Its samples, all of them.
-            change: What was done to the pictures first, if anything.
+            change: What was done to the images first, if anything.
         """
         lens = self.lens
-        picture = json.dumps(to_dict(lens.config.image_input), sort_keys=True)
-        read = _digest(picture, lens.decode, change)
+        image = json.dumps(to_dict(lens.config.image_input), sort_keys=True)
+        read = _digest(image, lens.decode, change)
         key = f"{self._tower('image')}-{read}-{fingerprint(samples)}"
         tidy = "".join(c if c.isalnum() else "-" for c in name)[:40]
         return Shelf(self.folder / f"{tidy}-{key}")

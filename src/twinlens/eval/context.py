@@ -1,4 +1,4 @@
-"""What a model makes of pictures and words, each computed once however many tasks ask."""
+"""What a model makes of images and words, each computed once however many tasks ask."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Features:
         lens: The model.
         store: Where features are kept from one evaluation to the next; None keeps none.
         world: The processes that compute together, each its share; all of them have to ask.
-        progress: Told how many pictures are done, of all that are expected.
-        expected: Pictures that will be asked for in all, where that is known.
+        progress: Told how many images are done, of all that are expected.
+        expected: Images that will be asked for in all, where that is known.
     """
 
     lens: Embedder
@@ -45,8 +45,8 @@ class Features:
         default_factory=dict[tuple[int, str], "tuple[Dataset, Readable]"]
     )
 
-    def pictures(self, dataset: Dataset, change: Change | None = None) -> Readable:
-        """A data set's pictures, those that can be read.
+    def images(self, dataset: Dataset, change: Change | None = None) -> Readable:
+        """A data set's images, those that can be read.
 
         Raises:
             DataError: There are none, or more than 1% cannot be decoded.

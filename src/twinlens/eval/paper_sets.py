@@ -15,7 +15,7 @@ Metric = Literal["accuracy", "mean per class", "11-point mAP", "ROC AUC", "mean 
 """What the paper measures a data set by."""
 
 Split = Literal["test", "val", "dev", "drawn"]
-"""What the paper tests on; "drawn" where the data set has no test pictures of its own."""
+"""What the paper tests on; "drawn" where the data set has no test images of its own."""
 
 _KEYS: dict[Metric, str] = {
     "accuracy": "acc1",
@@ -34,8 +34,8 @@ class PaperSet:
         name: CLIP_benchmark's name where it has one, without `vtab/`.
         title: As the paper prints it.
         classes: How many there are to choose from.
-        train: Pictures that the paper learns linear probes from, validation included.
-        test: Pictures that it tests on.
+        train: Images that the paper learns linear probes from, validation included.
+        test: Images that it tests on.
         metric: What it measures by.
         split: What it tests on.
         source: Who published it, and when.

@@ -51,7 +51,7 @@ def names_of_classes(dataset: Dataset, language: str = "en") -> dict[str, str]:
         DataError: The data set has no labels, or no names in this language.
     """
     if not dataset.classnames:
-        raise DataError(f"{dataset.name}: got no labels, expected pictures with a class each")
+        raise DataError(f"{dataset.name}: got no labels, expected images with a class each")
     if language == "en":
         return {label: dataset.spoken.get(label, label) for label in dataset.classnames}
     found = {

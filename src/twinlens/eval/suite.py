@@ -1,4 +1,4 @@
-"""Many tasks on many data sets in one pass: one model, and every picture seen once."""
+"""Many tasks on many data sets in one pass: one model, and every image seen once."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class Asked:
         tasks: In this order.
         templates: Prompts with `{}`; none means a data set's own, else the model's.
         language: Which of a data set's names to call the classes by.
-        shots: Pictures a class of few-shot probes, each size `seeds` times.
-        seeds: How often few pictures are drawn.
+        shots: Images a class of few-shot probes, each size `seeds` times.
+        seeds: How often few images are drawn.
         shifted: Sets that the robustness task holds against each data set.
         corruptions: Of the robustness task.
         baseline: Of the robustness task: what supervised models reach, by shifted set.
@@ -65,7 +65,7 @@ class Asked:
 def run(
     features: Features, datasets: Sequence[Parts], asked: Asked, progress: Count | None = None
 ) -> Iterator[tuple[Result, Dataset]]:
-    """Measure every task on every data set: each result with the pictures that it is of.
+    """Measure every task on every data set: each result with the images that it is of.
 
     Args:
         features: Of the model.
@@ -79,7 +79,7 @@ def run(
     """
     for parts in datasets:
         _check_needs(features, parts, asked)
-    features.expected = sum(_pictures(parts, asked) for parts in datasets)
+    features.expected = sum(_images(parts, asked) for parts in datasets)
     for parts in datasets:
         results = [_measure(features, parts, task, asked, progress) for task in asked.tasks]
         for result in _with_references(results, asked.references.get(parts.name, ())):
@@ -92,12 +92,12 @@ def _check_needs(features: Features, parts: Parts, asked: Asked) -> None:
     if "linear-probe" in asked.tasks:
         linear_probe.check_parts(parts)
     if {"retrieval", "scores"} & set(asked.tasks) and not any(s.captions for s in dataset.samples):
-        raise DataError(f"{dataset.name}: got no captions, expected pictures with one each")
+        raise DataError(f"{dataset.name}: got no captions, expected images with one each")
     if "classifier" in asked.tasks:
         choice_of_head(features.lens, dataset)
 
 
-def _pictures(parts: Parts, asked: Asked) -> int:
+def _images(parts: Parts, asked: Asked) -> int:
     """How many will be embedded, at most."""
     count = len(parts.test.samples)
     if "robustness" in asked.tasks:
@@ -143,7 +143,7 @@ def _classified(features: Features, dataset: Dataset, task: Task, asked: Asked) 
         choice = zero_shot.choice_in_words(
             features, dataset, templates=asked.templates, language=asked.language
         )
-    return measure_choice(lens, dataset, choice, embedded=features.pictures(dataset))
+    return measure_choice(lens, dataset, choice, embedded=features.images(dataset))
 
 
 def _with_references(results: Sequence[Result], given: Sequence[Reference]) -> list[Result]:

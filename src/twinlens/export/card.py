@@ -35,7 +35,7 @@ def model_card(config: CLIPConfig, *, name: str, layout: str, parameters: int) -
         ("shared space", f"{config.embed_dim} numbers"),
         ("image tower", _vision(config.vision)),
         ("text tower", _text(config.text)),
-        ("pictures", _pixels(config)),
+        ("images", _pixels(config)),
         ("came from", origin.source or "not stated"),
         ("recipe", origin.recipe or "not stated"),
         ("data", origin.data or "not stated"),
@@ -109,7 +109,7 @@ def _task(config: CLIPConfig) -> str:
 
 def _verb(config: CLIPConfig) -> str:
     if config.text is None:
-        return 'embed_images(["picture.jpg"])'
+        return 'embed_images(["image.jpg"])'
     if config.vision is None:
         return 'embed_texts(["a cat"])'
-    return 'classify("picture.jpg", ["cat", "dog"])'
+    return 'classify("image.jpg", ["cat", "dog"])'

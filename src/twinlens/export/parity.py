@@ -1,6 +1,6 @@
 """Whether two implementations of one checkpoint agree: tokens, pixels, features and logits.
 
-The same pictures and texts go through twinlens and through a reference: the library that the
+The same images and texts go through twinlens and through a reference: the library that the
 checkpoint's format belongs to, or answers that were stored with the checkpoint before.
 """
 
@@ -130,7 +130,7 @@ def probe_texts() -> list[str]:
 
 
 def probe_images() -> list[Image.Image]:
-    """Drawn pictures, wide, tall and small: smooth ramps, edges and noise, always the same.
+    """Drawn images, wide, tall and small: smooth ramps, edges and noise, always the same.
 
     Their sides are as one to two or three, so that of any even size the crop falls on whole pixels:
     on halves of them libraries round each its own way, which is no matter of the checkpoint.

@@ -49,7 +49,7 @@ class UnitImages(nn.Module):
     def forward(
         self, images: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch embed"]:
-        """Embed pictures."""
+        """Embed images."""
         return F.normalize(self.tower(images), dim=-1)
 
 
@@ -94,8 +94,8 @@ def towers_of(lens: Embedder) -> list[Tower]:
     found: list[Tower] = []
     model = lens.model
     if lens.config.vision is not None:
-        pictures = [*probe_images(), *_noise(lens.config.image_input.image_size)]
-        pixels = torch.stack([lens.preprocess(picture) for picture in pictures])
+        images = [*probe_images(), *_noise(lens.config.image_input.image_size)]
+        pixels = torch.stack([lens.preprocess(image) for image in images])
         expected = model.encode_image(pixels, normalize=True)
         found.append(Tower("image", "images", UnitImages(model.image_tower), pixels, expected))
     if lens.config.text is not None:
@@ -126,6 +126,6 @@ def without_torch_s_warnings() -> Generator[None]:
 
 
 def _noise(size: int) -> list[Image.Image]:
-    """Four pictures of nothing, always the same."""
+    """Four images of nothing, always the same."""
     rng = np.random.default_rng(0)
     return [Image.fromarray(rng.integers(0, 256, (size, size, 3), np.uint8)) for _ in range(4)]

@@ -8,12 +8,12 @@ _METRICS = {
     "ece": "Expected calibration error",
     "roc_auc": "Area under the ROC curve",
     "mean_average_precision_11pt": "Mean average precision, 11-point",
-    "image_retrieval_recall": "Picture for a text, recall",
-    "text_retrieval_recall": "Text for a picture, recall",
-    "image_retrieval_median_rank": "Picture for a text, median rank",
-    "text_retrieval_median_rank": "Text for a picture, median rank",
-    "image_retrieval_mean_reciprocal_rank": "Picture for a text, mean reciprocal rank",
-    "text_retrieval_mean_reciprocal_rank": "Text for a picture, mean reciprocal rank",
+    "image_retrieval_recall": "Image for a text, recall",
+    "text_retrieval_recall": "Text for an image, recall",
+    "image_retrieval_median_rank": "Image for a text, median rank",
+    "text_retrieval_median_rank": "Text for an image, median rank",
+    "image_retrieval_mean_reciprocal_rank": "Image for a text, mean reciprocal rank",
+    "text_retrieval_mean_reciprocal_rank": "Text for an image, mean reciprocal rank",
     "corrupted_acc1": "Top-1 accuracy, corrupted",
     "standard_acc1": "Top-1 accuracy, standard set with the classes",
     "retained": "Share of the accuracy retained",
@@ -27,7 +27,7 @@ def metric_name(metric: str) -> str:
 
     Example:
         >>> metric_name("text_retrieval_recall@5"), metric_name("acc1@sketches")
-        ('Text for a picture, recall@5', 'Top-1 accuracy on sketches')
+        ('Text for an image, recall@5', 'Top-1 accuracy on sketches')
         >>> metric_name("acc1@4-shot"), metric_name("mean_per_class_recall")
         ('Top-1 accuracy, 4-shot', 'Mean per class recall')
     """

@@ -21,7 +21,7 @@ class PublishedModel:
         repository: Where the hub has it, `org/name`.
         layout: Of the repository's files: "open_clip" or "hf".
         architecture: As open_clip calls it, or its authors where open_clip has not got it.
-        image_size: Side of the pictures in pixels.
+        image_size: Side of the images in pixels.
         parameters_millions: Of both towers.
         licence: Of the weights, as their authors state it.
         data: What it learned from.

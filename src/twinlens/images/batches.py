@@ -1,4 +1,4 @@
-"""Pictures decoded by all cores, in batches of bounded size."""
+"""Images decoded by all cores, in batches of bounded size."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def pixel_batches(
     *,
     ahead: bool,
 ) -> Iterator[UInt8[Tensor, "batch 3 size size"]]:
-    """Pixels of pictures in their order, those that cannot be read left out.
+    """Pixels of images in their order, those that cannot be read left out.
 
     Args:
-        images: The pictures; no more than two batches of them are asked for ahead.
+        images: The images; no more than two batches of them are asked for ahead.
         read: Decodes one to [size, size, 3].
-        batch_size: Most pictures of a batch.
-        failures: Gets what is wrong with pictures by their position; None raises it instead.
+        batch_size: Most images of a batch.
+        failures: Gets what is wrong with images by their position; None raises it instead.
         ahead: Whether to decode one batch while the one before is worked on: a gain where another
             device does that work. On the same cores it is none.
     """

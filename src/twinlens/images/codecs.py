@@ -52,7 +52,7 @@ class DecodeLimits:
             raise DataError(f"{name}: got {got:,} bytes, expected at most {self.max_bytes:,}")
 
     def check_size(self, name: str, width: int, height: int) -> None:
-        """Refuse a picture of this size if it is too large, or has no pixels."""
+        """Refuse an image of this size if it is too large, or has no pixels."""
         got = f"{name}: got {width:,} x {height:,} pixels, expected"
         if width < 1 or height < 1:
             raise DataError(f"{got} at least 1 x 1")
@@ -119,7 +119,7 @@ def broken(name: str, kind: str, error: Exception) -> DataError:
             "expected a common one"
         )
     return DataError(
-        f"{name}: got a damaged or cut-off {kind} picture ({reason}), expected a whole one"
+        f"{name}: got a damaged or cut-off {kind} image ({reason}), expected a whole one"
     )
 
 

@@ -1,10 +1,10 @@
-"""Pictures made worse in twelve ways at five severities, after ImageNet-C.
+"""Images made worse in twelve ways at five severities, after ImageNet-C.
 
 The kinds are those of Hendrycks and Dietterich 2019, the code and most strengths our own: figures
-on these pictures compare models with each other, not with figures published for ImageNet-C.
-Lengths scale with a picture's shorter side, so that a small and a large copy are hurt alike: they
-are given in pixels of a picture of 224. Nothing is finer than a pixel: mild blurs and blocks leave
-a tiny picture as it is. `jpeg` alone does not scale, its blocks have 8 pixels.
+on these images compare models with each other, not with figures published for ImageNet-C.
+Lengths scale with an image's shorter side, so that a small and a large copy are hurt alike: they
+are given in pixels of an image of 224. Nothing is finer than a pixel: mild blurs and blocks leave
+a tiny image as it is. `jpeg` alone does not scale, its blocks have 8 pixels.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from twinlens.errors import ConfigError, ShapeError, UnknownNameError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Picture: TypeAlias = Float[np.ndarray, "height width 3"]
+FloatImage: TypeAlias = Float[np.ndarray, "height width 3"]
 """RGB in [0, 1], float32."""
 
 SIDE = 224
@@ -36,27 +36,27 @@ SEVERITIES = (1, 2, 3, 4, 5)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Corruption:
-    """One way to make pictures worse.
+    """One way to make images worse.
 
     Attributes:
-        apply: Changes a picture by a strength; what is random about it is drawn.
+        apply: Changes an image by a strength; what is random about it is drawn.
         strengths: That of each severity, the mildest first.
         unit: What the strength is.
     """
 
-    apply: Callable[[Picture, float, np.random.Generator], Picture]
+    apply: Callable[[FloatImage, float, np.random.Generator], FloatImage]
     strengths: tuple[float, float, float, float, float]
     unit: str
 
 
 def corrupt(pixels: NDArray[np.uint8], name: str, severity: int, *, seed: int) -> NDArray[np.uint8]:
-    """The picture made worse: a new array of the same shape.
+    """The image made worse: a new array of the same shape.
 
     Args:
         pixels: RGB, uint8 [height, width, 3].
         name: One of `CORRUPTIONS`.
         severity: From 1, mild, to 5, severe.
-        seed: Decides what is random, the same for all severities: give each picture its own.
+        seed: Decides what is random, the same for all severities: give each image its own.
 
     Raises:
         UnknownNameError: There is no such corruption.
@@ -76,29 +76,29 @@ def corrupt(pixels: NDArray[np.uint8], name: str, severity: int, *, seed: int) -
         raise ConfigError(f"seed: got {seed}, expected 0 or more")
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
         raise ShapeError(
-            f"picture: got {pixels.dtype} {list(pixels.shape)}, expected uint8 [height, width, 3]"
+            f"image: got {pixels.dtype} {list(pixels.shape)}, expected uint8 [height, width, 3]"
         )
     one = CORRUPTIONS[name]
     x = pixels.astype(np.float32) / 255
     return _bytes(one.apply(x, one.strengths[severity - 1], np.random.default_rng(seed)))
 
 
-def _gaussian_noise(x: Picture, deviation: float, rng: np.random.Generator) -> Picture:
+def _gaussian_noise(x: FloatImage, deviation: float, rng: np.random.Generator) -> FloatImage:
     return x + deviation * _spread(x, lambda grains: rng.standard_normal(grains.shape))
 
 
-def _shot_noise(x: Picture, photons: float, rng: np.random.Generator) -> Picture:
-    """As if light came in few photons, so many where the picture is white."""
+def _shot_noise(x: FloatImage, photons: float, rng: np.random.Generator) -> FloatImage:
+    """As if light came in few photons, so many where the image is white."""
     return x + _spread(x, lambda grains: rng.poisson(grains * photons) / photons - grains)
 
 
-def _impulse_noise(x: Picture, share: float, rng: np.random.Generator) -> Picture:
+def _impulse_noise(x: FloatImage, share: float, rng: np.random.Generator) -> FloatImage:
     """Salt and pepper: of each channel a share of the grains, half of them 0 and half 1."""
     draw = _spread(x, lambda grains: rng.random(grains.shape))
     return np.where(draw < share / 2, 0, np.where(draw > 1 - share / 2, 1, x)).astype(np.float32)
 
 
-def _defocus_blur(x: Picture, radius: float, rng: np.random.Generator) -> Picture:
+def _defocus_blur(x: FloatImage, radius: float, rng: np.random.Generator) -> FloatImage:
     """The mean over a disc, as a lens out of focus draws a point."""
     radius *= _scale(x)
     points = np.arange(64 + math.ceil(12 * radius**2))  # about four a pixel
@@ -107,7 +107,7 @@ def _defocus_blur(x: Picture, radius: float, rng: np.random.Generator) -> Pictur
     return _smear(x, out * np.sin(turn), out * np.cos(turn))
 
 
-def _motion_blur(x: Picture, length: float, rng: np.random.Generator) -> Picture:
+def _motion_blur(x: FloatImage, length: float, rng: np.random.Generator) -> FloatImage:
     """The mean along a line of random direction."""
     length *= _scale(x)
     angle = rng.uniform(0, math.pi)
@@ -115,7 +115,7 @@ def _motion_blur(x: Picture, length: float, rng: np.random.Generator) -> Picture
     return _smear(x, along * math.sin(angle), along * math.cos(angle))
 
 
-def _zoom_blur(x: Picture, most: float, rng: np.random.Generator) -> Picture:
+def _zoom_blur(x: FloatImage, most: float, rng: np.random.Generator) -> FloatImage:
     """The mean over enlargements of the middle from none to the most."""
     image = Image.fromarray(_bytes(x))
     width, height = image.size
@@ -128,36 +128,36 @@ def _zoom_blur(x: Picture, most: float, rng: np.random.Generator) -> Picture:
     return total / (255 * len(zooms))
 
 
-def _pixelate(x: Picture, block: float, rng: np.random.Generator) -> Picture:
+def _pixelate(x: FloatImage, block: float, rng: np.random.Generator) -> FloatImage:
     image = Image.fromarray(_bytes(x))
     block = max(1.0, block * _scale(x))
     few = (max(1, round(image.width / block)), max(1, round(image.height / block)))
     small = image.resize(few, Image.Resampling.BOX)
-    return _picture(small.resize(image.size, Image.Resampling.NEAREST))
+    return _to_float(small.resize(image.size, Image.Resampling.NEAREST))
 
 
-def _jpeg(x: Picture, quality: float, rng: np.random.Generator) -> Picture:
+def _jpeg(x: FloatImage, quality: float, rng: np.random.Generator) -> FloatImage:
     file = io.BytesIO()
     Image.fromarray(_bytes(x)).save(file, "JPEG", quality=round(quality))
-    return _picture(Image.open(file))
+    return _to_float(Image.open(file))
 
 
-def _brightness(x: Picture, more: float, rng: np.random.Generator) -> Picture:
+def _brightness(x: FloatImage, more: float, rng: np.random.Generator) -> FloatImage:
     return x + more
 
 
-def _contrast(x: Picture, kept: float, rng: np.random.Generator) -> Picture:
+def _contrast(x: FloatImage, kept: float, rng: np.random.Generator) -> FloatImage:
     mean = x.mean(axis=(0, 1), keepdims=True)
     return mean + kept * (x - mean)
 
 
-def _fog(x: Picture, most: float, rng: np.random.Generator) -> Picture:
-    """White laid over the picture, unevenly: at least half as much as at most."""
+def _fog(x: FloatImage, most: float, rng: np.random.Generator) -> FloatImage:
+    """White laid over the image, unevenly: at least half as much as at most."""
     thickness = most * (0.5 + 0.5 * _clouds(x.shape[:2], rng)[:, :, None])
     return x + thickness * (1 - x)
 
 
-def _saturate(x: Picture, times: float, rng: np.random.Generator) -> Picture:
+def _saturate(x: FloatImage, times: float, rng: np.random.Generator) -> FloatImage:
     """Colours further from grey of the same luma (ITU-R BT.601)."""
     grey = (x @ np.array([0.299, 0.587, 0.114], np.float32))[:, :, None]
     return grey + times * (x - grey)
@@ -174,10 +174,10 @@ def _clouds(shape: tuple[int, ...], rng: np.random.Generator) -> Float[np.ndarra
     return (total - total.min()) / max(float(np.ptp(total)), 1e-6)
 
 
-def _spread(x: Picture, draw: Callable[[Picture], NDArray[np.float64]]) -> Picture:
-    """What is drawn for each grain of a picture, at all of the grain's pixels.
+def _spread(x: FloatImage, draw: Callable[[FloatImage], NDArray[np.float64]]) -> FloatImage:
+    """What is drawn for each grain of an image, at all of the grain's pixels.
 
-    A grain is what a pixel is in a picture of `SIDE`: without it noise on a large photograph would
+    A grain is what a pixel is in an image of `SIDE`: without it noise on a large photograph would
     vanish when a model shrinks it.
     """
     height, width, _ = x.shape
@@ -191,9 +191,9 @@ def _spread(x: Picture, draw: Callable[[Picture], NDArray[np.float64]]) -> Pictu
 
 
 def _smear(
-    x: Picture, down: Float[np.ndarray, " point"], across: Float[np.ndarray, " point"]
-) -> Picture:
-    """The mean of the picture moved to each of some points, in pixels."""
+    x: FloatImage, down: Float[np.ndarray, " point"], across: Float[np.ndarray, " point"]
+) -> FloatImage:
+    """The mean of the image moved to each of some points, in pixels."""
     kernel = _kernel(down, across)
     reach = len(kernel) // 2
     edges = ((0, 0), (reach, reach), (reach, reach))
@@ -220,16 +220,16 @@ def _kernel(
     return kernel / kernel.sum()
 
 
-def _scale(x: Picture) -> float:
-    """Pixels for one of a picture of `SIDE`."""
+def _scale(x: FloatImage) -> float:
+    """Pixels for one of an image of `SIDE`."""
     return min(x.shape[:2]) / SIDE
 
 
-def _bytes(x: Picture) -> NDArray[np.uint8]:
+def _bytes(x: FloatImage) -> NDArray[np.uint8]:
     return np.rint(x.clip(0, 1) * 255).astype(np.uint8)
 
 
-def _picture(image: Image.Image) -> Picture:
+def _to_float(image: Image.Image) -> FloatImage:
     return np.asarray(image, np.float32) / 255
 
 

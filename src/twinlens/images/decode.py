@@ -1,4 +1,4 @@
-"""Pictures: files, bytes, PIL images or arrays, to the pixels that a model reads.
+"""Images: files, bytes, PIL images or arrays, to the pixels that a model reads.
 
 The preprocessing is CLIP's (shortest side resized, centre cropped) or SigLIP's (both sides
 resized), then normalised, to the last bit what Pillow does with the same file, unless "fast" is
@@ -46,7 +46,7 @@ def decode_image(
     background: tuple[int, int, int] = _WHITE,
     name: str | None = None,
 ) -> Image.Image:
-    """Decode a picture to an RGB image of its own, upright by its EXIF orientation.
+    """Decode an image to an RGB image of its own, upright by its EXIF orientation.
 
     Animations give their first frame, 16 bits their high byte, transparency the background.
     Damaged EXIF is no reason to warn: what cannot be read of it is as if it were not there.
@@ -56,10 +56,10 @@ def decode_image(
             [height, width, 3], [height, width, 1] or [height, width].
         limits: What the file may ask for.
         background: RGB in 0..255.
-        name: What messages call the picture; by default its path.
+        name: What messages call the image; by default its path.
 
     Raises:
-        DataError: The file is missing, no picture, damaged or beyond the limits.
+        DataError: The file is missing, no image, damaged or beyond the limits.
         ShapeError: An array is not uint8 of one of these shapes.
     """
     lying = _decode(source, name or _name_of(source), limits, background)
@@ -78,19 +78,19 @@ def to_pixels(
     """Decode, and resize to a square of side `config.image_size`.
 
     "crop" resizes the shortest side and crops the centre: bit for bit what Pillow and
-    torchvision's `Resize` and `CenterCrop` give, except for pictures hundreds of times as long as
+    torchvision's `Resize` and `CenterCrop` give, except for images hundreds of times as long as
     wide (rounding only). "squash" resizes both sides: bit for bit Pillow's `resize`. Smaller
-    pictures are enlarged.
+    images are enlarged.
 
     Args:
-        image: The picture.
+        image: The image.
         config: Side of the square, resizing and background.
         decode: "exact", as above; or "fast", which decodes large JPEG files at a half, a quarter
             or an eighth of their sides and resizes by torch. Of photographs each is within 1 of
             255 levels of exact on average, finer patterns up to 8; the same files are refused.
 
     Raises:
-        DataError: The picture cannot be decoded.
+        DataError: The image cannot be decoded.
         ShapeError: An array is not uint8 [height, width, 3 or 1].
         UnknownNameError: There is no such way to decode.
     """
@@ -129,7 +129,7 @@ def _decode(
     background: tuple[int, int, int],
     least: int | None = None,
 ) -> Lying:
-    """A picture as RGB; the shortest side of a JPEG file need not stay longer than `least`."""
+    """An image as RGB; the shortest side of a JPEG file need not stay longer than `least`."""
     if isinstance(source, np.ndarray):
         rgb = _from_array(source, name)
         return Lying(rgb, rgb.size)
@@ -153,14 +153,14 @@ def _decode(
 
 
 def _open(source: str | Path | bytes, name: str, limits: DecodeLimits) -> Opened:
-    data = source if isinstance(source, bytes) else read_picture(source, limits=limits, name=name)
+    data = source if isinstance(source, bytes) else read_image(source, limits=limits, name=name)
     return open_encoded(data, name, limits)
 
 
 def _drafted(opened: Image.Image, least: int) -> tuple[float, float] | None:
     """Have a JPEG decoded smaller, if it may be; width and height that it will have then.
 
-    libjpeg rounds the sides up. Where they are taken for the picture's own, all of it is shifted
+    libjpeg rounds the sides up. Where they are taken for the image's own, all of it is shifted
     by part of a pixel, the larger half of the error.
     """
     draft = opened.draft(None, (least, least))
@@ -191,10 +191,10 @@ def _from_array(array: NDArray[Any], name: str) -> Image.Image:
     return Image.fromarray(array)
 
 
-def read_picture(
+def read_image(
     path: str | Path, *, limits: DecodeLimits = _DEFAULT_LIMITS, name: str | None = None
 ) -> bytes:
-    """The bytes of a picture's file, not decoded.
+    """The bytes of an image's file, not decoded.
 
     Raises:
         DataError: It is missing, no file, unreadable, empty or larger than the limits.

@@ -1,4 +1,4 @@
-"""Which way up a picture is held, read without a word about the rest of its metadata.
+"""Which way up an image is held, read without a word about the rest of its metadata.
 
 Pillow reads all of the EXIF and warns of every tag that is damaged, as is common. Warnings cannot
 be silenced for one thread alone, so the one number that is needed is read here.
@@ -25,7 +25,7 @@ KEYS = ("exif", _RAW_PROFILE, *_XMP_KEYS)
 def orientation(image: Image.Image) -> int:
     """The orientation by EXIF, else by XMP: 1 to 8, or nonsense; 1 where none can be read.
 
-    The picture must have been loaded: PNG may have it after the pixels.
+    The image must have been loaded: PNG may have it after the pixels.
     """
     exif = _exif_of(image)
     if exif is None:

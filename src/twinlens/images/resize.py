@@ -1,4 +1,4 @@
-"""A decoded picture to the square that a model reads: to the last bit as Pillow does, or nearly."""
+"""A decoded image to the square that a model reads: to the last bit as Pillow does, or nearly."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What turns a picture upright, by its EXIF orientation."""
+"""What turns an image upright, by its EXIF orientation."""
 
 _X_BACKWARDS, _Y_BACKWARDS = (2, 3, 7, 8), (3, 4, 6, 7)
 """Orientations whose columns, and whose rows, lie last to first."""
@@ -39,12 +39,12 @@ _LONGEST = 50
 """Times as long as wide that `squares` takes: what it resizes is mostly cut off."""
 
 _MAX_RESIZED_PIXELS = 2**25
-"""Beyond this the resized picture is not made before the crop: see `_resize_and_crop`."""
+"""Beyond this the resized image is not made before the crop: see `_resize_and_crop`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lying:
-    """A picture as it lies in its file, not upright yet.
+    """An image as it lies in its file, not upright yet.
 
     Attributes:
         rgb: Its pixels.
@@ -58,16 +58,16 @@ class Lying:
     orientation: int = 1
 
     def upright(self) -> Image.Image:
-        """The picture turned, or the very same one where there is nothing to turn."""
+        """The image turned, or the very same one where there is nothing to turn."""
         return _turned(self.rgb, self.orientation)
 
 
-def exact_square(picture: Image.Image, config: PreprocessConfig) -> Image.Image:
-    """The square of an upright picture, bit for bit as the references make it."""
+def exact_square(image: Image.Image, config: PreprocessConfig) -> Image.Image:
+    """The square of an upright image, bit for bit as the references make it."""
     size, resampling = config.image_size, _RESAMPLING[config.interpolation]
     if config.resize == "squash":
-        return picture.resize((size, size), resampling)
-    return _resize_and_crop(picture, size, resampling)
+        return image.resize((size, size), resampling)
+    return _resize_and_crop(image, size, resampling)
 
 
 def fast_square(lying: Lying, config: PreprocessConfig) -> Image.Image:
@@ -108,7 +108,7 @@ def require_pixels(pixels: object) -> None:
 def squares(
     pixels: UInt8[Tensor, "n 3 height width"], config: PreprocessConfig
 ) -> UInt8[Tensor, "n 3 size size"]:
-    """Pictures of one size to the model's squares where they lie, such as a film's on a GPU.
+    """Images of one size to the model's squares where they lie, such as a film's on a GPU.
 
     Within 1 of 255 levels of Pillow's on average.
     """
@@ -127,7 +127,7 @@ def squares(
 
 
 def _resampled(lying: Lying, size: tuple[int, int], interpolation: str) -> NDArray[np.uint8]:
-    """All of a picture at another size: 2 levels off Pillow's; more where contrasts overshoot."""
+    """All of an image at another size: 2 levels off Pillow's; more where contrasts overshoot."""
     pixels = torch.from_numpy(np.array(lying.rgb)).permute(2, 0, 1)[None]
     (width, height), (whole_width, whole_height) = size, lying.size
     # torch rounds down what a side comes to: a trifle more, lest it falls short by one.
@@ -136,23 +136,23 @@ def _resampled(lying: Lying, size: tuple[int, int], interpolation: str) -> NDArr
     return resized[0].permute(1, 2, 0).numpy()
 
 
-def _turned(picture: Image.Image, orientation: int) -> Image.Image:
+def _turned(image: Image.Image, orientation: int) -> Image.Image:
     transpose = _UPRIGHT.get(orientation)
-    return picture if transpose is None else picture.transpose(transpose)
+    return image if transpose is None else image.transpose(transpose)
 
 
 def _resize_and_crop(
-    picture: Image.Image, size: int, resampling: Image.Resampling, most: int = _MAX_RESIZED_PIXELS
+    image: Image.Image, size: int, resampling: Image.Resampling, most: int = _MAX_RESIZED_PIXELS
 ) -> Image.Image:
     """The central square of side `size` after the shortest side has become `size`."""
-    width, height = _resized(picture.size, size)
+    width, height = _resized(image.size, size)
     left, top = _first(width, size), _first(height, size)
     if width * height > most:
         # A thin line of pixels would grow to gigabytes, of which one square is kept. Only that
         # square is computed: the same up to rounding (2 levels; more where contrasts overshoot).
-        box = _box(picture.size, (width, height), (left, top), size)
-        return picture.resize((size, size), resampling, box=box)
-    resized = picture.resize((width, height), resampling)
+        box = _box(image.size, (width, height), (left, top), size)
+        return image.resize((size, size), resampling, box=box)
+    resized = image.resize((width, height), resampling)
     return resized.crop((left, top, left + size, top + size))
 
 
@@ -165,7 +165,7 @@ def _first(side: int, size: int, *, backwards: bool = False) -> int:
 def _box(
     whole: tuple[float, float], resized: tuple[int, int], place: tuple[int, int], size: int
 ) -> tuple[float, float, float, float]:
-    """Left, top, right and bottom of the square at a place of the resized picture, in the whole."""
+    """Left, top, right and bottom of the square at a place of the resized image, in the whole."""
     x, y = whole[0] / resized[0], whole[1] / resized[1]
     left, top = place
     return left * x, top * y, (left + size) * x, (top + size) * y

@@ -88,11 +88,11 @@ class CLIP(nn.Module):
         Args:
             images: Preprocessed pixels (see `PreprocessConfig`), square, `image_size` a side.
             normalize: Return unit vectors.
-            kept: Which patches of each picture a vision transformer sees, from 0, row by row;
+            kept: Which patches of each image a vision transformer sees, from 0, row by row;
                 all of them if not given.
 
         Raises:
-            ShapeError: The pictures have another shape.
+            ShapeError: The images have another shape.
         """
         size = self.image_tower.image_size
         if images.ndim != 4 or tuple(images.shape[1:]) != (3, size, size):
@@ -121,7 +121,7 @@ class CLIP(nn.Module):
     def forward(
         self, images: Float[Tensor, "image 3 height width"], tokens: Int[Tensor, "text length"]
     ) -> tuple[Float[Tensor, "image text"], Float[Tensor, "text image"]]:
-        """Scaled cosine similarities of all pictures with all texts, and their transpose."""
+        """Scaled cosine similarities of all images with all texts, and their transpose."""
         image_features = self.encode_image(images, normalize=True)
         text_features = self.encode_text(tokens, normalize=True)
         logits = self.logit_scale.exp() * image_features @ text_features.T

@@ -56,14 +56,14 @@ class BottleneckShape:
 
     @property
     def flops(self) -> int:
-        """Operations of its three or four convolutions for one picture."""
+        """Operations of its three or four convolutions for one image."""
         before = self.side**2 * self.width * (self.inputs + 9 * self.width)
         after = self.pooled**2 * self.outputs * (self.width + self.projects * self.inputs)
         return 2 * (before + after)
 
 
 def patch_count(config: ViTConfig, dropout: float = 0.0) -> int:
-    """Patches of a picture that are computed."""
+    """Patches of an image that are computed."""
     patches = (config.image_size // config.patch_size) ** 2
     return max(1, round(patches * (1 - dropout)))
 
@@ -116,7 +116,7 @@ def text_layers(config: TextConfig, embed_dim: int, tokens: float) -> list[Cost]
 
 
 def image_cost(config: ViTConfig | ResNetConfig, embed_dim: int, dropout: float = 0.0) -> Cost:
-    """One picture."""
+    """One image."""
     return total(image_layers(config, embed_dim, dropout))
 
 

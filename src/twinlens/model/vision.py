@@ -1,4 +1,4 @@
-"""The vision transformer: patches to tokens to one feature vector a picture."""
+"""The vision transformer: patches to tokens to one feature vector an image."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class PatchEmbedding(nn.Module):
     def patches(
         self, images: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch patch pixels"]:
-        """Cut pictures into flattened patches, row by row; a remainder of a patch is left out."""
+        """Cut images into flattened patches, row by row; a remainder of a patch is left out."""
         size = self.patch_size
         batch, channels, height, width = images.shape
         rows, columns = height // size, width // size
@@ -64,14 +64,14 @@ class PatchEmbedding(nn.Module):
 def placed(
     positions: Float[Tensor, "patch width"], kept: Int[Tensor, "batch kept"] | None
 ) -> Float[Tensor, "*batch seen width"]:
-    """The positions of all patches, or of those that were kept of each picture."""
+    """The positions of all patches, or of those that were kept of each image."""
     return positions if kept is None else positions[kept]
 
 
 class VisionTransformer(nn.Module):
     """ViT with a class token and a norm before the first block (paper section 2.4).
 
-    Given `kept`, it sees those patches of each picture only: training on half of them costs half
+    Given `kept`, it sees those patches of each image only: training on half of them costs half
     (FLIP, Li et al. 2023, section 3).
     """
 
@@ -120,7 +120,7 @@ class VisionTransformer(nn.Module):
         return self.post_norm(x)
 
     def project(self, features: Float[Tensor, "batch features"]) -> Float[Tensor, "batch embed"]:
-        """From the tower's width into the space that pictures and texts share."""
+        """From the tower's width into the space that images and texts share."""
         return features if self.projection is None else features @ self.projection
 
 

@@ -43,9 +43,9 @@ class Task(Protocol):
 
 
 class PairTask:
-    """Pictures and texts that belong together: the softmax loss of CLIP or the sigmoid of SigLIP.
+    """Images and texts that belong together: the softmax loss of CLIP or the sigmoid of SigLIP.
 
-    Where a batch has several sets of captions, it is the mean of their losses: a picture is
+    Where a batch has several sets of captions, it is the mean of their losses: an image is
     encoded once and learns from all of them.
     """
 
@@ -85,7 +85,7 @@ class PairTask:
 
 
 class ClassTask:
-    """Pictures and their classes: cross-entropy of a classifier over the image features."""
+    """Images and their classes: cross-entropy of a classifier over the image features."""
 
     def __init__(
         self,
@@ -109,16 +109,16 @@ class ClassTask:
         return self.towers(images, None, kept)
 
     def loss(self, features: Features, batch: Batch) -> Float32[Tensor, ""]:
-        """The mean over the pictures."""
+        """The mean over the images."""
         if batch.labels is None:
-            raise DataError("training data: got pictures without labels, expected one for each")
+            raise DataError("training data: got images without labels, expected one for each")
         logits = self.head(features[0], self.model.logit_scale)
         labels = batch.labels.to(logits.device, non_blocking=True)
         return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
 
 
 def pixels_of(batch: Batch, model: CLIP, dtype: torch.dtype) -> Tensor:
-    """A batch's pictures as the image tower takes them, normalised on its device."""
+    """A batch's images as the image tower takes them, normalised on its device."""
     pixels = batch.pixels.to(model.logit_scale.device, non_blocking=True)
     return normalize(pixels, model.config.image_input).to(dtype)
 

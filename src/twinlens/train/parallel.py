@@ -30,7 +30,7 @@ Features = tuple[Tensor, ...]
 
 
 class Towers(nn.Module):
-    """Both towers as one module, to be parallelised: pictures and texts in, features out.
+    """Both towers as one module, to be parallelised: images and texts in, features out.
 
     The scale and the bias stay outside: the loss has their gradients once, however the towers run.
     """

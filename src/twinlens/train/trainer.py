@@ -64,7 +64,7 @@ def fit(
 
     Args:
         recipe: Everything that decides the run.
-        dataset: Pictures with captions.
+        dataset: Images with captions.
         out: Gets `recipe.json`, `log.jsonl`, `checkpoints/` and `model/`. All processes of a world
             must see the same directory.
         resume: Go on from the newest checkpoint in `out`, or from the start if there is none.
@@ -73,7 +73,7 @@ def fit(
             a world it is called in every process at once, and the leader's answer is logged.
         report: Called with each line of the log.
         device: A torch device; "auto" takes CUDA where there is one.
-        workers: Processes that read pictures beside this one.
+        workers: Processes that read images beside this one.
         world: The processes that train together; this one alone if not given.
         strict: Refuse data of which anything is left out, and end at the first sample that cannot
             be used.
@@ -328,7 +328,7 @@ def _vocabulary(recipe: Recipe, dataset: Dataset, out: Path) -> Tokenizer:
         return Tokenizer.from_file(out / TOKENIZER_FILE)
     captions = [caption for sample in dataset.samples for caption in sample.captions]
     if not captions:
-        raise DataError(f"{dataset.name}: got no captions, expected a text for each picture")
+        raise DataError(f"{dataset.name}: got no captions, expected a text for each image")
     return train_tokenizer(captions, size)
 
 
@@ -352,7 +352,7 @@ def _loader(recipe: Recipe, dataset: Dataset, tokenizer: AnyTokenizer, world: Wo
 
 
 def _patches(recipe: Recipe) -> tuple[int, int] | None:
-    """Patches of a picture, and how many of them patch dropout leaves; None where it leaves all."""
+    """Patches of an image, and how many of them patch dropout leaves; None where it leaves all."""
     vision = recipe.model.vision
     if not recipe.patch_dropout or not isinstance(vision, ViTConfig):
         return None

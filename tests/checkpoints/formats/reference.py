@@ -64,7 +64,7 @@ def texts_of_every_length(config: TextConfig) -> Tensor:
     )
 
 
-def pictures(config: ViTConfig) -> Tensor:
+def random_images(config: ViTConfig) -> Tensor:
     shape = (3, 3, config.image_size, config.image_size)
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
@@ -99,7 +99,7 @@ def assert_same_answers(ours: CLIP, theirs) -> None:
         for own, other in zip(found, states, strict=True):
             assert (own - other).norm() < 2e-5 * other.norm()
     if isinstance(config.vision, ViTConfig):
-        images = pictures(config.vision)
+        images = random_images(config.vision)
         features = getattr(theirs, "get_image_features", theirs)(images)
         assert_same_direction(ours.encode_image(images), pooled(features))
     if config.text is not None and isinstance(config.vision, ViTConfig):

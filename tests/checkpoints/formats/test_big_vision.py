@@ -136,11 +136,11 @@ class Flax:
             x = x + self.mlp(f"{block}/MlpBlock_0", self.norm(f"{block}/LayerNorm_1", x))
         return self.norm(f"{name}/encoder_norm", x)
 
-    def image(self, pictures: np.ndarray) -> np.ndarray:
-        """Of pictures [n, height, width, 3], as Flax takes them."""
-        grid = pictures.reshape(len(pictures), SIDE, PATCH, SIDE, PATCH, 3)
+    def image(self, images: np.ndarray) -> np.ndarray:
+        """Of images [n, height, width, 3], as Flax takes them."""
+        grid = images.reshape(len(images), SIDE, PATCH, SIDE, PATCH, 3)
         x = np.einsum("nipjqc,pqcw->nijw", grid, self["img/embedding/kernel"])
-        x = x.reshape(len(pictures), SIDE**2, WIDTH) + self["img/embedding/bias"]
+        x = x.reshape(len(images), SIDE**2, WIDTH) + self["img/embedding/bias"]
         x = self.encoder("img/Transformer", x + self["img/pos_embedding"])
         probe = np.tile(self["img/MAPHead_0/probe"], [len(x), 1, 1])
         x = self.attention("img/MAPHead_0/MultiHeadDotProductAttention_0", probe, x)
@@ -171,14 +171,14 @@ def test_the_answers_are_those_of_flax(tmp_path: Path, layout: str) -> None:
         stored = {name.removeprefix("params/"): value for name, value in found.items()}
     model, flax = read(stored, tmp_path), Flax(found)
     rng = np.random.default_rng(1)
-    pictures = rng.normal(size=(3, SIDE * PATCH, SIDE * PATCH, 3))
+    flax_images = rng.normal(size=(3, SIDE * PATCH, SIDE * PATCH, 3))
     tokens = rng.integers(0, VOCABULARY, (5, LENGTH))
-    image_features, text_features = flax.image(pictures), flax.text(tokens)
+    image_features, text_features = flax.image(flax_images), flax.text(tokens)
     image_features /= np.linalg.norm(image_features, axis=-1, keepdims=True)
     text_features /= np.linalg.norm(text_features, axis=-1, keepdims=True)
     logits = np.exp(found["params/t"]) * image_features @ text_features.T + found["params/b"]
 
-    images = torch.tensor(pictures, dtype=torch.float32).permute(0, 3, 1, 2)
+    images = torch.tensor(flax_images, dtype=torch.float32).permute(0, 3, 1, 2)
     with torch.no_grad():
         ours_image = model.encode_image(images, normalize=True)
         ours_text = model.encode_text(torch.tensor(tokens), normalize=True)

@@ -1,4 +1,4 @@
-"""The shards and pictures that come with the package."""
+"""The shards and images that come with the package."""
 
 import io
 import json
@@ -11,7 +11,7 @@ from PIL import Image
 from twinlens.data.webdataset.shards import ShardSample, read_index
 
 SHARDS = Path(str(files("twinlens"))) / "assets" / "shards"
-PICTURES = SHARDS.parent / "pictures"
+IMAGES = SHARDS.parent / "images"
 
 
 def samples(part: str) -> list[tuple[ShardSample, dict[str, str]]]:
@@ -22,7 +22,7 @@ def samples(part: str) -> list[tuple[ShardSample, dict[str, str]]]:
 def test_the_ready_shards_are_small_and_counted() -> None:
     manifest = json.loads((SHARDS / "manifest.json").read_text())
     for part in ("train", "unseen-style"):
-        assert len(samples(part)) == manifest["parts"][part]["pictures"] > 800
+        assert len(samples(part)) == manifest["parts"][part]["images"] > 800
     assert manifest["failed"] == {}
     assert sum(path.stat().st_size for path in SHARDS.rglob("*.tar")) < 9_000_000
 
@@ -36,15 +36,15 @@ def test_the_unseen_style_is_unseen_and_every_label_means_one_concept() -> None:
     assert {record["label"] for record in unseen} == {record["label"] for record in train}
 
 
-def test_pictures_of_the_shards_can_be_decoded() -> None:
+def test_images_of_the_shards_can_be_decoded() -> None:
     for sample, _ in samples("train")[::200]:
         assert Image.open(io.BytesIO(sample.read("webp"))).convert("RGB").size == (64, 64)
 
 
 @pytest.mark.parametrize("name", ["cat", "dog", "bicycle", "pizza", "guitar", "sailboat"])
-def test_sample_pictures(name: str) -> None:
-    with Image.open(PICTURES / f"{name}.png") as picture:
-        assert (picture.mode, picture.size) == ("RGB", (192, 192))
+def test_sample_images(name: str) -> None:
+    with Image.open(IMAGES / f"{name}.png") as image:
+        assert (image.mode, image.size) == ("RGB", (192, 192))
     assert name in {record["label"] for _, record in samples("unseen-style")}
 
 

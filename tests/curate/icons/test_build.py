@@ -80,11 +80,11 @@ def test_tones_and_flags_are_capped(cache: Path, trusted: Path, tmp_path: Path) 
     assert base == {"1f408", "1f415", "1f6b2", "1f355", "1f44b"}
 
 
-def test_a_sample_has_its_picture_its_words_and_its_origin(corpus: Path) -> None:
+def test_a_sample_has_its_image_its_words_and_its_origin(corpus: Path) -> None:
     index = read_index(sorted((corpus / "train").glob("*.tar")))
     sample = next(each for each in index if json.loads(each.read("json"))["concept"] == "1f415")
-    picture = decode(sample.read("webp"))
-    assert (picture.format, picture.size) == ("WEBP", (24, 24))
+    image = decode(sample.read("webp"))
+    assert (image.format, image.size) == ("WEBP", (24, 24))
     assert sample.read("txt") == b"dog"
     record = json.loads(sample.read("json"))
     assert record["label"] == record["captions"][0] == "dog"
@@ -107,13 +107,12 @@ def test_renders_of_one_drawing_differ_and_held_out_ones_are_plain(corpus: Path)
 def test_the_manifest_counts_what_is_there_and_lists_what_failed(corpus: Path) -> None:
     manifest = json.loads((corpus / "manifest.json").read_text())
     for part in PARTS:
-        assert manifest["parts"][part]["pictures"] == len(records(corpus, part))
+        assert manifest["parts"][part]["images"] == len(records(corpus, part))
     assert manifest["failed"]["tabler:empty-page#0"].startswith("drawing is empty")
     assert manifest["skipped"]["brands"] == 3
     assert manifest["coverage"]["noto"] == 7
     assert (
-        f"| train | {manifest['parts']['train']['pictures']} |"
-        in (corpus / "README.md").read_text()
+        f"| train | {manifest['parts']['train']['images']} |" in (corpus / "README.md").read_text()
     )
 
 

@@ -26,7 +26,7 @@ def test_half_is_english_and_the_rest_other_languages(seed: int) -> None:
     )
 
 
-def test_captions_are_decided_by_the_seed_and_differ_between_pictures() -> None:
+def test_captions_are_decided_by_the_seed_and_differ_between_images() -> None:
     phrases = templates(emoji=True, coloured=True)
     assert captions(CAT, phrases, Random(1)) == captions(CAT, phrases, Random(1))
     assert captions(CAT, phrases, Random(1)) != captions(CAT, phrases, Random(2))

@@ -52,7 +52,7 @@ def test_a_drawing_is_cut_to_its_ink_whatever_its_page(
     assert render(svg(cut, PLAIN, 40)).getpixel((20, 20)) == (0, 0, 0)
 
 
-def test_what_is_not_free_or_not_a_picture_is_left_out(tmp_path: Path) -> None:
+def test_what_is_not_free_or_not_a_image_is_left_out(tmp_path: Path) -> None:
     write(tmp_path, "animals/dog", licence="http://example.org/mine")
     write(tmp_path, "logos/acme")
     write(tmp_path, "geography/map")

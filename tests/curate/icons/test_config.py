@@ -30,7 +30,7 @@ def test_the_small_preset_has_no_icons_and_few_styles() -> None:
         {"variants": -1},
         {"tones": -1},
         {"flags": -1},
-        {"unseen_pictures": -1},
+        {"unseen_images": -1},
         {"clipart_renders": -1},
     ],
 )
@@ -40,7 +40,7 @@ def test_values_out_of_range_are_refused(values: dict[str, int]) -> None:
 
 
 def test_none_of_a_kind_is_a_choice() -> None:
-    none = IconsSettings(variants=0, icons_per_concept=0, unseen_pictures=0, clipart_renders=0)
+    none = IconsSettings(variants=0, icons_per_concept=0, unseen_images=0, clipart_renders=0)
     assert none.variants == none.clipart_renders == 0
 
 

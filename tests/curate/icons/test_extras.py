@@ -15,13 +15,13 @@ KNOWN = {"1f408": 0, "1f3f4-e0067": 0, "1f468": 0, "1f468-200d-1f33e": 0, "1f44b
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    picture = io.BytesIO()
-    Image.new("RGBA", (256, 256), (0, 0, 255, 255)).save(picture, "WEBP")
-    pictures = {
-        f"assets/{name}.webp": picture.getvalue() for name in ("1f408", "1f3f4-e0067_fe0f", "1f415")
+    image = io.BytesIO()
+    Image.new("RGBA", (256, 256), (0, 0, 255, 255)).save(image, "WEBP")
+    images = {
+        f"assets/{name}.webp": image.getvalue() for name in ("1f408", "1f3f4-e0067_fe0f", "1f415")
     }
     fonts = {"400Regular/NotoEmoji_400Regular.ttf": b"a font", "700Bold/x.ttf": b"another"}
-    for package, files in ((sources.FLUENT_3D, pictures), (sources.NOTO_LINES, fonts)):
+    for package, files in ((sources.FLUENT_3D, images), (sources.NOTO_LINES, fonts)):
         with tarfile.open(tmp_path / package.filename, "w:gz") as tar:
             for name, data in files.items():
                 info = tarfile.TarInfo(f"package/{name}")
@@ -32,7 +32,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_pictures_are_drawn_like_any_icon(cache: Path) -> None:
+def test_images_are_drawn_like_any_icon(cache: Path) -> None:
     ((info, data),) = read_extras(["fluent-emoji-3d"], cache, KNOWN)
     assert set(data["icons"]) == {"1f408", "1f3f4-e0067"}
     cat = drawing(data, "1f408", coloured=info.coloured)

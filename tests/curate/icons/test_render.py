@@ -30,7 +30,7 @@ def drawn(drawing: Drawing, look: Look = PLAIN, size: int = 50) -> Image.Image:
 
 
 @given(seed=st.integers(), coloured=st.booleans())
-def test_every_look_can_be_seen_and_lies_within_the_picture(seed: int, coloured: bool) -> None:
+def test_every_look_can_be_seen_and_lies_within_the_image(seed: int, coloured: bool) -> None:
     look = vary(Random(seed), coloured=coloured)
     left, top, side = look.box
     assert min(left, top) >= 0
@@ -52,16 +52,16 @@ def test_a_look_is_decided_by_its_seed() -> None:
     assert vary(Random(3), coloured=True) != vary(Random(4), coloured=True)
 
 
-def test_a_plain_picture_is_black_on_white_with_a_margin() -> None:
-    picture = drawn(Drawing(SQUARE, 0, 0, 10, 10))
-    assert picture.getpixel((0, 0)) == (255, 255, 255)
-    ink = picture.convert("L").point(lambda value: 255 * (value < 128)).getbbox()
+def test_a_plain_image_is_black_on_white_with_a_margin() -> None:
+    image = drawn(Drawing(SQUARE, 0, 0, 10, 10))
+    assert image.getpixel((0, 0)) == (255, 255, 255)
+    ink = image.convert("L").point(lambda value: 255 * (value < 128)).getbbox()
     assert ink == (2, 2, 48, 48)  # 4% of 50 pixels
 
 
 def test_a_drawing_that_is_not_square_is_fitted_and_centred() -> None:
-    picture = drawn(Drawing('<path d="M0 0h20v10H0z"/>', 0, 0, 20, 10))
-    ink = picture.convert("L").point(lambda value: 255 * (value < 128)).getbbox()
+    image = drawn(Drawing('<path d="M0 0h20v10H0z"/>', 0, 0, 20, 10))
+    ink = image.convert("L").point(lambda value: 255 * (value < 128)).getbbox()
     assert ink is not None
     left, top, right, bottom = ink
     assert right - left == pytest.approx(2 * (bottom - top), abs=2)
@@ -70,9 +70,9 @@ def test_a_drawing_that_is_not_square_is_fitted_and_centred() -> None:
 
 def test_one_coloured_drawings_take_the_foreground_and_gradients_have_two_ends() -> None:
     look = Look(stops=((1, 0, 0), (0, 0, 1)), foreground=(0, 1, 0), box=(0.4, 0.4, 0.2))
-    picture = drawn(Drawing(SQUARE, 0, 0, 10, 10), look)
-    assert picture.getpixel((25, 25)) == (0, 255, 0)
-    left, right = picture.getpixel((1, 1)), picture.getpixel((48, 48))
+    image = drawn(Drawing(SQUARE, 0, 0, 10, 10), look)
+    assert image.getpixel((25, 25)) == (0, 255, 0)
+    left, right = image.getpixel((1, 1)), image.getpixel((48, 48))
     assert left[0] > left[2]
     assert right[2] > right[0]
 
@@ -89,9 +89,9 @@ def test_one_coloured_drawings_take_the_foreground_and_gradients_have_two_ends()
     ],
 )
 def test_turns_and_flips(turn: dict[str, int], red: tuple[int, int]) -> None:
-    picture = drawn(Drawing(LEFT_HALF, 0, 0, 10, 10, **turn))
-    assert picture.getpixel(red) == (255, 0, 0)
-    assert picture.getpixel((49 - red[0], 49 - red[1])) == (255, 255, 255)
+    image = drawn(Drawing(LEFT_HALF, 0, 0, 10, 10, **turn))
+    assert image.getpixel(red) == (255, 0, 0)
+    assert image.getpixel((49 - red[0], 49 - red[1])) == (255, 255, 255)
 
 
 def test_trimming_cuts_the_page_to_the_drawing() -> None:
@@ -109,8 +109,8 @@ def test_what_cannot_be_drawn_is_an_error() -> None:
         encode(drawn(Drawing("<g/>", 0, 0, 10, 10)), 90)
 
 
-def test_the_picture_survives_its_encoding() -> None:
-    picture = drawn(Drawing(LEFT_HALF, 0, 0, 10, 10))
-    again = Image.open(io.BytesIO(encode(picture, 90))).convert("RGB")
-    assert again.size == picture.size
+def test_the_image_survives_its_encoding() -> None:
+    image = drawn(Drawing(LEFT_HALF, 0, 0, 10, 10))
+    again = Image.open(io.BytesIO(encode(image, 90))).convert("RGB")
+    assert again.size == image.size
     assert again.getpixel((10, 25))[0] > 230

@@ -13,14 +13,14 @@ from twinlens.data.datasets import Dataset, open_dataset
 from twinlens.data.fingerprint import fingerprint
 from twinlens.data.samples import Sample
 from twinlens.data.sources import builtin
-from twinlens.data.sources.arrays import ArrayImage, PictureArray
+from twinlens.data.sources.arrays import ArrayImage, GreyImages
 from twinlens.data.splits import open_parts
 from twinlens.errors import DataError, MissingExtraError
 from twinlens.images.decode import decode_image
 
 
 def pixels(sample: Sample) -> np.ndarray:
-    """The picture as PIL reads the file."""
+    """The image as PIL reads the file."""
     return np.asarray(Image.open(io.BytesIO(sample.image_bytes())))
 
 
@@ -28,17 +28,17 @@ def keys(dataset: Dataset) -> set[str]:
     return {sample.key for sample in dataset.samples}
 
 
-# An array of pictures
+# An array of images
 
 
-def test_pictures_of_an_array_are_read_without_loss():
+def test_images_of_an_array_are_read_without_loss():
     array = np.random.default_rng(0).integers(0, 256, (5, 9, 4), dtype=np.uint8)
-    pictures = PictureArray("noise", array)
+    images = GreyImages("noise", array)
     for place in range(5):
-        sample = Sample(key=str(place), source=ArrayImage(pictures, place))
+        sample = Sample(key=str(place), source=ArrayImage(images, place))
         assert np.array_equal(pixels(sample), array[place])
         assert np.array_equal(np.asarray(decode_image(sample.image_bytes()))[..., 1], array[place])
-        assert sample.where == f"noise: picture {place}"
+        assert sample.where == f"noise: image {place}"
 
 
 def test_arrays_have_marks_of_their_content():
@@ -46,10 +46,10 @@ def test_arrays_have_marks_of_their_content():
     other = array.copy()
     other[2, 1, 1] = 1
     arrays = (array, array.copy(), other, array.reshape(3, 1, 4))
-    marks = [ArrayImage(PictureArray("any", one), 0).mark for one in arrays]
+    marks = [ArrayImage(GreyImages("any", one), 0).mark for one in arrays]
     assert marks[0] == marks[1]
     assert len(set(marks)) == 3
-    samples = [Sample(key="a", source=ArrayImage(PictureArray("x", array), i)) for i in range(3)]
+    samples = [Sample(key="a", source=ArrayImage(GreyImages("x", array), i)) for i in range(3)]
     assert fingerprint(samples) != fingerprint(samples[::-1])
 
 
@@ -82,7 +82,7 @@ def test_digits_are_split_once_and_for_all():
         assert counts[0] == sum(counts) // 3
     assert fingerprint(found.test.samples) == "147e016add667763"  # what published figures are of
     assert fingerprint(open_dataset("digits/test").samples) == "147e016add667763"
-    with pytest.raises(DataError, match=r"got digits: picture \d+ in test and in train"):
+    with pytest.raises(DataError, match=r"got digits: image \d+ in test and in train"):
         _ = open_parts("digits", train="digits").train
 
 
@@ -121,7 +121,7 @@ def idx(array: np.ndarray) -> bytes:
 
 @pytest.fixture
 def garments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Files of the package's names with 12 and 20 pictures of noise."""
+    """Files of the package's names with 12 and 20 images of noise."""
     monkeypatch.setattr(builtin, "_GARMENTS_FOLDER", tmp_path)
     monkeypatch.setattr(builtin, "_GARMENTS_FILES", {"test": ("t10k", 12), "train": ("train", 20)})
     rng = np.random.default_rng(0)
@@ -167,7 +167,7 @@ def test_fashion_mnist(garments: Path):
         (
             "t10k-labels-idx1-ubyte.gz",
             idx(np.full(12, 10, np.uint8)),
-            "picture 0: got the class 10",
+            "image 0: got the class 10",
         ),
     ],
 )

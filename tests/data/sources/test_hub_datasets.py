@@ -20,7 +20,7 @@ parquet = pytest.importorskip("pyarrow.parquet")
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-def picture() -> bytes:
+def image() -> bytes:
     file = io.BytesIO()
     Image.new("RGB", (5, 4), "red").save(file, "PNG")
     return file.getvalue()
@@ -43,7 +43,7 @@ def write_split(snapshot: Path, split: str, captions: list[str]) -> None:
     folder = snapshot / "data"
     folder.mkdir(exist_ok=True)
     table = pyarrow.table(
-        {"image": [{"bytes": picture(), "path": "x.png"}] * len(captions), "text": captions}
+        {"image": [{"bytes": image(), "path": "x.png"}] * len(captions), "text": captions}
     )
     parquet.write_table(table, folder / f"{split}-00000-of-00001.parquet")
 
@@ -53,7 +53,7 @@ def test_parquet_from_the_cache(offline: Path):
     for spec in ("hf://datasets/org/birds", "hf://datasets/org/birds@main/train"):
         dataset = open_dataset(spec)
         assert [sample.captions for sample in dataset.samples] == [("a robin",), ("a wren",)]
-        assert dataset.samples[1].image_bytes() == picture()
+        assert dataset.samples[1].image_bytes() == image()
     assert open_dataset("hf://datasets/org/birds").name == "org/birds"
 
 
@@ -74,7 +74,7 @@ def test_one_of_several_splits_must_be_named(offline: Path):
 
 def test_tars_with_their_class_names(offline: Path):
     with ShardWriter(offline / "test") as writer:
-        writer.write("s0", {"png": picture(), "cls": b"1"})
+        writer.write("s0", {"png": image(), "cls": b"1"})
     (offline / "classnames.txt").write_text("robin\nwren\n")
     dataset = open_dataset("hf://datasets/org/birds/test")
     assert dataset.classnames == ("robin", "wren")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.test_datasets import picture, refused, write, write_tars
+from tests.data.test_datasets import image, refused, write, write_tars
 from twinlens.data.datasets import open_dataset
 from twinlens.data.sources.metadata_files import distinct_labels
 from twinlens.eval.prompts import imagenet_classnames, names_of_classes
@@ -13,7 +13,7 @@ PROMPTS = "zeroshot_classification_templates.txt"
 
 
 def write_tar(root: Path, number: int = 0) -> Path:
-    return write_tars(root, [{"png": picture(), "cls": str(number).encode()}])
+    return write_tars(root, [{"png": image(), "cls": str(number).encode()}])
 
 
 @pytest.mark.parametrize("text", ["ant\n\nbee\n", "ant\n \t\nbee", "\nant\nbee"])
@@ -21,8 +21,8 @@ def test_an_empty_line_would_move_the_classes_after_it(text: str, tmp_path: Path
     line = text.splitlines().index(next(one for one in text.splitlines() if not one.strip())) + 1
     message = f"classnames.txt: line {line}: got an empty line, expected the name of a class"
     refused(write(write_tar(tmp_path / "tars"), {"classnames.txt": text}), message)
-    pictures = {"a/1.png": picture(), "b/1.png": picture()}
-    refused(write(tmp_path / "folders", pictures | {"classnames.txt": text}), message)
+    images = {"a/1.png": image(), "b/1.png": image()}
+    refused(write(tmp_path / "folders", images | {"classnames.txt": text}), message)
 
 
 def test_empty_lines_at_the_end_move_nothing(tmp_path: Path):
@@ -36,15 +36,15 @@ def test_a_prompt_without_a_place_for_the_class(kind: str, tmp_path: Path):
     if kind == "tars":
         write_tar(tmp_path)
     elif kind == "folders":
-        write(tmp_path, {"cat/1.png": picture()})
+        write(tmp_path, {"cat/1.png": image()})
     else:
-        write(tmp_path, {"1.png": picture(), "t.csv": "image,label\n1.png,cat\n"})
+        write(tmp_path, {"1.png": image(), "t.csv": "image,label\n1.png,cat\n"})
     spec = tmp_path / "t.csv" if kind == "table" else tmp_path
     refused(spec, rf"{PROMPTS}: line 3: got 'a photo of {{d}}', expected a sentence with")
 
 
 def test_prompts_beside_a_table(tmp_path: Path):
-    write(tmp_path, {"1.png": picture(), "t.csv": "image,label\n1.png,cat\n", PROMPTS: "a {c}"})
+    write(tmp_path, {"1.png": image(), "t.csv": "image,label\n1.png,cat\n", PROMPTS: "a {c}"})
     assert open_dataset(tmp_path / "t.csv").templates == ("a {c}",)
 
 
@@ -58,7 +58,7 @@ def test_imagenets_list_has_two_names_twice(tmp_path: Path):
     again = [place for place, name in enumerate(names) if name in names[:place]]
     write(tmp_path, {"classnames.txt": "\n".join(names)})
     dataset = open_dataset(
-        write_tars(tmp_path, [{"png": picture(), "cls": str(n).encode()} for n in again])
+        write_tars(tmp_path, [{"png": image(), "cls": str(n).encode()} for n in again])
     )
     assert [sample.label for sample in dataset.samples] == [f"{names[n]} ({n})" for n in again]
     assert len(set(dataset.classnames)) == 1000

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.test_datasets import picture, told, values
+from tests.data.test_datasets import image, told, values
 from twinlens.data.datasets import open_dataset
 from twinlens.data.fingerprint import fingerprint
 from twinlens.data.prefetch import read_in_processes
@@ -39,10 +39,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def shards(folder: Path) -> Path:
     folder.mkdir()
     described = told(label="ant", captions=["an ant"])
-    write_shard(folder / "0.tar", [("a", {"png": picture(1), "json": described})])
+    write_shard(folder / "0.tar", [("a", {"png": image(1), "json": described})])
     write_shard(
         folder / "1.tar",
-        [("b", {"png": picture(2), "txt": b"one\ntwo"}), ("c", {"png": picture(3), "cls": b"7"})],
+        [("b", {"png": image(2), "txt": b"one\ntwo"}), ("c", {"png": image(3), "cls": b"7"})],
     )
     (folder / "classnames.txt").write_text("\n".join([*"01234567", "ant"]))
     return folder
@@ -99,7 +99,7 @@ def test_a_url_of_a_file(tmp_path: Path):
 def test_failures_are_tried_again(url: str, failing: list[Exception]):
     sample = open_dataset(f"{url}/1.tar").samples[0]
     failing[:] = [OSError("connection reset"), TimeoutError()]
-    assert sample.image_bytes() == picture(2)
+    assert sample.image_bytes() == image(2)
     failing[:] = [RuntimeError("service\nunavailable")] * 3
     with pytest.raises(DataError, match=r"1\.tar: cannot be read, tried 3 times: service unav"):
         sample.image_bytes()
@@ -207,6 +207,6 @@ def test_tars_of_a_server(tmp_path: Path):
             read = read_in_processes(
                 lambda index: dataset.samples[index].image_bytes(), range(3), workers=2, pin=False
             )
-            assert list(read) == [picture(1), picture(2), picture(3)]
+            assert list(read) == [image(1), image(2), image(3)]
         finally:
             server.shutdown()

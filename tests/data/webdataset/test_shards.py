@@ -28,7 +28,7 @@ def write_numbers(directory: Path, numbers: range, per_shard: int = 4) -> None:
     with ShardWriter(directory, samples_per_shard=per_shard) as writer:
         for number in numbers:
             if number >= writer.samples_done:
-                writer.write(f"{number:09d}", {"txt": f"picture {number}".encode()})
+                writer.write(f"{number:09d}", {"txt": f"image {number}".encode()})
 
 
 def shards(directory: Path) -> dict[str, bytes]:
@@ -58,7 +58,7 @@ def test_samples_are_dealt_to_numbered_shards(tmp_path: Path) -> None:
     write_numbers(tmp_path, range(10))
     assert list(shards(tmp_path)) == ["00000.tar", "00001.tar", "00002.tar"]
     index = read_index(sorted(tmp_path.glob("*.tar")))
-    assert [sample.read("txt") for sample in index] == [b"picture %d" % n for n in range(10)]
+    assert [sample.read("txt") for sample in index] == [b"image %d" % n for n in range(10)]
 
 
 def test_the_same_samples_give_the_same_bytes(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_killed_writer_resumes_to_the_same_bytes(tmp_path: Path, killed_after:
     def write_until_killed() -> None:
         with ShardWriter(tmp_path / "killed", samples_per_shard=4) as writer:
             for number in range(killed_after):
-                writer.write(f"{number:09d}", {"txt": f"picture {number}".encode()})
+                writer.write(f"{number:09d}", {"txt": f"image {number}".encode()})
             raise KilledError
 
     with pytest.raises(KilledError):

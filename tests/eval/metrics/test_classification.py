@@ -67,7 +67,7 @@ def test_accuracy_counts_a_class_anywhere_among_the_ranked():
     assert accuracy(ranked, targets) == 0.75
 
 
-def test_recall_weighs_classes_not_pictures():
+def test_recall_weighs_classes_not_images():
     recall, samples = recall_per_class(np.array([0, 0, 0, 0, 1]), np.array([0, 0, 0, 1, 1]), 3)
     assert recall[:2].tolist() == [1.0, 0.5]
     assert np.isnan(recall[2])

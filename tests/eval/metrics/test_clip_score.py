@@ -92,5 +92,5 @@ def test_refusals():
         ref(pair, pair, pair, np.array([0]))
     with pytest.raises(DataError, match="owner: got -1 to 0, expected 0 to 1"):
         ref(pair, pair, pair, np.array([0, -1]))
-    with pytest.raises(DataError, match="references of picture 1: got 0, expected at least 1"):
+    with pytest.raises(DataError, match="references of image 1: got 0, expected at least 1"):
         ref(pair, pair, pair, np.array([0, 0]))

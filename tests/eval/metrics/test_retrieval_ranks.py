@@ -35,14 +35,14 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 
 def drawn(seed: int, images: int, texts: int, width: int) -> Pairs:
-    """Pictures with any number of texts each, in any order; float32 has their scores exactly."""
+    """Images with any number of texts each, in any order; float32 has their scores exactly."""
     rng = np.random.default_rng(seed)
     rows = np.round(64 * unit(rng.normal(size=(images + texts, width)))) / np.float32(64)
     return Pairs(rows[:images], rows[images:], rng.integers(0, images, texts))
 
 
 def alike(seed: int, images: int, texts: int, width: int) -> Pairs:
-    """Pictures and texts that are all of a few kinds; float32 rounds their scores."""
+    """Images and texts that are all of a few kinds; float32 rounds their scores."""
     rng = np.random.default_rng(seed)
     rows = unit(rng.normal(size=(5, width)))[rng.integers(0, 5, images + texts)]
     return Pairs(rows[:images], rows[images:], rng.integers(0, images, texts))
@@ -103,7 +103,7 @@ def test_the_order_of_the_data_does_not_matter(seed: int, images: int, texts: in
     assert as_lists(after) == (before.images[by].tolist(), before.texts[to].tolist())
 
 
-def test_five_captions_a_picture_in_tiles_that_do_not_fit():
+def test_five_captions_a_image_in_tiles_that_do_not_fit():
     pairs = drawn(0, 301, 5 * 301, width=64)
     pairs = pairs._replace(owner=np.repeat(np.arange(301), 5))
     assert as_lists(first_relevant_ranks(*pairs, tile=128)) == by_hand(pairs)
@@ -165,8 +165,8 @@ def test_progress_is_told_of_each_row_of_tiles():
         ((2, 4), (3, 4), [0, -1, 1], DataError, r"owner: got -1, expected numbers in 0\.\.1"),
         ((2, 4), (3, 4), [0, 1], ShapeError, "owner: got 2 numbers, expected 3, one a text"),
         ((2, 4), (3, 5), [0, 1, 1], ShapeError, "texts: got width 5, expected 4"),
-        ((0, 4), (3, 4), [0, 0, 0], DataError, "got 0 pictures and 3 texts, expected some of both"),
-        ((2, 4), (0, 4), [], DataError, "got 2 pictures and 0 texts, expected some of both"),
+        ((0, 4), (3, 4), [0, 0, 0], DataError, "got 0 images and 3 texts, expected some of both"),
+        ((2, 4), (0, 4), [], DataError, "got 2 images and 0 texts, expected some of both"),
     ],
 )
 def test_what_does_not_belong_together_is_refused(

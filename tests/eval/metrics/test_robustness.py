@@ -43,7 +43,7 @@ def test_scattered_models_give_the_least_squares():
     assert (line.slope, line.intercept) == (pytest.approx(slope), pytest.approx(intercept))
 
 
-def test_none_and_all_right_are_half_a_picture_away():
+def test_none_and_all_right_are_half_a_image_away():
     assert logit(0.0, 50) == pytest.approx(math.log(0.01 / 0.99))
     assert logit(1.0, 50) == pytest.approx(math.log(0.99 / 0.01))
     assert logit(0.5, 50) == 0

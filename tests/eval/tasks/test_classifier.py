@@ -26,12 +26,12 @@ def with_head(model: CLIP, head: Head | None) -> Embedder:
 
 @pytest.fixture
 def knowing(tiny_model: CLIP, dataset: Dataset) -> Embedder:
-    """A classifier that is right but for the first picture, blue, which it takes for mauve."""
+    """A classifier that is right but for the first image, blue, which it takes for mauve."""
     answers = ["mauve", *(str(sample.label) for sample in dataset.samples[1:])]
     wanted = np.array([[answer == name for name in CLASSES] for answer in answers], np.float32)
-    pictures = [sample.image_bytes() for sample in dataset.samples]
-    embeddings = with_head(tiny_model, None).embed_images(pictures)
-    weight = np.linalg.pinv(embeddings.astype(np.float64)) @ wanted  # fewer pictures than numbers
+    images = [sample.image_bytes() for sample in dataset.samples]
+    embeddings = with_head(tiny_model, None).embed_images(images)
+    weight = np.linalg.pinv(embeddings.astype(np.float64)) @ wanted  # fewer images than numbers
     return with_head(tiny_model, Head(CLASSES, torch.from_numpy(weight).float()))
 
 
@@ -48,7 +48,7 @@ def test_every_figure_is_the_known_one(knowing: Embedder, dataset: Dataset):
     assert {one.classname for one in others} == {"green", "red", "yellow"}
     assert {one.recall for one in others} == {1.0}
     [confusion] = result.confusions
-    assert (confusion.truth, confusion.predicted, confusion.pictures) == ("blue", "mauve", 1)
+    assert (confusion.truth, confusion.predicted, confusion.images) == ("blue", "mauve", 1)
     assert confusion.places == (0,)
     [mistake] = result.mistakes
     assert (mistake.place, mistake.truth, mistake.predicted) == (0, "blue", "mauve")
@@ -57,8 +57,8 @@ def test_every_figure_is_the_known_one(knowing: Embedder, dataset: Dataset):
 
 
 def test_the_answers_are_those_of_classify(knowing: Embedder, dataset: Dataset):
-    pictures = [sample.image_bytes() for sample in dataset.samples]
-    best = [found[0].label for found in knowing.classify(pictures)]
+    images = [sample.image_bytes() for sample in dataset.samples]
+    best = [found[0].label for found in knowing.classify(images)]
     assert best == ["mauve", *(sample.label for sample in dataset.samples[1:])]
 
 

@@ -41,8 +41,8 @@ def test_recall_needs_k_candidates_and_one_shape():
 
 
 def test_name_retrieval_agrees_with_classify(lens: Embedder, dataset: Dataset):
-    pictures = [sample.image_bytes() for sample in dataset.samples]
-    ranked = lens.classify(pictures, dataset.classnames, templates=["{}"])
+    images = [sample.image_bytes() for sample in dataset.samples]
+    ranked = lens.classify(images, dataset.classnames, templates=["{}"])
     answer = name_retrieval(lens, dataset, ks=(1, 2))
     for k in (1, 2):
         found = [
@@ -81,7 +81,7 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 
 def captioned(images: int, captions: int, *, noise: float) -> tuple[np.ndarray, ...]:
-    """Captions that lie around their pictures, in no order."""
+    """Captions that lie around their images, in no order."""
     rng = np.random.default_rng(0)
     vectors = unit(rng.normal(size=(images, 16)))
     owner = rng.permutation(np.repeat(np.arange(images), captions))
@@ -129,12 +129,12 @@ def test_guessing_reaches_chance():
         assert result.metrics[key] == pytest.approx(result.chance[key], rel=0.1)
 
 
-def test_pictures_without_captions_look_for_none_but_are_candidates():
+def test_images_without_captions_look_for_none_but_are_candidates():
     eye = np.eye(4, dtype=np.float32)
     result = measure(eye, unit(eye[[0, 3]] + [[0, 0, 0, 0], [0, 0, 2, 0]]), np.array([0, 3]))
     assert result.uncaptioned == 2
     assert result.image_ranks.tolist() == [0, 2, 2, 0]
-    assert result.text_ranks.tolist() == [0, 1]  # the third picture has no caption, but comes first
+    assert result.text_ranks.tolist() == [0, 1]  # the third image has no caption, but comes first
     assert result.metrics["text_retrieval_recall@1"] == 1.0
     assert result.metrics["image_retrieval_recall@1"] == 0.5
     assert result.chance["text_retrieval_recall@1"] == 0.5

@@ -1,4 +1,4 @@
-"""Zero-shot measurements against answers found picture by picture."""
+"""Zero-shot measurements against answers found image by image."""
 
 import json
 from dataclasses import replace
@@ -24,8 +24,8 @@ def relabelled(dataset: Dataset, labels: list[str | None]) -> Dataset:
 
 
 def answers(lens: Embedder, dataset: Dataset) -> list[str]:
-    pictures = [sample.image_bytes() for sample in dataset.samples]
-    return [best[0].label for best in lens.classify(pictures, dataset.classnames)]
+    images = [sample.image_bytes() for sample in dataset.samples]
+    return [best[0].label for best in lens.classify(images, dataset.classnames)]
 
 
 def test_accuracy_is_that_of_classify(lens: Embedder, dataset: Dataset):
@@ -42,7 +42,7 @@ def test_accuracy_is_that_of_classify(lens: Embedder, dataset: Dataset):
     assert (result.samples, result.classes) == (12, 4)
 
 
-def test_pictures_that_are_what_the_model_says_give_full_marks(lens: Embedder, dataset: Dataset):
+def test_images_that_are_what_the_model_says_give_full_marks(lens: Embedder, dataset: Dataset):
     agreed = relabelled(dataset, list(answers(lens, dataset)))
     result = measure(lens, agreed)
     assert result.metrics["acc1"] == result.metrics["mean_per_class_recall"] == 1.0
@@ -68,7 +68,7 @@ def test_top_five_needs_five_classes(lens: Embedder, dataset: Dataset):
     assert "acc5" not in measure(lens, dataset).metrics
 
 
-def test_pictures_without_a_label_are_left_out(lens: Embedder, dataset: Dataset):
+def test_images_without_a_label_are_left_out(lens: Embedder, dataset: Dataset):
     labels = [None if i < 2 else sample.label for i, sample in enumerate(dataset.samples)]
     assert measure(lens, relabelled(dataset, labels)).samples == 10
 
@@ -80,7 +80,7 @@ def test_another_language_asks_by_its_names(lens: Embedder, dataset: Dataset):
 
 
 @pytest.mark.parametrize("language", ["en", "de"])
-def test_pictures_embedded_once_serve_every_language(
+def test_images_embedded_once_serve_every_language(
     lens: Embedder, dataset: Dataset, monkeypatch: pytest.MonkeyPatch, language: str
 ):
     alone = measure(lens, dataset, language=language)
@@ -96,7 +96,7 @@ def test_classes_of_one_name_are_counted(lens: Embedder, dataset: Dataset):
     assert measure(lens, dataset, language="de").shared_names == {"rot": ("blue", "red")}
 
 
-def test_a_few_unreadable_pictures_are_listed(lens: Embedder, dataset: Dataset, tmp_path: Path):
+def test_a_few_unreadable_images_are_listed(lens: Embedder, dataset: Dataset, tmp_path: Path):
     broken = broken_sample(tmp_path)
     many = replace(dataset, samples=[*dataset.samples * 10, broken])
     result = measure(lens, many)
@@ -105,20 +105,20 @@ def test_a_few_unreadable_pictures_are_listed(lens: Embedder, dataset: Dataset, 
     assert result.samples == 120
 
 
-def test_many_unreadable_pictures_are_an_error(lens: Embedder, dataset: Dataset, tmp_path: Path):
+def test_many_unreadable_images_are_an_error(lens: Embedder, dataset: Dataset, tmp_path: Path):
     few = replace(dataset, samples=[*dataset.samples, broken_sample(tmp_path)])
-    with pytest.raises(DataError, match="1 of 13 pictures cannot be read, expected at most 1%"):
+    with pytest.raises(DataError, match="1 of 13 images cannot be read, expected at most 1%"):
         measure(lens, few)
 
 
 def broken_sample(folder: Path) -> Sample:
     path = folder / "broken.png"
-    path.write_bytes(b"not a picture")
+    path.write_bytes(b"not an image")
     return Sample(key="broken", source=path, captions=(), label="red", concept=None, metadata={})
 
 
-def test_no_labelled_picture_is_an_error(lens: Embedder, dataset: Dataset):
-    with pytest.raises(DataError, match="noise: got no labelled pictures"):
+def test_no_labelled_image_is_an_error(lens: Embedder, dataset: Dataset):
+    with pytest.raises(DataError, match="noise: got no labelled images"):
         measure(lens, relabelled(dataset, [None] * len(dataset.samples)))
 
 
@@ -161,8 +161,8 @@ def test_classes_of_one_name_are_told_apart_and_the_first_gets_the_answers(
 
 
 def answers_in_words(lens: Embedder, dataset: Dataset) -> list[str]:
-    pictures = [sample.image_bytes() for sample in dataset.samples]
-    return [best[0].label for best in lens.classify(pictures, dataset.classnames, ["{}"])]
+    images = [sample.image_bytes() for sample in dataset.samples]
+    return [best[0].label for best in lens.classify(images, dataset.classnames, ["{}"])]
 
 
 def test_names_that_the_model_reads_alike_have_equal_scores(lens: Embedder, dataset: Dataset):

@@ -80,7 +80,7 @@ def sigmoid_by_definition(
 
 
 @pytest.mark.parametrize("concepts", [[0, 1, 2, 3, 4, 5], [7, 7, 1, 2, 1, 7]])
-def test_sigmoid_asks_of_every_picture_with_every_text(concepts: list[int]):
+def test_sigmoid_asks_of_every_image_with_every_text(concepts: list[int]):
     torch.manual_seed(0)
     images, texts = torch.randn(6, 4), torch.randn(6, 4)
     loss = sigmoid_loss(

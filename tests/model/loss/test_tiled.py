@@ -33,7 +33,7 @@ def test_half_precision_features_get_their_gradients_in_their_type(kind: str):
 @pytest.mark.parametrize("aligned", [True, False])
 def test_logits_of_a_hundred_neither_overflow_nor_vanish(kind: str, aligned: bool):
     images, _, _ = some_pairs(40, embed=8)
-    # A picture's own text is its best one, or the worst possible.
+    # An image's own text is its best one, or the worst possible.
     texts = images if aligned else -images
     exact = answer(kind, images, texts, None, log_scale=4.60517)
     tiled = answer(kind, images, texts, None, log_scale=4.60517, tile=16)

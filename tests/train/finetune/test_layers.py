@@ -245,8 +245,8 @@ def test_fine_tuning_resumes_to_the_same_bytes(
         assert not any(entry.startswith("image_tower") for entry in changed)
     if name == "finetune-classifier":
         assert not any(entry.startswith("text_tower") for entry in changed)
-        picture = np.full((32, 32, 3), (220, 30, 30), np.uint8)
-        assert {one.label for one in after.classify(picture)[0]} == set(COLOURS)
+        image = np.full((32, 32, 3), (220, 30, 30), np.uint8)
+        assert {one.label for one in after.classify(image)[0]} == set(COLOURS)
     else:
         with pytest.raises(ConfigError, match="no classifier of its own"):
             after.classify(np.zeros((32, 32, 3), np.uint8))
@@ -278,8 +278,8 @@ def test_parts_of_a_batch_teach_what_is_not_locked(
 def test_a_head_begins_as_words_do(base: Path, named: Dataset):
     lens = twinlens.load(base, precision="fp32")
     head = first_head(lens, short("finetune-classifier", base, head="zero-shot"), named)
-    pictures = [sample.image_bytes() for sample in named.samples][:4]
-    features = torch.from_numpy(lens.embed_images(pictures))
+    images = [sample.image_bytes() for sample in named.samples][:4]
+    features = torch.from_numpy(lens.embed_images(images))
     with torch.no_grad():
         logits = Classifier(head.weight)(features, lens.model.logit_scale)
     expected = lens.model.logit_scale.exp().item() * (
@@ -382,7 +382,7 @@ def test_a_probe_leaves_out_what_cannot_be_read(base: Path, named: Dataset, tmp_
     lens = twinlens.load(base, precision="fp32")
     recipe = short("finetune-classifier", base)
     broken = tmp_path / "broken.png"
-    broken.write_bytes(b"no picture")
+    broken.write_bytes(b"no image")
     bad = [
         replace(named.samples[0], source=broken),
         replace(named.samples[1], source=tmp_path / "missing.png"),
@@ -399,5 +399,5 @@ def test_labels_that_make_no_probe(base: Path, named: Dataset):
     with pytest.raises(DataError, match="got the label 'mauve', expected one of"):
         first_head(lens, recipe, replace(named, samples=[alien]))
     nameless = [replace(sample, label=None) for sample in named.samples]
-    with pytest.raises(DataError, match="got 0 labelled pictures"):
+    with pytest.raises(DataError, match="got 0 labelled images"):
         first_head(lens, recipe, replace(named, samples=nameless))

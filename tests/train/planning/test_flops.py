@@ -50,7 +50,7 @@ def counted(run) -> tuple[int, int]:
     return forward, counter.get_total_flops()
 
 
-def test_pictures_cost_what_torch_counts(config: CLIPConfig):
+def test_images_cost_what_torch_counts(config: CLIPConfig):
     model = meta_model(config)
     size = config.image_input.image_size
     images = torch.empty(2, 3, size, size, device="meta")
@@ -82,7 +82,7 @@ def test_similarities_cost_what_torch_counts():
     assert (cost.forward, cost.training) == found
 
 
-def test_vit_b_32_takes_the_known_8_8_billion_operations_a_picture_but_for_its_last_block():
+def test_vit_b_32_takes_the_known_8_8_billion_operations_a_image_but_for_its_last_block():
     config = presets.vit_b_32()
     everywhere = blocks_cost(config.vision, 50, pooled=False) + Cost(
         image_cost(config.vision, 512).forward - blocks_cost(config.vision, 50).forward
@@ -97,11 +97,11 @@ def test_short_captions_cost_less_where_the_tower_allows_it():
     assert text_cost(both_ways.text, 768, 16) == text_cost(both_ways.text, 768, 64)
 
 
-def test_a_pair_has_one_picture_and_all_its_captions():
+def test_a_pair_has_one_image_and_all_its_captions():
     recipe = recipe_named("openai-vit-b-16")
     one, three = pair_cost(recipe), pair_cost(replace(recipe, captions=3))
-    picture = image_cost(recipe.model.vision, 512)
-    assert three.training - picture.training == 3 * (one.training - picture.training)
+    image = image_cost(recipe.model.vision, 512)
+    assert three.training - image.training == 3 * (one.training - image.training)
     halved = pair_cost(replace(recipe, patch_dropout=0.5))
     assert halved.forward < 0.55 * one.forward
 

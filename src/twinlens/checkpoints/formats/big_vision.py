@@ -39,7 +39,7 @@ def matches(names: Collection[str]) -> bool:
 def infer_config(tensors: Mapping[str, Tensor]) -> CLIPConfig:
     """The configuration that the tensors' shapes imply.
 
-    Pictures have the size that SigLIP was released for with as many patches; for the models of
+    Images have the size that SigLIP was released for with as many patches; for the models of
     384 pixels with patches of 14 that is more than the patches cover.
 
     Raises:
@@ -90,7 +90,7 @@ def infer_config(tensors: Mapping[str, Tensor]) -> CLIPConfig:
         # As big_vision prepares the prompts of its zero-shot evaluation.
         text_cleaning="canonicalize",
         # `resize(SIZE)|value_range(-1, 1)` in big_vision's SigLIP_demo.ipynb: `resize` is bilinear
-        # (pp/ops_image.py), without the smoothing that Pillow adds where a picture shrinks.
+        # (pp/ops_image.py), without the smoothing that Pillow adds where an image shrinks.
         preprocess=PreprocessConfig(
             image_size=image_size,
             resize="squash",

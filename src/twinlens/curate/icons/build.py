@@ -20,7 +20,7 @@ from twinlens.curate.icons.card import write_card
 from twinlens.curate.icons.concepts import LANGUAGES
 from twinlens.curate.icons.config import IconsSettings
 from twinlens.curate.icons.iconify import Drawing
-from twinlens.curate.icons.plan import Picture, Plan, make_plan
+from twinlens.curate.icons.plan import Plan, PlannedImage, make_plan
 from twinlens.curate.icons.render import PLAIN, render, svg
 from twinlens.curate.icons.sample import draw_sample
 from twinlens.curate.icons.sources import PACKAGES
@@ -36,7 +36,7 @@ BUILDER_VERSION = 1
 """Raised when the same settings would give other bytes than before."""
 
 Progress = Callable[[int, int], None]
-"""Called with (pictures done, pictures in all)."""
+"""Called with (images done, images in all)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class _Shard:
 
     part: str
     number: int
-    pictures: list[Picture]
+    images: list[PlannedImage]
     settings: IconsSettings
     directory: Path
 
@@ -109,7 +109,9 @@ def fingerprint(settings: IconsSettings) -> str:
     """What decides the corpus' bytes, as a short hash."""
     packages = [each.sha256 for each in PACKAGES]
     drawings = clipart.listing() if settings.clipart else []
-    facts = [BUILDER_VERSION, dataclasses.asdict(settings), packages, drawings]
+    values = dataclasses.asdict(settings)
+    values["unseen_pictures"] = values.pop("unseen_images")  # as published corpora were hashed
+    facts = [BUILDER_VERSION, values, packages, drawings]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -132,15 +134,15 @@ def _claim(out: Path, settings: IconsSettings) -> None:
 
 def _shards(plan: Plan, settings: IconsSettings, out: Path) -> Iterator[_Shard]:
     step = settings.samples_per_shard
-    for part, pictures in plan.parts.items():
-        for number, start in enumerate(range(0, len(pictures), step)):
-            yield _Shard(part, number, pictures[start : start + step], settings, out)
+    for part, images in plan.parts.items():
+        for number, start in enumerate(range(0, len(images), step)):
+            yield _Shard(part, number, images[start : start + step], settings, out)
 
 
 def _draw_all(shards: list[_Shard], workers: int, progress: Progress) -> None:
-    total = sum(len(shard.pictures) for shard in shards)
+    total = sum(len(shard.images) for shard in shards)
     todo = [shard for shard in shards if not shard.is_done()]
-    done = total - sum(len(shard.pictures) for shard in todo)
+    done = total - sum(len(shard.images) for shard in todo)
     progress(done, total)
     if workers == 1 or len(todo) == 1:
         finished: Iterable[int] = map(_draw_shard, todo)
@@ -182,13 +184,13 @@ def _draw_shard(shard: _Shard) -> int:
     counts: Counter[str] = Counter()
 
     def samples() -> Iterator[tuple[str, Members]]:
-        for place, picture in enumerate(shard.pictures):
+        for place, image in enumerate(shard.images):
             key = f"{shard.number:05d}{place:04d}"
             try:
-                yield key, draw_sample(picture, shard.settings)
-                counts[picture.style] += 1
+                yield key, draw_sample(image, shard.settings)
+                counts[image.style] += 1
             except DataError as error:
-                failed[f"{picture.icon}#{picture.number}"] = str(error)
+                failed[f"{image.icon}#{image.number}"] = str(error)
 
     write_shard(shard.tar, samples())
     stats = {
@@ -197,7 +199,7 @@ def _draw_shard(shard: _Shard) -> int:
         "failed": dict(sorted(failed.items())),
     }
     write_text(shard.stats, json.dumps(stats, indent=1) + "\n")
-    return len(shard.pictures)
+    return len(shard.images)
 
 
 def _finish(out: Path, plan: Plan, shards: list[_Shard], settings: IconsSettings) -> dict[str, Any]:
@@ -213,8 +215,8 @@ def _finish(out: Path, plan: Plan, shards: list[_Shard], settings: IconsSettings
         "packages": {f"{each.name}@{each.version}": each.sha256 for each in PACKAGES},
         "parts": {
             part: {
-                "pictures": sum(counts[part].values()),
-                "concepts": len({picture.concept for picture in plan.parts[part]}),
+                "images": sum(counts[part].values()),
+                "concepts": len({image.concept for image in plan.parts[part]}),
                 "styles": dict(sorted(counts[part].items())),
             }
             for part in settings.parts

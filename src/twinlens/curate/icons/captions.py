@@ -1,4 +1,4 @@
-"""What is said of a picture: names, keywords, categories and templates, in many languages."""
+"""What is said of an image: names, keywords, categories and templates, in many languages."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _PLAIN_TEMPLATES = (
 
 
 def templates(*, emoji: bool, coloured: bool) -> tuple[str, ...]:
-    """Caption templates fit for a kind of picture."""
+    """Caption templates fit for a kind of image."""
     if emoji:
         return _EMOJI_TEMPLATES
     return _COLOUR_TEMPLATES if coloured else _PLAIN_TEMPLATES
@@ -54,7 +54,7 @@ def captions(
     category: str = "",
     languages: int = 6,
 ) -> list[str]:
-    """Strings that describe one picture; a reader draws one of them uniformly.
+    """Strings that describe one image; a reader draws one of them uniformly.
 
     Six are English: the name twice, two templates, the name with keywords, keywords. Then one
     each for up to `languages` other languages, mostly the name: names are what people ask for.

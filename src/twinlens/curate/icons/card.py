@@ -18,19 +18,19 @@ from twinlens.data.webdataset.shards import write_text
 
 _PARTS = {
     TRAIN: "concepts and styles to learn from",
-    UNSEEN_CONCEPTS: "concepts that no training picture shows, in the styles of training",
-    UNSEEN_STYLES: f"{UNSEEN_STYLE}, a style that no training picture has; its concepts are seen",
+    UNSEEN_CONCEPTS: "concepts that no training image shows, in the styles of training",
+    UNSEEN_STYLES: f"{UNSEEN_STYLE}, a style that no training image has; its concepts are seen",
     UNSEEN_BOTH: f"{UNSEEN_STYLE} and unseen concepts",
 }
 
 _CARD = """\
 # Open icon corpus
 
-Pictures of {size} x {size} pixels with captions, drawn from openly licensed icons, emoji and
+Images of {size} x {size} pixels with captions, drawn from openly licensed icons, emoji and
 clip art. Built by `twinlens data icons`; fingerprint `{fingerprint}`. The same packages and
 settings give the same bytes. It knows drawings, not photographs.
 
-| part | pictures | concepts | what it is |
+| part | images | concepts | what it is |
 | --- | ---: | ---: | --- |
 {table}
 
@@ -43,21 +43,21 @@ Plain WebDataset tars of up to {samples_per_shard} samples: {members}:
 {languages_note} Captions are made of the name, the spoken name and
 keywords (Unicode CLDR, Lucide, Tabler, Phosphor), the set's category and templates.
 
-## How pictures look
+## How images look
 
-Training pictures lie on white (two in five), light, saturated, dark and two-coloured backgrounds,
+Training images lie on white (two in five), light, saturated, dark and two-coloured backgrounds,
 with varied margins; drawings of one colour take a colour that stands out. Renders of
-each emoji drawing: {emoji_renders}, each different. Held-out pictures are shown once, on white with
+each emoji drawing: {emoji_renders}, each different. Held-out images are shown once, on white with
 a margin of 4%.
 
 ## The split
 
-By concept, never by picture. The name decides alone, by a hash: emoji and icons of one name are
+By concept, never by image. The name decides alone, by a hash: emoji and icons of one name are
 one concept, and plurals and words for persons ("man running", "woman running") do not part them.
 Of emoji names 5% are held out, of other icon names 10%. Skin tones are capped at {tones} a drawing
 and flags at {flags} in all, and neither is in the parts of the unseen style.
 
-Pictures of each emoji set, and how many of the unseen style's {wanted} concepts it has:
+Images of each emoji set, and how many of the unseen style's {wanted} concepts it has:
 
 | style | train | unseen concepts | concepts in common |
 | --- | ---: | ---: | ---: |
@@ -67,7 +67,7 @@ Pictures of each emoji set, and how many of the unseen style's {wanted} concepts
 
 {skipped}
 
-{notes}Pictures that could not be drawn: {failed} (listed in `manifest.json`). Licences and authors:
+{notes}Images that could not be drawn: {failed} (listed in `manifest.json`). Licences and authors:
 `ATTRIBUTION.md`.
 
 ## Limits
@@ -83,7 +83,7 @@ The corpus holds changed copies (rendered small, on other backgrounds, some reco
 of these sets. Names and keywords: Unicode CLDR (Unicode License v3), Lucide (ISC), Tabler (MIT),
 Phosphor (MIT). Icon sets come from the Iconify collection.
 
-| set | author | licence | pictures |
+| set | author | licence | images |
 | --- | --- | --- | ---: |
 {used}
 
@@ -115,7 +115,7 @@ def _card(manifest: Mapping[str, Any]) -> str:
         **_sample_notes(manifest),
         wanted=f"{coverage.get(UNSEEN_STYLE, 0):,}",
         table=_rows(
-            (part, f"{entry['pictures']:,}", f"{entry['concepts']:,}", _PARTS[part])
+            (part, f"{entry['images']:,}", f"{entry['concepts']:,}", _PARTS[part])
             for part, entry in parts.items()
         ),
         styles=_rows(
@@ -138,19 +138,19 @@ def _sample_notes(manifest: Mapping[str, Any]) -> dict[str, str]:
     fields = [
         ("`concept`", "what is shown: an emoji's code points, or an icon's cleaned name"),
         ("`label`", "the English name"),
-        ("`captions`", "strings that describe the picture; draw one uniformly"),
+        ("`captions`", "strings that describe the image; draw one uniformly"),
         ("`style`, `category`", "the icon set; its category"),
     ]
-    members = "`webp` (the picture) and `json`"
+    members = "`webp` (the image) and `json`"
     note = "All captions are English."
     if not manifest["settings"]["compact"]:
         languages = len(manifest["languages"])
         fields.insert(2, ("`names`", f"emoji: the name in each of {languages} languages"))
         fields.append(("`set`, `icon`, `licence`", "where the drawing comes from; SPDX"))
-        members = "`webp` (the picture), `txt` (its English name) and `json`"
+        members = "`webp` (the image), `txt` (its English name) and `json`"
         note = (
             "About half of an emoji's captions are English, the others in up to six languages\n"
-            "drawn anew for each picture; other icons are captioned in English."
+            "drawn anew for each image; other icons are captioned in English."
         )
     table = _rows([("field", "holds"), ("---", "---"), *fields])
     return {"fields": table, "members": members, "languages_note": note}

@@ -50,7 +50,7 @@ def choose_icons(
         if found[0].part == TRAIN:
             train += found
         elif found[0].emoji or _support(found) > 1:
-            unseen += found[: settings.unseen_pictures]
+            unseen += found[: settings.unseen_images]
     skipped["over the limit of icons"] += max(0, len(train) - settings.icons_limit)
     return train[: settings.icons_limit] + unseen
 
@@ -119,7 +119,7 @@ def _categories(data: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
 def _best(
     found: list[Choice], sets: Mapping[str, IconSet], settings: IconsSettings
 ) -> list[Choice]:
-    """The pictures of one concept: as many sets as possible, coloured ones first."""
+    """The images of one concept: as many sets as possible, coloured ones first."""
     rng = Random(f"{settings.seed}/icons/{found[0].concept}")
     shuffled = rng.sample(found, len(found))
     seen: Counter[str] = Counter()

@@ -33,7 +33,7 @@ _LEFT_OUT = re.compile(
 )
 _MOST_BYTES = 300_000
 _MOST_USES = 3
-"""A title on more files than this names a collection, not a picture."""
+"""A title on more files than this names a collection, not an image."""
 
 _GENERAL = word_set(
     """animal animals bird birds clip art clipart colour contour drawing food hash icon icons image

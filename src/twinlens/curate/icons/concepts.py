@@ -1,4 +1,4 @@
-"""Concepts: what a picture shows, whatever its style; and which concepts are held out.
+"""Concepts: what an image shows, whatever its style; and which concepts are held out.
 
 An emoji's concept is its code points (`1f408`); an icon's is its cleaned name, unless that is
 the name of an emoji: then both are one concept.
@@ -68,7 +68,7 @@ def kind(concept: str) -> str:
     text = characters(concept)
     if _FLAG.search(text):
         return "flag"
-    # A tone swatch alone is a picture of its own, not a variant of one.
+    # A tone swatch alone is an image of its own, not a variant of one.
     return "tone" if len(text) > 1 and _TONE.search(text) else "base"
 
 

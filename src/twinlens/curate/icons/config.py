@@ -10,7 +10,7 @@ from twinlens.errors import MOST_SEED, UnknownNameError, require_within
 
 EMOJI_STYLES = (*ICONIFY_EMOJI, *EXTRA_EMOJI)
 UNSEEN_STYLE = "twemoji"
-"""The style that no training picture has."""
+"""The style that no training image has."""
 
 TRAIN, UNSEEN_CONCEPTS, UNSEEN_STYLES, UNSEEN_BOTH = PARTS = (
     "train",
@@ -27,7 +27,7 @@ _COUNTS = (
     "variants",
     "tones",
     "flags",
-    "unseen_pictures",
+    "unseen_images",
     "clipart_renders",
 )
 
@@ -37,21 +37,21 @@ class IconsSettings:
     """Size and choice of the corpus; the same settings give the same bytes.
 
     Attributes:
-        size: Side of the pictures, pixels.
+        size: Side of the images, pixels.
         seed: Decides every lot: choices, order, backgrounds, captions.
-        icons_limit: Most pictures from sets that are not emoji; 0 for emoji alone.
+        icons_limit: Most images from sets that are not emoji; 0 for emoji alone.
         emoji_renders: How often each emoji is drawn for training, each time on another background.
         styles: The emoji sets used.
-        icons_per_concept: Most pictures of one icon concept.
-        emoji_icons: Most pictures from icon sets of a concept that is an emoji.
+        icons_per_concept: Most images of one icon concept.
+        emoji_icons: Most images from icon sets of a concept that is an emoji.
         variants: Most drawings of one emoji in one set (some sets have two).
         tones: Most skin-tone variants of one emoji in one set.
         flags: Most flags of countries and regions.
-        unseen_pictures: Most pictures from icon sets of one held-out concept.
+        unseen_images: Most images from icon sets of one held-out concept.
         clipart: Use Debian's openclipart drawings where they are installed.
         clipart_renders: How often each of them is drawn for training.
-        quality: Of the WebP pictures, 1 to 100.
-        samples_per_shard: Pictures a tar.
+        quality: Of the WebP images, 1 to 100.
+        samples_per_shard: Images a tar.
         categories: Emoji categories used; empty for all.
         parts: Which parts of the corpus are drawn.
         compact: Leave out what small demos do not need: names in other languages, the txt member.
@@ -67,7 +67,7 @@ class IconsSettings:
     variants: int = 3
     tones: int = 1
     flags: int = 60
-    unseen_pictures: int = 4
+    unseen_images: int = 4
     clipart: bool = True
     clipart_renders: int = 2
     quality: int = 90

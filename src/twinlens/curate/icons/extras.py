@@ -1,6 +1,6 @@
 """Emoji styles that are not in the icon collection, put into the shape of its sets.
 
-One is of pictures (Fluent's three-dimensional emoji), one of a font (Noto's line drawings).
+One is of images (Fluent's three-dimensional emoji), one of a font (Noto's line drawings).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def read_extras(
 
 
 def _fluent_3d(cache: Path, known: Mapping[str, Any]) -> dict[str, Any]:
-    """WebP pictures of 256 x 256 pixels, named by their code points."""
+    """WebP images of 256 x 256 pixels, named by their code points."""
     icons: dict[str, dict[str, str]] = {}
     for name, data in read_members(fetch(FLUENT_3D, cache), "assets/", ".webp"):
         points = name.removeprefix("assets/").removesuffix(".webp").replace("_", "-")

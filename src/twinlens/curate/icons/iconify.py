@@ -142,7 +142,7 @@ def read_sets(archive: Path, sets: Mapping[str, IconSet]) -> Iterator[tuple[Icon
 
 
 def icon_names(data: Mapping[str, Any]) -> Iterator[str]:
-    """Names of a set's icons and of the aliases that show another picture (turned, flipped)."""
+    """Names of a set's icons and of the aliases that show another image (turned, flipped)."""
     for name, icon in data["icons"].items():
         if not icon.get("hidden"):
             yield name

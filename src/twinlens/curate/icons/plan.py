@@ -1,4 +1,4 @@
-"""Which pictures the corpus has, and in which part: decided before anything is drawn."""
+"""Which images the corpus has, and in which part: decided before anything is drawn."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from twinlens.curate.icons.tags import read_tags
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
-    """One picture to draw.
+class PlannedImage:
+    """One image to draw.
 
     Attributes:
         icon: Where it comes from: `set:name`.
         concept: What it shows (code points or a cleaned name).
         emoji: Whether the concept is an emoji.
         number: Which of several renders of the same drawing.
-        plain: On white with a standard margin, as every held-out picture is.
+        plain: On white with a standard margin, as every held-out image is.
     """
 
     icon: str
@@ -49,9 +49,9 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Pictures of every part, in their final order, and what was left out."""
+    """Images of every part, in their final order, and what was left out."""
 
-    parts: dict[str, list[Picture]]
+    parts: dict[str, list[PlannedImage]]
     sets: dict[str, IconSet]
     skipped: Counter[str] = field(default_factory=Counter[str])
     coverage: dict[str, int] = field(default_factory=dict[str, int])
@@ -59,7 +59,7 @@ class Plan:
 
 
 def make_plan(settings: IconsSettings, cache: Path) -> Plan:
-    """Choose the pictures.
+    """Choose the images.
 
     Raises:
         DataError: A package cannot be fetched or is not the pinned one.
@@ -108,16 +108,16 @@ class _Whole:
 
 
 def _deal(
-    pictures: Iterable[tuple[Choice, Picture]], settings: IconsSettings
-) -> dict[str, list[Picture]]:
-    """The renders of every picture, in the shuffled order of their parts."""
-    parts: dict[str, list[Picture]] = {part: [] for part in PARTS if part in settings.parts}
-    for choice, picture in pictures:
+    images: Iterable[tuple[Choice, PlannedImage]], settings: IconsSettings
+) -> dict[str, list[PlannedImage]]:
+    """The renders of every image, in the shuffled order of their parts."""
+    parts: dict[str, list[PlannedImage]] = {part: [] for part in PARTS if part in settings.parts}
+    for choice, image in images:
         if choice.part not in parts:
             continue
         plain = choice.part != TRAIN
         parts[choice.part] += [
-            replace(picture, number=number, plain=plain) for number in range(choice.renders)
+            replace(image, number=number, plain=plain) for number in range(choice.renders)
         ]
     for part, found in parts.items():
         Random(f"{settings.seed}/{part}").shuffle(found)
@@ -126,7 +126,7 @@ def _deal(
 
 def _draw(
     choices: Iterable[Choice], archive: Path, whole: _Whole
-) -> Iterator[tuple[Choice, Picture]]:
+) -> Iterator[tuple[Choice, PlannedImage]]:
     by_set: dict[str, list[Choice]] = defaultdict(list)
     for choice in choices:
         by_set[choice.set].append(choice)
@@ -134,7 +134,7 @@ def _draw(
     others = {name: whole.sets[name] for name in by_set if name not in whole.data}
     for info, data in chain(held, iconify.read_sets(archive, others)):
         for choice in by_set[info.prefix]:
-            picture = Picture(
+            image = PlannedImage(
                 icon=f"{choice.set}:{choice.name}",
                 drawing=iconify.drawing(data, choice.name, coloured=info.coloured),
                 concept=choice.concept,
@@ -144,4 +144,4 @@ def _draw(
                 category=choice.category,
                 licence=info.licence,
             )
-            yield choice, picture
+            yield choice, image

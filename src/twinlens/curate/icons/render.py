@@ -1,6 +1,6 @@
-"""A drawing on a background, as a small WebP picture.
+"""A drawing on a background, as a small WebP image.
 
-Everything that varies comes from the random generator that is handed in, so a picture is a
+Everything that varies comes from the random generator that is handed in, so an image is a
 pure function of its seed.
 """
 
@@ -20,7 +20,7 @@ from twinlens.errors import DataError, MissingExtraError
 _NAMESPACES = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
 _TRIM_SIZE = 200
 _MARGIN = 0.04
-"""Margin of a plain picture, as a share of its side."""
+"""Margin of a plain image, as a share of its side."""
 
 Colour = tuple[float, float, float]
 """Red, green and blue in [0, 1]."""
@@ -37,7 +37,7 @@ class Look:
         stops: One background colour, or the two ends of a gradient.
         angle: Direction of the gradient, degrees.
         foreground: The colour of what the drawing leaves open (`currentColor`).
-        box: Left, top and side of the drawing, as shares of the picture's side.
+        box: Left, top and side of the drawing, as shares of the image's side.
     """
 
     stops: tuple[Colour, ...] = (WHITE,)
@@ -47,7 +47,7 @@ class Look:
 
 
 PLAIN = Look()
-"""Black on white with a standard margin: how every held-out picture is shown."""
+"""Black on white with a standard margin: how every held-out image is shown."""
 
 
 def vary(rng: Random, *, coloured: bool) -> Look:
@@ -113,7 +113,7 @@ def _luminance(colour: Colour) -> float:
 
 
 def svg(drawing: Drawing, look: Look, size: int) -> str:
-    """The whole picture as SVG: a background and the drawing, fitted and centred in its box."""
+    """The whole image as SVG: a background and the drawing, fitted and centred in its box."""
     x, y, side = (size * share for share in look.box)
     view = f"{drawing.left:g} {drawing.top:g} {drawing.width:g} {drawing.height:g}"
     transform = drawing.transform()
@@ -157,7 +157,7 @@ def trimmed(drawing: Drawing) -> Drawing:
     )
     ink = render(text, drawing.font, mode="RGBA").getchannel("A").getbbox()
     if ink is None:
-        raise DataError("drawing is empty: got a page without ink, expected a picture")
+        raise DataError("drawing is empty: got a page without ink, expected an image")
     left, top, right, bottom = (edge / scale for edge in ink)
     return dataclasses.replace(
         drawing,
@@ -185,7 +185,7 @@ def render(text: str, font: str = "", mode: str = "RGB") -> Image.Image:
     except ImportError as error:
         raise MissingExtraError("resvg-py", "data") from error
     try:
-        # System fonts would make the pictures depend on the machine.
+        # System fonts would make the images depend on the machine.
         png = resvg_py.svg_to_bytes(
             svg_string=text, skip_system_fonts=True, font_files=[font] if font else None
         )
@@ -195,13 +195,13 @@ def render(text: str, font: str = "", mode: str = "RGB") -> Image.Image:
 
 
 def encode(image: Image.Image, quality: int) -> bytes:
-    """A picture as lossy WebP.
+    """An image as lossy WebP.
 
     Raises:
-        DataError: The picture is of one colour: there is nothing to see.
+        DataError: The image is of one colour: there is nothing to see.
     """
     if image.getcolors(1) is not None:  # pixels of at most one colour
-        raise DataError("drawing is empty: got one colour, expected a picture")
+        raise DataError("drawing is empty: got one colour, expected an image")
     file = io.BytesIO()
     image.save(file, "WEBP", quality=quality, method=4)
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""Pictures that lie in one array, as small data sets of the literature come."""
+"""Images that lie in one array, as small data sets of the literature come."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from PIL import Image
 
 
 @dataclass(frozen=True, eq=False)
-class PictureArray:
-    """Grey pictures of one size.
+class GreyImages:
+    """Grey images of one size.
 
     Attributes:
         name: What to call them, in messages.
-        pixels: The pictures, 0 black and 255 white.
+        pixels: The images, 0 black and 255 white.
     """
 
     name: str
-    pixels: UInt8[np.ndarray, "picture height width"]
+    pixels: UInt8[np.ndarray, "image height width"]
 
     @cached_property
     def digest(self) -> str:
@@ -34,27 +34,27 @@ class PictureArray:
 
 @dataclass(frozen=True, slots=True)
 class ArrayImage:
-    """A picture in an array."""
+    """An image in an array."""
 
-    pictures: PictureArray
+    images: GreyImages
     index: int
 
     @property
     def mark(self) -> tuple[str, int]:
-        """What tells the picture from others: the content of all and its place."""
-        return self.pictures.digest, self.index
+        """What tells the image from others: the content of all and its place."""
+        return self.images.digest, self.index
 
     def read_image(self) -> bytes:
-        """The picture as a PNG file, without loss (and not made small: it is read at once).
+        """The image as a PNG file, without loss (and not made small: it is read at once).
 
         Example:
-            >>> image = ArrayImage(PictureArray("black", np.zeros((1, 2, 3), np.uint8)), 0)
+            >>> image = ArrayImage(GreyImages("black", np.zeros((1, 2, 3), np.uint8)), 0)
             >>> Image.open(io.BytesIO(image.read_image())).size
             (3, 2)
         """
         file = io.BytesIO()
-        Image.fromarray(self.pictures.pixels[self.index]).save(file, "PNG", compress_level=0)
+        Image.fromarray(self.images.pixels[self.index]).save(file, "PNG", compress_level=0)
         return file.getvalue()
 
     def __str__(self) -> str:
-        return f"{self.pictures.name}: picture {self.index}"
+        return f"{self.images.name}: image {self.index}"

@@ -1,4 +1,4 @@
-"""Data sets that go by a name: real pictures that can be had on any machine, without a download.
+"""Data sets that go by a name: real images that can be had on any machine, without a download.
 
 `digits` are the 1,797 handwritten digits of 8x8 that scikit-learn carries (Alpaydin & Kaynak 1998,
 UCI "Optical Recognition of Handwritten Digits", the test part). `fashion-mnist` is Fashion-MNIST
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from twinlens.data.samples import Dataset, LazySamples, Sample
-from twinlens.data.sources.arrays import ArrayImage, PictureArray
+from twinlens.data.sources.arrays import ArrayImage, GreyImages
 from twinlens.errors import DataError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -72,13 +72,13 @@ def open_named(spec: str) -> Dataset | None:
 
 
 def _digits(split: str) -> Dataset:
-    pictures, targets = _digits_arrays()
+    images, targets = _digits_arrays()
     test = _third_of_each_class(targets)
     every = np.arange(len(targets))
     chosen = {"": every, "test": test, "train": np.setdiff1d(every, test)}[split]
     return _dataset(
         f"digits/{split}" if split else "digits",
-        pictures,
+        images,
         targets,
         chosen,
         classnames=_DIGITS,
@@ -87,7 +87,7 @@ def _digits(split: str) -> Dataset:
 
 
 @cache
-def _digits_arrays() -> tuple[PictureArray, NDArray[np.int64]]:
+def _digits_arrays() -> tuple[GreyImages, NDArray[np.int64]]:
     # Found, not imported: scikit-learn takes seconds, and all that is wanted is a file of it.
     package = find_spec("sklearn")
     if package is None or not package.submodule_search_locations:
@@ -99,7 +99,7 @@ def _digits_arrays() -> tuple[PictureArray, NDArray[np.int64]]:
         raise DataError(f"{path}: cannot be read: {error}") from error
     # Counts from 0 to 16 of the inked dots in squares of 4x4: 16 is white here.
     pixels = np.rint(rows[:, :-1].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
-    return PictureArray("digits", pixels), rows[:, -1]
+    return GreyImages("digits", pixels), rows[:, -1]
 
 
 def _third_of_each_class(targets: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -118,12 +118,12 @@ def _fashion_mnist(split: str) -> Dataset:
     if targets.max() >= len(_GARMENTS):
         place = int(targets.argmax())
         raise DataError(
-            f"{labels}: picture {place}: got the class {targets[place]}, "
+            f"{labels}: image {place}: got the class {targets[place]}, "
             f"expected 0 to {len(_GARMENTS) - 1}"
         )
     return _dataset(
         name,
-        PictureArray(name, pixels),
+        GreyImages(name, pixels),
         targets,
         np.arange(count),
         classnames=_GARMENTS,
@@ -152,26 +152,26 @@ def _read_idx(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
 
 def _dataset(
     name: str,
-    pictures: PictureArray,
+    images: GreyImages,
     targets: NDArray[np.int64],
     chosen: NDArray[np.int64],
     *,
     classnames: tuple[str, ...],
     templates: tuple[str, ...],
 ) -> Dataset:
-    """The chosen pictures of an array; a key is a picture's place in it."""
+    """The chosen images of an array; a key is an image's place in it."""
 
     def sample(place: int) -> Sample:
         return Sample(
             key=f"{place:05d}",
-            source=ArrayImage(pictures, place),
+            source=ArrayImage(images, place),
             label=classnames[int(targets[place])],
         )
 
     places: list[int] = chosen.tolist()
     return Dataset(
         name=name,
-        samples=LazySamples(places, sample, lambda place: ArrayImage(pictures, place).mark),
+        samples=LazySamples(places, sample, lambda place: ArrayImage(images, place).mark),
         classnames=classnames,
         templates=templates,
     )

@@ -1,4 +1,4 @@
-"""The lists beside a data set's pictures: its classes' names, its prompts, and what kind it is."""
+"""The lists beside a data set's images: its classes' names, its prompts, and what kind it is."""
 
 from __future__ import annotations
 

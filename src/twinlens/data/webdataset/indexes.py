@@ -52,7 +52,7 @@ class Shard:
         place: The tar.
         size: In bytes,
         stamp: and another one when the tar is changed.
-        rows: How many samples with pictures it has.
+        rows: How many samples with images it has.
         left_out: What else is in it, by reason.
         without_caption: Samples without any file that may hold a caption.
         digest: What tells its samples from those of others.

@@ -1,4 +1,4 @@
-"""The index of one tar: where its pictures' samples lie, in columns that are mapped, not read.
+"""The index of one tar: where its images' samples lie, in columns that are mapped, not read.
 
 A file is: the magic bytes, a CRC-32 of all that follows, the length of a JSON header, the header,
 and the columns, each from a multiple of 64 bytes on. It says of which tar it is by size and

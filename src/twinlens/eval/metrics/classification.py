@@ -102,7 +102,7 @@ def average_precision(
         interpolation: With "none", precisions weighted by what each threshold adds to recall, as
             in scikit-learn. With "eleven-point", as in PASCAL VOC 2007 (Everingham et al. 2010):
             the best precision at a recall of at least 0, 0.1, ..., 1, averaged. VOC's "difficult"
-            pictures are to be left out before.
+            images are to be left out before.
 
     Raises:
         DataError: There are no positives, or a score is nan.

@@ -16,13 +16,13 @@ CLIPSCORE_PROMPT = "A photo depicts {}"
 """What captions and references are put into before they are embedded (Hessel et al. 2021)."""
 
 CLIPSCORE_WEIGHT = 2.5
-"""Stretches the cosines of pictures and captions, from about 0 to about 0.4, over [0, 1]."""
+"""Stretches the cosines of images and captions, from about 0 to about 0.4, over [0, 1]."""
 
 
 def clip_score(
     image_embeddings: Float[np.ndarray, "n embed"], caption_embeddings: Float[np.ndarray, "n embed"]
 ) -> Float[np.ndarray, " n"]:
-    """How well each caption fits its picture: 2.5 max(cos, 0), float64 [n], in [0, 2.5].
+    """How well each caption fits its image: 2.5 max(cos, 0), float64 [n], in [0, 2.5].
 
     CLIPScore (Hessel et al. 2021, section 3). The published figures are of ViT-B/32, with captions
     put into `CLIPSCORE_PROMPT`; other libraries' "CLIP score" is often 100 max(cos, 0) of bare
@@ -52,19 +52,19 @@ def ref_clip_score(
     reference_embeddings: Float[np.ndarray, "reference embed"],
     owner: Int[np.ndarray, " reference"],
 ) -> Float[np.ndarray, " n"]:
-    """How well each caption fits its picture and what people wrote of it: float64 [n].
+    """How well each caption fits its image and what people wrote of it: float64 [n].
 
     RefCLIPScore (Hessel et al. 2021, section 3): the harmonic mean of `clip_score` and the highest
-    max(cos, 0) of the caption with the picture's references; 0 where either is. In [0, 10/7].
+    max(cos, 0) of the caption with the image's references; 0 where either is. In [0, 10/7].
 
     Args:
-        image_embeddings: Of the pictures.
-        caption_embeddings: Of the captions to score, one a picture, in `CLIPSCORE_PROMPT`.
-        reference_embeddings: Of what people wrote, all pictures' in a row, in the same prompt.
-        owner: The index of the picture that each reference is of.
+        image_embeddings: Of the images.
+        caption_embeddings: Of the captions to score, one an image, in `CLIPSCORE_PROMPT`.
+        reference_embeddings: Of what people wrote, all images' in a row, in the same prompt.
+        owner: The index of the image that each reference is of.
 
     Raises:
-        DataError: A picture has no reference, a reference no picture, or an embedding has length
+        DataError: An image has no reference, a reference no image, or an embedding has length
             zero or is not finite.
         ShapeError: The shapes do not fit each other.
 
@@ -115,4 +115,4 @@ def _check_references(
         )
     alone = np.setdiff1d(np.arange(len(captions)), owner)
     if len(alone):
-        raise DataError(f"references of picture {alone[0]}: got 0, expected at least 1")
+        raise DataError(f"references of image {alone[0]}: got 0, expected at least 1")

@@ -2,7 +2,7 @@
 
 A rank needs no sorting: it is the number of wrong candidates that score at least as much as the
 best right one. So the scores of the right pairs are taken first, then the others pass by in tiles,
-and each is counted for its picture's rank and for its text's. Memory is that of the embeddings and
+and each is counted for its image's rank and for its text's. Memory is that of the embeddings and
 of a tile; the arithmetic is one product of the two matrices for both directions.
 """
 
@@ -34,9 +34,9 @@ class Ranks:
     """The rank of the best right answer to each query, from 0.
 
     Attributes:
-        images: Of each picture's best caption among all texts; the number of texts, which is
-            behind them all, for a picture without captions.
-        texts: Of each text's picture among all pictures.
+        images: Of each image's best caption among all texts; the number of texts, which is
+            behind them all, for an image without captions.
+        texts: Of each text's image among all images.
     """
 
     images: Int[np.ndarray, " image"]
@@ -53,15 +53,15 @@ def first_relevant_ranks(
     progress: Count | None = None,
     world: World | None = None,
 ) -> Ranks:
-    """The rank of each picture's best caption, and of each caption's picture.
+    """The rank of each image's best caption, and of each caption's image.
 
     A wrong candidate that scores as much as the right one comes before it. So ranks do not depend
     on the order of the data, and a model to which all is the same is right about nothing.
 
     Args:
         images: Unit vectors. Of a file mapped into memory a tile is read at a time.
-        texts: Unit vectors; any number of them, in any order, belongs to a picture.
-        owner: The number of each text's picture.
+        texts: Unit vectors; any number of them, in any order, belongs to an image.
+        owner: The number of each text's image.
         tile: Rows and columns of scores that are held at a time.
         device: Where they are computed, in float32.
         progress: Told of the rows of tiles that are done.
@@ -69,7 +69,7 @@ def first_relevant_ranks(
             embeddings, and get all ranks. This one alone if not given.
 
     Raises:
-        DataError: There are no pictures or no texts, or a text's picture is not among them.
+        DataError: There are no images or no texts, or a text's image is not among them.
         ShapeError: The embeddings differ in width, or the owners are not one a text.
 
     Example:
@@ -112,7 +112,7 @@ def _check(
     """Make sure that the arrays belong together.
 
     Raises:
-        DataError: There are no pictures or no texts, or a text's picture is not among them.
+        DataError: There are no images or no texts, or a text's image is not among them.
         ShapeError: The embeddings differ in width, or the owners are not one a text.
     """
     if images.shape[1] != texts.shape[1]:
@@ -120,7 +120,7 @@ def _check(
     if len(owner) != len(texts):
         raise ShapeError(f"owner: got {len(owner):,} numbers, expected {len(texts):,}, one a text")
     if not len(images) or not len(texts):
-        found = f"{len(images):,} pictures and {len(texts):,} texts"
+        found = f"{len(images):,} images and {len(texts):,} texts"
         raise DataError(f"retrieval: got {found}, expected some of both")
     wrong = owner[(owner < 0) | (owner >= len(images))]
     if len(wrong):

@@ -1,4 +1,4 @@
-"""How well accuracy holds when pictures change: against other models, and against clean pictures.
+"""How well accuracy holds when images change: against other models, and against clean images.
 
 Models that are better on one data set are better on its shifted kin too, nearly on a line in logit
 space. Robustness worth the name is what lies above that line (Taori et al. 2020, section 3; the
@@ -17,7 +17,7 @@ from jaxtyping import Float
 from twinlens.errors import DataError, ShapeError
 
 SAMPLES = 10_000
-"""Pictures behind an accuracy, if nobody says: no accuracy nearer to 0 or 1 is told from them."""
+"""Images behind an accuracy, if nobody says: no accuracy nearer to 0 or 1 is told from them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ class Baseline:
         slope: Logits on the shifted set per logit on the standard one.
         intercept: Where accuracy on the standard set is one half.
         models: How many the line is fitted through.
-        samples: Pictures behind an accuracy (see `logit`).
+        samples: Images behind an accuracy (see `logit`).
     """
 
     slope: float
@@ -45,8 +45,8 @@ class Baseline:
 def logit(accuracy: float, samples: int = SAMPLES) -> float:
     """The log odds of being right, `log(p / (1 - p))`.
 
-    None and all right would be infinitely far away; of `samples` pictures they are taken as half
-    a picture right and half a picture wrong.
+    None and all right would be infinitely far away; of `samples` images they are taken as half
+    an image right and half an image wrong.
 
     Raises:
         DataError: It is outside [0, 1].
@@ -67,7 +67,7 @@ def fit_baseline(points: Float[np.ndarray, "model 2"], *, samples: int = SAMPLES
 
     Args:
         points: Each model's accuracy on the standard and on the shifted set, in [0, 1].
-        samples: Pictures of the smaller of the two sets (see `logit`).
+        samples: Images of the smaller of the two sets (see `logit`).
 
     Raises:
         DataError: An accuracy is outside [0, 1], or fewer than two differ on the standard set.
@@ -127,7 +127,7 @@ class CorruptionSummary:
     Attributes:
         accuracy: The mean over corruptions and severities, in [0, 1].
         error: One less that.
-        retained: The mean as a share of the accuracy on clean pictures; nan where that is 0.
+        retained: The mean as a share of the accuracy on clean images; nan where that is 0.
         by_corruption: The mean over severities of each corruption.
         by_severity: The mean over corruptions of each severity, the mildest first.
     """
@@ -145,7 +145,7 @@ def summarise_corruptions(
     """Mean accuracy under corruptions, and how much of the clean accuracy it is.
 
     Args:
-        clean: Accuracy on the pictures as they are, in [0, 1].
+        clean: Accuracy on the images as they are, in [0, 1].
         corrupted: By corruption, the accuracy at each severity.
 
     Raises:

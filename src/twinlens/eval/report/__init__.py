@@ -1,7 +1,7 @@
 """What a report of measurements shows.
 
 - `bars`: accuracies with their intervals
-- `pictures`: pictures with a model's answers, and thumbnails
+- `images`: images with a model's answers, and thumbnails
 - `classification`, `retrieval`, `probe`, `robustness`, `captions`,
   `multi_label`: the sections of the tasks
 - `summary`: the table at its head
@@ -17,12 +17,12 @@ from twinlens.eval.report.classification import (
     classification_scores,
 )
 from twinlens.eval.report.comparison import comparison_page
-from twinlens.eval.report.pictures import Picture, data_uri, gallery
+from twinlens.eval.report.images import ImageCard, data_uri, gallery
 from twinlens.eval.report.whole import Measured, report_page
 
 __all__ = [
+    "ImageCard",
     "Measured",
-    "Picture",
     "Score",
     "class_table",
     "classes_heading",

@@ -1,4 +1,4 @@
-"""How well captions fit their pictures: how the scores are spread, and the worst pairs."""
+"""How well captions fit their images: how the scores are spread, and the worst pairs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from twinlens.eval.report.bars import metric_bars
-from twinlens.eval.report.pictures import Thumbnails, cases
+from twinlens.eval.report.images import Thumbnails, cases
 from twinlens.html import charts, histogram, part
 
 if TYPE_CHECKING:
@@ -18,9 +18,9 @@ _SHOWN = 12
 
 
 def captions_parts(result: ScoresResult, thumbnails: Thumbnails) -> list[str]:
-    """The parts of a section: figures, a histogram, and the worst pairs with their pictures."""
+    """The parts of a section: figures, a histogram, and the worst pairs with their images."""
     scores = np.array([pair.score for pair in result.pairs], np.float64)
-    drawn = histogram(scores, title="Pictures by the score of their caption", x_label="CLIPScore")
+    drawn = histogram(scores, title="Images by the score of their caption", x_label="CLIPScore")
     worst = (_pair(pair, thumbnails) for pair in result.pairs[:_SHOWN])
     return [
         part("Scores", metric_bars(result), charts(drawn)),

@@ -14,7 +14,7 @@ from twinlens.eval.report.bars import (
     metric_scores,
     worst_first,
 )
-from twinlens.eval.report.pictures import Thumbnails, case, cases, thumbnail_row
+from twinlens.eval.report.images import Thumbnails, case, cases, thumbnail_row
 from twinlens.html import (
     charts,
     facts,
@@ -43,7 +43,7 @@ def class_table(classes: Sequence[ClassResult], *, shown: int = 20) -> str:
     rows = [
         (one.classname, one.recall, (f"{one.samples:,}", one.mistaken_for or "")) for one in classes
     ]
-    columns = ("Class", "Recall", "Pictures", "Most often mistaken for")
+    columns = ("Class", "Recall", "Images", "Most often mistaken for")
     return bar_table(columns, rows, shown=shown)
 
 
@@ -57,14 +57,14 @@ def classification_page(result: Classification, *, model: str) -> str:
     by_words = bool(result.templates)
     known = "that it was told only in words" if by_words else "of its own classifier"
     lead = (
-        f"{model} classifies {result.samples:,} pictures of {result.dataset} among "
+        f"{model} classifies {result.samples:,} images of {result.dataset} among "
         f"{result.classes:,} classes {known}."
     )
     asked: dict[str, object] = {"Model": model, "Data": result.dataset}
     if by_words:
         asked["Language of the class names"] = result.language
         asked["Prompts"] = " · ".join(result.templates)
-    asked["Pictures that could not be read"] = len(result.unreadable)
+    asked["Images that could not be read"] = len(result.unreadable)
     return page(
         "Zero-shot classification" if by_words else "Classification",
         lead,
@@ -75,7 +75,7 @@ def classification_page(result: Classification, *, model: str) -> str:
 
 
 def classification_parts(result: Classification, thumbnails: Thumbnails) -> list[str]:
-    """The parts of a section: figures, mistakes with their pictures, classes, prompts."""
+    """The parts of a section: figures, mistakes with their images, classes, prompts."""
     return [
         part("Accuracy", metric_bars(result, [key for key in result.metrics if key != "ece"])),
         part("Calibration", charts(_reliability(result), _errors(result)), note=_CALIBRATION_NOTE),
@@ -104,7 +104,7 @@ def classification_notes(result: Classification) -> list[str]:
         f"Classes without a name in the language {result.language!r}, left out": (
             result.unnamed_classes
         ),
-        "Classes without pictures, which can still be answered": (
+        "Classes without images, which can still be answered": (
             result.classes - len(result.per_class)
         ),
     }
@@ -134,11 +134,11 @@ def _errors(result: Classification) -> str:
 
 
 def _confusion(one: Confusion, thumbnails: Thumbnails) -> str:
-    pictures = "1 picture" if one.pictures == 1 else f"{one.pictures:,} pictures"
+    images = "1 image" if one.images == 1 else f"{one.images:,} images"
     alt = f"{one.truth}, taken for {one.predicted}"
     return case(
         f"<p><b>{escape(one.truth)}</b> taken for <b>{escape(one.predicted)}</b>"
-        f"<span>{pictures}</span></p>",
+        f"<span>{images}</span></p>",
         thumbnail_row(*(thumbnails.image(place, alt) for place in one.places)),
     )
 

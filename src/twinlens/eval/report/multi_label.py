@@ -1,4 +1,4 @@
-"""Pictures that may be several things at once: how well they are ranked for each class."""
+"""Images that may be several things at once: how well they are ranked for each class."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ def multi_label_parts(result: MultiLabelResult) -> list[str]:
     heading = worst_first("Classes", (one.average_precision for one in result.per_class))
     return [
         part("Precision", metric_bars(result)),
-        part(heading, bar_table(("Class", "Average precision", "Pictures"), rows)),
+        part(heading, bar_table(("Class", "Average precision", "Images"), rows)),
         part("Prompts", prompts(result.templates)),
     ]

@@ -27,7 +27,7 @@ def probe_parts(result: ProbeResult, zero_shot: float | None) -> list[str]:
 
 def _learned(result: ProbeResult) -> dict[str, object]:
     return {
-        "Pictures to learn from": f"{result.train:,}",
+        "Images to learn from": f"{result.train:,}",
         "Of these, the strength was chosen by": f"{result.validation:,}",
         "Strength of the L2 penalty": f"{result.strength:.3g}",
         "Classes": f"{result.classes:,}",
@@ -77,6 +77,6 @@ def _shots(result: ProbeResult, zero_shot: float | None) -> str:
         series,
         title="Accuracy with few examples",
         x_label="examples a class",
-        y_label="on the test pictures",
+        y_label="on the test images",
         as_percent=True,
     )

@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from twinlens.eval.report.bars import metric_bars
-from twinlens.eval.report.pictures import Thumbnails, case, cases, thumbnail_row
+from twinlens.eval.report.images import Thumbnails, case, cases, thumbnail_row
 from twinlens.html import part
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def retrieval_parts(result: RetrievalResult, thumbnails: Thumbnails) -> list[str]:
-    """The parts of a section: figures, then examples with their pictures."""
+    """The parts of a section: figures, then examples with their images."""
     ways: dict[str, list[str]] = {}
     for metric in result.metrics:
         ways.setdefault(metric.partition("_")[0], []).append(metric)
@@ -35,28 +35,28 @@ _EXAMPLES_NOTE = (
 
 
 def _examples(examples: Sequence[Example], thumbnails: Thumbnails) -> str:
-    """Texts that ask for pictures, then pictures that ask for texts."""
+    """Texts that ask for images, then images that ask for texts."""
     by_text = [_example(one, thumbnails) for one in examples if one.text is not None]
-    by_picture = [_example(one, thumbnails) for one in examples if one.text is None]
-    drawn = cases(*by_text) + cases(*by_picture)
+    by_image = [_example(one, thumbnails) for one in examples if one.text is None]
+    drawn = cases(*by_text) + cases(*by_image)
     return f'<div class="examples">{drawn}</div>' if drawn else ""
 
 
 def _example(one: Example, thumbnails: Thumbnails) -> str:
     if one.text is not None:
-        asked = f"<p><q>{escape(one.text)}</q>{_rank('Its picture', one.rank)}</p>"
+        asked = f"<p><q>{escape(one.text)}</q>{_rank('Its image', one.rank)}</p>"
     else:
-        assert one.place is not None  # a query is a text or a picture
+        assert one.place is not None  # a query is a text or an image
         image = thumbnails.image(one.place, "the query")
         asked = f'<div class="beside">{image}<p>{_rank("Its text", one.rank)}</p></div>'
-    return case(asked, _pictures(one.found, thumbnails), _texts(one.found))
+    return case(asked, _images(one.found, thumbnails), _texts(one.found))
 
 
 def _rank(what: str, rank: int) -> str:
     return f"<span>{what} came {'first' if rank == 1 else f'at rank {rank:,}'}</span>"
 
 
-def _pictures(found: Sequence[Found], thumbnails: Thumbnails) -> str:
+def _images(found: Sequence[Found], thumbnails: Thumbnails) -> str:
     images = [
         thumbnails.image(
             one.place, f"{'right' if one.right else 'wrong'}, {one.score:.3f}", right=one.right

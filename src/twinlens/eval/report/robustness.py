@@ -22,7 +22,7 @@ def robustness_parts(result: RobustnessResult) -> list[str]:
     drawn = [_against_baseline(result, one) for one in with_baseline]
     return [
         part("Accuracy", metric_bars(result)),
-        part("Corrupted pictures", _heat(result), note=_heat_note(result)),
+        part("Corrupted images", _heat(result), note=_heat_note(result)),
         part("Other sets of the same classes", _shifted(result), charts(*drawn) if drawn else ""),
     ]
 
@@ -68,7 +68,7 @@ def _shifted(result: RobustnessResult) -> str:
         "95% interval",
         "Against standard",
         "Effective robustness",
-        "Pictures",
+        "Images",
     )
     rows = [
         (

@@ -26,7 +26,7 @@ def summary(results: Sequence[Result]) -> str:
     Where a supervised model's figure is given, the main metric is the one that it is of. Narrow
     screens show the cells below each other, with their columns' names.
     """
-    columns = ("Data and task", "0 to 100%", "Main figure", "Chance", "Supervised", "Pictures")
+    columns = ("Data and task", "0 to 100%", "Main figure", "Chance", "Supervised", "Images")
     head = "".join(f"<th>{column}</th>" for column in columns)
     rows = (_row(number, result) for number, result in enumerate(results, start=1))
     return f'<table class="summary"><thead><tr>{head}</tr></thead>{"".join(rows)}</table>'
@@ -43,7 +43,7 @@ def _row(number: int, result: Result) -> str:
         _cell(metric_name(metric), f"<b>{written(metric, value)}</b>{ends}")
         + _cell("Chance", "none" if chance is None else written(metric, chance))
         + _cell("Supervised", _reference(metric, reference))
-        + _cell("Pictures", f"{result.samples:,}")
+        + _cell("Images", f"{result.samples:,}")
     )
     return (
         f'<tr><th scope="row"><a href="#r{number}">{escape(result.dataset)}</a>'

@@ -11,8 +11,8 @@ from twinlens.errors import DataError
 from twinlens.eval.report.bars import metric_bars
 from twinlens.eval.report.captions import captions_notes, captions_parts
 from twinlens.eval.report.classification import classification_notes, classification_parts
+from twinlens.eval.report.images import Thumbnails
 from twinlens.eval.report.multi_label import multi_label_parts
-from twinlens.eval.report.pictures import Thumbnails
 from twinlens.eval.report.probe import probe_parts
 from twinlens.eval.report.retrieval import retrieval_parts
 from twinlens.eval.report.robustness import robustness_parts
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What was measured, and the data set that its pictures are in by their places."""
+    """What was measured, and the data set that its images are in by their places."""
 
     result: Result
     dataset: Dataset
 
 
 def report_page(measured: Sequence[Measured], *, model: str, facts: Mapping[str, object]) -> str:
-    """One page that holds all: figures, charts, and pictures as thumbnails of 96 pixels.
+    """One page that holds all: figures, charts, and images as thumbnails of 96 pixels.
 
     Args:
         measured: In the order of the page.
@@ -119,16 +119,16 @@ def _parts(result: Result, thumbnails: Thumbnails, zero_shot: float | None) -> l
 
 
 def _left_out(result: Result) -> str:
-    """Notes, and every picture that could not be read with the reason."""
+    """Notes, and every image that could not be read with the reason."""
     notes = [_sentence(note) for note in (*result.notes, *_own_notes(result))]
     notes += [_sentence(f"Left out: {line}") for line in LeftOut.from_json(result.left_out).lines()]
     count = len(result.unreadable)
     if not notes and not count:
-        return part(_LEFT_OUT, sentences(["Nothing: every picture was read."]))
+        return part(_LEFT_OUT, sentences(["Nothing: every image was read."]))
     listed = ""
     if count:
-        words = f"{_count(count, 'picture')} could not be read"
-        listed = folded(words, table(("Picture", "Reason"), list(result.unreadable.items())))
+        words = f"{_count(count, 'image')} could not be read"
+        listed = folded(words, table(("Image", "Reason"), list(result.unreadable.items())))
     return part(_LEFT_OUT, sentences(notes), listed)
 
 

@@ -61,8 +61,8 @@ class Result:
         metrics: The figures.
         intervals: Their 95% intervals.
         chance: What guessing reaches, of those metrics where that means something.
-        samples: Pictures that were read.
-        unreadable: What ails the other pictures, by their keys.
+        samples: Images that were read.
+        unreadable: What ails the other images, by their keys.
         references: What supervised models reach.
         notes: What is to be known beside the figures, a sentence each.
         left_out: What the data set leaves out, as `LeftOut.as_json` gives it.
@@ -117,7 +117,7 @@ def samples_digest(names: Iterable[object]) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """A candidate that came up for a query: a text, or a picture by its place in the data set."""
+    """A candidate that came up for a query: a text, or an image by its place in the data set."""
 
     text: str | None
     place: int | None
@@ -129,7 +129,7 @@ class Found:
 class Example:
     """A query, the rank (from 1) at which the first right candidate came, and the best found.
 
-    A query is a text or a picture, which then has a place in the data set.
+    A query is a text or an image, which then has a place in the data set.
     """
 
     text: str | None
@@ -140,15 +140,15 @@ class Example:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetrievalResult(Result):
-    """Whether the right text comes up for a picture, and the right picture for a text.
+    """Whether the right text comes up for an image, and the right image for a text.
 
-    The metrics are `image_retrieval_recall@k` (of texts that find their picture) and
-    `text_retrieval_recall@k` (of pictures that find one of their texts), as CLIP_benchmark has
+    The metrics are `image_retrieval_recall@k` (of texts that find their image) and
+    `text_retrieval_recall@k` (of images that find one of their texts), as CLIP_benchmark has
     them, and the median rank (from 1) of either.
 
     Attributes:
-        texts: Captions of the pictures.
-        uncaptioned: Pictures without one: candidates for texts, but no queries.
+        texts: Captions of the images.
+        uncaptioned: Images without one: candidates for texts, but no queries.
         cut_texts: Captions that were longer than the model's context, and cut.
         examples: Queries that went well and queries that went worst.
     """
@@ -165,7 +165,7 @@ class RetrievalResult(Result):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shots:
-    """A probe of so many pictures a class: its accuracy on the test pictures, seed by seed."""
+    """A probe of so many images a class: its accuracy on the test images, seed by seed."""
 
     shots: int
     accuracies: tuple[float, ...]
@@ -184,11 +184,11 @@ class ProbeResult(Result):
 
     Attributes:
         classes: How many.
-        train: Pictures that it learned from in the end, those of validation among them.
-        validation: Pictures that the strength was chosen by.
+        train: Images that it learned from in the end, those of validation among them.
+        validation: Images that the strength was chosen by.
         strength: Of the L2 penalty.
-        tried: Accuracy on the validation pictures by strength.
-        shots: With few pictures a class.
+        tried: Accuracy on the validation images by strength.
+        shots: With few images a class.
     """
 
     classes: int
@@ -221,7 +221,7 @@ class Shifted:
         dataset: Its name.
         accuracy: Top-1.
         interval: Its 95% interval.
-        samples: Its pictures.
+        samples: Its images.
         effective: The accuracy beyond what supervised models of this standard accuracy have
             (Taori et al. 2020); None where no such models were given.
     """
@@ -235,7 +235,7 @@ class Shifted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RobustnessResult(Result):
-    """What is left of an accuracy where pictures are not as those of the standard set.
+    """What is left of an accuracy where images are not as those of the standard set.
 
     The metrics are `acc1` on the standard set, `corrupted_acc1` (the mean over corruptions and
     severities), `retained` (that as a share of `acc1`), `acc1@NAME` of each shifted set and
@@ -277,7 +277,7 @@ class RobustnessResult(Result):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoredPair:
-    """A picture, its caption, and how well the model finds that they fit."""
+    """An image, its caption, and how well the model finds that they fit."""
 
     key: str
     place: int
@@ -287,14 +287,14 @@ class ScoredPair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoresResult(Result):
-    """How well captions fit their pictures (Hessel et al. 2021).
+    """How well captions fit their images (Hessel et al. 2021).
 
-    The metrics are `clip_score`, the mean over pictures of that of the first caption, and
+    The metrics are `clip_score`, the mean over images of that of the first caption, and
     `ref_clip_score`, where the other captions are references.
 
     Attributes:
         cut_texts: Captions that were longer than the model's context, and cut.
-        pairs: Every picture with its first caption, worst first.
+        pairs: Every image with its first caption, worst first.
     """
 
     cut_texts: int

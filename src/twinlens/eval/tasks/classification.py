@@ -1,4 +1,4 @@
-"""Pictures classified by a weight a class: accuracy, how sure it is, chance, and every class."""
+"""Images classified by a weight a class: accuracy, how sure it is, chance, and every class."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 _SHOWN = 12
 """Pairs of classes that are mistaken for each other, and mistakes, that are kept for a report."""
 
-_PICTURES = 4
-"""Pictures kept of each such pair."""
+_IMAGES = 4
+"""Images kept of each such pair."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassResult:
-    """One class: what it was called, its recall, its pictures, and what it was mistaken for."""
+    """One class: what it was called, its recall, its images, and what it was mistaken for."""
 
     classname: str
     recall: float
@@ -43,17 +43,17 @@ class ClassResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Confusion:
-    """Pictures of one class that were taken for another; `places` are some of them."""
+    """Images of one class that were taken for another; `places` are some of them."""
 
     truth: str
     predicted: str
-    pictures: int
+    images: int
     places: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mistake:
-    """A picture that was taken for something else with much confidence.
+    """An image that was taken for something else with much confidence.
 
     Attributes:
         place: Where it is in the data set.
@@ -70,7 +70,7 @@ class Mistake:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Classification(Result):
-    """How well pictures were classified.
+    """How well images were classified.
 
     The metrics are `acc1`, `acc5` where there are five classes, `mean_per_class_recall`, `ece`
     (the expected calibration error), and `roc_auc` of the second class where there are two.
@@ -82,7 +82,7 @@ class Classification(Result):
         unnamed_classes: Classes of the data set without a name in the language, left out.
         shared_names: The labels of classes that are called alike, by the first one's name. Where
             the model reads the names alike too, the first of them gets all answers.
-        per_class: Every class that has pictures, worst first.
+        per_class: Every class that has images, worst first.
         confusions: Which classes were most often taken for which.
         calibration: How often the model is right where it is how sure.
         mistakes: Those that it was surest of.
@@ -119,7 +119,7 @@ def _plain(one: object) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """What pictures are classified among: classes, each with a weight.
+    """What images are classified among: classes, each with a weight.
 
     Attributes:
         task: As in `Classification`.
@@ -138,7 +138,7 @@ class Choice:
     shared_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 
     def scores(self, embeddings: Embeddings) -> NDArray[np.float32]:
-        """How well each class fits each picture: float32 [picture, class].
+        """How well each class fits each image: float32 [image, class].
 
         Those of classes with equal weights are equal to the last bit. A product rounds columns
         differently by where they stand, which would decide between them.
@@ -179,21 +179,21 @@ def measure_choice(
     embedded: Readable | None = None,
     world: World | None = None,
 ) -> Classification:
-    """Classify every picture whose label is among the classes, each by its highest logit.
+    """Classify every image whose label is among the classes, each by its highest logit.
 
     Args:
         lens: The model.
-        dataset: Labelled pictures.
+        dataset: Labelled images.
         choice: The classes to choose from.
         embedded: What `embed_samples` gave for this model and data set, if it is there already.
-        world: The processes that measure together, each its share of the pictures.
+        world: The processes that measure together, each its share of the images.
 
     Raises:
-        DataError: There are no such pictures, they have several labels each, or more than 1% of
+        DataError: There are no such images, they have several labels each, or more than 1% of
             them cannot be decoded.
     """
     if dataset.multi_label:
-        raise DataError(f"{dataset.name}: got pictures with several labels, expected one each")
+        raise DataError(f"{dataset.name}: got images with several labels, expected one each")
     names = choice.names
     scale = lens.model.logit_scale.exp().item()
     if embedded is None:
@@ -213,9 +213,9 @@ def measure_choice(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Answers:
-    """Of some pictures: where they are in the data set, and what they were taken for.
+    """Of some images: where they are in the data set, and what they were taken for.
 
-    Pictures without an answer are by their place in `unreadable`.
+    Images without an answer are by their place in `unreadable`.
     """
 
     places: NDArray[np.int64]
@@ -226,7 +226,7 @@ class _Answers:
 def _share(
     lens: Embedder, dataset: Dataset, choice: Choice, world: World, scale: float
 ) -> _Answers:
-    """The answers for this process's pictures, its share of the data set."""
+    """The answers for this process's images, its share of the data set."""
     every = dataset.samples
     places = world.share(range(len(every)))
     asked = {i: sample for i in places if (sample := every[i]).label in choice.names}
@@ -295,7 +295,7 @@ def _summary(
 def _per_class(
     predicted: NDArray[np.int64], targets: NDArray[np.int64], names: Sequence[str]
 ) -> list[ClassResult]:
-    """Every class that has pictures, worst first."""
+    """Every class that has images, worst first."""
     recall, samples = recall_per_class(predicted, targets, len(names))
     results: list[ClassResult] = []
     for number in np.flatnonzero(samples).tolist():
@@ -313,7 +313,7 @@ def _per_class(
 
 
 def _confusions(found: _Answers, names: Sequence[str]) -> list[Confusion]:
-    """The pairs of classes that most pictures were mistaken in."""
+    """The pairs of classes that most images were mistaken in."""
     predicted, targets = found.tally.ranked[:, 0], found.tally.targets
     wrong = np.flatnonzero(predicted != targets)
     pairs, where, counts = np.unique(
@@ -324,8 +324,8 @@ def _confusions(found: _Answers, names: Sequence[str]) -> list[Confusion]:
         Confusion(
             truth=names[int(pairs[one]) // len(names)],
             predicted=names[int(pairs[one]) % len(names)],
-            pictures=int(counts[one]),
-            places=tuple(found.places[wrong[where == one][:_PICTURES]].tolist()),
+            images=int(counts[one]),
+            places=tuple(found.places[wrong[where == one][:_IMAGES]].tolist()),
         )
         for one in order.tolist()
     ]

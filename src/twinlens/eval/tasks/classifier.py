@@ -19,20 +19,20 @@ _LISTED = 5
 
 
 def measure(lens: Embedder, dataset: Dataset, *, world: World | None = None) -> Classification:
-    """Classify every labelled picture among the classes of the model's own classifier.
+    """Classify every labelled image among the classes of the model's own classifier.
 
-    Classes are the same where their names are. Those of the classifier that have no pictures are
+    Classes are the same where their names are. Those of the classifier that have no images are
     there to choose from all the same.
 
     Args:
         lens: A model with a classifier.
-        dataset: Labelled pictures; those without a label are left out.
+        dataset: Labelled images; those without a label are left out.
         world: The processes that measure together, each its share; this one alone if not given.
 
     Raises:
         ConfigError: The model has no classifier.
         DataError: There are no labels, the data set has a class that the classifier has not, or
-            more than 1% of the pictures cannot be decoded.
+            more than 1% of the images cannot be decoded.
     """
     return measure_choice(lens, dataset, choice_of_head(lens, dataset), world=world)
 
@@ -58,7 +58,7 @@ def check_classes(dataset: Dataset, classnames: Sequence[str]) -> None:
         DataError: There are no labels, or the data set has a class that the classifier has not.
     """
     if not dataset.classnames:
-        raise DataError(f"{dataset.name}: got no labels, expected pictures with a class each")
+        raise DataError(f"{dataset.name}: got no labels, expected images with a class each")
     known = set(classnames)
     unknown = [name for name in dataset.classnames if name not in known]
     if unknown:

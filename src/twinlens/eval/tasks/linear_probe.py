@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from twinlens.types import Count
 
 _HELD_OUT = 5
-"""One of so many pictures chooses the strength where the data set has no validation split."""
+"""One of so many images chooses the strength where the data set has no validation split."""
 
 
 def measure(
@@ -35,21 +35,21 @@ def measure(
     seeds: int = 5,
     progress: Count | None = None,
 ) -> ProbeResult:
-    """Learn from the train split, choose the strength on validation pictures, measure on test.
+    """Learn from the train split, choose the strength on validation images, measure on test.
 
-    Without a validation split a fifth of the training pictures is that, drawn class by class with
+    Without a validation split a fifth of the training images is that, drawn class by class with
     a fixed seed. The last fit is on both.
 
     Args:
         features: Of the model: those before the projection are what is learned from.
         parts: A data set with something to learn from.
-        shots: Pictures a class of further probes, each `seeds` times.
-        seeds: How often few pictures are drawn.
+        shots: Images a class of further probes, each `seeds` times.
+        seeds: How often few images are drawn.
         progress: Told how many fits are done.
 
     Raises:
-        DataError: There is nothing to learn from, a class has no or too few pictures there, or
-            pictures have several labels.
+        DataError: There is nothing to learn from, a class has no or too few images there, or
+            images have several labels.
     """
     names = parts.test.classnames
     train_set = check_parts(parts)
@@ -101,11 +101,11 @@ def check_parts(parts: Parts) -> Dataset:
     """Make sure that there is something to learn from: gives it.
 
     Raises:
-        DataError: There is not, or its classes are others than those of the test pictures.
+        DataError: There is not, or its classes are others than those of the test images.
     """
     if parts.train is None:
         raise DataError(
-            f"{parts.name}: got no training pictures, expected a split `train`, or --train"
+            f"{parts.name}: got no training images, expected a split `train`, or --train"
         )
     return parts.train
 
@@ -116,12 +116,12 @@ def _silent(done: int, total: int, what: str = "") -> None: ...
 def _labelled(
     features: Features, dataset: Dataset, names: Sequence[str]
 ) -> tuple[Readable, Labelled]:
-    """A data set's labelled pictures, and their features with the numbers of their classes."""
+    """A data set's labelled images, and their features with the numbers of their classes."""
     if dataset.multi_label or not names:
-        got = "pictures with several labels" if dataset.multi_label else "no labels"
+        got = "images with several labels" if dataset.multi_label else "no labels"
         raise DataError(f"{dataset.name}: got {got}, expected one label each")
     numbers = {name: number for number, name in enumerate(names)}
-    read = features.pictures(dataset).of(numbers)
+    read = features.images(dataset).of(numbers)
     check_readable(dataset.name, len(read.samples), {})
     targets = np.array([numbers[str(sample.label)] for sample in read.samples], np.int64)
     return read, Labelled(read.features, targets)
@@ -134,13 +134,13 @@ def _check_counts(
     least = int(counts.argmin())
     if counts[least] < max(1, *shots, 1):
         raise DataError(
-            f"{dataset.name}: got {counts[least]} pictures of {names[least]!r}, expected at "
+            f"{dataset.name}: got {counts[least]} images of {names[least]!r}, expected at "
             f"least {max(1, *shots, 1)} of each class to learn from"
         )
 
 
 def _held_out(targets: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """A fifth of each class, drawn; a class of a single picture keeps it."""
+    """A fifth of each class, drawn; a class of a single image keeps it."""
     order = np.random.default_rng(0).permutation(len(targets))
     held = np.zeros(len(targets), np.bool_)
     for number in np.unique(targets).tolist():

@@ -1,4 +1,4 @@
-"""Pictures that may be several things at once: how well a model ranks them for every class."""
+"""Images that may be several things at once: how well a model ranks them for every class."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassPrecision:
-    """One class: its average precision, and how many pictures have it."""
+    """One class: its average precision, and how many images have it."""
 
     classname: str
     average_precision: float
@@ -36,14 +36,14 @@ class ClassPrecision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MultiLabelResult(Result):
-    """How well pictures are ranked for each class.
+    """How well images are ranked for each class.
 
     The metrics are `mean_average_precision`, `mean_average_precision_11pt` (VOC 2007's, the one in
-    the paper) and `roc_auc` (the mean over classes). Classes without pictures are left out.
+    the paper) and `roc_auc` (the mean over classes). Classes without images are left out.
 
     Attributes:
         templates: The sentences that class names were put in.
-        per_class: Every class that has pictures, worst first.
+        per_class: Every class that has images, worst first.
         classes: How many there are.
         shared_names: The labels of those that are called alike, by the first one's name.
     """
@@ -74,24 +74,24 @@ class MultiLabelResult(Result):
 def measure(
     features: Features, dataset: Dataset, *, templates: Sequence[str] = ()
 ) -> MultiLabelResult:
-    """Rank all pictures for each class by their similarity to its name.
+    """Rank all images for each class by their similarity to its name.
 
     Args:
         features: Of the model.
-        dataset: Pictures with `labels`; one without any is a negative of all classes.
+        dataset: Images with `labels`; one without any is a negative of all classes.
         templates: Prompts with `{}`; none means the data set's own, else the model's.
 
     Raises:
-        DataError: No class has pictures, or more than 1% of the pictures cannot be decoded.
+        DataError: No class has images, or more than 1% of the images cannot be decoded.
     """
     choice = choice_in_words(features, dataset, templates=templates)
-    read = features.pictures(dataset)
+    read = features.images(dataset)
     check_readable(dataset.name, len(read.samples), {})
     names = list(choice.names)
     has = np.array([[name in sample.labels for name in names] for sample in read.samples])
     there = has.any(axis=0)
     if not there.any():
-        raise DataError(f"{dataset.name}: got no picture with a label, expected at least one")
+        raise DataError(f"{dataset.name}: got no image with a label, expected at least one")
     scores = choice.scores(read.embeddings)
     metrics = _metrics(scores, has)
     drawn = bootstrap(lambda rows: _metrics(scores[rows], has[rows]), len(scores))

@@ -1,4 +1,4 @@
-"""Pictures and captions that find each other, with several captions a picture."""
+"""Images and captions that find each other, with several captions an image."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 def measure(
     features: Features, dataset: Dataset, *, progress: Count | None = None
 ) -> RetrievalResult:
-    """Let every caption look for its picture, and every picture for one of its captions.
+    """Let every caption look for its image, and every image for one of its captions.
 
     Args:
         features: Of the model.
-        dataset: Pictures with captions, any number each.
+        dataset: Images with captions, any number each.
         progress: Told of the ranks that are counted.
 
     Raises:
-        DataError: There are no captions, or more than 1% of the pictures cannot be decoded.
+        DataError: There are no captions, or more than 1% of the images cannot be decoded.
     """
-    read = features.pictures(dataset)
+    read = features.images(dataset)
     captions = [caption for sample in read.samples for caption in sample.captions]
     if not captions:
-        raise DataError(f"{dataset.name}: got no captions, expected pictures with one each")
+        raise DataError(f"{dataset.name}: got no captions, expected images with one each")
     check_readable(dataset.name, len(read.samples), {})
     counts = [len(sample.captions) for sample in read.samples]
     owner = np.repeat(np.arange(len(counts)), counts)
@@ -77,18 +77,18 @@ def measure(
 def _evidence(
     found: retrieval_ranking.Retrieval, asked: NDArray[np.int64], owner: NDArray[np.int64]
 ) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.bool_]]]:
-    """Resamples of pictures, which take their captions along: these are not independent."""
+    """Resamples of images, which take their captions along: these are not independent."""
     order = np.argsort(owner, kind="stable")
     counts = np.bincount(owner, minlength=found.samples)
     ends = np.cumsum(counts)
 
     def measured(rows: NDArray[np.int64]) -> dict[str, float]:
-        pictures = asked[rows]
-        lengths = counts[pictures]
-        first = np.repeat(ends[pictures] - np.cumsum(lengths), lengths)
+        images = asked[rows]
+        lengths = counts[images]
+        first = np.repeat(ends[images] - np.cumsum(lengths), lengths)
         own = order[first + np.arange(len(first))]
         return _of_ranks("image", found.text_ranks[own], found) | _of_ranks(
-            "text", found.image_ranks[pictures], found
+            "text", found.image_ranks[images], found
         )
 
     keys = [key for key in found.metrics if "recall@" in key]
@@ -113,7 +113,7 @@ def _of_ranks(
 def _notes(uncaptioned: int, cut: int) -> tuple[str, ...]:
     notes: list[str] = []
     if uncaptioned:
-        notes.append(f"{uncaptioned:,} pictures have no caption: none looks for them")
+        notes.append(f"{uncaptioned:,} images have no caption: none looks for them")
     if cut:
         notes.append(f"{cut:,} captions were longer than the model reads, and cut")
     return tuple(notes)
@@ -126,10 +126,10 @@ def _examples(
     owner: NDArray[np.int64],
     found: retrieval_ranking.Retrieval,
 ) -> list[Example]:
-    """Captions and pictures that were found best, then those that were found worst."""
+    """Captions and images that were found best, then those that were found worst."""
     places = read.places.tolist()
     by_text = retrieval_ranking.examples(texts, read.embeddings, found.text_ranks)
-    by_picture = retrieval_ranking.examples(read.embeddings, texts, found.image_ranks)
+    by_image = retrieval_ranking.examples(read.embeddings, texts, found.image_ranks)
     for_texts = [
         Example(
             text=captions[one.query],
@@ -143,7 +143,7 @@ def _examples(
         for some in by_text
         for one in some
     ]
-    for_pictures = [
+    for_images = [
         Example(
             text=None,
             place=places[one.query],
@@ -153,7 +153,7 @@ def _examples(
                 for i, score in zip(one.candidates, one.scores, strict=True)
             ),
         )
-        for some in by_picture
+        for some in by_image
         for one in some
     ]
-    return for_texts + for_pictures
+    return for_texts + for_images

@@ -1,7 +1,7 @@
-"""Retrieval: does the right text come up for a picture, and the right picture for a text.
+"""Retrieval: does the right text come up for an image, and the right image for a text.
 
-`measure` does both ways for pictures with any number of captions each, such as the five of the
-paper's Flickr30k and COCO; `name_retrieval` looks for each picture's name.
+`measure` does both ways for images with any number of captions each, such as the five of the
+paper's Flickr30k and COCO; `name_retrieval` looks for each image's name.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ class Retrieval:
     """Retrieval both ways. Keys are CLIP_benchmark's: what is retrieved comes first in them.
 
     Attributes:
-        metrics: `text_retrieval_*` of pictures that look for one of their captions and
-            `image_retrieval_*` of captions that look for their picture: `recall@1`, `@5` and `@10`
+        metrics: `text_retrieval_*` of images that look for one of their captions and
+            `image_retrieval_*` of captions that look for their image: `recall@1`, `@5` and `@10`
             in [0, 1], as far as there are so many candidates; `mean_reciprocal_rank` in (0, 1];
             and `median_rank`, from 1.
         chance: What guessing reaches in each of them.
-        image_ranks: Of each picture's best caption among all texts, from 0; the number of texts
-            for a picture without captions.
-        text_ranks: Of each text's picture among all pictures, from 0.
-        samples: Pictures.
+        image_ranks: Of each image's best caption among all texts, from 0; the number of texts
+            for an image without captions.
+        text_ranks: Of each text's image among all images, from 0.
+        samples: Images.
         texts: Captions.
-        uncaptioned: How many of the pictures have no caption. They look for none, but are there
+        uncaptioned: How many of the images have no caption. They look for none, but are there
             to be mistaken for others.
     """
 
@@ -71,22 +71,22 @@ def measure(
     progress: Count | None = None,
     world: World | None = None,
 ) -> Retrieval:
-    """Let every picture look for its captions among all texts, and every text for its picture.
+    """Let every image look for its captions among all texts, and every text for its image.
 
-    A picture has found its captions among the top k if one of them is there. Candidates of equal
+    An image has found its captions among the top k if one of them is there. Candidates of equal
     scores come before the right one (see `first_relevant_ranks`); a measure that draws among them
-    is a little higher on data in which pictures share a caption.
+    is a little higher on data in which images share a caption.
 
     Args:
         images: Unit vectors.
         texts: Unit vectors.
-        owner: The number of each text's picture.
+        owner: The number of each text's image.
         device: Where scores are computed.
         progress: Told of how much is done.
         world: The processes that measure together, all with all embeddings.
 
     Raises:
-        DataError: There are no pictures or no texts, a text's picture is not among them, or an
+        DataError: There are no images or no texts, a text's image is not among them, or an
             embedding is no unit vector.
         ShapeError: The embeddings differ in width, or the owners are not one a text.
     """
@@ -160,7 +160,7 @@ def examples(
     """The `few` queries with the best ranks, best first, and others with the worst, worst first.
 
     Args:
-        queries: Unit vectors, pictures or texts.
+        queries: Unit vectors, images or texts.
         candidates: Unit vectors of the other kind; five of them are shown, or all if there are
             fewer.
         ranks: What `measure` found for the queries; those without a right answer are left out.
@@ -236,14 +236,14 @@ def name_retrieval(
     ks: tuple[int, ...] = (1, 5, 10),
     seed: int = 0,
 ) -> NameRetrieval:
-    """Image-to-text recall@k: each picture's own name among `names` names of the data set.
+    """Image-to-text recall@k: each image's own name among `names` names of the data set.
 
-    Where the data set has more names, `seed` draws them; all pictures of those are the queries.
+    Where the data set has more names, `seed` draws them; all images of those are the queries.
     Classes that share a name are one candidate.
 
     Raises:
-        DataError: There are fewer than `max(ks)` names, no pictures, or more than 1% of the
-            pictures are unreadable.
+        DataError: There are fewer than `max(ks)` names, no images, or more than 1% of the
+            images are unreadable.
     """
     name_of = names_of_classes(dataset, language)
     known = sorted(set(name_of.values()))

@@ -1,4 +1,4 @@
-"""What is left of an accuracy where pictures are corrupted, or come from elsewhere."""
+"""What is left of an accuracy where images are corrupted, or come from elsewhere."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def measure(
     templates: Sequence[str] = (),
     language: str = "en",
 ) -> RobustnessResult:
-    """Classify the pictures as they are, corrupted, and those of other sets of the same classes.
+    """Classify the images as they are, corrupted, and those of other sets of the same classes.
 
     A model with a classifier of its own classifies by that, any other by the classes' names. Where
     a shifted set has some of the classes only, both sets are measured among these.
@@ -55,16 +55,16 @@ def measure(
 
     Raises:
         DataError: A shifted set has a class that the standard set has not, the baseline is of
-            fewer than two models, or pictures cannot be decoded.
+            fewer than two models, or images cannot be decoded.
         UnknownNameError: There is no such corruption.
     """
     choice = _choice(features, dataset, templates, language)
     for one in (dataset, *shifted):
         if one.multi_label:
-            raise DataError(f"{one.name}: got pictures with several labels, expected one each")
+            raise DataError(f"{one.name}: got images with several labels, expected one each")
     for one in shifted:
         _check_classes(dataset, one, choice)
-    read = features.pictures(dataset)
+    read = features.images(dataset)
     asked = read.of(choice.names)
     check_readable(dataset.name, len(asked.samples), {})
     right = {"acc1": _right(asked, choice)}
@@ -77,7 +77,7 @@ def measure(
     seen = [result.evidence.samples]
     for one in shifted:
         few = _among(choice, one)
-        there = features.pictures(one).of(few.names)
+        there = features.images(one).of(few.names)
         check_readable(one.name, len(there.samples), {})
         before, after = _right(asked.of(few.names), few), _right(there, few)
         points = (baseline or {}).get(one.name, ())
@@ -127,7 +127,7 @@ def _check_classes(dataset: Dataset, shifted: Dataset, choice: Choice) -> None:
 
 
 def _right(read: Readable, choice: Choice) -> NDArray[np.bool_]:
-    """Whether each picture's best class is its own."""
+    """Whether each image's best class is its own."""
     labels = list(choice.names)
     best = choice.scores(read.embeddings).argmax(axis=1)
     return np.array([labels[b] == s.label for b, s in zip(best, read.samples, strict=True)])
@@ -138,7 +138,7 @@ def _corrupted(
 ) -> NDArray[np.bool_]:
     strength = CORRUPTIONS[name].strengths[severity - 1]
     change = Change(name=f"{name} {strength:g}", apply=partial(_corrupt, name, severity))
-    return _right(features.pictures(dataset, change).of(choice.names), choice)
+    return _right(features.images(dataset, change).of(choice.names), choice)
 
 
 def _corrupt(name: str, severity: int, pixels: NDArray[np.uint8], place: int) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""How well captions fit their pictures: CLIPScore and RefCLIPScore (Hessel et al. 2021)."""
+"""How well captions fit their images: CLIPScore and RefCLIPScore (Hessel et al. 2021)."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ if TYPE_CHECKING:
 def measure(
     features: Features, dataset: Dataset, *, prompt: str = CLIPSCORE_PROMPT
 ) -> ScoresResult:
-    """Score every picture's first caption; further captions are references for RefCLIPScore.
+    """Score every image's first caption; further captions are references for RefCLIPScore.
 
     Args:
         features: Of the model.
-        dataset: Pictures with captions; those without are left out, and said.
+        dataset: Images with captions; those without are left out, and said.
         prompt: What captions are put into, with `{}`; the paper's has "A photo depicts" before
             each.
 
     Raises:
-        DataError: There are no captions, or more than 1% of the pictures cannot be decoded.
+        DataError: There are no captions, or more than 1% of the images cannot be decoded.
     """
-    read = features.pictures(dataset)
+    read = features.images(dataset)
     asked = [i for i, sample in enumerate(read.samples) if sample.captions]
     samples = [read.samples[i] for i in asked]
     if not samples:
-        raise DataError(f"{dataset.name}: got no captions, expected pictures with one each")
+        raise DataError(f"{dataset.name}: got no captions, expected images with one each")
     check_readable(dataset.name, len(samples), {})
     embeddings = read.embeddings[asked]
     captions = [prompt.replace("{}", caption) for one in samples for caption in one.captions]
@@ -46,7 +46,7 @@ def measure(
     vectors, cut = features.texts(captions)
     rows, notes = _scored(embeddings, vectors, owner)
     if len(samples) < len(read.samples):
-        notes.append(f"left out: {len(read.samples) - len(samples):,} pictures without a caption")
+        notes.append(f"left out: {len(read.samples) - len(samples):,} images without a caption")
     drawn = dict(zip(rows, bootstrap_means(np.stack(list(rows.values()))), strict=True))
     metrics = {key: float(values.mean()) for key, values in rows.items()}
     scores = rows["clip_score"]
@@ -80,12 +80,12 @@ def measure(
 def _scored(
     images: Embeddings, captions: Embeddings, owner: NDArray[np.int64]
 ) -> tuple[dict[str, NDArray[np.floating]], list[str]]:
-    """Each picture's scores by metric, and what is to be said of them.
+    """Each image's scores by metric, and what is to be said of them.
 
     Args:
-        images: One a picture.
-        captions: In the order of the pictures.
-        owner: Each caption's picture.
+        images: One an image.
+        captions: In the order of the images.
+        owner: Each caption's image.
     """
     first = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]])
     rows: dict[str, NDArray[np.floating]] = {"clip_score": clip_score(images, captions[first])}
@@ -96,5 +96,5 @@ def _scored(
             images, captions[first], captions[others], owner[others]
         )
     elif len(others):
-        return rows, [f"no RefCLIPScore: {without:,} pictures have one caption only"]
+        return rows, [f"no RefCLIPScore: {without:,} images have one caption only"]
     return rows, []

@@ -25,21 +25,21 @@ def measure(
     embedded: Readable | None = None,
     world: World | None = None,
 ) -> Classification:
-    """Classify every labelled picture among all of the data set's classes (paper section 3.1).
+    """Classify every labelled image among all of the data set's classes (paper section 3.1).
 
     Args:
         lens: The model.
-        dataset: Labelled pictures; those without a label are left out.
+        dataset: Labelled images; those without a label are left out.
         templates: Prompts with `{}`; none means the data set's own, else the model's.
         language: Which of the data set's names to call the classes by.
         embedded: What `embed_samples` gave for this model and data set, to be measured in several
-            languages or with several prompts; without it the pictures are embedded now.
-        world: The processes that measure together, each its share of the texts and the pictures;
+            languages or with several prompts; without it the images are embedded now.
+        world: The processes that measure together, each its share of the texts and the images;
             this one alone if not given.
 
     Raises:
         DataError: There are no labels or no names in the language, or more than 1% of the
-            pictures cannot be decoded.
+            images cannot be decoded.
     """
     features = Features(lens, world=world or World())
     choice = choice_in_words(features, dataset, templates=templates, language=language)

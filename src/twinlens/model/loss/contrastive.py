@@ -80,7 +80,7 @@ def sigmoid_loss(
     group: ProcessGroup | None = None,
     tile: int | None = None,
 ) -> Float32[Tensor, ""]:
-    """A yes or no for each picture with each text, summed, over the pairs (SigLIP, algorithm 1).
+    """A yes or no for each image with each text, summed, over the pairs (SigLIP, algorithm 1).
 
     Computed in float32. Spread over ranks, the texts go round a ring of them, and a rank holds the
     similarities with one rank's texts at a time, or a tile of those.
@@ -90,7 +90,7 @@ def sigmoid_loss(
         text_features: One row a pair, matching `image_features` row by row.
         logit_scale: Log of the inverse temperature.
         logit_bias: Added to each scaled similarity.
-        concepts: What each pair depicts. A picture with the text of another pair of its concept is
+        concepts: What each pair depicts. An image with the text of another pair of its concept is
             neither a yes nor a no: it is left out of the sum.
         group: The ranks that the batch is spread over; `None` for one process.
         tile: Hold at most `tile` x `tile` similarities at a time.

@@ -1,7 +1,7 @@
 """The sigmoid loss with texts that go round a ring of ranks, a tile of similarities at a time.
 
 Each term of this loss stands for itself, so its gradient is known as soon as the term is: one pass
-gives the loss and the gradients, and nothing is computed twice. A rank keeps its pictures; texts
+gives the loss and the gradients, and nothing is computed twice. A rank keeps its images; texts
 come by from the previous rank, and the gradients that they have collected travel with them until
 both are home again. Backward only multiplies.
 """
@@ -99,7 +99,7 @@ def _go_round(
 
 
 class _Sums:
-    """The loss of each of our pictures, and the gradients, so far."""
+    """The loss of each of our images, and the gradients, so far."""
 
     def __init__(
         self, images: Float[Tensor, "pair embed"], bias: Float[Tensor, ""], how: _How

@@ -5,7 +5,7 @@ row and of each column of S. Both are collected as tiles of S pass by, each rela
 exponent so far. The gradient of S is (row softmax + column softmax) / 2 - identity, over n:
 backward computes each tile of S again, and from it what it adds to the gradients of both features.
 
-Spread over ranks, a rank holds the rows of its pictures and all texts: its columns are sums over
+Spread over ranks, a rank holds the rows of its images and all texts: its columns are sums over
 ranks, brought together before they are used, and one pass over its tiles serves both directions.
 """
 

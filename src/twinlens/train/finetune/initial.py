@@ -56,7 +56,7 @@ def start_of(
     Args:
         recipe: What is to be trained.
         dataset: The training data.
-        device: Where the pictures are embedded for a first classifier.
+        device: Where the images are embedded for a first classifier.
         world: The processes that start together, all with the leader's classifier.
 
     Raises:
@@ -85,7 +85,7 @@ def first_head(lens: Embedder, recipe: Recipe, dataset: Dataset) -> Head:
 
     Raises:
         DataError: There are fewer than two classes, a label is none of them, or fewer than two
-            labelled pictures can be read.
+            labelled images can be read.
     """
     names = tuple(dataset.classnames)
     if len(names) < 2:
@@ -103,12 +103,12 @@ def first_head(lens: Embedder, recipe: Recipe, dataset: Dataset) -> Head:
 
 def _features(
     lens: Embedder, dataset: Dataset
-) -> tuple[Float32[Tensor, "picture embed"], Int64[Tensor, " picture"]]:
-    """Embeddings and classes of the labelled pictures that can be read."""
+) -> tuple[Float32[Tensor, "image embed"], Int64[Tensor, " image"]]:
+    """Embeddings and classes of the labelled images that can be read."""
     places = {name: i for i, name in enumerate(dataset.classnames)}
     labels: list[int] = []
 
-    def pictures() -> Iterator[bytes]:
+    def images() -> Iterator[bytes]:
         for sample in dataset.samples:
             if sample.label is None:
                 continue
@@ -118,15 +118,15 @@ def _features(
                     "expected one of the class names"
                 )
             with suppress(DataError):  # the training loop counts and lists those
-                picture = sample.image_bytes()
+                image = sample.image_bytes()
                 labels.append(places[sample.label])
-                yield picture
+                yield image
 
-    features, failures = lens.embed_readable_images(pictures())
+    features, failures = lens.embed_readable_images(images())
     kept = [label for i, label in enumerate(labels) if i not in failures]
     if len(kept) < 2:
         raise DataError(
-            f"{dataset.name}: got {len(kept)} labelled pictures that can be read, "
+            f"{dataset.name}: got {len(kept)} labelled images that can be read, "
             "expected some of each class"
         )
     return torch.from_numpy(features), torch.tensor(kept)

@@ -31,7 +31,7 @@ def save_between(start: str | Path, end: str | Path, out: Path, weight: float = 
         A note where a classifier is left out, or nothing.
 
     Raises:
-        CheckpointError: `out` is there, or the models read pictures or texts differently.
+        CheckpointError: `out` is there, or the models read images or texts differently.
         ConfigError: The weight is not between 0 and 1.
     """
     if out.exists():
@@ -57,7 +57,7 @@ def save_between(start: str | Path, end: str | Path, out: Path, weight: float = 
 
 
 def _require_alike(start: CLIPConfig, end: CLIPConfig) -> None:
-    """Two models that read pictures or texts differently have nothing useful between them."""
+    """Two models that read images or texts differently have nothing useful between them."""
     for name in (field.name for field in fields(CLIPConfig)):
         got, expected = getattr(end, name), getattr(start, name)
         if name not in ("templates", "provenance") and got != expected:

@@ -20,7 +20,7 @@ def similarity_cost(model: CLIPConfig, batch_size: int) -> Cost:
 
 
 def pair_cost(recipe: Recipe, tokens: float = CAPTION_TOKENS) -> Cost:
-    """One pair of a recipe: its picture, its captions and its similarities.
+    """One pair of a recipe: its image, its captions and its similarities.
 
     Its `training` times pairs per second, as a share of a device's peak, is the model FLOPs
     utilisation: what is computed twice to save memory does not count.
@@ -31,7 +31,7 @@ def pair_cost(recipe: Recipe, tokens: float = CAPTION_TOKENS) -> Cost:
 
 
 def recipe_image(recipe: Recipe) -> Cost:
-    """One picture of a recipe, by what it trains of the tower."""
+    """One image of a recipe, by what it trains of the tower."""
     vision = recipe.model.vision
     assert vision is not None
     layers = image_layers(vision, recipe.model.embed_dim, recipe.patch_dropout)

@@ -53,7 +53,7 @@ class DeviceMemory:
     similarities_dense: float
     similarities_tiled: float
     features: float
-    pictures: float
+    images: float
 
     def parts(self, *, checkpointed: bool, tiled: bool) -> dict[str, float]:
         """What is there at once, by name."""
@@ -68,7 +68,7 @@ class DeviceMemory:
             "activations": again if checkpointed else whole,
             "similarities": self.similarities_tiled if tiled else self.similarities_dense,
             "features": self.features,
-            "pictures": self.pictures,
+            "images": self.images,
         }
 
 
@@ -122,7 +122,7 @@ def device_memory(
         similarities_dense=_similarities(recipe, local, recipe.batch_size),
         similarities_tiled=_similarities(recipe, *_tile(recipe, local)),
         features=_features(recipe, local),
-        pictures=_pictures(recipe, local, micro, working_bytes),
+        images=_images(recipe, local, micro, working_bytes),
     )
 
 
@@ -146,7 +146,7 @@ def _features(recipe: Recipe, local: float) -> float:
     return rows * (1 + recipe.captions) * recipe.model.embed_dim * FLOAT32
 
 
-def _pictures(recipe: Recipe, local: float, micro: float, working_bytes: int) -> float:
+def _images(recipe: Recipe, local: float, micro: float, working_bytes: int) -> float:
     """This step's and the next as they come, and the part at work as numbers."""
     pixels = 3 * recipe.model.image_input.image_size**2
     return pixels * (2 * local + micro * (FLOAT32 + working_bytes))

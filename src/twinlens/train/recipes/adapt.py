@@ -22,7 +22,7 @@ class Adapt:
             locked (LoRA, Hu et al. 2022); 0 trains the weights themselves.
         lora_alpha: The adapters count `lora_alpha / lora_rank` times.
         lora_dropout: Share of an adapter's inputs that a step does not see.
-        head: "none" is contrastive; else a classifier over the picture's features is trained,
+        head: "none" is contrastive; else a classifier over the image's features is trained,
             from the names of its classes ("zero-shot") or a logistic regression ("linear-probe").
         label_smoothing: Share of a label that is spread over all classes.
         keep: Share of the trained weights in what is shipped; the rest is of the weights that

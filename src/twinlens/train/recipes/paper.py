@@ -2,7 +2,7 @@
 
 Radford et al. 2021, sections 2.4 and 2.5 and tables 18 to 20: 32 epochs of 400 million pairs in
 batches of 32,768. Zhai et al. 2023 ("Sigmoid Loss for Language Image Pre-Training"), section 4.
-Both shuffle their pairs and crop or resize the pictures, and change nothing else about them.
+Both shuffle their pairs and crop or resize the images, and change nothing else about them.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def openai_vit_l_14() -> Recipe:
 
 
 def openai_vit_l_14_336() -> Recipe:
-    """One epoch more for ViT-L/14, with pictures of 336 pixels: start it from that model."""
+    """One epoch more for ViT-L/14, with images of 336 pixels: start it from that model."""
     return _openai("openai-vit-l-14-336", presets.vit_l_14_336(), 2e-5, epochs=1)
 
 
@@ -106,13 +106,13 @@ def siglip_vit_b_16() -> Recipe:
     """SigLIP's ViT-B/16 with the sigmoid loss.
 
     From the paper: 9 billion pairs in batches of 32,768; a second moment that forgets at 0.95,
-    which large batches need to be stable; a scale of 10 and a bias of -10 at first; pictures
+    which large batches need to be stable; a scale of 10 and a bias of -10 at first; images
     of 224 pixels. From SigLIP 2 (Tschannen et al. 2025, section 2), which spells out the rest: a
     rate of 1e-3 after 20,000 steps of warm-up, the gradient clipped at norm 1, and a decay of 1e-4
     that their library does not multiply by the rate: 0.1 in AdamW, which does.
 
     Ours: CLIP's vocabulary, texts of 64 tokens as in the released models (16 in the paper's
-    comparisons), and a random square crop where theirs squashes the whole picture.
+    comparisons), and a random square crop where theirs squashes the whole image.
     """
     return Recipe(
         name="siglip-vit-b-16",

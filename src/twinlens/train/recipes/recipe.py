@@ -63,8 +63,8 @@ class Recipe:
         batch_size: Pairs a step, of all devices together.
         steps: Optimiser steps in all.
         seed: Decides weights, order, crops and captions.
-        captions: Captions drawn for a picture in a step, each drawn from its own share of the
-            picture's caption list, in order, and contrasted with the whole batch.
+        captions: Captions drawn for an image in a step, each drawn from its own share of the
+            image's caption list, in order, and contrasted with the whole batch.
         precision: "bf16" computes in bf16 with float32 master weights; "auto" chooses it where
             the hardware multiplies bf16 natively, else "fp32". The loss is always in float32.
         loss: "softmax" is the paper's contrastive loss. "sigmoid" is SigLIP's, which judges every
@@ -72,7 +72,7 @@ class Recipe:
         patch_dropout: Share of a vision transformer's patches left out in training (FLIP).
         max_bad_share: Samples that cannot be used are replaced; beyond this share the run ends.
         optim: Optimiser and schedule.
-        augment: Random changes of the pictures.
+        augment: Random changes of the images.
         init: Name or directory of the model to start from; none starts from random weights.
         adapt: What of that model is changed, and how much.
         compute: How the step is computed, which changes nothing of what it computes.

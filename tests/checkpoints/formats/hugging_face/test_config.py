@@ -333,9 +333,9 @@ def test_pixels_are_those_of_the_processor_that_is_written(
     theirs = transformers.AutoImageProcessor.from_pretrained(tmp_path, backend="pil")
     for width, height in ((48, 32), (40, 57), (300, 210), (20, 31), (32, 32)):
         rng = np.random.default_rng(width)
-        picture = Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
-        expected = torch.as_tensor(np.asarray(theirs(picture)["pixel_values"]))
-        pixels = torch.as_tensor(to_pixels(picture, config)).permute(2, 0, 1)[None]
+        image = Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        expected = torch.as_tensor(np.asarray(theirs(image)["pixel_values"]))
+        pixels = torch.as_tensor(to_pixels(image, config)).permute(2, 0, 1)[None]
         torch.testing.assert_close(normalize(pixels, config), expected, rtol=0, atol=1e-6)
 
 

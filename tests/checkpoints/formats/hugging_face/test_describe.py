@@ -259,16 +259,16 @@ def test_clips_padding_is_not_for_towers_that_see_it(tokenizer: Tokenizer, tmp_p
 def test_processors_give_pixels_and_ids(
     tokenizer: Tokenizer, pieces: PieceTokenizer, tmp_path: Path
 ):
-    picture = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
     for name, words in (("CLIPModel", tokenizer), ("SiglipModel", pieces)):
         ours = made(written_config(name, words.vocab_size))
         hugging_face.write(ours, tmp_path / name, words)
         processor = transformers.AutoProcessor.from_pretrained(tmp_path / name, backend="pil")
         assert type(processor).__name__ == name.replace("Model", "Processor")
         found = processor(
-            text=["a large dog"], images=[Image.fromarray(picture)], return_tensors="pt"
+            text=["a large dog"], images=[Image.fromarray(image)], return_tensors="pt"
         )
-        expected = Embedder(ours, words, device="cpu").preprocess(picture)
+        expected = Embedder(ours, words, device="cpu").preprocess(image)
         torch.testing.assert_close(found["pixel_values"][0], expected, rtol=0, atol=1e-6)
         ids = words(["a large dog"], len(found["input_ids"][0]))
         assert torch.equal(found["input_ids"], ids)

@@ -107,14 +107,14 @@ def texts(length: int, vocabulary: int, count: int | None = None) -> Tensor:
     return tokens[torch.linspace(0, length - 1, count).long()]
 
 
-def pictures(size: int) -> Tensor:
+def random_images(size: int) -> Tensor:
     return torch.randn(1 if size > 100 else 3, 3, size, size, generator=torch.manual_seed(2))
 
 
 @torch.no_grad()
 def assert_agree(ours: CLIP, theirs: Any, tokens: Tensor) -> None:
     """Features, logits and every layer's view of a text are theirs."""
-    images = pictures(ours.config.image_input.image_size)
+    images = random_images(ours.config.image_input.image_size)
     got = ours.encode_image(images, normalize=True), ours.encode_text(tokens, normalize=True)
     expected = (
         theirs.encode_image(images, normalize=True),
@@ -255,7 +255,7 @@ def test_the_table_of_towers_is_that_of_timm(name: str) -> None:
     assert timm_siglip.name_of(config) == name
 
 
-def test_what_is_left_over_of_a_picture_is_not_seen(
+def test_what_is_left_over_of_a_image_is_not_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = timm_siglip._Size(width=32, layers=2, heads=16, mlp_width=119)
@@ -576,6 +576,6 @@ def test_pixels_are_those_of_its_transforms(
     assert read == pixels
     rng = np.random.default_rng(0)
     for height, width in ((32, 32), (40, 97), (301, 33), (5, 7)):
-        picture = Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
-        ours = normalize(torch.from_numpy(to_pixels(picture, read)).permute(2, 0, 1)[None], read)
-        assert (transform(picture) - ours[0]).abs().max() < 1e-6
+        image = Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        ours = normalize(torch.from_numpy(to_pixels(image, read)).permute(2, 0, 1)[None], read)
+        assert (transform(image) - ours[0]).abs().max() < 1e-6

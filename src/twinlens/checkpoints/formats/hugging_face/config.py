@@ -230,7 +230,7 @@ def _has_image_processor(directory: Path) -> bool:
 
 
 def _image_processor(directory: Path) -> tuple[Path, Mapping[str, Any]]:
-    """The file that says how pictures become pixels, and what it says.
+    """The file that says how images become pixels, and what it says.
 
     transformers 5 writes the image processor into the processor's file, and looks there first.
     """
@@ -247,7 +247,7 @@ def _image_processor(directory: Path) -> tuple[Path, Mapping[str, Any]]:
 
 
 def _resize(section: Section, kind: str, image_size: int) -> Literal["crop", "squash"]:
-    """How pictures become squares of `image_size`; squares of any other side are refused."""
+    """How images become squares of `image_size`; squares of any other side are refused."""
     size, crop, crops = (section.take(key) for key in ("size", "crop_size", "do_center_crop"))
     if isinstance(size, int) and kind == "CLIPImageProcessor":  # before transformers 4.25
         size = {"shortest_edge": size}

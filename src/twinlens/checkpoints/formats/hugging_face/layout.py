@@ -7,7 +7,7 @@ has the prefix, which both versions open. Files from before transformers 4.31 al
 `position_ids`, which only count up.
 
 transformers crops a centre that cannot be in the middle half a pixel up and left, OpenAI's
-preprocessing to the nearest even pixel; twinlens does as OpenAI, so of pictures whose long side is
+preprocessing to the nearest even pixel; twinlens does as OpenAI, so of images whose long side is
 resized to 3 pixels more than a multiple of 4 beyond the crop, it sees one row or column later.
 """
 

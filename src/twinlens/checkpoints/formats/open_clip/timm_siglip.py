@@ -33,7 +33,7 @@ _SIZES = {
     "giantopt": _Size(1536, 40, 16, None),
 }
 _ACTIVATIONS: dict[tuple[str, int, int], Activation] = {
-    # size, side of a patch, side of the picture
+    # size, side of a patch, side of the image
     ("base", 32, 256): "gelu_tanh",
     ("base", 16, 224): "gelu",
     ("base", 16, 256): "gelu",
@@ -61,7 +61,7 @@ def tower(name: str) -> ViTConfig:
     """The tower that timm makes for one of `NAMES`.
 
     Raises:
-        ConfigError: Its patches do not fill its pictures.
+        ConfigError: Its patches do not fill its images.
     """
     key = _KEYS[name]
     size, patch_size, image_size = key
@@ -95,8 +95,8 @@ def name_of(config: ViTConfig) -> str:
     if config.mlp_width == 4 * config.width:
         config = replace(config, mlp_width=None)
     for name, (size, patch_size, image_size) in _KEYS.items():
-        same_pictures = (patch_size, image_size) == (config.patch_size, config.image_size)
-        if same_pictures and _SIZES[size].width == config.width and tower(name) == config:
+        same_images = (patch_size, image_size) == (config.patch_size, config.image_size)
+        if same_images and _SIZES[size].width == config.width and tower(name) == config:
             return name
     raise CheckpointError(
         f"image tower: got {config.layers} layers of width {config.width} with {config.heads} "

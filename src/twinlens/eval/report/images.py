@@ -1,4 +1,4 @@
-"""Pictures in a page: with a model's answers, or small ones of a data set by their places."""
+"""Images in a page: with a model's answers, or small ones of a data set by their places."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _THUMBNAIL_QUALITY = 75
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
-    """A picture, what the model says of it (best first), and what it is, if that is known."""
+class ImageCard:
+    """An image, what the model says of it (best first), and what it is, if that is known."""
 
     image: ImageInput
     predictions: Sequence[Prediction]
@@ -35,17 +35,17 @@ class Picture:
     truth: str | None = None
 
 
-def gallery(pictures: Sequence[Picture]) -> str:
-    """Pictures as cards, each with the model's answers as bars."""
-    return f'<div class="gallery">{"".join(map(_card, pictures))}</div>'
+def gallery(images: Sequence[ImageCard]) -> str:
+    """Images as cards, each with the model's answers as bars."""
+    return f'<div class="gallery">{"".join(map(_card, images))}</div>'
 
 
-def _card(picture: Picture) -> str:
-    rows = "".join(_prediction(one, picture.truth) for one in picture.predictions)
-    title = f"<h3>{escape(picture.title)}</h3>" if picture.title else ""
-    alt = escape(picture.truth or picture.title or "picture")
+def _card(image: ImageCard) -> str:
+    rows = "".join(_prediction(one, image.truth) for one in image.predictions)
+    title = f"<h3>{escape(image.title)}</h3>" if image.title else ""
+    alt = escape(image.truth or image.title or "image")
     return (
-        f'<article><img src="{data_uri(picture.image)}" alt="{alt}" width="128" height="128">'
+        f'<article><img src="{data_uri(image.image)}" alt="{alt}" width="128" height="128">'
         f"<div>{title}<ol>{rows}</ol></div></article>"
     )
 
@@ -59,10 +59,10 @@ def _prediction(one: Prediction, truth: str | None) -> str:
 
 
 def data_uri(image: ImageInput, size: int = 256, *, quality: int = 85) -> str:
-    """The picture in the page itself: WebP of at most `size` pixels a side.
+    """The image in the page itself: WebP of at most `size` pixels a side.
 
     Raises:
-        DataError: The picture cannot be decoded.
+        DataError: The image cannot be decoded.
     """
     small = decode_image(image)
     small.thumbnail((size, size))
@@ -72,14 +72,14 @@ def data_uri(image: ImageInput, size: int = 256, *, quality: int = 85) -> str:
 
 
 class Thumbnails:
-    """Small pictures of a data set by their places in it, each decoded once."""
+    """Small images of a data set by their places in it, each decoded once."""
 
     def __init__(self, dataset: Dataset) -> None:
         self._samples = dataset.samples
         self._made: dict[int, str | None] = {}
 
     def image(self, place: int, alt: str, *, right: bool | None = None) -> str:
-        """The picture, or words where it cannot be read; `right` marks it as found or not."""
+        """The image, or words where it cannot be read; `right` marks it as found or not."""
         if place not in self._made:
             self._made[place] = self._uri(place)
         uri = self._made[place]
@@ -97,7 +97,7 @@ class Thumbnails:
 
 
 def cases(*drawn: str) -> str:
-    """Cards of pictures and words, as many in a row as there is room for."""
+    """Cards of images and words, as many in a row as there is room for."""
     return f'<div class="cases">{"".join(drawn)}</div>' if drawn else ""
 
 
@@ -107,5 +107,5 @@ def case(*pieces: str) -> str:
 
 
 def thumbnail_row(*images: str) -> str:
-    """Small pictures beside each other."""
+    """Small images beside each other."""
     return f'<div class="thumbs">{"".join(images)}</div>'

@@ -1,8 +1,8 @@
-"""Draw the sample pictures of the package: six emoji of the style that no training picture has.
+"""Draw the sample images of the package: six emoji of the style that no training image has.
 
-    python bench/make_sample_pictures.py CACHE
+    python bench/make_sample_images.py CACHE
 
-CACHE is where `twinlens data icons` keeps its packages. Prints what it wrote; the pictures come
+CACHE is where `twinlens data icons` keeps its packages. Prints what it wrote; the images come
 out the same byte for byte.
 """
 
@@ -16,7 +16,7 @@ from twinlens.curate.icons.sources import ICONIFY, fetch
 
 NAMES = ("cat", "dog", "bicycle", "pizza", "guitar", "sailboat")
 SIZE = 192
-FOLDER = Path(__file__).resolve().parents[1] / "src" / "twinlens" / "assets" / "pictures"
+FOLDER = Path(__file__).resolve().parents[1] / "src" / "twinlens" / "assets" / "images"
 
 
 def main() -> None:
@@ -26,8 +26,8 @@ def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     for name in NAMES:
         path = FOLDER / f"{name}.png"
-        picture = render(svg(drawing(data, name, coloured=True), PLAIN, SIZE))
-        picture.save(path, optimize=True)
+        image = render(svg(drawing(data, name, coloured=True), PLAIN, SIZE))
+        image.save(path, optimize=True)
         print(f"{path}: {path.stat().st_size:,} bytes")
 
 
