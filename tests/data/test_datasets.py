@@ -321,7 +321,7 @@ def test_parquet_of_bytes_paths_and_several_texts(tmp_path: Path):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"image": ["a"], "text": ["b"]}, "got the columns 'image', 'text', expected one of"),
+        ({"drawing": ["a"], "text": ["b"]}, "got the columns 'drawing', 'text', expected one of"),
         ({"image": [3], "text": ["b"]}, "got 'image' of type int64, expected paths or encoded"),
         (
             {"image": [None, "p"], "label": ["a", "b"]},
