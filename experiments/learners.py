@@ -19,7 +19,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from twinlens.config import CLIPConfig, ViTConfig
-from twinlens.model.clip import image_tower
+from twinlens.model.clip import build_image_tower
 from twinlens.model.layers import MLP, Attention
 from twinlens.model.vision import VisionTransformer
 from twinlens.text.clip_bpe import Tokenizer, clean
@@ -48,7 +48,7 @@ class Words(Objective):
     def __init__(self, config: CLIPConfig, words: Sequence[str]) -> None:
         super().__init__()
         assert config.vision is not None
-        self.image_tower = image_tower(config.vision, config.embed_dim)
+        self.image_tower = build_image_tower(config.vision, config.embed_dim)
         self.image_tower.init_weights()
         self.places = {word: i for i, word in enumerate(words)}
         self.head = nn.Linear(config.embed_dim, len(words))
@@ -147,7 +147,7 @@ class Captions(Objective):
     def __init__(self, config: CLIPConfig, tokenizer: Tokenizer) -> None:
         super().__init__()
         assert isinstance(config.vision, ViTConfig)
-        text = config.text_input
+        text = config.text_config
         vision = replace(config.vision, projection="none")
         self.image_tower = VisionTransformer(vision, vision.width)
         self.image_tower.init_weights()

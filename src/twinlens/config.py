@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from twinlens.errors import ConfigError, require, require_within
+from twinlens.errors import ConfigError, require, require_in_range
 
 Activation = Literal["quick_gelu", "gelu", "gelu_tanh"]
 """Weights are silently worse under another activation than their own, so no tower has a default.
@@ -29,7 +29,7 @@ OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
-_MOST = {
+_MAX_SIZES = {
     "image_size": 16_384,
     "patch_size": 16_384,
     "width": 65_536,
@@ -47,15 +47,15 @@ def _require_sizes(config: object, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
         for one in value if isinstance(value, tuple) else (value,):
-            require_within(f"{type(config).__name__}.{name}", one, 1, _MOST[name])
+            require_in_range(f"{type(config).__name__}.{name}", one, 1, _MAX_SIZES[name])
 
 
-def _require_size_or_none(config: object, name: str) -> None:
+def _require_optional_size(config: object, name: str) -> None:
     if getattr(config, name) is not None:
         _require_sizes(config, name)
 
 
-def _require_eps(config: ViTConfig | TextConfig) -> None:
+def _require_positive_eps(config: ViTConfig | TextConfig) -> None:
     what = f"{type(config).__name__}.norm_eps"
     require(0 < config.norm_eps < math.inf, what, config.norm_eps, "a positive number")
 
@@ -94,8 +94,8 @@ class ViTConfig:
 
     def __post_init__(self) -> None:
         _require_sizes(self, "image_size", "patch_size", "width", "layers", "heads")
-        _require_size_or_none(self, "mlp_width")
-        _require_eps(self)
+        _require_optional_size(self, "mlp_width")
+        _require_positive_eps(self)
         require(
             self.pooling == "class" or self.projection == "none",
             "ViTConfig.projection",
@@ -157,7 +157,7 @@ class TextConfig:
         norm_eps: Added to the variance in each layer norm.
         causal: Whether a token attends only to those before it.
         pooling: Which position speaks for the text: "highest" is the token with the highest id,
-            CLIP's end token; "end" the first `end_id`; "last" the last position of the context.
+            CLIP's end token; "end" the first `eos_id`; "last" the last position of the context.
         end_id: The end token's id where `pooling` is "end".
         projection: "linear" is a matrix into the shared space, "affine" one with a bias, "none"
             leaves the pooled vector, and the shared space is as wide as the tower.
@@ -178,10 +178,10 @@ class TextConfig:
 
     def __post_init__(self) -> None:
         _require_sizes(self, "context_length", "vocab_size", "width", "layers", "heads")
-        _require_size_or_none(self, "mlp_width")
-        _require_eps(self)
+        _require_optional_size(self, "mlp_width")
+        _require_positive_eps(self)
         if self.end_id is not None:
-            require_within("TextConfig.end_id", self.end_id, 0, _MOST["vocab_size"])
+            require_in_range("TextConfig.end_id", self.end_id, 0, _MAX_SIZES["vocab_size"])
         require(
             (self.end_id is not None) == (self.pooling == "end"),
             "TextConfig.end_id",
@@ -310,7 +310,7 @@ class CLIPConfig:
                 )
 
     @property
-    def image_input(self) -> PreprocessConfig:
+    def preprocess_config(self) -> PreprocessConfig:
         """The pixels that the image tower expects.
 
         Raises:
@@ -321,7 +321,7 @@ class CLIPConfig:
         return self.preprocess
 
     @property
-    def text_input(self) -> TextConfig:
+    def text_config(self) -> TextConfig:
         """The text tower's sizes.
 
         Raises:

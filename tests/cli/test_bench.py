@@ -18,8 +18,8 @@ QUICK = ("--device", "cpu", "--precision", "fp32", "--batch", "2,1", "--seconds"
 
 @pytest.fixture(autouse=True)
 def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision_costs, "memory_alone", lambda *asked: 2.5e8)
-    monkeypatch.setattr("twinlens.benchmark.speed._disturbance", lambda *seen: QUIET)
+    monkeypatch.setattr(precision_costs, "peak_memory_in_subprocess", lambda *asked: 2.5e8)
+    monkeypatch.setattr("twinlens.benchmark.speed._measure_disturbance", lambda *seen: QUIET)
 
 
 def test_the_tables_the_json_and_the_page(run: Run, tiny_directory: Path, tmp_path: Path):
@@ -48,7 +48,7 @@ def test_the_tables_the_json_and_the_page(run: Run, tiny_directory: Path, tmp_pa
 def test_a_disturbed_machine_is_told_everywhere(
     run: Run, monkeypatch: pytest.MonkeyPatch, tiny_directory: Path, tmp_path: Path
 ):
-    monkeypatch.setattr("twinlens.benchmark.speed._disturbance", lambda *seen: BUSY)
+    monkeypatch.setattr("twinlens.benchmark.speed._measure_disturbance", lambda *seen: BUSY)
     out, html = tmp_path / "speed.json", tmp_path / "speed.html"
     words = ("--out", out, "--html", html, "--price-per-hour", "2")
     ended = run("bench", tiny_directory, *QUICK, *words)

@@ -11,7 +11,8 @@ import twinlens
 from tests.tiny import CLIP_VOCABULARY, tiny_clip
 from twinlens.checkpoints.native import save_model
 from twinlens.data.datasets import open_dataset
-from twinlens.eval.tasks.zero_shot import measure
+from twinlens.eval.context import EvalContext
+from twinlens.eval.tasks.zero_shot import evaluate_zero_shot
 
 
 @pytest.fixture
@@ -38,7 +39,8 @@ def splits(tmp_path: Path) -> Path:
 def test_json_is_what_was_measured(run, words: list[object]):
     ending = run(*words, "--template", "a {}", "--json")
     lens = twinlens.load(str(words[1]), decode="exact")
-    expected = measure(lens, open_dataset(str(words[3])), templates=["a {}"])
+    context, data = EvalContext(lens), open_dataset(str(words[3]))
+    expected = evaluate_zero_shot(context, data, templates=["a {}"])
     answer = json.loads(ending.out)
     assert answer == json.loads(
         json.dumps(expected.to_dict(model=str(words[1]), pretrained="by hand"))
@@ -108,7 +110,7 @@ def test_two_models_are_compared(run, splits: Path, tiny_directory: Path, tmp_pa
         words = ["--data", splits, "--no-keep", "--out", tmp_path / name]
         assert run("eval", model, *words).status == 0
     out = tmp_path / "page"
-    ending = run("eval", "--compare", tmp_path / "a", tmp_path / "b", "--out", out, "--json")
+    ending = run("compare", tmp_path / "a", tmp_path / "b", "--out", out, "--json")
     answer = json.loads(ending.out)
     values = [
         json.loads((tmp_path / name / "shades_zeroshot_classification.json").read_text())
@@ -120,10 +122,10 @@ def test_two_models_are_compared(run, splits: Path, tiny_directory: Path, tmp_pa
     assert 0 < compared["sign_test_p_value"] <= 1
     assert json.loads((out / "comparison.json").read_text()) == answer
     assert "shades" in (out / "comparison.html").read_text()
-    table = run("eval", "--compare", tmp_path / "a", tmp_path / "b")
+    table = run("compare", tmp_path / "a", tmp_path / "b")
     assert table.status == 0
     assert "Second less first" in table.out
-    ending = run("eval", "--compare", tmp_path / "a", tmp_path / "nowhere")
+    ending = run("compare", tmp_path / "a", tmp_path / "nowhere")
     assert ending.status == 2
     assert "nowhere" in ending.err
 
@@ -195,8 +197,8 @@ def test_mistakes_are_one_line(run, words: list[object], changes: dict[int, obje
 
 
 def test_a_model_and_data_are_needed(run):
-    assert "MODEL: got none" in run("eval", "--data", "digits").err
-    assert "--data: got none" in run("eval", "icons").err
+    assert "Missing argument 'MODEL'" in run("eval", "--data", "digits").err
+    assert "Missing option '--data'" in run("eval", "icons").err
 
 
 def test_two_data_sets_of_a_name_are_refused(run, words: list[object]):

@@ -37,7 +37,7 @@ _WHOLE = ("convert", "convert to hf", "convert to open_clip", "export", "interpo
 def a_tiny_recipe(monkeypatch: pytest.MonkeyPatch, image_folders: Path, tmp_path: Path) -> None:
     model = tiny_config(vocab_size=CLIP_VOCABULARY, context_length=16)
     recipe = tiny_recipe("vit", model=model, batch_size=4, steps=4, checkpoint_every=2)
-    monkeypatch.setitem(builtin.RECIPES, "tiny", lambda: recipe)
+    monkeypatch.setitem(builtin.PRETRAIN_RECIPES, "tiny", lambda: recipe)
     images = sorted(image_folders.glob("*/*.png"))
     rows = [f"{path},a {path.parent.name} one" for path in images]
     (tmp_path / "pairs.csv").write_text("\n".join(["image,text", *rows, ""]))
@@ -48,7 +48,7 @@ def made(
     monkeypatch: pytest.MonkeyPatch, tiny_directory: Path, image_folders: Path, tmp_path: Path
 ) -> dict[str, Path]:
     """What the words in capitals stand for; `OUT` is two directories below an empty one."""
-    monkeypatch.setattr(precision_costs, "memory_alone", lambda *asked: 2.5e8)
+    monkeypatch.setattr(precision_costs, "peak_memory_in_subprocess", lambda *asked: 2.5e8)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     (tmp_path / "here").mkdir()
     out = tmp_path / "here" / "a" / "b"

@@ -15,9 +15,9 @@ from tests.train.runs import write_squares
 PROGRAM = """
 from pathlib import Path
 from twinlens.cli.main import main
-from twinlens.data import index_files
+from twinlens.data.webdataset import indexes
 
-index_files.build_index = lambda tar: (tar.parent / "slow").read_bytes()
+indexes.build_index = lambda tar: (tar.parent / "slow").read_bytes()
 read = Path.read_bytes
 
 def read_slowly(path):

@@ -17,18 +17,18 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from twinlens.benchmark import synthetic_inputs
-from twinlens.benchmark.timing import out_of_memory
+from twinlens.benchmark.timing import is_out_of_memory
 from twinlens.embed.embedder import Embedder, Precision, load
-from twinlens.model.device import peak_memory
-from twinlens.types import Count
+from twinlens.inference.device import peak_memory
+from twinlens.types import ProgressCallback
 
-_COMPARED = 64
-_AT_ONCE = 32
-_Answers: TypeAlias = "dict[str, Tensor]"
+_NUM_COMPARED = 64
+_BATCH_SIZE = 32
+_Embeddings: TypeAlias = "dict[str, Tensor]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class PrecisionCost:
     """One precision.
 
     Attributes:
@@ -46,34 +46,38 @@ class Standing:
     cosines: dict[str, float]
 
 
-def stand(
-    path: Path, precisions: Sequence[str], device: torch.device, batch: int, progress: Count
-) -> list[tuple[Embedder, Standing]]:
+def measure_precisions(
+    path: Path,
+    precisions: Sequence[str],
+    device: torch.device,
+    max_batch_size: int,
+    progress: ProgressCallback,
+) -> list[tuple[Embedder, PrecisionCost]]:
     """Load a model in every precision, and see what each takes.
 
     Args:
         path: The model.
-        precisions: Names of `Precision`.
+        precisions: Names of `ExportPrecision`.
         device: Where.
-        batch: The largest, for the memory.
+        max_batch_size: The largest, for the memory.
         progress: Told what is being done.
 
     Raises:
         CheckpointError: The model cannot be read.
     """
     progress(0, len(precisions), "loading")
-    reference = _answers(_load(path, device, "fp32"))
-    found: list[tuple[Embedder, Standing]] = []
+    reference = _embed_samples(_load_embedder(path, device, "fp32"))
+    found: list[tuple[Embedder, PrecisionCost]] = []
     for number, precision in enumerate(precisions):
         progress(number, len(precisions), f"loading, {precision}")
         start = time.perf_counter()
-        lens = _load(path, device, precision)
+        lens = _load_embedder(path, device, precision)
         seconds = time.perf_counter() - start
-        standing = Standing(
+        standing = PrecisionCost(
             precision=precision,
             load_seconds=seconds,
-            peak_memory=memory_alone(path, device, precision, batch),
-            cosines=_least_cosines(reference, _answers(lens)),
+            peak_memory=peak_memory_in_subprocess(path, device, precision, max_batch_size),
+            cosines=_min_cosines(reference, _embed_samples(lens)),
         )
         found.append((lens, standing))
     return found
@@ -81,54 +85,69 @@ def stand(
 
 @torch.inference_mode()
 def embed_pixels(
-    lens: Embedder, pixels: UInt8[Tensor, "n 3 size size"]
+    embedder: Embedder, pixels: UInt8[Tensor, "n 3 size size"]
 ) -> Float[Tensor, "n embed"]:
     """Unit vectors, in float32 and on the device, of raw pixels."""
-    return F.normalize(lens.encode_pixels(pixels).float(), dim=-1)
+    return F.normalize(embedder.encode_pixels(pixels).float(), dim=-1)
 
 
-def _load(path: Path, device: torch.device, precision: str) -> Embedder:
+def _load_embedder(path: Path, device: torch.device, precision: str) -> Embedder:
     return load(path, device=str(device), precision=cast(Precision, precision))
 
 
-def _answers(lens: Embedder) -> _Answers:
+def _embed_samples(embedder: Embedder) -> _Embeddings:
     """By tower, to the same images and texts."""
-    answers: _Answers = {}
-    if lens.config.vision is not None:
-        pixels = synthetic_inputs.pixels(_COMPARED, lens.config.image_input, lens.device)
-        parts = [embed_pixels(lens, some) for some in pixels.split(_AT_ONCE)]
+    answers: _Embeddings = {}
+    if embedder.config.vision is not None:
+        pixels = synthetic_inputs.random_pixels(
+            _NUM_COMPARED, embedder.config.preprocess_config, embedder.device
+        )
+        parts = [embed_pixels(embedder, some) for some in pixels.split(_BATCH_SIZE)]
         answers["image"] = torch.cat(parts).cpu()
-    if lens.config.text is not None:
-        texts = synthetic_inputs.texts(lens.config.text, lens.tokenizer, _COMPARED)
-        answers["text"] = torch.from_numpy(lens.embed_texts(texts))
+    if embedder.config.text is not None:
+        texts = synthetic_inputs.synthetic_texts(
+            embedder.config.text, embedder.tokenizer, _NUM_COMPARED
+        )
+        answers["text"] = torch.from_numpy(embedder.embed_texts(texts))
     return answers
 
 
-def _least_cosines(ours: _Answers, theirs: _Answers) -> dict[str, float]:
+def _min_cosines(embeddings: _Embeddings, reference: _Embeddings) -> dict[str, float]:
     return {
-        tower: F.cosine_similarity(ours[tower].double(), theirs[tower].double()).min().item()
-        for tower in ours
+        tower: F.cosine_similarity(embeddings[tower].double(), reference[tower].double())
+        .min()
+        .item()
+        for tower in embeddings
     }
 
 
-def memory_alone(path: Path, device: torch.device, precision: str, batch: int) -> float | None:
+def peak_memory_in_subprocess(
+    path: Path, device: torch.device, precision: str, batch_size: int
+) -> float | None:
     """Bytes that a process of its own takes; None where memory did not suffice."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         try:
-            return pool.submit(_memory_here, path, str(device), precision, batch).result()
+            return pool.submit(
+                _peak_memory_of_process, path, str(device), precision, batch_size
+            ).result()
         except BrokenProcessPool:  # killed, as systems do when memory runs out
             return None
         except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             return None
 
 
-def _memory_here(path: Path, device: str, precision: str, batch: int) -> float:
+def _peak_memory_of_process(path: Path, device: str, precision: str, batch_size: int) -> float:
     lens = load(path, device=device, precision=cast(Precision, precision))
     if lens.config.vision is not None:
-        embed_pixels(lens, synthetic_inputs.pixels(batch, lens.config.image_input, lens.device))
+        embed_pixels(
+            lens,
+            synthetic_inputs.random_pixels(batch_size, lens.config.preprocess_config, lens.device),
+        )
     if lens.config.text is not None:
-        lens.embed_texts(synthetic_inputs.texts(lens.config.text, lens.tokenizer, batch))
+        lens.embed_texts(
+            synthetic_inputs.synthetic_texts(lens.config.text, lens.tokenizer, batch_size)
+        )
     return peak_memory(lens.device)

@@ -8,31 +8,31 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from twinlens.benchmark.interference import Disturbance
-from twinlens.benchmark.precision_costs import Standing
+from twinlens.benchmark.precision_costs import PrecisionCost
 from twinlens.embed.embedder import Precision
 from twinlens.errors import UnknownNameError, require
 
-Tower = Literal["image", "text"]
+TowerName = Literal["image", "text"]
 
-OURS = "twinlens"
-GATE = 0.999
+TWINLENS = "twinlens"
+MIN_COSINE = 0.999
 """The least cosine with float32 that a recommended precision may have."""
 
-NEAR = 0.05
+BATCH_TOLERANCE = 0.05
 """How far below the best rate that of the recommended batch may be."""
 
-MOST = 4096
+MAX_BATCH_SIZE = 4096
 """The largest batch."""
 
-_MILLION, _HOUR = 1e6, 3600.0
+_MILLION, _SECONDS_PER_HOUR = 1e6, 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class BenchmarkOptions:
     """What to measure.
 
     Attributes:
-        precisions: Of `Precision`, without "auto".
+        precisions: Of `ExportPrecision`, without "auto".
         batches: Images or texts at once, in 1..4096.
         seconds: For each rate, about.
         price: Of the machine for an hour, in US dollars.
@@ -55,7 +55,7 @@ class Asked:
         require(len(self.precisions) > 0, "precision", self.precisions, "at least one")
         require(len(self.batches) > 0, "batch", self.batches, "at least one")
         for batch in self.batches:
-            require(1 <= batch <= MOST, "batch", batch, f"1 to {MOST:,}")
+            require(1 <= batch <= MAX_BATCH_SIZE, "batch", batch, f"1 to {MAX_BATCH_SIZE:,}")
         require(0 < self.seconds <= 600, "seconds", self.seconds, "more than 0, at most 600")
         price = self.price
         fair = price is None or (price > 0 and math.isfinite(price))
@@ -63,7 +63,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rate:
+class Throughput:
     """One library at one precision and batch.
 
     Attributes:
@@ -84,7 +84,7 @@ class Rate:
 
     library: str
     precision: str
-    tower: Tower
+    tower: TowerName
     batch: int
     calls: int
     per_second: float
@@ -97,18 +97,18 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
+class BenchmarkFailure:
     """What could not be measured, and why."""
 
     library: str
     precision: str
-    tower: Tower
+    tower: TowerName
     batch: int
     reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DecodeRate:
+class DecodeThroughput:
     """JPEG files a second to the pixels that the model reads, on so many threads."""
 
     decode: str
@@ -119,13 +119,13 @@ class DecodeRate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
+class Recommendation:
     """What to set for a tower: the fastest precision that is near float32, the least batch.
 
     `cost_per_million` is in US dollars, of images or texts, where a price was given.
     """
 
-    tower: Tower
+    tower: TowerName
     precision: str
     batch: int
     per_second: float
@@ -133,7 +133,7 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Speed:
+class BenchmarkResult:
     """All that was measured of a model on a machine.
 
     Attributes:
@@ -158,56 +158,63 @@ class Speed:
     random_weights: bool
     device: str
     machine: dict[str, str | int]
-    asked: Asked
+    asked: BenchmarkOptions
     image_size: int | None
     tokens_per_text: float | None
-    precisions: list[Standing]
+    precisions: list[PrecisionCost]
     ceilings: dict[str, float]
-    rates: list[Rate]
-    failures: list[Failure]
-    decode: list[DecodeRate]
+    rates: list[Throughput]
+    failures: list[BenchmarkFailure]
+    decode: list[DecodeThroughput]
     disturbance: Disturbance
-    recommended: list[Setting]
+    recommended: list[Recommendation]
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types; `disturbed` is whether there is a reason not to trust them."""
-        return asdict(self) | {"disturbed": self.disturbed}
+        return asdict(self) | {"disturbed": self.is_disturbed}
 
     @property
-    def disturbed(self) -> bool:
-        """Whether other work made the figures what they are."""
+    def is_disturbed(self) -> bool:
+        """True if other work made the figures what they are."""
         return bool(self.disturbance.reasons)
 
     @property
-    def towers(self) -> list[Tower]:
+    def towers(self) -> list[TowerName]:
         """Those that the model has."""
-        measured: list[Tower] = [one.tower for one in (*self.rates, *self.failures)]
+        measured: list[TowerName] = [one.tower for one in (*self.rates, *self.failures)]
         return list(dict.fromkeys(measured))
 
 
-def recommend(
-    tower: Tower, rates: Sequence[Rate], standings: Sequence[Standing], price: float | None
-) -> Setting | None:
+def recommend_setting(
+    tower: TowerName,
+    throughputs: Sequence[Throughput],
+    precision_costs: Sequence[PrecisionCost],
+    price_per_hour: float | None,
+) -> Recommendation | None:
     """The best precision near float32, and the smallest batch that is about as fast.
 
     None where no precision is near enough, or nothing could be measured.
     """
-    near = {one.precision for one in standings if one.cosines[tower] >= GATE}
+    near = {one.precision for one in precision_costs if one.cosines[tower] >= MIN_COSINE}
     fit = [
         rate
-        for rate in rates
-        if rate.library == OURS and rate.tower == tower and rate.precision in near
+        for rate in throughputs
+        if rate.library == TWINLENS and rate.tower == tower and rate.precision in near
     ]
     if not fit:
         return None
     best = max(fit, key=lambda rate: rate.per_second)
-    enough = (1 - NEAR) * best.per_second
+    enough = (1 - BATCH_TOLERANCE) * best.per_second
     chosen = min(
         (rate for rate in fit if rate.precision == best.precision and rate.per_second >= enough),
         key=lambda rate: rate.batch,
     )
-    cost = None if price is None else price / _HOUR * _MILLION / chosen.per_second
-    return Setting(
+    cost = (
+        None
+        if price_per_hour is None
+        else price_per_hour / _SECONDS_PER_HOUR * _MILLION / chosen.per_second
+    )
+    return Recommendation(
         tower=tower,
         precision=chosen.precision,
         batch=chosen.batch,
@@ -216,11 +223,11 @@ def recommend(
     )
 
 
-def dollars(cost: float) -> str:
+def format_dollars(amount: float) -> str:
     """To the cent, or to three digits below a dollar.
 
     Example:
-        >>> dollars(12.345), dollars(0.020149)
+        >>> format_dollars(12.345), format_dollars(0.020149)
         ('$12.35', '$0.0201')
     """
-    return f"${cost:,.2f}" if cost >= 1 else f"${cost:.3g}"
+    return f"${amount:,.2f}" if amount >= 1 else f"${amount:.3g}"

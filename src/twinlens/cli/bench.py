@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twinlens.cli.given import check_file
-from twinlens.cli.output import counting, log, print_json, write_text
+from twinlens.cli.given import check_output_file
+from twinlens.cli.output import log, print_json, progress_reporter, write_text
 from twinlens.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
 
-    from twinlens.benchmark.baselines import Peer
-    from twinlens.benchmark.records import Asked, Speed
+    from twinlens.benchmark.baselines import BaselineModel
+    from twinlens.benchmark.records import BenchmarkOptions, BenchmarkResult
 
 
 def bench(
@@ -41,82 +41,94 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure speed: by precision and batch, with memory, nearness to float32 and cost."""
-    check_file("--out", out)
-    check_file("--html", html)
+    check_output_file("--out", out)
+    check_output_file("--html", html)
     if out is not None and html is not None and out.absolute() == html.absolute():
         raise ConfigError(f"--out and --html: got {out} twice, expected two files")
-    batches = _numbers(batch)
-    from twinlens.benchmark.records import Asked
-    from twinlens.benchmark.speed import precisions_for
+    batches = _parse_batch_sizes(batch)
+    from twinlens.benchmark.records import BenchmarkOptions
+    from twinlens.benchmark.speed import benchmark_precisions
     from twinlens.model.precision import pick_device
 
     place = pick_device(device)
-    precisions = precisions_for(place) if precision == "all" else tuple(_words(precision))
-    asked = Asked(precisions=precisions, batches=batches, seconds=seconds, price=price_per_hour)
-    result = _measure(model, asked, place, _words(compare))
-    _report(result, out, html, as_json=as_json)
+    precisions = (
+        benchmark_precisions(place) if precision == "all" else tuple(split_names(precision))
+    )
+    asked = BenchmarkOptions(
+        precisions=precisions, batches=batches, seconds=seconds, price=price_per_hour
+    )
+    result = _run_benchmark(model, asked, place, split_names(compare))
+    _write_result(result, out, html, as_json=as_json)
 
 
-def _words(text: str) -> list[str]:
+def split_names(text: str) -> list[str]:
+    """Names between commas, each once."""
     words = (word.strip() for word in text.split(","))
     return list(dict.fromkeys(word for word in words if word))  # each once
 
 
-def _numbers(text: str) -> tuple[int, ...]:
-    words = _words(text)
+def _parse_batch_sizes(text: str) -> tuple[int, ...]:
+    words = split_names(text)
     if not words or not all(word.isdecimal() for word in words):
         raise ConfigError(f"batch: got {text!r}, expected numbers, such as 1,8,32")
     return tuple(sorted({int(word) for word in words}))
 
 
-def _measure(model: str, asked: Asked, device: torch.device, compare: list[str]) -> Speed:
-    from twinlens.benchmark.baselines import open_peers
-    from twinlens.benchmark.speed import measure
+def _run_benchmark(
+    model: str, options: BenchmarkOptions, device: torch.device, compare: list[str]
+) -> BenchmarkResult:
+    from twinlens.benchmark.baselines import open_baselines
+    from twinlens.benchmark.speed import run_benchmark
     from twinlens.embed.embedder import load
 
-    with checkpoint(model) as (path, is_random), counting(f"measuring {model}") as progress:
-        peers: list[Peer] = []
+    with (
+        open_checkpoint_path(model) as (path, is_random),
+        progress_reporter(f"measuring {model}") as progress,
+    ):
+        peers: list[BaselineModel] = []
         if compare:
             lens = load(path, device=str(device), precision="fp32")
-            peers = open_peers(compare, lens, asked.precisions)
-        return measure(
+            peers = open_baselines(compare, lens, options.precisions)
+        return run_benchmark(
             path,
-            asked,
+            options,
             model=model,
             device=device,
-            random_weights=is_random,
-            peers=peers,
+            has_random_weights=is_random,
+            baselines=peers,
             progress=progress,
         )
 
 
 @contextmanager
-def checkpoint(model: str) -> Generator[tuple[Path, bool]]:
+def open_checkpoint_path(model: str) -> Generator[tuple[Path, bool]]:
     """Where a model is; an architecture is written with random weights, for as long."""
-    from twinlens import hub
-    from twinlens.benchmark.synthetic_inputs import ARCHITECTURES, write_random
+    from twinlens.benchmark.synthetic_inputs import ARCHITECTURES, write_random_checkpoint
+    from twinlens.hub.resolve import resolve
 
     if model not in ARCHITECTURES or Path(model).exists():
-        yield hub.resolve(model), False
+        yield resolve(model), False
         return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / model
-        write_random(model, path)
+        write_random_checkpoint(model, path)
         yield path, True
 
 
-def _report(result: Speed, out: Path | None, html: Path | None, *, as_json: bool) -> None:
-    from twinlens.benchmark.report import speed_page
-    from twinlens.cli.bench_tables import print_speed
+def _write_result(
+    result: BenchmarkResult, out: Path | None, html: Path | None, *, as_json: bool
+) -> None:
+    from twinlens.benchmark.report import benchmark_page
+    from twinlens.cli.bench_tables import print_benchmark
 
     if as_json:
         print_json(result.to_dict())
     else:
-        print_speed(result)
+        print_benchmark(result)
     if out is not None:
         write_text(out, json.dumps(result.to_dict(), indent=2, ensure_ascii=False) + "\n")
     if html is not None:
-        write_text(html, speed_page(result))
+        write_text(html, benchmark_page(result))
     for reason in result.disturbance.reasons:
         log(f"warning: the machine was disturbed, and nothing is recommended: {reason}")
     for path in (out, html):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from twinlens.cli.found import find_images, log_failures
-from twinlens.cli.output import USER_MISTAKE, log, print_json
+from twinlens.cli.output import EXIT_USER_ERROR, log, print_json
 from twinlens.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from twinlens.embed.embedder import Embedder, Prediction
 
-_FOR_PHOTOGRAPHS = (
+_PHOTOGRAPH_HINT = (
     "for photographs take --model openai/ViT-B-32, downloaded once, or another that "
     "`twinlens models --known` lists"
 )
@@ -51,57 +51,60 @@ def classify(
     found = find_images(images)
     words = read_labels(labels, labels_file)
     from twinlens.embed.embedder import load
-    from twinlens.embed.labels import checked_labels
+    from twinlens.embed.labels import validate_labels
 
     if words is None:  # before a model is read, or even downloaded
         _require_classifier(model)
     else:
-        checked_labels(words)
+        validate_labels(words)
     lens = load(model, device=device, decode="exact")
-    names, classifier = _classifier(lens, words, template)
-    readable, ranked, failures = _ranked(lens, model, found.images, names, classifier)
+    names, classifier = _build_classifier(lens, words, template)
+    readable, ranked, failures = _predict(lens, model, found.images, names, classifier)
     if ranked:
-        _print(readable, [best[:top] for best in ranked], as_json=as_json)
+        _print_predictions(readable, [best[:top] for best in ranked], as_json=as_json)
     if log_failures(failures, found):
-        raise typer.Exit(USER_MISTAKE)
+        raise typer.Exit(EXIT_USER_ERROR)
 
 
-def _classifier(
-    lens: Embedder, words: list[str] | None, templates: list[str] | None
+def _build_classifier(
+    embedder: Embedder, labels: list[str] | None, templates: list[str] | None
 ) -> tuple[list[str], NDArray[np.float32]]:
     """Labels and their weights [embed, label]: the model's own, or those of the words."""
-    from twinlens.embed.labels import grouped_labels
+    from twinlens.embed.labels import group_duplicate_labels
 
-    if words is None:
-        return list(lens.head.classnames), lens.head.weight.numpy()
-    groups = grouped_labels(words, lens.tokenizer)
-    _log_repeated(groups)
+    if labels is None:
+        return list(embedder.head.classnames), embedder.head.weight.numpy()
+    groups = group_duplicate_labels(labels, embedder.tokenizer)
+    _log_duplicate_labels(groups)
     names = list(groups)
-    return names, lens.zero_shot_classifier(names, templates or None)
+    return names, embedder.zero_shot_classifier(names, templates or None)
 
 
-def _ranked(
-    lens: Embedder,
+def _predict(
+    embedder: Embedder,
     model: str,
     images: list[str],
-    names: list[str],
+    labels: list[str],
     classifier: NDArray[np.float32],
 ) -> tuple[list[str], list[list[Prediction]], list[DataError]]:
     """The images that could be read, their labels, and what is wrong with the others."""
     unlike: list[bool] = []
 
     def look(pixels: Tensor) -> None:
-        if lens.drawing_test is not None:
-            unlike.extend(lens.drawing_test.unlike(pixels.numpy()).tolist())
+        if embedder.drawing_test is not None:
+            unlike.extend(embedder.drawing_test.is_not_drawing(pixels.numpy()).tolist())
 
-    embeddings, failures = lens.embed_readable_images(images, seen=look)
+    embeddings, failures = embedder.embed_readable_images(images, seen=look)
     readable = [path for index, path in enumerate(images) if index not in failures]
     if any(unlike):
-        log(f"{no_drawings(readable, unlike)}, and {model} knows nothing else: {_FOR_PHOTOGRAPHS}")
-    return readable, lens.rank(embeddings @ classifier, names), list(failures.values())
+        log(
+            f"{not_drawings_message(readable, unlike)}, and {model} knows nothing else: "
+            f"{_PHOTOGRAPH_HINT}"
+        )
+    return readable, embedder.rank(embeddings @ classifier, labels), list(failures.values())
 
 
-def _log_repeated(groups: dict[str, list[str]]) -> None:
+def _log_duplicate_labels(groups: dict[str, list[str]]) -> None:
     for label, others in groups.items():
         if others:
             again = ", ".join(map(repr, others))
@@ -110,28 +113,28 @@ def _log_repeated(groups: dict[str, list[str]]) -> None:
 
 def _require_classifier(model: str) -> None:
     """Refuse a model that could only choose among labels, before its weights are read."""
-    from twinlens import hub
     from twinlens.checkpoints.head import HEAD_FILE
+    from twinlens.hub.resolve import resolve
 
-    if not (hub.resolve(model) / HEAD_FILE).is_file():
+    if not (resolve(model) / HEAD_FILE).is_file():
         raise ConfigError(
             "--labels: the model has no classifier of its own, expected one fine-tuned to classes, "
             "or --labels or --labels-file"
         )
 
 
-def no_drawings(images: Sequence[str], unlike: Sequence[bool]) -> str:
+def not_drawings_message(images: Sequence[str], is_not_drawing: Sequence[bool]) -> str:
     """Which of the images do not look like drawings.
 
     Example:
-        >>> no_drawings(["a.png"], [True])
+        >>> not_drawings_message(["a.png"], [True])
         'a.png does not look like a drawing'
-        >>> no_drawings(["a.png", "b.png", "c.png"], [False, True, False])
+        >>> not_drawings_message(["a.png", "b.png", "c.png"], [False, True, False])
         '1 of 3 images does not look like a drawing (b.png)'
-        >>> no_drawings(["a.png", "b.png", "c.png"], [True, True, True])
+        >>> not_drawings_message(["a.png", "b.png", "c.png"], [True, True, True])
         '3 of 3 images do not look like drawings (a.png and others)'
     """
-    found = [image for image, is_unlike in zip(images, unlike, strict=True) if is_unlike]
+    found = [image for image, is_unlike in zip(images, is_not_drawing, strict=True) if is_unlike]
     if len(images) == 1:
         return f"{found[0]} does not look like a drawing"
     do = "does not look like a drawing" if len(found) == 1 else "do not look like drawings"
@@ -163,7 +166,9 @@ def read_labels(labels: str | None, file: Path | None) -> list[str] | None:
     return [label for label in found if label.strip()]
 
 
-def _print(images: list[str], ranked: list[list[Prediction]], *, as_json: bool) -> None:
+def _print_predictions(
+    images: list[str], predictions: list[list[Prediction]], *, as_json: bool
+) -> None:
     if as_json:
         print_json(
             [
@@ -173,12 +178,12 @@ def _print(images: list[str], ranked: list[list[Prediction]], *, as_json: bool) 
                         {"label": one.label, "probability": one.probability} for one in best
                     ],
                 }
-                for image, best in zip(images, ranked, strict=True)
+                for image, best in zip(images, predictions, strict=True)
             ]
         )
         return
-    widest = max(len(one.label) for best in ranked for one in best)
-    for image, best in zip(images, ranked, strict=True):
+    widest = max(len(one.label) for best in predictions for one in best)
+    for image, best in zip(images, predictions, strict=True):
         typer.echo(image)
         for one in best:
             bar = "━" * round(30 * one.probability)

@@ -1,16 +1,25 @@
-"""Options that several verbs have, and what they say of what is left out of a data set."""
+"""Options that several verbs share."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable, Sequence
+from typing import Annotated
 
 import typer
 
-from twinlens.cli.output import log
-
-if TYPE_CHECKING:
-    from twinlens.data.left_out import LeftOut
-
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, as optim.lr=0.001."),
+]
+Init = Annotated[
+    str, typer.Option(metavar="MODEL", help="The model to start from, for fine-tuning.")
+]
+Templates = Annotated[
+    list[str] | None,
+    typer.Option("--template", help="A sentence with {} where the class goes; several average."),
+]
 ImageColumn = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Of a table: the column of images. [default: by its name]"),
@@ -30,9 +39,15 @@ Strict = Annotated[
 ]
 
 
-def log_left_out(left_out: LeftOut, title: str) -> None:
-    """A line on stderr for each reason, under a title."""
-    if left_out.total:
-        log(f"{title}:")
-    for line in left_out.lines():
-        log(f"  {line}")
+def one_of(choices: Sequence[str]) -> Callable[[str], str]:
+    """Parse an option of which several may be given and each is one of some words.
+
+    Typer takes a `Literal` for a single value, and for lists needs a parser.
+    """
+
+    def parse(value: str) -> str:
+        if value not in choices:
+            raise typer.BadParameter(f"{value!r} is not one of {', '.join(map(repr, choices))}")
+        return value
+
+    return parse

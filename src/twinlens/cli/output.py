@@ -9,23 +9,27 @@ import traceback
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from twinlens.errors import DataError, StoppedError, TwinlensError
-from twinlens.files import made_directory, write_whole
-from twinlens.types import Count
+from twinlens.files import atomic_write_text, ensure_directory
+from twinlens.types import ProgressCallback
 
-BUG = 1
-USER_MISTAKE = 2
-STOPPED = 75
+if TYPE_CHECKING:
+    from twinlens.data.left_out import LeftOut
+
+EXIT_BUG = 1
+EXIT_USER_ERROR = 2
+EXIT_STOPPED = 75
 """As sysexits.h has it: temporary, try again."""
-INTERRUPTED = 130
+EXIT_INTERRUPTED = 130
 
 
-def print_json(answer: object) -> None:
+def print_json(value: object) -> None:
     """An answer for programs."""
-    typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
@@ -53,7 +57,7 @@ def log(message: str) -> None:
 
 
 @contextmanager
-def working(message: str) -> Generator[None]:
+def spinner(message: str) -> Generator[None]:
     """Say on a terminal what takes a while, until it is done."""
     from rich.console import Console  # noqa: PLC0415
 
@@ -61,15 +65,15 @@ def working(message: str) -> Generator[None]:
         yield
 
 
-_AT_ONCE = 2.0
+_BAR_DELAY = 2.0
 """Seconds that work may take without a bar."""
 
-_LINE_EVERY = 30.0
+_LOG_INTERVAL = 30.0
 """Seconds between lines where there is no terminal."""
 
 
 @contextmanager
-def counting(message: str) -> Generator[Count]:
+def progress_reporter(message: str) -> Generator[ProgressCallback]:
     """Show how much of some long work is done: a bar on a terminal, now and then a line elsewhere.
 
     What is over at once shows nothing. Gives a function of (done, in all, what is next).
@@ -96,10 +100,13 @@ def counting(message: str) -> Generator[Count]:
         now = time.monotonic()
         first.setdefault(total, (now, done))
         bar.update(task, description=described, completed=done, total=total)
-        if console.is_terminal and now - began >= _AT_ONCE:
+        if console.is_terminal and now - began >= _BAR_DELAY:
             bar.start()
-        elif not console.is_terminal and now - said >= _LINE_EVERY:
-            log(f"{described}: {done:,} of {total:,}{_left(*first[total], now, done, total)}")
+        elif not console.is_terminal and now - said >= _LOG_INTERVAL:
+            log(
+                f"{described}: {done:,} of "
+                f"{total:,}{_format_time_left(*first[total], now, done, total)}"
+            )
             said = now
 
     try:
@@ -109,11 +116,11 @@ def counting(message: str) -> Generator[Count]:
             bar.stop()
 
 
-def _left(began: float, at: int, now: float, done: int, total: int) -> str:
+def _format_time_left(start: float, start_count: int, now: float, done: int, total: int) -> str:
     """The time that the rest takes at the pace so far."""
-    if done <= at:
+    if done <= start_count:
         return ""
-    minutes, seconds = divmod(round((now - began) / (done - at) * (total - done)), 60)
+    minutes, seconds = divmod(round((now - start) / (done - start_count) * (total - done)), 60)
     return f", {minutes}:{seconds:02d} left"
 
 
@@ -124,11 +131,11 @@ def write_text(path: Path, text: str) -> None:
         DataError: It cannot be written: a full disk, say.
     """
     try:
-        with made_directory(path.parent):
+        with ensure_directory(path.parent):
             if path.exists() and not path.is_file():  # a pipe or a device: no name to take over
                 path.write_text(text, encoding="utf-8")
             else:
-                write_whole(text, path.resolve())  # through a link, as any program would
+                atomic_write_text(text, path.resolve())  # through a link, as any program would
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror}") from error
 
@@ -142,20 +149,28 @@ def report_error(error: Exception, *, with_traceback: bool) -> int:
         message = usage()
         if message:
             log(f"error: {message.rstrip('.')}; see --help")
-        return USER_MISTAKE
+        return EXIT_USER_ERROR
     if isinstance(error, StoppedError):
         log(str(error))
-        return STOPPED
+        return EXIT_STOPPED
     if isinstance(error, TwinlensError | OSError):
-        log(f"error: {_one_line(error)}")
-        return USER_MISTAKE
+        log(f"error: {_error_message(error)}")
+        return EXIT_USER_ERROR
     hint = "" if with_traceback else "; run again with --traceback and report it"
-    log(f"error: a bug in twinlens: {type(error).__name__}: {_one_line(error)}{hint}")
-    return BUG
+    log(f"error: a bug in twinlens: {type(error).__name__}: {_error_message(error)}{hint}")
+    return EXIT_BUG
 
 
-def _one_line(error: Exception) -> str:
+def _error_message(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         place = f"{error.filename}: " if error.filename else ""
         return f"{place}{error.strerror}"
     return " ".join(str(error).split())
+
+
+def log_left_out(left_out: LeftOut, title: str) -> None:
+    """A line on stderr for each reason, under a title."""
+    if left_out.total:
+        log(f"{title}:")
+    for line in left_out.lines():
+        log(f"  {line}")

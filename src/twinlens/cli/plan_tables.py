@@ -9,12 +9,17 @@ import typer
 from twinlens.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
-    from twinlens.train.planning.plan import GroupPlan, Plan
+    from twinlens.train.planning.plan import DeviceGroupPlan, TrainingPlan
 
-_YEAR, _DAY, _HOUR, _MINUTE = 365.25 * 86_400, 86_400, 3600, 60
+_SECONDS_PER_YEAR, _SECONDS_PER_DAY, _SECONDS_PER_HOUR, _SECONDS_PER_MINUTE = (
+    365.25 * 86_400,
+    86_400,
+    3600,
+    60,
+)
 
 
-def print_plan(plan: Plan, *, as_json: bool) -> None:
+def print_plan(plan: TrainingPlan, *, as_json: bool) -> None:
     """Answer with a plan."""
     if as_json:
         print_json(plan.to_dict())
@@ -32,18 +37,18 @@ def print_plan(plan: Plan, *, as_json: bool) -> None:
         typer.echo()
 
 
-def _headline(plan: Plan) -> str:
+def _headline(plan: TrainingPlan) -> str:
     assumed = plan.assumed
     return (
         f"{plan.recipe}: {plan.steps:,} steps of {plan.batch_size:,}, {plan.pairs:,} pairs, "
-        f"{si(plan.operations.run)}FLOP in all\n"
+        f"{format_si(plan.operations.run)}FLOP in all\n"
         f"assumed: captions of {assumed.caption_tokens:g} tokens with start and end, "
         f"{assumed.mfu:.0%} of the peak, samples of {assumed.sample_kb:g} kB, "
         f"{assumed.shard_samples:,} in a shard"
     )
 
 
-def _print_model(plan: Plan) -> None:
+def _print_model(plan: TrainingPlan) -> None:
     done, count, tokens = plan.operations, plan.parameters, plan.assumed.caption_tokens
     whole = done.text == done.text_full_context
     text = "text tower" if whole else f"text tower, {tokens:g} tokens"
@@ -59,13 +64,13 @@ def _print_model(plan: Plan) -> None:
     if count["trained"] == count["total"]:
         del parts[5]
     rows = [
-        [name, "" if number is None else f"{number:,}", flop(forward), flop(training)]
+        [name, "" if number is None else f"{number:,}", format_flop(forward), format_flop(training)]
         for name, number, forward, training in parts
     ]
     print_table(["", "parameters", "forward", "forward and backward"], rows)
 
 
-def _print_memory(plan: Plan) -> None:
+def _print_memory(plan: TrainingPlan) -> None:
     """One column for each group, in GB."""
     groups = plan.groups
 
@@ -77,22 +82,22 @@ def _print_memory(plan: Plan) -> None:
         row("computed in", *(group.precision for group in groups)),
     ]
     rows += [
-        row(part, *(gigabytes(group.parts[part]) for group in groups))
+        row(part, *(format_gigabytes(group.parts[part]) for group in groups))
         for part in groups[0].parts
         if any(group.parts[part] for group in groups)
     ]
-    rows.append(row("needed", *(gigabytes(group.needed) for group in groups)))
-    rows.append(row("on the device", *(gigabytes(group.available) for group in groups)))
+    rows.append(row("needed", *(format_gigabytes(group.needed) for group in groups)))
+    rows.append(row("on the device", *(format_gigabytes(group.available) for group in groups)))
     rows.append(row("fits with a tenth free", *("yes" if g.fits else "no" for g in groups)))
     rows.append(row("", *("" for _ in groups)))
     rows += [
-        row(name, *(gigabytes(getattr(group.memory, part)) for group in groups))
-        for name, part in _FORMS
+        row(name, *(format_gigabytes(getattr(group.memory, part)) for group in groups))
+        for name, part in _ALTERNATIVES
     ]
     print_table(["GB a device", *(group.devices for group in groups)], rows)
 
 
-_FORMS = (
+_ALTERNATIVES = (
     ("activations, all kept", "activations_whole"),
     ("activations, checkpointed", "activations_checkpointed"),
     ("similarities, dense", "similarities_dense"),
@@ -100,41 +105,41 @@ _FORMS = (
 )
 
 
-def _print_time(plan: Plan) -> None:
+def _print_time(plan: TrainingPlan) -> None:
     columns = ["devices", "pairs/s", "time", "device hours", "$/h", "cost"]
     columns += ["images/s to read", "MB/s", "shards/s"]
     print_table(columns, [_time_row(group) for group in plan.groups])
 
 
-def _time_row(group: GroupPlan) -> list[str]:
+def _time_row(group: DeviceGroupPlan) -> list[str]:
     return [
         group.devices,
-        short(group.pairs_per_second),
-        duration(group.seconds),
+        format_three_digits(group.pairs_per_second),
+        format_duration(group.seconds),
         f"{group.device_hours:,.1f}",
         f"{group.price:g}",
         f"{group.cost:,.0f}",
-        short(group.images_per_second),
-        short(group.megabytes_per_second),
-        short(group.shards_per_second),
+        format_three_digits(group.images_per_second),
+        format_three_digits(group.megabytes_per_second),
+        format_three_digits(group.shards_per_second),
     ]
 
 
-def short(value: float) -> str:
+def format_three_digits(value: float) -> str:
     """Three digits, or all before the point.
 
     Example:
-        >>> short(19426.3), short(1.943), short(0.00838)
+        >>> format_three_digits(19426.3), format_three_digits(1.943), format_three_digits(0.00838)
         ('19,426', '1.94', '0.00838')
     """
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def si(value: float) -> str:
+def format_si(value: float) -> str:
     """A number with its prefix.
 
     Example:
-        >>> si(8.8e9), si(3.2e20), si(0.0)
+        >>> format_si(8.8e9), format_si(3.2e20), format_si(0.0)
         ('8.8 G', '320 E', '0 ')
     """
     for power, prefix in ((21, "Z"), (18, "E"), (15, "P"), (12, "T"), (9, "G"), (6, "M"), (3, "k")):
@@ -143,29 +148,34 @@ def si(value: float) -> str:
     return f"{value:g} "
 
 
-def flop(value: float | None) -> str:
+def format_flop(value: float | None) -> str:
     """Operations, or nothing."""
-    return "" if value is None else f"{si(value)}FLOP"
+    return "" if value is None else f"{format_si(value)}FLOP"
 
 
-def gigabytes(value: float) -> str:
+def format_gigabytes(value: float) -> str:
     """Bytes in 10^9.
 
     Example:
-        >>> gigabytes(1.26e9), gigabytes(2e6)
+        >>> format_gigabytes(1.26e9), format_gigabytes(2e6)
         ('1.26', '0.002')
     """
     return f"{value / 1e9:,.2f}" if value >= 1e7 or not value else f"{value / 1e9:.3f}"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """In the unit that fits.
 
     Example:
-        >>> duration(90), duration(3 * 86400), duration(1e9)
+        >>> format_duration(90), format_duration(3 * 86400), format_duration(1e9)
         ('1.5 minutes', '3.0 days', '31.7 years')
     """
-    for unit, name in ((_YEAR, "years"), (_DAY, "days"), (_HOUR, "hours"), (_MINUTE, "minutes")):
+    for unit, name in (
+        (_SECONDS_PER_YEAR, "years"),
+        (_SECONDS_PER_DAY, "days"),
+        (_SECONDS_PER_HOUR, "hours"),
+        (_SECONDS_PER_MINUTE, "minutes"),
+    ):
         if seconds >= unit:
             return f"{seconds / unit:.1f} {name}"
     return f"{seconds:.1f} seconds"

@@ -10,7 +10,7 @@ import json
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import twinlens
 from twinlens.config import CLIPConfig
@@ -18,34 +18,33 @@ from twinlens.config_io import to_dict
 from twinlens.embed.embedder import Embedder
 from twinlens.errors import CheckpointError, MissingExtraError, require
 from twinlens.export import onnx, openvino, torch_export
-from twinlens.export.gate import LIMITS, least_cosine
-from twinlens.export.towers import OUTPUT, Precision, Tower, towers_of, traced
+from twinlens.export.gate import MIN_COSINES, check_min_cosine
+from twinlens.export.towers import OUTPUT_NAME, ExportTower, export_program, export_towers
 from twinlens.export.vocabulary import TokenizerFile, write_tokenizer
-from twinlens.files import whole_directory, write_whole
+from twinlens.files import atomic_directory, atomic_write_text
+from twinlens.types import ExportFormat, ExportPrecision
 
-Format = Literal["onnx", "openvino", "torch"]
+METADATA_FILE = "twinlens.json"
 
-FACTS_FILE = "twinlens.json"
-
-PRECISIONS: dict[Format, tuple[Precision, ...]] = {
+PRECISIONS: dict[ExportFormat, tuple[ExportPrecision, ...]] = {
     "onnx": ("fp32", "fp16", "int8"),
     "openvino": ("fp32", "fp16"),
     "torch": ("fp32",),
 }
 """What each format can be written in, the usual one first."""
 
-_FORMATS = {"onnx": onnx, "openvino": openvino, "torch": torch_export}
+_FORMAT_MODULES = {"onnx": onnx, "openvino": openvino, "torch": torch_export}
 
-_PACKAGES: dict[Format, tuple[str, ...]] = {
+_REQUIRED_PACKAGES: dict[ExportFormat, tuple[str, ...]] = {
     "onnx": ("onnx", "onnx_ir", "onnxscript", "onnxruntime"),
     "openvino": ("openvino", "onnx", "onnx_ir", "onnxscript"),
     "torch": (),
 }
-_EXTRAS: dict[Format, str] = {"onnx": "export", "openvino": "openvino"}
+_EXTRAS: dict[ExportFormat, str] = {"onnx": "export", "openvino": "openvino"}
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class ExportedTower:
     """A tower's files.
 
     Attributes:
@@ -62,7 +61,7 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True)
-class Export:
+class ExportResult:
     """What was written.
 
     Attributes:
@@ -70,19 +69,22 @@ class Export:
         tokenizer: The vocabulary's file; None without a text tower.
     """
 
-    towers: tuple[Written, ...]
+    towers: tuple[ExportedTower, ...]
     tokenizer: TokenizerFile | None
 
 
 def export_model(
-    lens: Embedder, directory: Path, form: Format = "onnx", precision: Precision = "fp32"
-) -> Export:
+    embedder: Embedder,
+    directory: Path,
+    format_name: ExportFormat = "onnx",
+    precision: ExportPrecision = "fp32",
+) -> ExportResult:
     """Write a model for a runtime; all of it or nothing.
 
     Args:
-        lens: The model, in float32 on the processor.
+        embedder: The model, in float32 on the processor.
         directory: New or empty.
-        form: "onnx", "openvino" or "torch".
+        format_name: "onnx", "openvino" or "torch".
         precision: One of `PRECISIONS` of the format.
 
     Raises:
@@ -91,51 +93,74 @@ def export_model(
         CheckpointError: What was written does not answer as the model does, or the directory is
             not empty or cannot be written.
     """
-    require(precision in PRECISIONS[form], "precision", precision, _choice(form))
-    at = f"{lens.precision} on {lens.device}"
+    require(
+        precision in PRECISIONS[format_name],
+        "precision",
+        precision,
+        f"{' or '.join(PRECISIONS[format_name])} for {format_name}",
+    )
+    at = f"{embedder.precision} on {embedder.device}"
     require(at == "fp32 on cpu", "model", at, "fp32 on cpu")
-    _require_packages(form)
+    _require_packages(format_name)
     try:
-        with whole_directory(directory) as place:
-            return _write(lens, place, form, precision)
+        with atomic_directory(directory) as place:
+            return _write_export(embedder, place, format_name, precision)
     except OSError as error:
         raise CheckpointError(f"{directory}: could not be written: {error}") from error
 
 
-def _write(lens: Embedder, place: Path, form: Format, precision: Precision) -> Export:
+def _write_export(
+    embedder: Embedder, directory: Path, format_name: ExportFormat, precision: ExportPrecision
+) -> ExportResult:
     tokenizer = None
-    if lens.config.text is not None:
-        tokenizer = write_tokenizer(lens.tokenizer, place, lens.config)
-    facts = _facts(lens, form, precision, tokenizer)
-    written = tuple(_write_tower(one, place, form, precision, facts) for one in towers_of(lens))
+    if embedder.config.text is not None:
+        tokenizer = write_tokenizer(embedder.tokenizer, directory, embedder.config)
+    facts = _export_metadata(embedder, format_name, precision, tokenizer)
+    written = tuple(
+        _write_tower(one, directory, format_name, precision, facts)
+        for one in export_towers(embedder)
+    )
     parity = {one.tower: one.cosine for one in written}
-    whole = facts | {"parity": {"limit": LIMITS[precision], "least_cosine": parity}}
-    write_whole(json.dumps(whole, indent=2, ensure_ascii=False) + "\n", place / FACTS_FILE)
-    return Export(written, tokenizer)
+    whole = facts | {"parity": {"limit": MIN_COSINES[precision], "least_cosine": parity}}
+    atomic_write_text(
+        json.dumps(whole, indent=2, ensure_ascii=False) + "\n", directory / METADATA_FILE
+    )
+    return ExportResult(written, tokenizer)
 
 
 def _write_tower(
-    tower: Tower, place: Path, form: Format, precision: Precision, facts: dict[str, Any]
-) -> Written:
-    path = place / f"{tower.name}{_FORMATS[form].SUFFIX}"
-    _FORMATS[form].write(traced(tower), tower, path, json.dumps(facts), precision)
-    cosine = least_cosine(_FORMATS[form].reader(path, tower), tower, precision)
-    beside = sorted(set(place.glob(f"{tower.name}.*")) - {path})
+    tower: ExportTower,
+    directory: Path,
+    format_name: ExportFormat,
+    precision: ExportPrecision,
+    metadata: dict[str, Any],
+) -> ExportedTower:
+    path = directory / f"{tower.name}{_FORMAT_MODULES[format_name].SUFFIX}"
+    _FORMAT_MODULES[format_name].write_program(
+        export_program(tower), tower, path, json.dumps(metadata), precision
+    )
+    cosine = check_min_cosine(
+        _FORMAT_MODULES[format_name].open_runner(path, tower), tower, precision
+    )
+    beside = sorted(set(directory.glob(f"{tower.name}.*")) - {path})
     files = [path, *beside]
     size = sum(file.stat().st_size for file in files)
-    return Written(tower.name, tuple(file.name for file in files), size, cosine)
+    return ExportedTower(tower.name, tuple(file.name for file in files), size, cosine)
 
 
-def _facts(
-    lens: Embedder, form: Format, precision: Precision, tokenizer: TokenizerFile | None
+def _export_metadata(
+    embedder: Embedder,
+    format_name: ExportFormat,
+    precision: ExportPrecision,
+    tokenizer: TokenizerFile | None,
 ) -> dict[str, Any]:
     """All that a consumer of the files needs to know, as plain JSON types."""
-    config, model = lens.config, lens.model
+    config, model = embedder.config, embedder.model
     bias = None if model.logit_bias is None else model.logit_bias.item()
-    suffix = _FORMATS[form].SUFFIX
+    suffix = _FORMAT_MODULES[format_name].SUFFIX
     facts: dict[str, Any] = {
         "twinlens": twinlens.__version__,
-        "format": form,
+        "format": format_name,
         "precision": precision,
         "embed_dim": config.embed_dim,
         "logit_scale": model.logit_scale.exp().item(),
@@ -144,25 +169,21 @@ def _facts(
         "provenance": to_dict(config.provenance),
     }
     if config.preprocess is not None:
-        names = {"file": f"image{suffix}", "input": "images", "output": OUTPUT}
+        names = {"file": f"image{suffix}", "input": "images", "output": OUTPUT_NAME}
         facts["image"] = names | {"preprocess": to_dict(config.preprocess)}
     if tokenizer is not None:
-        names = {"file": f"text{suffix}", "input": "tokens", "output": OUTPUT}
-        facts["text"] = names | _text_facts(config, tokenizer)
+        names = {"file": f"text{suffix}", "input": "tokens", "output": OUTPUT_NAME}
+        facts["text"] = names | _text_metadata(config, tokenizer)
     return facts
 
 
-def _text_facts(config: CLIPConfig, tokenizer: TokenizerFile) -> dict[str, Any]:
-    text = config.text_input
+def _text_metadata(config: CLIPConfig, tokenizer: TokenizerFile) -> dict[str, Any]:
+    text = config.text_config
     sizes = {"context_length": text.context_length, "vocab_size": text.vocab_size}
     return sizes | {"cleaning": config.text_cleaning, "tokenizer": asdict(tokenizer)}
 
 
-def _choice(form: Format) -> str:
-    return f"{' or '.join(PRECISIONS[form])} for {form}"
-
-
-def _require_packages(form: Format) -> None:
-    for package in _PACKAGES[form]:
+def _require_packages(format_name: ExportFormat) -> None:
+    for package in _REQUIRED_PACKAGES[format_name]:
         if find_spec(package) is None:
-            raise MissingExtraError(package, _EXTRAS[form])
+            raise MissingExtraError(package, _EXTRAS[format_name])

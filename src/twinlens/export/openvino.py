@@ -14,7 +14,8 @@ import numpy as np
 from torch.export import ExportedProgram
 
 from twinlens.export import onnx
-from twinlens.export.towers import KEY, Precision, Run, Tower
+from twinlens.export.towers import METADATA_KEY, ExportTower, TowerRunner
+from twinlens.types import ExportPrecision
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,31 +23,35 @@ if TYPE_CHECKING:
 SUFFIX = ".xml"
 
 
-def write(
-    program: ExportedProgram, tower: Tower, path: Path, facts: str, precision: Precision
+def write_program(
+    program: ExportedProgram,
+    tower: ExportTower,
+    path: Path,
+    metadata: str,
+    precision: ExportPrecision,
 ) -> None:
-    """Write a traced tower, with `facts` in its `rt_info`; in fp16 its weights are stored so."""
-    openvino = _runtime()
+    """Write a traced tower, with `metadata` in its `rt_info`; in fp16 its weights are stored so."""
+    openvino = _import_openvino()
     with TemporaryDirectory(dir=path.parent) as folder:
         plain = Path(folder) / f"{tower.name}{onnx.SUFFIX}"
-        onnx.write(program, tower, plain, facts, "fp32")
+        onnx.write_program(program, tower, plain, metadata, "fp32")
         model = openvino.Core().read_model(plain)
-        model.set_rt_info(facts, [KEY])
+        model.set_rt_info(metadata, [METADATA_KEY])
         openvino.save_model(model, path, compress_to_fp16=precision == "fp16")
 
 
-def reader(path: Path, tower: Tower) -> Run:
+def open_runner(path: Path, tower: ExportTower) -> TowerRunner:
     """The file in OpenVINO, on the processor, in float32: its default may be bfloat16."""
-    core = _runtime().Core()
+    core = _import_openvino().Core()
     model = core.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
     def run(inputs: NDArray[np.generic]) -> NDArray[np.float32]:
-        return np.array(model({tower.input: inputs})[0])  # the runtime writes there again
+        return np.array(model({tower.input_name: inputs})[0])  # the runtime writes there again
 
     return run
 
 
-def _runtime() -> Any:
+def _import_openvino() -> Any:
     """The package, an extra, without what reports its import over the network."""
     reporter = "openvino_telemetry"
     unknown = reporter not in sys.modules

@@ -26,23 +26,23 @@ from twinlens.errors import CheckpointError
 ANSWERS_FILE = "parity.safetensors"
 """Answers stored beside weights, to compare with where no reference library is at hand."""
 
-TOLERANCE = 2e-5
+FEATURE_TOLERANCE = 2e-5
 """Largest difference of features of unit length, in float32."""
 
-_LIMITS = {
+_MAX_ERRORS = {
     "tokens": 0.0,
     "pixels": 1e-6,
-    "image_features": TOLERANCE,
-    "text_features": TOLERANCE,
-    "logits": 100 * TOLERANCE,  # the scale multiplies differences, at most by 100
+    "image_features": FEATURE_TOLERANCE,
+    "text_features": FEATURE_TOLERANCE,
+    "logits": 100 * FEATURE_TOLERANCE,  # the scale multiplies differences, at most by 100
 }
 
-Answers = Mapping[str, Tensor]
+ParityAnswers = Mapping[str, Tensor]
 """What a model says of the probes: any of `tokens`, `pixels`, features of unit length, `logits`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class ParityComparison:
     """How far two implementations are apart in one kind of answer.
 
     Attributes:
@@ -59,7 +59,7 @@ class Comparison:
 
     @property
     def passes(self) -> bool:
-        """Whether the difference is within its limit (a NaN is not)."""
+        """True if the difference is within its limit (a NaN is not)."""
         return self.max_error <= self.limit
 
 
@@ -79,22 +79,22 @@ class ParityReport:
         reference: What ours was compared with.
         comparisons: One a kind of answer.
         versions: Of what computed.
-        unchecked: Why nothing was compared, if nothing was.
+        skip_reason: Why nothing was compared, if nothing was.
     """
 
     reference: str
-    comparisons: tuple[Comparison, ...] = ()
+    comparisons: tuple[ParityComparison, ...] = ()
     versions: dict[str, str] = field(default_factory=_versions)
-    unchecked: str = ""
+    skip_reason: str = ""
 
     @property
     def passes(self) -> bool:
-        """Whether there was a comparison and every one does."""
+        """True if there was a comparison and every one does."""
         return bool(self.comparisons) and all(one.passes for one in self.comparisons)
 
     @property
-    def fails(self) -> bool:
-        """Whether a difference was found."""
+    def has_failures(self) -> bool:
+        """True if a difference was found."""
         return not all(one.passes for one in self.comparisons)
 
     def to_dict(self) -> dict[str, Any]:
@@ -102,10 +102,10 @@ class ParityReport:
         rows = [asdict(one) | {"passes": one.passes} for one in self.comparisons]
         return {
             "reference": self.reference,
-            "passes": None if self.unchecked else self.passes,
+            "passes": None if self.skip_reason else self.passes,
             "comparisons": rows,
             "versions": self.versions,
-        } | ({"not checked, because": self.unchecked} if self.unchecked else {})
+        } | ({"not checked, because": self.skip_reason} if self.skip_reason else {})
 
 
 def probe_texts() -> list[str]:
@@ -146,35 +146,37 @@ def probe_images() -> list[Image.Image]:
     return images
 
 
-def our_answers(lens: Embedder) -> dict[str, Tensor]:
+def model_answers(embedder: Embedder) -> dict[str, Tensor]:
     """What twinlens says of the probes, in float32 on the processor."""
     answers: dict[str, Tensor] = {}
-    config = lens.config
+    config = embedder.config
     if config.text is not None:
-        answers["tokens"] = lens.tokenizer(
+        answers["tokens"] = embedder.tokenizer(
             probe_texts(), context_length=config.text.context_length, truncate=True
         )
         with torch.inference_mode():
-            features = lens.model.encode_text(answers["tokens"], normalize=True)
+            features = embedder.model.encode_text(answers["tokens"], normalize=True)
         answers["text_features"] = features
     if config.vision is not None:
-        answers["pixels"] = torch.stack([lens.preprocess(image) for image in probe_images()])
+        answers["pixels"] = torch.stack([embedder.preprocess(image) for image in probe_images()])
         with torch.inference_mode():
-            answers["image_features"] = lens.model.encode_image(answers["pixels"], normalize=True)
-    return with_logits(answers, lens.model.logit_scale, lens.model.logit_bias)
+            answers["image_features"] = embedder.model.encode_image(
+                answers["pixels"], normalize=True
+            )
+    return add_logits(answers, embedder.model.logit_scale, embedder.model.logit_bias)
 
 
-def with_logits(
-    answers: dict[str, Tensor], scale: Tensor, bias: Tensor | None
+def add_logits(
+    answers: dict[str, Tensor], logit_scale: Tensor, logit_bias: Tensor | None
 ) -> dict[str, Tensor]:
     """The answers, and logits where there are features of both kinds."""
     if "image_features" in answers and "text_features" in answers:
-        logits = scale.detach().exp() * answers["image_features"] @ answers["text_features"].T
-        answers["logits"] = logits if bias is None else logits + bias.detach()
+        logits = logit_scale.detach().exp() * answers["image_features"] @ answers["text_features"].T
+        answers["logits"] = logits if logit_bias is None else logits + logit_bias.detach()
     return {name: value.detach().cpu().contiguous().clone() for name, value in answers.items()}
 
 
-def store_answers(answers: Answers, directory: Path) -> None:
+def write_answers(answers: ParityAnswers, directory: Path) -> None:
     """Keep answers beside the weights they are of.
 
     Raises:
@@ -183,7 +185,7 @@ def store_answers(answers: Answers, directory: Path) -> None:
     write_tensors(answers, directory / ANSWERS_FILE)
 
 
-def compare(ours: Answers, theirs: Answers, reference: str) -> ParityReport:
+def compare_answers(ours: ParityAnswers, expected: ParityAnswers, reference: str) -> ParityReport:
     """Compare all that both answered.
 
     Tokens are compared up to each text's end: what follows it is padding, which libraries fill
@@ -192,27 +194,27 @@ def compare(ours: Answers, theirs: Answers, reference: str) -> ParityReport:
     Raises:
         CheckpointError: They have no kind of answer in common.
     """
-    kinds = [kind for kind in _LIMITS if kind in ours and kind in theirs]
+    kinds = [kind for kind in _MAX_ERRORS if kind in ours and kind in expected]
     if not kinds:
         raise CheckpointError(
             f"{reference}: got no answer that twinlens has too, expected features"
         )
     return ParityReport(
         reference=reference,
-        comparisons=tuple(_compare_one(kind, ours[kind], theirs[kind]) for kind in kinds),
+        comparisons=tuple(_compare_kind(kind, ours[kind], expected[kind]) for kind in kinds),
     )
 
 
-def _compare_one(kind: str, ours: Tensor, theirs: Tensor) -> Comparison:
-    limit = _LIMITS[kind]
+def _compare_kind(kind: str, ours: Tensor, theirs: Tensor) -> ParityComparison:
+    limit = _MAX_ERRORS[kind]
     if ours.shape != theirs.shape:
-        return Comparison(what=kind, max_error=float("inf"), cosine_error=None, limit=limit)
+        return ParityComparison(what=kind, max_error=float("inf"), cosine_error=None, limit=limit)
     if kind == "tokens":
-        wrong = float(_different_tokens(ours, theirs))
-        return Comparison(what=kind, max_error=wrong, cosine_error=None, limit=limit)
+        wrong = float(_count_token_mismatches(ours, theirs))
+        return ParityComparison(what=kind, max_error=wrong, cosine_error=None, limit=limit)
     ours, theirs = ours.double(), theirs.double()
     cosine = F.cosine_similarity(ours.flatten(1), theirs.flatten(1), dim=1)
-    return Comparison(
+    return ParityComparison(
         what=kind,
         max_error=(ours - theirs).abs().max().item(),
         cosine_error=(1 - cosine).max().item(),
@@ -220,17 +222,19 @@ def _compare_one(kind: str, ours: Tensor, theirs: Tensor) -> Comparison:
     )
 
 
-def _different_tokens(ours: Tensor, theirs: Tensor) -> int:
+def _count_token_mismatches(ours: Tensor, theirs: Tensor) -> int:
     """How many ids differ, padding aside."""
     # A row's padding is its last run of one id; the first of that run may be the end token.
     kept = torch.zeros_like(ours, dtype=torch.bool)
     for row, (a, b) in enumerate(zip(ours, theirs, strict=True)):
-        length = min(_length(a), _length(b))  # the longer differs at the other's end
+        length = min(
+            _unpadded_length(a), _unpadded_length(b)
+        )  # the longer differs at the other's end
         kept[row, :length] = True
     return int(((ours != theirs) & kept).sum())
 
 
-def _length(row: Tensor) -> int:
+def _unpadded_length(row: Tensor) -> int:
     """Tokens before the padding: up to the last that differs from the row's last, and one more."""
     different = (row != row[-1]).nonzero()
     return min(len(row), int(different.max()) + 2) if len(different) else 1

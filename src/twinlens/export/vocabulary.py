@@ -10,8 +10,8 @@ import tokenizers
 
 from twinlens.config import CLIPConfig
 from twinlens.export.parity import probe_texts
-from twinlens.files import write_whole
-from twinlens.text.cleaning import cleaned
+from twinlens.files import atomic_write_text
+from twinlens.text.cleaning import clean_text
 from twinlens.text.clip_bpe import Tokenizer
 from twinlens.text.loading import TOKENIZER_FILE, AnyTokenizer
 
@@ -44,7 +44,7 @@ def write_tokenizer(tokenizer: AnyTokenizer, directory: Path, config: CLIPConfig
         CheckpointError: It cannot be written.
         OSError: Likewise.
     """
-    path, length = directory / TOKENIZER_FILE, config.text_input.context_length
+    path, length = directory / TOKENIZER_FILE, config.text_config.context_length
     tokenizer.save(path)
     library = tokenizers.Tokenizer.from_file(str(path))
     side = str((library.padding or {}).get("direction", "right")).lower()
@@ -55,22 +55,24 @@ def write_tokenizer(tokenizer: AnyTokenizer, directory: Path, config: CLIPConfig
         pad_token=library.id_to_token(tokenizer.pad_id),
         length=length,
     )
-    write_whole(library.to_str(pretty=True), path)
+    atomic_write_text(library.to_str(pretty=True), path)
     return TokenizerFile(
         file=TOKENIZER_FILE,
         kind="clip" if isinstance(tokenizer, Tokenizer) else "sentencepiece",
         end_id=tokenizer.end_id,
         pad_id=tokenizer.pad_id,
         pad_side=side,
-        differs_on=_differences(library, tokenizer, config),
+        differs_on=_find_tokenizer_mismatches(library, tokenizer, config),
     )
 
 
-def _differences(
-    library: tokenizers.Tokenizer, tokenizer: AnyTokenizer, config: CLIPConfig
+def _find_tokenizer_mismatches(
+    library_tokenizer: tokenizers.Tokenizer, tokenizer: AnyTokenizer, config: CLIPConfig
 ) -> tuple[str, ...]:
     texts = probe_texts()
-    length = config.text_input.context_length
+    length = config.text_config.context_length
     ours = tokenizer(texts, context_length=length, truncate=True).tolist()
-    theirs = [library.encode(cleaned(text, config.text_cleaning)).ids for text in texts]
+    theirs = [
+        library_tokenizer.encode(clean_text(text, config.text_cleaning)).ids for text in texts
+    ]
     return tuple(text for text, one, other in zip(texts, ours, theirs, strict=True) if one != other)

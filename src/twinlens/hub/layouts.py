@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from twinlens.hub.strangers import MODULES_FILE, model_root, what_is_there
+from twinlens.hub.unsupported import MODULES_FILE, find_model_root, describe_contents
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,9 @@ LAYOUTS = (
     Layout("hf", "config.json", _WEIGHTS),
     Layout("open_clip", "open_clip_config.json", _WEIGHTS),
 )
-SINGLE_FILES = (".npz", ".safetensors", ".pt")
+SINGLE_FILE_SUFFIXES = (".npz", ".safetensors", ".pt")
 """What a repository's only file of weights ends in, where no configuration is beside it."""
-WEIGHTS_END = (*SINGLE_FILES, ".pth", ".bin")
+WEIGHT_SUFFIXES = (*SINGLE_FILE_SUFFIXES, ".pth", ".bin")
 
 CONFIG_FILES = ("config.json", "open_clip_config.json")
 TEXT_FILES = (
@@ -86,26 +86,26 @@ def choose_files(files: Collection[str]) -> list[str]:
     for layout in LAYOUTS:
         weights = next((name for name in layout.weights if name in files), None)
         if layout.config in files and weights is not None:
-            return [*_parts(weights, files), layout.config, *texts]
+            return [*_with_shards(weights, files), layout.config, *texts]
     if any(name in files for name in CONFIG_FILES):
         return []
-    if MODULES_FILE in files and (inside := _clip_folder(files)):
-        return [*(f"{inside}{name}" for name in _chosen_in(files, inside)), MODULES_FILE]
-    single = [name for name in files if name.endswith(SINGLE_FILES)]
+    if MODULES_FILE in files and (inside := _find_clip_folder(files)):
+        return [*(f"{inside}{name}" for name in _choose_in_folder(files, inside)), MODULES_FILE]
+    single = [name for name in files if name.endswith(SINGLE_FILE_SUFFIXES)]
     return [*single, *texts] if len(single) == 1 else []
 
 
-def _clip_folder(files: Collection[str]) -> str:
+def _find_clip_folder(files: Collection[str]) -> str:
     """The folder of a repository of sentence-transformers' that its CLIP is in; empty if none."""
     folders = {name.split("/")[0] for name in files if name.count("/") == 1}
     return next((f"{name}/" for name in sorted(folders) if name.endswith("_CLIPModel")), "")
 
 
-def _chosen_in(files: Collection[str], folder: str) -> list[str]:
+def _choose_in_folder(files: Collection[str], folder: str) -> list[str]:
     return choose_files([name.removeprefix(folder) for name in files if name.startswith(folder)])
 
 
-def _parts(weights: str, files: Collection[str]) -> list[str]:
+def _with_shards(weights: str, files: Collection[str]) -> list[str]:
     """An index comes with the files that it points to: `model-00001-of-00002.safetensors`."""
     if not weights.endswith(".index.json"):
         return [weights]
@@ -114,7 +114,7 @@ def _parts(weights: str, files: Collection[str]) -> list[str]:
     return [*sorted(parts), weights]
 
 
-def layout_of(directory: Path) -> Layout | None:
+def find_layout(directory: Path) -> Layout | None:
     """The layout whose files are in a directory, if any."""
     for layout in LAYOUTS:
         found = any((directory / name).is_file() for name in layout.weights)
@@ -123,28 +123,28 @@ def layout_of(directory: Path) -> Layout | None:
     return None
 
 
-def single_file(directory: Path) -> Path | None:
+def find_single_file(directory: Path) -> Path | None:
     """The one file of a directory without a layout that is a model, if there is one."""
-    if layout_of(directory) is not None:
+    if find_layout(directory) is not None:
         return None
     chosen = choose_files([path.name for path in directory.iterdir()])
     return directory / chosen[0] if chosen else None
 
 
-def model_in(directory: Path) -> Path | None:
+def find_model(directory: Path) -> Path | None:
     """The directory of a download's model, or the one file that is the model, if there is one.
 
     Raises:
-        CheckpointError: As by `model_root`.
+        CheckpointError: As by `find_model_root`.
     """
-    root = model_root(directory)
-    return root if layout_of(root) is not None else single_file(root)
+    root = find_model_root(directory)
+    return root if find_layout(root) is not None else find_single_file(root)
 
 
-def missing(directory: Path) -> str:
+def describe_missing(directory: Path) -> str:
     """What a directory without a layout lacks, or holds instead: got, expected."""
     configs = [name for name in CONFIG_FILES if (directory / name).is_file()]
-    if there := what_is_there(directory, configs):
+    if there := describe_contents(directory, configs):
         return there
     for layout in LAYOUTS:
         if layout.config in configs:

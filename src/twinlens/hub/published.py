@@ -47,10 +47,10 @@ class PublishedModel:
 def published_models() -> dict[str, PublishedModel]:
     """The table of models that are downloaded when they are named, by name."""
     with TABLE.open(encoding="utf-8", newline="") as file:
-        return {row["name"]: _published(row) for row in csv.DictReader(file)}
+        return {row["name"]: _parse_row(row) for row in csv.DictReader(file)}
 
 
-def _published(row: dict[str, str]) -> PublishedModel:
+def _parse_row(row: dict[str, str]) -> PublishedModel:
     acc1 = row.pop("imagenet_acc1_percent")
     values = {
         **row,
@@ -62,6 +62,6 @@ def _published(row: dict[str, str]) -> PublishedModel:
 
 
 @cache
-def by_repository() -> dict[str, PublishedModel]:
+def published_by_repository() -> dict[str, PublishedModel]:
     """The same table by repository, of which each is there once."""
     return {one.repository: one for one in published_models().values()}

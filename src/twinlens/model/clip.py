@@ -14,7 +14,7 @@ from twinlens.config import ResNetConfig, ViTConfig
 from twinlens.errors import ShapeError
 from twinlens.model.resnet import ModifiedResNet
 from twinlens.model.text import TextTransformer
-from twinlens.model.vision import PooledVisionTransformer, VisionTransformer
+from twinlens.model.vision import SigLIPVisionTransformer, VisionTransformer
 
 if TYPE_CHECKING:
     from twinlens.config import CLIPConfig
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
 INITIAL_LOGIT_SCALE = math.log(1 / 0.07)
 """The paper's temperature to begin with (section 2.5)."""
 
-INITIAL_SIGMOID_SCALE, INITIAL_LOGIT_BIAS = math.log(10.0), -10.0
+INITIAL_SIGLIP_LOGIT_SCALE, INITIAL_SIGLIP_LOGIT_BIAS = math.log(10.0), -10.0
 """SigLIP's (Zhai et al. 2023, section 3.2): at first, and rightly, hardly any pair matches."""
 
 MAX_LOGIT_SCALE = math.log(100.0)
 """The paper clips the scale at 100: beyond it training is unstable (section 2.5)."""
 
 
-ImageTower: TypeAlias = VisionTransformer | PooledVisionTransformer | ModifiedResNet
+ImageTower: TypeAlias = VisionTransformer | SigLIPVisionTransformer | ModifiedResNet
 
 
-def image_tower(config: ViTConfig | ResNetConfig, embed_dim: int) -> ImageTower:
+def build_image_tower(config: ViTConfig | ResNetConfig, embed_dim: int) -> ImageTower:
     """The image tower that a configuration describes."""
     if isinstance(config, ResNetConfig):
         return ModifiedResNet(config, embed_dim)
     if config.pooling == "attention":
-        return PooledVisionTransformer(config)
+        return SigLIPVisionTransformer(config)
     return VisionTransformer(config, embed_dim)
 
 
@@ -55,7 +55,7 @@ class CLIP(nn.Module):
         super().__init__()
         self.config = config
         if config.vision is not None:
-            self.image_tower = image_tower(config.vision, config.embed_dim)
+            self.image_tower = build_image_tower(config.vision, config.embed_dim)
         if config.text is not None:
             self.text_tower = TextTransformer(config.text, config.embed_dim)
         self.logit_scale = nn.Parameter(torch.empty(()))
@@ -69,8 +69,8 @@ class CLIP(nn.Module):
         if self.logit_bias is None:
             nn.init.constant_(self.logit_scale, INITIAL_LOGIT_SCALE)
         else:
-            nn.init.constant_(self.logit_scale, INITIAL_SIGMOID_SCALE)
-            nn.init.constant_(self.logit_bias, INITIAL_LOGIT_BIAS)
+            nn.init.constant_(self.logit_scale, INITIAL_SIGLIP_LOGIT_SCALE)
+            nn.init.constant_(self.logit_bias, INITIAL_SIGLIP_LOGIT_BIAS)
 
     def towers(self) -> list[ImageTower | TextTransformer]:
         """The towers that the model holds, the image tower first."""
@@ -81,14 +81,14 @@ class CLIP(nn.Module):
         self,
         images: Float[Tensor, "batch 3 height width"],
         normalize: bool = False,
-        kept: Int[Tensor, "batch kept"] | None = None,
+        patch_indices: Int[Tensor, "batch kept"] | None = None,
     ) -> Float[Tensor, "batch embed"]:
         """Image features in the shared space.
 
         Args:
             images: Preprocessed pixels (see `PreprocessConfig`), square, `image_size` a side.
             normalize: Return unit vectors.
-            kept: Which patches of each image a vision transformer sees, from 0, row by row;
+            patch_indices: Patches of each image that a vision transformer sees, row by row;
                 all of them if not given.
 
         Raises:
@@ -100,7 +100,11 @@ class CLIP(nn.Module):
                 f"images: got shape {list(images.shape)}, expected [batch, 3, {size}, {size}]"
             )
         # A ResNet has no patches to leave out.
-        features = self.image_tower(images) if kept is None else self.image_tower(images, kept)
+        features = (
+            self.image_tower(images)
+            if patch_indices is None
+            else self.image_tower(images, patch_indices)
+        )
         return F.normalize(features, dim=-1) if normalize else features
 
     def encode_text(

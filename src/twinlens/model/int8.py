@@ -11,11 +11,11 @@ from jaxtyping import Float, Float32, Int8
 from torch import Tensor, nn
 
 from twinlens.errors import ConfigError
-from twinlens.model.layers import Block, QuickGELU, around_silu
+from twinlens.model.layers import QuickGELU, TransformerBlock, fold_quick_gelu_scale
 
-_LARGEST = 127.0
+_INT8_MAX = 127.0
 
-_STEP = 16
+_INPUT_MULTIPLE = 16
 """Inputs that torch's kernels take at a time: the one for weights alone reads beyond others."""
 
 
@@ -27,20 +27,20 @@ class Int8Linear(nn.Module):
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
-        weight, scale = _in_integers(linear.weight)
+        weight, scale = _quantise_rows(linear.weight)
         self.register_buffer("weight", weight.t().contiguous())
         self.register_buffer("scale", scale[:, 0])
         self.bias = linear.bias
 
     def forward(self, x: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows outputs"]:
-        _refuse_gradients(x)
-        rows, scale = _in_integers(x.flatten(0, -2))
+        _require_no_grad(x)
+        rows, scale = _quantise_rows(x.flatten(0, -2))
         product = torch.ops.aten._int_mm(rows, self.weight).float()
         answer = product.mul_(scale).mul_(self.scale).add_(self.bias)
         return answer.to(x.dtype).unflatten(0, x.shape[:-1])
 
 
-class Int8WeightLinear(nn.Module):
+class Int8WeightOnlyLinear(nn.Module):
     """A linear layer whose weights alone are kept in 8 bits, half of bf16's memory.
 
     The kernel wants activations in bf16.
@@ -51,19 +51,19 @@ class Int8WeightLinear(nn.Module):
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
-        weight, scale = _in_integers(linear.weight)
+        weight, scale = _quantise_rows(linear.weight)
         self.register_buffer("weight", weight)
         self.register_buffer("scale", scale[:, 0].bfloat16())
         self.bias = linear.bias
 
     def forward(self, x: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows outputs"]:
-        _refuse_gradients(x)
+        _require_no_grad(x)
         rows = x.flatten(0, -2).bfloat16()
         product = torch.ops.aten._weight_int8pack_mm(rows, self.weight, self.scale)
         return (product + self.bias).to(x.dtype).unflatten(0, x.shape[:-1])
 
 
-def to_int8(tower: nn.Module, *, activations: bool) -> None:
+def quantise_int8(tower: nn.Module, *, quantise_activations: bool) -> None:
     """Put the products of a tower's transformer blocks into 8 bits, in place.
 
     What pools the blocks' answers stays as it is: it is hardly any of the work, and speaks for
@@ -71,41 +71,44 @@ def to_int8(tower: nn.Module, *, activations: bool) -> None:
 
     Args:
         tower: On the processor.
-        activations: Whether what comes into the products is put into 8 bits as well.
+        quantise_activations: Whether what comes into the products is put into 8 bits as well.
     """
-    kind = Int8Linear if activations else Int8WeightLinear
+    kind = Int8Linear if quantise_activations else Int8WeightOnlyLinear
     with torch.no_grad():
         for block in tower.modules():
-            if isinstance(block, Block):
+            if isinstance(block, TransformerBlock):
                 if isinstance(block.mlp.activation, QuickGELU):
-                    block.mlp.expand, block.mlp.contract = around_silu(block.mlp)
+                    block.mlp.expand, block.mlp.contract = fold_quick_gelu_scale(block.mlp)
                     block.mlp.activation = nn.SiLU(inplace=True)
                 for layer in (block.attention, block.mlp):
                     for name, linear in layer.named_children():
-                        if isinstance(linear, nn.Linear) and linear.in_features % _STEP == 0:
+                        if (
+                            isinstance(linear, nn.Linear)
+                            and linear.in_features % _INPUT_MULTIPLE == 0
+                        ):
                             setattr(layer, name, kind(linear))
 
 
-def _refuse_gradients(x: Tensor) -> None:
+def _require_no_grad(x: Tensor) -> None:
     if torch.is_grad_enabled() and x.requires_grad:
         raise ConfigError("gradients: got a model in 8 bits, expected fp32, bf16 or fp16 to train")
 
 
-def is_int8(module: nn.Module, *, activations: bool) -> bool:
-    """Whether `to_int8` was there."""
-    kind = Int8Linear if activations else Int8WeightLinear
+def is_int8(module: nn.Module, *, quantised_activations: bool) -> bool:
+    """True if `quantise_int8` was there."""
+    kind = Int8Linear if quantised_activations else Int8WeightOnlyLinear
     return any(isinstance(child, kind) for child in module.modules())
 
 
-def in_8_bits(module: nn.Module) -> bool:
-    """Whether `to_int8` was there in either way."""
-    return is_int8(module, activations=True) or is_int8(module, activations=False)
+def is_quantised(module: nn.Module) -> bool:
+    """True if `quantise_int8` was there in either way."""
+    return any(isinstance(child, Int8Linear | Int8WeightOnlyLinear) for child in module.modules())
 
 
-def _in_integers(
+def _quantise_rows(
     x: Float[Tensor, "row column"],
 ) -> tuple[Int8[Tensor, "row column"], Float32[Tensor, "row 1"]]:
     """Each row by a scale of its own: x is about integers * scale."""
     x = x.float()
-    scale = x.abs().amax(dim=1, keepdim=True).clamp_(min=1e-12) / _LARGEST
+    scale = x.abs().amax(dim=1, keepdim=True).clamp_(min=1e-12) / _INT8_MAX
     return (x / scale).round_().to(torch.int8), scale

@@ -29,7 +29,7 @@ class QuickGELU(nn.Module):
         return F.silu(1.702 * x).mul_(1 / 1.702)
 
 
-def activation_module(name: Activation) -> nn.Module:
+def build_activation(name: Activation) -> nn.Module:
     """The activation that a configuration names."""
     if name == "quick_gelu":
         return QuickGELU()
@@ -43,30 +43,32 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.causal = causal
-        self.attend: Callable[..., Tensor] = F.scaled_dot_product_attention
+        self.attention_fn: Callable[..., Tensor] = F.scaled_dot_product_attention
         """How queries meet keys and values; training on processors puts another in its place."""
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
     def forward(
-        self, x: Float[Tensor, "batch length width"], at: Int[Tensor, " batch"] | None = None
+        self, x: Float[Tensor, "batch length width"], positions: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch asked width"]:
-        """The answer at every position, or at one position of each row where `at` says which."""
+        """The output at every position, or at one position of each row as `positions` says."""
         batch, length, width = x.shape
         qkv = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads)
         # [3, batch, heads, length, head width]: the layout that the fused kernels want.
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        if at is None:
-            mixed = self.attend(query, key, value, is_causal=self.causal)
+        if positions is None:
+            mixed = self.attention_fn(query, key, value, is_causal=self.causal)
         else:
-            query = query[torch.arange(batch, device=x.device), :, at].unsqueeze(2)
-            seen = torch.arange(length, device=x.device) <= at[:, None] if self.causal else None
+            query = query[torch.arange(batch, device=x.device), :, positions].unsqueeze(2)
+            seen = (
+                torch.arange(length, device=x.device) <= positions[:, None] if self.causal else None
+            )
             mask = None if seen is None else seen[:, None, None]
             mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
 
-def attention_shares(
+def attention_weights(
     query: Float[Tensor, "batch head length width"],
     key: Float[Tensor, "batch head length width"],
     *,
@@ -81,29 +83,36 @@ def attention_shares(
     return scores.softmax(dim=-1, dtype=wide).to(scores.dtype)
 
 
+def split_heads(
+    x: Float[Tensor, "batch length width"], heads: int
+) -> Float[Tensor, "batch head length head_width"]:
+    """Split the width into attention heads, and put the heads before the positions."""
+    return x.unflatten(2, (heads, -1)).transpose(1, 2)
+
+
 class MLP(nn.Module):
     """Two linear layers, in the paper's models four times as wide in between."""
 
     def __init__(self, width: int, mlp_width: int | None, activation: Activation) -> None:
         super().__init__()
         self.expand = nn.Linear(width, mlp_width or 4 * width)
-        self.activation = activation_module(activation)
+        self.activation = build_activation(activation)
         self.contract = nn.Linear(mlp_width or 4 * width, width)
 
     def forward(self, x: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows width"]:
         return self.contract(self.activation(self.expand(x)))
 
 
-def around_silu(mlp: MLP) -> tuple[nn.Linear, nn.Linear]:
+def fold_quick_gelu_scale(mlp: MLP) -> tuple[nn.Linear, nn.Linear]:
     """The layers of an MLP with QuickGELU as they are around SiLU, which is one pass over memory.
 
     x sigmoid(1.702 x) is silu(1.702 x) / 1.702, and both factors go into the weights.
     """
-    expand = linear_of(mlp.expand.weight * 1.702, mlp.expand.bias * 1.702)
-    return expand, linear_of(mlp.contract.weight / 1.702, mlp.contract.bias)
+    expand = frozen_linear(mlp.expand.weight * 1.702, mlp.expand.bias * 1.702)
+    return expand, frozen_linear(mlp.contract.weight / 1.702, mlp.contract.bias)
 
 
-def linear_of(
+def frozen_linear(
     weight: Float[Tensor, "outputs inputs"], bias: Float[Tensor, " outputs"] | None
 ) -> nn.Linear:
     """A linear layer that only answers, of these weights."""
@@ -114,7 +123,7 @@ def linear_of(
     return linear
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """A pre-norm residual block."""
 
     def __init__(self, config: ViTConfig | TextConfig, *, causal: bool) -> None:
@@ -126,11 +135,11 @@ class Block(nn.Module):
         self.mlp = MLP(width, config.mlp_width, config.activation)
 
     def forward(
-        self, x: Float[Tensor, "batch length width"], at: Int[Tensor, " batch"] | None = None
+        self, x: Float[Tensor, "batch length width"], positions: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch asked width"]:
-        mixed = self.attention(self.attention_norm(x), at)
-        if at is not None:
-            x = x[torch.arange(x.shape[0], device=x.device), at].unsqueeze(1)
+        mixed = self.attention(self.attention_norm(x), positions)
+        if positions is not None:
+            x = x[torch.arange(x.shape[0], device=x.device), positions].unsqueeze(1)
         x = x + mixed
         return x + self.mlp(self.mlp_norm(x))
 
@@ -141,13 +150,15 @@ class Transformer(nn.Module):
     def __init__(self, config: ViTConfig | TextConfig, *, causal: bool) -> None:
         super().__init__()
         self.width = config.width
-        self.blocks = nn.ModuleList(Block(config, causal=causal) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(
+            TransformerBlock(config, causal=causal) for _ in range(config.layers)
+        )
 
     def init_weights(self) -> None:
         """Normal weights; what adds to the residual stream is damped by its depth."""
         residual_std = self.width**-0.5 * (2 * len(self.blocks)) ** -0.5
         for block in self.blocks:
-            assert isinstance(block, Block)
+            assert isinstance(block, TransformerBlock)
             nn.init.normal_(block.attention.qkv.weight, std=self.width**-0.5)
             nn.init.normal_(block.attention.out.weight, std=residual_std)
             nn.init.normal_(block.mlp.expand.weight, std=(2 * self.width) ** -0.5)
@@ -167,8 +178,8 @@ class Transformer(nn.Module):
             x = block(x)
         return x
 
-    def pooled(
-        self, x: Float[Tensor, "batch length width"], at: Int[Tensor, " batch"]
+    def forward_pooled(
+        self, x: Float[Tensor, "batch length width"], positions: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch width"]:
         """What `forward` has at one position of each row.
 
@@ -178,9 +189,9 @@ class Transformer(nn.Module):
         *blocks, last = self.blocks
         for block in blocks:
             x = block(x)
-        return last(x, at).squeeze(1)
+        return last(x, positions).squeeze(1)
 
-    def states(
+    def hidden_states(
         self, x: Float[Tensor, "batch length width"]
     ) -> list[Float[Tensor, "batch length width"]]:
         """The residual stream before the first block and after each."""

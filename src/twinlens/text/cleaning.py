@@ -13,10 +13,10 @@ from twinlens.config import TextCleaning
 from twinlens.errors import DataError
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
-_SPACES = re.compile(r"\s+")
+_WHITESPACE = re.compile(r"\s+")
 
 
-def checked(text: object) -> str:
+def require_str(text: object) -> str:
     """The text itself.
 
     Raises:
@@ -27,7 +27,7 @@ def checked(text: object) -> str:
     return text
 
 
-def mended(text: str) -> str:
+def fix_text(text: str) -> str:
     """The text with mojibake undone and HTML entities written out, as OpenAI's code does."""
     # Printable ASCII without an entity needs no mending: most texts skip the slow part.
     if text.isascii() and text.isprintable() and "&" not in text.replace("& ", ""):
@@ -35,7 +35,7 @@ def mended(text: str) -> str:
     return html.unescape(html.unescape(ftfy.fix_text(text)))
 
 
-def cleaned(text: str, cleaning: TextCleaning) -> str:
+def clean_text(text: str, cleaning: TextCleaning) -> str:
     """The text as a vocabulary shall see it.
 
     Args:
@@ -49,46 +49,47 @@ def cleaned(text: str, cleaning: TextCleaning) -> str:
         DataError: It is not a string.
 
     Example:
-        >>> cleaned("  A snow_man,&nbsp;Olaf ", "canonicalize")
+        >>> clean_text("  A snow_man,&nbsp;Olaf ", "canonicalize")
         'a snow man olaf'
     """
-    return _CLEANERS[cleaning](checked(text))
+    return _CLEANERS[cleaning](require_str(text))
 
 
-def too_long(text: str, got: int, limit: int) -> DataError:
-    """The error for a text of `got` tokens where `limit` fit."""
+def text_too_long_error(text: str, num_tokens: int, context_length: int) -> DataError:
+    """The error for a text of `num_tokens` tokens where `context_length` fit."""
     short = text if len(text) <= 60 else f"{text[:57]}..."
     return DataError(
-        f"text {short!r}: got {got} tokens with start and end, expected at most {limit}: "
-        f"shorten it by {got - limit}"
+        f"text {short!r}: got {num_tokens} tokens with start and end, expected at most "
+        f"{context_length}: "
+        f"shorten it by {num_tokens - context_length}"
     )
 
 
-def _lower(text: str) -> str:
-    return " ".join(mended(text).lower().split())
+def _clean_lower(text: str) -> str:
+    return " ".join(fix_text(text).lower().split())
 
 
-def _whitespace(text: str) -> str:
-    return " ".join(mended(text).split())
+def _clean_whitespace(text: str) -> str:
+    return " ".join(fix_text(text).split())
 
 
-def _canonicalize(text: str) -> str:
-    plain = mended(text).replace("_", " ").translate(_PUNCTUATION)
+def _clean_canonicalize(text: str) -> str:
+    plain = fix_text(text).replace("_", " ").translate(_PUNCTUATION)
     return " ".join(plain.lower().split())
 
 
-def _siglip(text: str) -> str:
-    return _SPACES.sub(" ", _unicode(text).lower().translate(_PUNCTUATION)).strip()
+def _clean_siglip(text: str) -> str:
+    return _WHITESPACE.sub(" ", _replace_surrogates(text).lower().translate(_PUNCTUATION)).strip()
 
 
-def _unicode(text: str) -> str:
+def _replace_surrogates(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 _CLEANERS: dict[TextCleaning, Callable[[str], str]] = {
-    "lower": _lower,
-    "whitespace": _whitespace,
-    "canonicalize": _canonicalize,
-    "siglip": _siglip,
-    "none": _unicode,
+    "lower": _clean_lower,
+    "whitespace": _clean_whitespace,
+    "canonicalize": _clean_canonicalize,
+    "siglip": _clean_siglip,
+    "none": _replace_surrogates,
 }

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Float32, Int
+from jaxtyping import Float, Float32, Int
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-from twinlens.distributed.collectives import gather, gather_with_gradient, rank_and_size
-from twinlens.model.loss.ring import ring_sigmoid
-from twinlens.model.loss.tiled import tiled_softmax
+from twinlens.distributed.collectives import all_gather, all_gather_with_grad, rank_and_size
+from twinlens.model.loss.ring import ring_sigmoid_loss
+from twinlens.model.loss.tiled import tiled_softmax_loss
 
 
 def contrastive_loss(
@@ -27,7 +27,7 @@ def contrastive_loss(
     concepts: Int[Tensor, " pair"] | None = None,
     *,
     group: ProcessGroup | None = None,
-    tile: int | None = None,
+    tile_size: int | None = None,
 ) -> Float32[Tensor, ""]:
     """Symmetric cross-entropy over the similarities of a batch (paper figure 3).
 
@@ -41,7 +41,7 @@ def contrastive_loss(
         concepts: What each pair depicts. Two pairs of one concept are no negatives of each
             other: they are left out of both softmaxes.
         group: The ranks that the batch is spread over; `None` for one process.
-        tile: Hold at most `tile` x `tile` similarities at a time, and compute them a second time
+        tile_size: Side of the tiles of similarities held at a time; they are computed a second time
             for the gradients; `None` holds them all.
 
     Example:
@@ -53,17 +53,19 @@ def contrastive_loss(
         images = F.normalize(image_features.float(), dim=-1)
         texts = F.normalize(text_features.float(), dim=-1)
         scale = logit_scale.float()
-        if tile is not None:
-            return tiled_softmax(images, texts, scale, concepts, group=group, tile=tile)
+        if tile_size is not None:
+            return tiled_softmax_loss(
+                images, texts, scale, concepts, group=group, tile_size=tile_size
+            )
         if group is None:
-            logits = _without_same(scale.exp() * images @ texts.T, concepts, None)
+            logits = _mask_same_concept(scale.exp() * images @ texts.T, concepts, None)
             both = logits, logits.T
         else:
-            all_images = gather_with_gradient(images, group)
-            all_texts = gather_with_gradient(texts, group)
+            all_images = all_gather_with_grad(images, group)
+            all_texts = all_gather_with_grad(texts, group)
             both = (
-                _without_same(scale.exp() * images @ all_texts.T, concepts, group),
-                _without_same(scale.exp() * texts @ all_images.T, concepts, group),
+                _mask_same_concept(scale.exp() * images @ all_texts.T, concepts, group),
+                _mask_same_concept(scale.exp() * texts @ all_images.T, concepts, group),
             )
         first = rank_and_size(group)[0] * len(images)
         target = torch.arange(first, first + len(images), device=images.device)
@@ -78,7 +80,7 @@ def sigmoid_loss(
     concepts: Int[Tensor, " pair"] | None = None,
     *,
     group: ProcessGroup | None = None,
-    tile: int | None = None,
+    tile_size: int | None = None,
 ) -> Float32[Tensor, ""]:
     """A yes or no for each image with each text, summed, over the pairs (SigLIP, algorithm 1).
 
@@ -93,7 +95,7 @@ def sigmoid_loss(
         concepts: What each pair depicts. An image with the text of another pair of its concept is
             neither a yes nor a no: it is left out of the sum.
         group: The ranks that the batch is spread over; `None` for one process.
-        tile: Hold at most `tile` x `tile` similarities at a time.
+        tile_size: Hold at most `tile_size` x `tile_size` similarities at a time.
 
     Example:
         >>> features = torch.eye(2)
@@ -104,15 +106,17 @@ def sigmoid_loss(
         images = F.normalize(image_features.float(), dim=-1)
         texts = F.normalize(text_features.float(), dim=-1)
         scale, bias = logit_scale.float(), logit_bias.float()
-        if group is not None or tile is not None:
-            tile = tile or len(images)
-            return ring_sigmoid(images, texts, scale, bias, concepts, group=group, tile=tile)
-        logits = _without_same(scale.exp() * images @ texts.T + bias, concepts, None)
+        if group is not None or tile_size is not None:
+            tile_size = tile_size or len(images)
+            return ring_sigmoid_loss(
+                images, texts, scale, bias, concepts, group=group, tile_size=tile_size
+            )
+        logits = _mask_same_concept(scale.exp() * images @ texts.T + bias, concepts, None)
         answers = 2 * torch.eye(len(logits), device=logits.device) - 1
         return -F.logsigmoid(answers * logits).sum() / len(logits)
 
 
-def _without_same(
+def _mask_same_concept(
     logits: Float[Tensor, "pair all"],
     concepts: Int[Tensor, " pair"] | None,
     group: ProcessGroup | None,
@@ -120,11 +124,6 @@ def _without_same(
     """Logits with those of other pairs of the same concept at minus infinity."""
     if concepts is None:
         return logits
-    return logits.masked_fill(_same(concepts, group), float("-inf"))
-
-
-def _same(concepts: Int[Tensor, " pair"], group: ProcessGroup | None) -> Bool[Tensor, "pair all"]:
-    """Which of all ranks' pairs show what a pair of ours shows; a pair is not counted itself."""
-    same = concepts[:, None] == gather(concepts, group)[None, :]
-    same.diagonal(rank_and_size(group)[0] * len(concepts)).fill_(False)
-    return same
+    same = concepts[:, None] == all_gather(concepts, group)[None, :]
+    same.diagonal(rank_and_size(group)[0] * len(concepts)).fill_(False)  # a pair and itself
+    return logits.masked_fill(same, float("-inf"))

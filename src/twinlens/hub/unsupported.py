@@ -7,17 +7,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
-from twinlens.config_io import read_plain_json
+from twinlens.config_io import read_json_object
 from twinlens.errors import CheckpointError, ConfigError
 
 MODULES_FILE = "modules.json"
 ADAPTER_FILE = "adapter_config.json"
 PIPELINE_FILE = "model_index.json"
 
-_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".npz", ".tar")
+_WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".npz", ".tar")
 _OTHER_LIBRARIES = {".h5": "TensorFlow", ".msgpack": "Flax", ".ot": "Rust", ".onnx": "ONNX"}
 _OWN_TYPES = ("clip", "siglip")
-_KINDS = {
+_OTHER_MODEL_TYPES = {
     "a model of texts alone": (
         *("albert", "bert", "camembert", "deberta", "deberta-v2", "distilbert", "electra", "gemma"),
         *("gpt2", "llama", "mistral", "modernbert", "mpnet", "qwen2", "qwen3", "roberta", "t5"),
@@ -39,32 +39,32 @@ _EXPECTED = (
 )
 
 
-def other_model(data: Mapping[str, Any]) -> str | None:
+def describe_other_model(data: Mapping[str, Any]) -> str | None:
     """What a `config.json` that is not ours describes: got, expected; None if it may be ours."""
     if "_class_name" in data:
         return (
-            f"got {_shown(data['_class_name'])}, a part of a diffusers pipeline, expected CLIP: "
+            f"got {_short_repr(data['_class_name'])}, a part of a diffusers pipeline, expected CLIP: "
             "the pipeline's text tower is in its folder text_encoder"
         )
     if "model_type" in data or "architectures" in data:
         named, model_type = data.get("architectures"), data.get("model_type")
         classes = cast("list[object]", named) if isinstance(named, list) else []
         kind = next(
-            (kind for kind, types in _KINDS.items() if model_type in types), "another model"
+            (kind for kind, types in _OTHER_MODEL_TYPES.items() if model_type in types), "another model"
         )
-        what = [_shown(model_type)] if "model_type" in data else ["no model_type"]
+        what = [_short_repr(model_type)] if "model_type" in data else ["no model_type"]
         if classes:
-            what.append(f"({_shown(classes[0])})")
+            what.append(f"({_short_repr(classes[0])})")
         return f"model_type: got {' '.join(what)}, {kind}, expected {_EXPECTED}"
     if "architecture" in data:
         return (
-            f"got {_shown(data['architecture'])}, a timm model of images alone, expected a model "
+            f"got {_short_repr(data['architecture'])}, a timm model of images alone, expected a model "
             "of images and texts"
         )
     return None
 
 
-def model_root(directory: Path) -> Path:
+def find_model_root(directory: Path) -> Path:
     """Where in a directory its model is: the folder that sentence-transformers puts it in.
 
     Raises:
@@ -73,7 +73,7 @@ def model_root(directory: Path) -> Path:
     """
     if not (directory / MODULES_FILE).is_file():
         return directory
-    modules = _modules(directory / MODULES_FILE)
+    modules = _read_modules(directory / MODULES_FILE)
     kinds = [kind for kind, _ in modules]
     extra = [kind for kind in kinds[1:] if kind not in ("Normalize", "Pooling")]
     if not modules or extra or (kinds[0] != "CLIPModel" and "Pooling" in kinds):
@@ -84,7 +84,7 @@ def model_root(directory: Path) -> Path:
     return directory / modules[0][1]
 
 
-def _modules(path: Path) -> list[tuple[str, str]]:
+def _read_modules(path: Path) -> list[tuple[str, str]]:
     """The kind and the folder of each module."""
     try:
         found: list[tuple[str, str]] = []
@@ -92,7 +92,7 @@ def _modules(path: Path) -> list[tuple[str, str]]:
             folder = PurePosixPath(module["path"])
             if folder.is_absolute() or ".." in folder.parts or "\\" in str(folder):
                 raise ValueError(f"got the path {str(folder)[:100]!r}")
-            found.append((_shown(module["type"].rpartition(".")[2]).strip("'"), str(folder)))
+            found.append((_short_repr(module["type"].rpartition(".")[2]).strip("'"), str(folder)))
         return found
     # The last three: a value of another type than all such files have.
     except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
@@ -102,7 +102,7 @@ def _modules(path: Path) -> list[tuple[str, str]]:
         ) from error
 
 
-def what_is_there(directory: Path, names: Sequence[str]) -> str:
+def describe_contents(directory: Path, names: Sequence[str]) -> str:
     """What a directory without a known layout holds, and where to look: empty if nothing is known.
 
     Args:
@@ -110,49 +110,49 @@ def what_is_there(directory: Path, names: Sequence[str]) -> str:
         names: Configurations that it has.
     """
     if (directory / ADAPTER_FILE).is_file():
-        return _adapter(directory / ADAPTER_FILE)
+        return _describe_adapter(directory / ADAPTER_FILE)
     if (directory / PIPELINE_FILE).is_file():
         return (
             f"got a diffusers pipeline ({PIPELINE_FILE}), expected one model: its text towers are "
             "in the folders text_encoder and text_encoder_2, where it has them"
         )
     if "config.json" in names:
-        data = _read(directory / "config.json")
-        ours = data.get("model_type") is not None and _is_own(data["model_type"])
-        if not ours and (what := other_model(data)) is not None:
+        data = _read_config(directory / "config.json")
+        ours = data.get("model_type") is not None and _is_own_type(data["model_type"])
+        if not ours and (what := describe_other_model(data)) is not None:
             return f"config.json: {what}"
-    return _files(directory)
+    return _describe_weight_files(directory)
 
 
-def _is_own(model_type: object) -> bool:
+def _is_own_type(model_type: object) -> bool:
     return isinstance(model_type, str) and model_type.split("_")[0] in _OWN_TYPES
 
 
-def _read(path: Path) -> Mapping[str, Any]:
+def _read_config(path: Path) -> Mapping[str, Any]:
     try:
-        return read_plain_json(path)
+        return read_json_object(path)
     except ConfigError:
         return {}
 
 
-def _adapter(path: Path) -> str:
-    data = _read(path)
+def _describe_adapter(path: Path) -> str:
+    data = _read_config(path)
     kind, base = data.get("peft_type"), data.get("base_model_name_or_path")
     return (
-        f"got a PEFT adapter ({_shown(kind or 'of no kind')}, of {_shown(base or 'no named base')}"
+        f"got a PEFT adapter ({_short_repr(kind or 'of no kind')}, of {_short_repr(base or 'no named base')}"
         "), expected whole weights: merge it into its base model first (merge_and_unload, then "
         "save_pretrained), or name the base model alone"
     )
 
 
-def _files(directory: Path) -> str:
+def _describe_weight_files(directory: Path) -> str:
     """Files that may be weights, under names that no layout looks for."""
     try:
         names = sorted(path.name for path in directory.iterdir() if path.is_file())
     except OSError:
         return ""
     # Of what is cut in parts, the index stands for all.
-    found = [n for n in names if n.endswith(_WEIGHTS) and "-of-" not in n]
+    found = [n for n in names if n.endswith(_WEIGHT_SUFFIXES) and "-of-" not in n]
     found += [n for n in names if ".index." in n and n.endswith(".json")]
     if found:
         listed = ", ".join(found[:3]) + (", ..." if len(found) > 3 else "")
@@ -167,6 +167,6 @@ def _files(directory: Path) -> str:
     return ""
 
 
-def _shown(value: object) -> str:
+def _short_repr(value: object) -> str:
     """A value of a file, short and in one line."""
     return repr(value if isinstance(value, str | int | float) else type(value).__name__)[:100]
