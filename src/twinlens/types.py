@@ -1,4 +1,4 @@
-"""Names for what is passed around: images as users hand them in, shapes, vocabularies."""
+"""Shared types: image inputs, options with fixed values, tokenizer and progress protocols."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ Split = Literal["train", "val", "test"]
 """The splits of a data set."""
 
 Precision = Literal["auto", "fp32", "bf16", "fp16", "int8", "int8-weights"]
-"""What a model computes in; "auto" picks the fastest accurate one of the device."""
+"""Precision of a model; "auto" picks the fastest accurate one of the device."""
 
 TowerSelection = Literal["both", "image", "text"]
-"""Which towers of a model are loaded."""
+"""The towers of a model to load."""
 
 ExportFormat = Literal["onnx", "openvino", "torch"]
 """Runtimes that a model is exported for."""
 
 ExportPrecision = Literal["fp32", "fp16", "int8"]
-"""What exported weights are stored in."""
+"""Precision of exported weights."""
 
 CheckpointLayout = Literal["native", "hf", "open_clip"]
-"""Libraries whose layout is written."""
+"""Layouts in which a model can be written, by library."""
 
 TaskName = Literal["zero-shot", "classifier", "retrieval", "linear-probe", "robustness", "scores"]
 """Tasks of evaluation."""
 
 DecodeMode = Literal["exact", "fast"]
-"""How files become pixels: to the last bit as the references do it, or nearly so and sooner."""
+"""Image decoding: bit for bit as the references do, or faster with nearly equal pixels."""
 
 Embeddings: TypeAlias = "NDArray[np.float32]"
 """Unit vectors, float32 [n, embed_dim]."""
 
 TruncatedTokens: TypeAlias = "tuple[NDArray[np.int64], int]"
-"""Rows of token ids, int64 [text, context_length], and how many of the texts were cut for them."""
+"""Rows of token ids, int64 [text, context_length], and the number of truncated texts."""
 
 
 class TrainingTokenizer(Protocol):
-    """What training asks of a vocabulary, CLIP's kind or SentencePiece's.
+    """The methods of a tokenizer that training uses; CLIP's and SentencePiece's have them.
 
     Attributes:
         pad_id: The id that fills a row.
@@ -55,12 +55,12 @@ class TrainingTokenizer(Protocol):
     pad_id: int
 
     def encode_truncated(self, texts: Sequence[str], context_length: int) -> TruncatedTokens:
-        """Rows of ids, texts that are too long cut, and how many of them were."""
+        """Encode texts to rows of ids, truncated if too long, and count the truncated ones."""
         ...
 
 
 class ProgressCallback(Protocol):
-    """Told how much is done, of how much, and what is next."""
+    """A function that is called with the progress: done, total, and a description."""
 
     def __call__(self, done: int, total: int, what: str = "") -> None:
         """Show it."""

@@ -1,4 +1,4 @@
-"""What speed is measured with."""
+"""Inputs of benchmarks."""
 
 from pathlib import Path
 
@@ -34,11 +34,6 @@ def test_a_short_context_gets_short_texts():
     texts = synthetic_inputs.synthetic_texts(config, tokenizer)
     assert 0 < len(texts) < 512  # there are no more of one word
     tokenizer(texts, context_length=3)
-
-
-def test_a_stream_goes_on_where_it_was():
-    stream = synthetic_inputs.TextStream(["a", "b", "c"])
-    assert [stream.next_batch(2), stream.next_batch(2)] == [["a", "b"], ["c", "a"]]
 
 
 def test_pixels_are_those_of_the_model_and_the_first_ones_the_same():

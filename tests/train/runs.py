@@ -10,10 +10,15 @@ from PIL import Image
 from tests.tiny import tiny_config
 from twinlens.data.augment import Augmentation
 from twinlens.data.datasets import Dataset, open_dataset
+from twinlens.data.left_out import LeftOut
+from twinlens.data.loader import Batch, PairLoader
 from twinlens.distributed.world import World
 from twinlens.embed.embedder import Embedder
+from twinlens.text.clip_bpe import Tokenizer, train_tokenizer
+from twinlens.train.checkpoint import CheckpointWriter
 from twinlens.train.optim import OptimConfig
 from twinlens.train.recipes.recipe import Recipe
+from twinlens.train.state import TrainState
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 180, 30), "blue": (40, 40, 220), "black": (0, 0, 0)}
 
@@ -66,3 +71,26 @@ class FunctionEvaluator:
 
     def run(self, embedder: Embedder, world: World) -> Mapping[str, float]:
         return self.function(embedder)
+
+
+def first_batch(dataset: Dataset) -> Batch:
+    captions = [caption for sample in dataset.samples for caption in sample.captions]
+    return make_loader(dataset, train_tokenizer(captions, 520)).batch(0)
+
+
+def make_loader(dataset: Dataset, tokenizer: Tokenizer) -> PairLoader:
+    return PairLoader(
+        dataset,
+        tokenizer,
+        batch_size=8,
+        image_size=32,
+        context_length=12,
+        augmentation=tiny_recipe().augment,
+        seed=0,
+    )
+
+
+def save_checkpoint(run: TrainState, directory: Path, step: int) -> None:
+    writer = CheckpointWriter(directory, run.world, keep_checkpoints=2)
+    writer.save(run.state_tensors(), run.checkpoint_metadata(step, LeftOut()))
+    writer.wait()

@@ -1,4 +1,4 @@
-"""Other libraries with the same model, to be measured beside ours."""
+"""The same model in other libraries, to benchmark them as baselines."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import importlib
 import importlib.metadata
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from twinlens.benchmark.records import BenchmarkTarget
 from twinlens.checkpoints.writer import write_hugging_face, write_open_clip
 from twinlens.embed.embedder import Embedder
 from twinlens.errors import ConfigError, UnknownNameError
@@ -20,54 +20,36 @@ from twinlens.export.references import model_class, normalised_features, transla
 from twinlens.inference.preprocess import normalize
 
 BASELINE_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-"""What peers are asked in."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BaselineModel:
-    """A library with our model: unit vectors of raw pixels on the device, and of strings.
-
-    Attributes:
-        library: Its name and version.
-        precision: What its weights are in, and what it computes in.
-        embed_images: uint8 [n, 3, size, size] to [n, embed_dim]; normalised by our code.
-        embed_texts: Strings to [n, embed_dim]; cut into tokens by its own.
-    """
-
-    library: str
-    precision: str
-    embed_images: Callable[[Tensor], Tensor]
-    embed_texts: Callable[[Sequence[str]], Tensor]
+"""Precisions of baselines."""
 
 
 def open_baselines(
     names: Sequence[str], embedder: Embedder, precisions: Sequence[str]
-) -> list[BaselineModel]:
-    """The model in other libraries, read from what is written for them.
+) -> list[BenchmarkTarget]:
+    """Write the model for other libraries and open it there.
 
     Args:
         names: "open_clip", "transformers".
-        embedder: The model, with both towers; peers are put on its device.
-        precisions: Those of `BASELINE_DTYPES` among them are opened.
+        embedder: The model, with both towers; baselines use its device.
+        precisions: The model is opened in those of them that `BASELINE_DTYPES` has.
 
     Raises:
-        UnknownNameError: There is no such peer.
-        ConfigError: A library is not installed, or none of the precisions is asked for.
-        CheckpointError: A library has no such model, and the message says why.
+        UnknownNameError: There is no such baseline.
+        ConfigError: A library is not installed, or none of the precisions is supported.
+        CheckpointError: A library has no such model; the message says why.
     """
-    asked = [precision for precision in precisions if precision in BASELINE_DTYPES]
-    if names and not asked:
+    supported = [precision for precision in precisions if precision in BASELINE_DTYPES]
+    if names and not supported:
         raise ConfigError(
             f"compare: got {', '.join(precisions)}, expected one of {', '.join(BASELINE_DTYPES)} "
-            f"among "
-            "the precisions: peers are asked in no other"
+            "among the precisions: peers are asked in no other"
         )
-    return [peer for name in names for peer in _open_baseline(name, embedder, asked)]
+    return [peer for name in names for peer in _open_baseline(name, embedder, supported)]
 
 
 def _open_baseline(
     name: str, embedder: Embedder, precisions: Sequence[str]
-) -> Iterator[BaselineModel]:
+) -> Iterator[BenchmarkTarget]:
     if name not in _BASELINES:
         raise UnknownNameError("peer", name, _BASELINES)
     package, write, build = _BASELINES[name]
@@ -79,7 +61,7 @@ def _open_baseline(
         write(embedder.model, directory, embedder.tokenizer)
         for precision in precisions:
             images, texts = build(library, directory, embedder, BASELINE_DTYPES[precision])
-            yield BaselineModel(
+            yield BenchmarkTarget(
                 library=title, precision=precision, embed_images=images, embed_texts=texts
             )
 
@@ -115,7 +97,7 @@ def _transformers_encoders(
     model = kind.from_pretrained(directory, local_files_only=True, dtype=dtype)
     model = model.to(embedder.device).eval()
     tokenizer = library.AutoTokenizer.from_pretrained(directory, local_files_only=True)
-    # A tower that wants its whole context gets it; to any other, padding is only work.
+    # Only a tower that needs its full context is padded to it: elsewhere padding costs time.
     padding = "max_length" if embedder.model.text_tower.needs_full_context else True
     length = embedder.config.text_config.context_length
 

@@ -1,4 +1,4 @@
-"""What a precision asks of a machine and gives up for it: loading, memory, nearness to float32."""
+"""Costs of a precision: time to load, peak memory, and the difference from float32."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -18,9 +18,9 @@ from torch import Tensor
 
 from twinlens.benchmark import synthetic_inputs
 from twinlens.benchmark.timing import is_out_of_memory
-from twinlens.embed.embedder import Embedder, Precision, load
+from twinlens.embed.embedder import Embedder, load
 from twinlens.inference.device import peak_memory
-from twinlens.types import ProgressCallback
+from twinlens.types import Precision, ProgressCallback
 
 _NUM_COMPARED = 64
 _BATCH_SIZE = 32
@@ -29,15 +29,15 @@ _Embeddings: TypeAlias = "dict[str, Tensor]"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrecisionCost:
-    """One precision.
+    """The costs of a model in one precision.
 
     Attributes:
-        precision: Its name.
-        load_seconds: From files in the system's cache to a model that answers.
-        peak_memory: Bytes that a process of its own held at most, from its start to the answers
-            to the largest batch: of the device, or of the machine where that has none. None
-            where it did not suffice.
-        cosines: The least cosine of its answers with those in float32, by tower.
+        precision: Name of the precision.
+        load_seconds: Time to load the model from files in the system's cache.
+        peak_memory: Peak memory in bytes of a separate process that loads the model and embeds the
+            largest batch: memory of the device, or of the machine if the device has none of its
+            own. None if there was too little memory.
+        cosines: Smallest cosine between its embeddings and those in float32, by tower.
     """
 
     precision: str
@@ -48,68 +48,64 @@ class PrecisionCost:
 
 def measure_precisions(
     path: Path,
-    precisions: Sequence[str],
+    precisions: Sequence[Precision],
     device: torch.device,
     max_batch_size: int,
     progress: ProgressCallback,
 ) -> list[tuple[Embedder, PrecisionCost]]:
-    """Load a model in every precision, and see what each takes.
+    """Load a model in every precision and measure the costs of each.
 
     Args:
-        path: The model.
-        precisions: Names of `ExportPrecision`.
-        device: Where.
-        max_batch_size: The largest, for the memory.
-        progress: Told what is being done.
+        path: Directory or file of the model.
+        precisions: The precisions, without "auto".
+        device: The device to compute on.
+        max_batch_size: Batch size of the memory measurement.
+        progress: Called before each precision.
 
     Raises:
         CheckpointError: The model cannot be read.
     """
     progress(0, len(precisions), "loading")
-    reference = _embed_samples(_load_embedder(path, device, "fp32"))
-    found: list[tuple[Embedder, PrecisionCost]] = []
+    reference = _embed_samples(load(path, device=str(device), precision="fp32"))
+    measured: list[tuple[Embedder, PrecisionCost]] = []
     for number, precision in enumerate(precisions):
         progress(number, len(precisions), f"loading, {precision}")
         start = time.perf_counter()
-        lens = _load_embedder(path, device, precision)
+        embedder = load(path, device=str(device), precision=precision)
         seconds = time.perf_counter() - start
-        standing = PrecisionCost(
+        cost = PrecisionCost(
             precision=precision,
             load_seconds=seconds,
             peak_memory=peak_memory_in_subprocess(path, device, precision, max_batch_size),
-            cosines=_min_cosines(reference, _embed_samples(lens)),
+            cosines=_min_cosines(reference, _embed_samples(embedder)),
         )
-        found.append((lens, standing))
-    return found
+        measured.append((embedder, cost))
+    return measured
 
 
 @torch.inference_mode()
 def embed_pixels(
     embedder: Embedder, pixels: UInt8[Tensor, "n 3 size size"]
 ) -> Float[Tensor, "n embed"]:
-    """Unit vectors, in float32 and on the device, of raw pixels."""
+    """Embeddings of raw pixels: unit vectors in float32, on the model's device."""
     return F.normalize(embedder.encode_pixels(pixels).float(), dim=-1)
 
 
-def _load_embedder(path: Path, device: torch.device, precision: str) -> Embedder:
-    return load(path, device=str(device), precision=cast(Precision, precision))
-
-
-def _embed_samples(embedder: Embedder) -> _Embeddings:
-    """By tower, to the same images and texts."""
-    answers: _Embeddings = {}
+def _embed_samples(
+    embedder: Embedder, count: int = _NUM_COMPARED, batch_size: int = _BATCH_SIZE
+) -> _Embeddings:
+    """Embed the same images and texts at every call; embeddings by tower."""
+    embeddings: _Embeddings = {}
     if embedder.config.vision is not None:
         pixels = synthetic_inputs.random_pixels(
-            _NUM_COMPARED, embedder.config.preprocess_config, embedder.device
+            count, embedder.config.preprocess_config, embedder.device
         )
-        parts = [embed_pixels(embedder, some) for some in pixels.split(_BATCH_SIZE)]
-        answers["image"] = torch.cat(parts).cpu()
+        batches = [embed_pixels(embedder, batch) for batch in pixels.split(batch_size)]
+        embeddings["image"] = torch.cat(batches).cpu()
     if embedder.config.text is not None:
-        texts = synthetic_inputs.synthetic_texts(
-            embedder.config.text, embedder.tokenizer, _NUM_COMPARED
-        )
-        answers["text"] = torch.from_numpy(embedder.embed_texts(texts))
-    return answers
+        texts = synthetic_inputs.synthetic_texts(embedder.config.text, embedder.tokenizer, count)
+        embeddings["text"] = torch.from_numpy(embedder.embed_texts(texts))
+    return embeddings
 
 
 def _min_cosines(embeddings: _Embeddings, reference: _Embeddings) -> dict[str, float]:
@@ -122,14 +118,14 @@ def _min_cosines(embeddings: _Embeddings, reference: _Embeddings) -> dict[str, f
 
 
 def peak_memory_in_subprocess(
-    path: Path, device: torch.device, precision: str, batch_size: int
+    path: Path, device: torch.device, precision: Precision, batch_size: int
 ) -> float | None:
-    """Bytes that a process of its own takes; None where memory did not suffice."""
+    """Peak memory in bytes of a separate process; None if there was too little memory."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         try:
             return pool.submit(
-                _peak_memory_of_process, path, str(device), precision, batch_size
+                _peak_memory_of_process, path, device, precision, batch_size
             ).result()
         except BrokenProcessPool:  # killed, as systems do when memory runs out
             return None
@@ -139,15 +135,9 @@ def peak_memory_in_subprocess(
             return None
 
 
-def _peak_memory_of_process(path: Path, device: str, precision: str, batch_size: int) -> float:
-    lens = load(path, device=device, precision=cast(Precision, precision))
-    if lens.config.vision is not None:
-        embed_pixels(
-            lens,
-            synthetic_inputs.random_pixels(batch_size, lens.config.preprocess_config, lens.device),
-        )
-    if lens.config.text is not None:
-        lens.embed_texts(
-            synthetic_inputs.synthetic_texts(lens.config.text, lens.tokenizer, batch_size)
-        )
-    return peak_memory(lens.device)
+def _peak_memory_of_process(
+    path: Path, device: torch.device, precision: Precision, batch_size: int
+) -> float:
+    embedder = load(path, device=str(device), precision=precision)
+    _embed_samples(embedder, batch_size, batch_size)
+    return peak_memory(embedder.device)

@@ -1,48 +1,51 @@
-"""What is said of a model's speed: what was asked, what was measured, what to set."""
+"""Records of a benchmark: its options, its measurements, and the recommended settings."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from twinlens.benchmark.interference import Disturbance
 from twinlens.benchmark.precision_costs import PrecisionCost
-from twinlens.embed.embedder import Precision
 from twinlens.errors import UnknownNameError, require
+from twinlens.types import Precision
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TowerName = Literal["image", "text"]
 
 TWINLENS = "twinlens"
 MIN_COSINE = 0.999
-"""The least cosine with float32 that a recommended precision may have."""
+"""Smallest cosine with float32 of a recommended precision."""
 
 BATCH_TOLERANCE = 0.05
-"""How far below the best rate that of the recommended batch may be."""
+"""Fraction of the best throughput that a smaller recommended batch may lose."""
 
 MAX_BATCH_SIZE = 4096
-"""The largest batch."""
+"""Largest batch size."""
 
 _MILLION, _SECONDS_PER_HOUR = 1e6, 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkOptions:
-    """What to measure.
+    """Options of a benchmark.
 
     Attributes:
-        precisions: Of `ExportPrecision`, without "auto".
-        batches: Images or texts at once, in 1..4096.
-        seconds: For each rate, about.
-        price: Of the machine for an hour, in US dollars.
+        precisions: The precisions, without "auto".
+        batches: Batch sizes, in 1..4096.
+        seconds: Time to spend on each throughput, approximately.
+        price: Price of the machine for an hour, in US dollars.
 
     Raises:
         ConfigError: A number is out of its range, or there is nothing to measure.
         UnknownNameError: There is no such precision.
     """
 
-    precisions: tuple[str, ...]
+    precisions: tuple[Precision, ...]
     batches: tuple[int, ...] = (1, 8, 32, 64)
     seconds: float = 0.7
     price: float | None = None
@@ -63,23 +66,40 @@ class BenchmarkOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Throughput:
-    """One library at one precision and batch.
+class BenchmarkTarget:
+    """A model in a library, as functions to time.
 
     Attributes:
-        library: "twinlens", or a peer with its version.
-        precision: What it computed in.
+        library: Name of the library, with its version if it is another one than ours.
+        precision: The precision of its weights and computations.
+        embed_images: Embeds uint8 [n, 3, size, size] on the device; normalised by our code.
+        embed_texts: Embeds strings; tokenised by the library.
+    """
+
+    library: str
+    precision: str
+    embed_images: Callable[[Tensor], object]
+    embed_texts: Callable[[Sequence[str]], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Throughput:
+    """Throughput and latency of one library, precision, tower and batch size.
+
+    Attributes:
+        library: "twinlens", or another library with its version.
+        precision: The precision of its computations.
         tower: "image" or "text".
-        batch: Images or texts at once.
-        calls: How many were timed.
+        batch: Batch size.
+        calls: Number of timed calls.
         per_second: Images or texts a second, by the median call.
-        low: The same by the upper quartile of the calls' times.
-        high: The same by the lower one.
-        p50_ms: The median call, in milliseconds.
-        p99_ms: What 99% of the calls did not exceed; of fewer than a hundred, about the slowest.
-        ceiling_share: The model's operations as a share of what a matrix product reaches here in
-            that precision; None where that is not known.
-        ratio: Our rate by a peer's.
+        low: The same by the upper quartile of the calls' durations.
+        high: The same by the lower quartile.
+        p50_ms: Median duration of a call in milliseconds.
+        p99_ms: 99th percentile of the durations; near the maximum if there are under 100 calls.
+        ceiling_share: The model's FLOP/s as a fraction of those of a large matrix product in the
+            same precision; None if these were not measured.
+        ratio: Our throughput divided by this one; None if this one is ours.
     """
 
     library: str
@@ -98,7 +118,7 @@ class Throughput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkFailure:
-    """What could not be measured, and why."""
+    """A throughput that could not be measured, and the reason."""
 
     library: str
     precision: str
@@ -109,7 +129,7 @@ class BenchmarkFailure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodeThroughput:
-    """JPEG files a second to the pixels that the model reads, on so many threads."""
+    """JPEG files a second, decoded and resized to the model's input on `threads` threads."""
 
     decode: str
     threads: int
@@ -120,9 +140,9 @@ class DecodeThroughput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recommendation:
-    """What to set for a tower: the fastest precision that is near float32, the least batch.
+    """Recommended settings of a tower: the fastest precision near float32, a small batch size.
 
-    `cost_per_million` is in US dollars, of images or texts, where a price was given.
+    `cost_per_million` is the price of a million images or texts in US dollars, if there is one.
     """
 
     tower: TowerName
@@ -134,24 +154,23 @@ class Recommendation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkResult:
-    """All that was measured of a model on a machine.
+    """Everything that a benchmark measured of a model on a machine.
 
     Attributes:
-        model: Its name.
-        random_weights: Whether the weights were only there to be measured.
-        device: Where.
-        machine: Its device's name, cores, threads, and the versions of what was run.
-        asked: What was to be measured.
+        model: Name of the model.
+        random_weights: True if the weights are random.
+        device: The device that computed.
+        machine: Name of the device, cores, threads, and versions of the software.
+        asked: Options of the benchmark.
         image_size: Side of the images in pixels; None without an image tower.
-        tokens_per_text: On average, start and end counted; None without a text tower.
-        precisions: Of each what it asks of the machine, and how near it is to float32.
-        ceilings: Operations a second of a large matrix product, by precision: the best seen.
-        rates: What was measured.
-        failures: What was not.
-        decode: Files a second.
-        disturbance: What else went on meanwhile.
-        recommended: For each tower, where there is a setting to recommend; of a machine that was
-            disturbed, none.
+        tokens_per_text: Mean number, with start and end tokens; None without a text tower.
+        precisions: Costs of each precision.
+        ceilings: FLOP/s of a large matrix product by precision: the best measured.
+        rates: The throughputs.
+        failures: Throughputs that could not be measured.
+        decode: Throughputs of decoding.
+        disturbance: Other work on the machine meanwhile.
+        recommended: Settings for each tower that has any; none if the machine was disturbed.
     """
 
     model: str
@@ -170,17 +189,17 @@ class BenchmarkResult:
     recommended: list[Recommendation]
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON types; `disturbed` is whether there is a reason not to trust them."""
+        """Plain JSON types; `disturbed` is true if the benchmark is unreliable."""
         return asdict(self) | {"disturbed": self.is_disturbed}
 
     @property
     def is_disturbed(self) -> bool:
-        """True if other work made the figures what they are."""
+        """True if other work on the machine makes the benchmark unreliable."""
         return bool(self.disturbance.reasons)
 
     @property
     def towers(self) -> list[TowerName]:
-        """Those that the model has."""
+        """The towers that were measured."""
         measured: list[TowerName] = [one.tower for one in (*self.rates, *self.failures)]
         return list(dict.fromkeys(measured))
 
@@ -191,9 +210,9 @@ def recommend_setting(
     precision_costs: Sequence[PrecisionCost],
     price_per_hour: float | None,
 ) -> Recommendation | None:
-    """The best precision near float32, and the smallest batch that is about as fast.
+    """Recommend the fastest precision near float32 and the smallest batch about as fast.
 
-    None where no precision is near enough, or nothing could be measured.
+    None if no precision is near enough, or nothing could be measured.
     """
     near = {one.precision for one in precision_costs if one.cosines[tower] >= MIN_COSINE}
     fit = [
@@ -224,7 +243,7 @@ def recommend_setting(
 
 
 def format_dollars(amount: float) -> str:
-    """To the cent, or to three digits below a dollar.
+    """Format US dollars to the cent, or to three digits below a dollar.
 
     Example:
         >>> format_dollars(12.345), format_dollars(0.020149)

@@ -1,4 +1,4 @@
-"""The page of a speed measurement: what to set, throughput over latency, every figure."""
+"""The page of a benchmark: recommended settings, throughput over latency, all measurements."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from twinlens.benchmark.records import (
     BenchmarkResult,
     Throughput,
     TowerName,
-    format_dollars,
+)
+from twinlens.benchmark.tables import (
+    TOWER_NOUNS,
+    precision_table,
+    recommendations,
+    throughput_table,
 )
 from twinlens.html import (
     Series,
@@ -22,18 +27,17 @@ from twinlens.html import (
     table,
 )
 
-_TOWER_NOUNS = {"image": "images", "text": "texts"}
 _PRECISION_COLOURS = {"fp32": 0, "bf16": 1, "fp16": 2, "int8": 3, "int8-weights": 4}
 _DEFAULT_COLOUR = 5
 _DASH_PATTERNS = ("", "6 3", "2 3")
-"""Ours is the whole line, then the peers in turn."""
+"""The solid line is ours; baselines get the others in turn."""
 
 
 def benchmark_page(result: BenchmarkResult) -> str:
-    """The page's HTML."""
+    """Render the page of a benchmark as HTML."""
     drawn = chart_row(*(_throughput_chart(result, tower) for tower in result.towers))
     details = [
-        collapsible(f"All rates of {_TOWER_NOUNS[tower]}", _throughput_table(result, tower))
+        collapsible(f"All rates of {TOWER_NOUNS[tower]}", _throughput_table(result, tower))
         for tower in result.towers
     ]
     first = (
@@ -41,12 +45,17 @@ def benchmark_page(result: BenchmarkResult) -> str:
             _DISTURBED_HEADING, definition_list(_disturbance_facts(result)), note=_DISTURBED_NOTE
         )
         if result.is_disturbed
-        else section("What to set", definition_list(_recommendation_facts(result)))
+        else section(
+            "What to set",
+            definition_list(
+                {f"For {noun}": text for noun, text in recommendations(result).items()}
+            ),
+        )
     )
     sections = [
         first,
         section("Throughput over latency", drawn, *details, note=_CHART_NOTE),
-        section("Precisions", _precision_table(result), note=_PRECISIONS_NOTE),
+        section("Precisions", table(*precision_table(result)), note=_PRECISIONS_NOTE),
         section("The machine", definition_list(_machine_facts(result))),
         section("How it was measured", definition_list(_method_facts(result))),
     ]
@@ -71,7 +80,7 @@ _PRECISIONS_NOTE = (
 def _lead(result: BenchmarkResult) -> str:
     weights = " with random weights, which are as fast as any," if result.random_weights else ""
     rates = [
-        f"{one.per_second:,.0f} {_TOWER_NOUNS[one.tower]} a second" for one in result.recommended
+        f"{one.per_second:,.0f} {TOWER_NOUNS[one.tower]} a second" for one in result.recommended
     ]
     does = f" does {' and '.join(rates)}" if rates else " was measured"
     if result.is_disturbed:
@@ -82,20 +91,6 @@ def _lead(result: BenchmarkResult) -> str:
 def _disturbance_facts(result: BenchmarkResult) -> dict[str, str]:
     reasons = result.disturbance.reasons
     return {f"Reason {number}": reason for number, reason in enumerate(reasons, 1)}
-
-
-def _recommendation_facts(result: BenchmarkResult) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for one in result.recommended:
-        things = _TOWER_NOUNS[one.tower]
-        found[f"For {things}"] = (
-            f"{one.precision}, batches of {one.batch}: {one.per_second:,.0f} {things}/s"
-        )
-        if one.cost_per_million is not None:
-            found[f"Cost of a million {things}"] = format_dollars(one.cost_per_million)
-    for tower in result.towers:
-        found.setdefault(f"For {_TOWER_NOUNS[tower]}", "none of what was measured")
-    return found
 
 
 def _throughput_chart(result: BenchmarkResult, tower: TowerName) -> str:
@@ -109,9 +104,9 @@ def _throughput_chart(result: BenchmarkResult, tower: TowerName) -> str:
         )
         for line in lines
     ]
-    things = _TOWER_NOUNS[tower]
+    noun = TOWER_NOUNS[tower]
     return series_chart(
-        series, title=things.capitalize(), x_label="ms a batch", y_label=f"{things} a second"
+        series, title=noun.capitalize(), x_label="ms a batch", y_label=f"{noun} a second"
     )
 
 
@@ -127,70 +122,37 @@ def _latency_series(rates: Sequence[Throughput], dashes: str) -> Series:
 
 
 def _throughput_table(result: BenchmarkResult, tower: TowerName) -> str:
-    columns = ["Library", "Precision", "Batch", "A second", "Quartiles", "Median ms", "99% ms"]
-    columns += ["Of the peak", "Ours by theirs"]
-    rows = [
-        [
-            rate.library,
-            rate.precision,
-            str(rate.batch),
-            f"{rate.per_second:,.1f}",
-            f"{rate.low:,.1f} to {rate.high:,.1f}",
-            f"{rate.p50_ms:,.2f}",
-            f"{rate.p99_ms:,.2f}",
-            "" if rate.ceiling_share is None else f"{rate.ceiling_share:.0%}",
-            "" if rate.ratio is None else f"{rate.ratio:.2f}",
-        ]
-        for rate in result.rates
-        if rate.tower == tower
-    ]
-    rows += [
-        [one.library, one.precision, str(one.batch), one.reason, "", "", "", "", ""]
+    """All throughputs of a tower, and those that could not be measured with the reason."""
+    columns, rows = throughput_table(result, tower)
+    failures = [
+        [one.library, one.precision, str(one.batch), one.reason, *[""] * (len(columns) - 4)]
         for one in result.failures
         if one.tower == tower
     ]
-    return table(columns, rows)
-
-
-def _precision_table(result: BenchmarkResult) -> str:
-    columns = ["Precision", *(f"Least cosine, {_TOWER_NOUNS[tower]}" for tower in result.towers)]
-    columns += ["Loaded in", "Memory", "Matrix product"]
-    rows = [
-        [
-            one.precision,
-            *(f"{one.cosines[tower]:.6f}" for tower in result.towers),
-            f"{one.load_seconds:.2f} s",
-            "not enough" if one.peak_memory is None else f"{one.peak_memory / 1e9:,.2f} GB",
-            f"{result.ceilings[one.precision] / 1e9:,.0f} GFLOP/s"
-            if one.precision in result.ceilings
-            else "",
-        ]
-        for one in result.precisions
-    ]
-    return table(columns, rows)
+    return table(columns, rows + failures)
 
 
 def _machine_facts(result: BenchmarkResult) -> dict[str, object]:
-    found: dict[str, object] = {name.capitalize(): value for name, value in result.machine.items()}
-    return found | {
+    facts: dict[str, object] = {name.capitalize(): value for name, value in result.machine.items()}
+    return facts | {
         f"JPEG decoding, {one.decode}": f"{one.per_second:,.0f} images/s on {one.threads} threads"
         for one in result.decode
     }
 
 
 def _method_facts(result: BenchmarkResult) -> dict[str, object]:
-    found: dict[str, object] = {"Time for each rate": f"{result.asked.seconds:g} s, in turn"}
+    facts: dict[str, object] = {"Time for each rate": f"{result.asked.seconds:g} s, in turn"}
     if result.image_size is not None:
         side = result.image_size
-        found["Images"] = f"noise of {side} x {side} pixels, on the device"
+        facts["Images"] = f"noise of {side} x {side} pixels, on the device"
     if result.tokens_per_text is not None:
-        found["Texts"] = (
+        facts["Texts"] = (
             f"strings of {result.tokens_per_text:.1f} tokens on average, the tokenizer included"
         )
     others = result.disturbance.others
     if others is not None:
-        found["Other work meanwhile"] = f"{others:.1f} cores"
-    found["Repeats of a call"] = f"{result.disturbance.spread:.0%} apart, between their quartiles"
+        facts["Other work meanwhile"] = f"{others:.1f} cores"
+    facts["Repeats of a call"] = f"{result.disturbance.spread:.0%} apart, between their quartiles"
     if result.asked.price is not None:
-        found["Price of an hour"] = f"${result.asked.price:g}"
-    return found
+        facts["Price of an hour"] = f"${result.asked.price:g}"
+    return facts

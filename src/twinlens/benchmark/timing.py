@@ -79,7 +79,7 @@ def time_interleaved(
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """True if the device or the machine has no more memory; the message depends on the allocator."""
+    """True if the device or the machine ran out of memory; allocators word that differently."""
     message = str(error)
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
         phrase in message for phrase in ("allocate memory", "out of memory")

@@ -21,9 +21,9 @@ from twinlens.checkpoints.native import CONFIG_FILE, WEIGHTS_FILE
 from twinlens.config import Activation, CLIPConfig, ResNetConfig, TextConfig, ViTConfig
 from twinlens.config_io import dataclass_from_json, read_json_object
 from twinlens.errors import CheckpointError, ConfigError, TwinlensError
-from twinlens.hub.layouts import find_layout, describe_missing
+from twinlens.hub.layouts import describe_missing, find_layout
 from twinlens.hub.resolve import print_to_stderr
-from twinlens.hub.unsupported import find_model_root, describe_other_model
+from twinlens.hub.unsupported import describe_other_model, find_model_root
 from twinlens.text.loading import TOKENIZER_FILE
 
 if TYPE_CHECKING:

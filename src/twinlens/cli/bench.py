@@ -1,5 +1,5 @@
 # ruff: noqa: PLC0415  imports wait until the verb runs: --help stays instant
-"""`twinlens bench`: what this hardware does with a model."""
+"""`twinlens bench`: speed and memory of a model on this machine."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from twinlens.cli.given import check_output_file
+from twinlens.cli.options import Device, Json, comma_separated, parse_counts
 from twinlens.cli.output import log, print_json, progress_reporter, write_text
 from twinlens.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
 
-    from twinlens.benchmark.baselines import BaselineModel
-    from twinlens.benchmark.records import BenchmarkOptions, BenchmarkResult
+    from twinlens.benchmark.records import BenchmarkOptions, BenchmarkResult, BenchmarkTarget
+    from twinlens.types import Precision
 
 
 def bench(
@@ -35,47 +36,36 @@ def bench(
         float | None, typer.Option(help="Of this machine, in US dollars.")
     ] = None,
     compare: Annotated[str, typer.Option(help="Also measure open_clip,transformers.")] = "",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    device: Device = "auto",
     out: Annotated[Path | None, typer.Option(help="Write the JSON here.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write a page here.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Measure speed: by precision and batch, with memory, nearness to float32 and cost."""
     check_output_file("--out", out)
     check_output_file("--html", html)
     if out is not None and html is not None and out.absolute() == html.absolute():
         raise ConfigError(f"--out and --html: got {out} twice, expected two files")
-    batches = _parse_batch_sizes(batch)
-    from twinlens.benchmark.records import BenchmarkOptions
+    from twinlens.benchmark.records import MAX_BATCH_SIZE, BenchmarkOptions
     from twinlens.benchmark.speed import benchmark_precisions
     from twinlens.model.precision import pick_device
 
-    place = pick_device(device)
-    precisions = (
-        benchmark_precisions(place) if precision == "all" else tuple(split_names(precision))
+    batches = parse_counts("--batch", batch, MAX_BATCH_SIZE)
+    chosen_device = pick_device(device)
+    options = BenchmarkOptions(
+        precisions=benchmark_precisions(chosen_device)
+        if precision == "all"
+        else cast("tuple[Precision, ...]", tuple(comma_separated(precision))),
+        batches=batches,
+        seconds=seconds,
+        price=price_per_hour,
     )
-    asked = BenchmarkOptions(
-        precisions=precisions, batches=batches, seconds=seconds, price=price_per_hour
-    )
-    result = _run_benchmark(model, asked, place, split_names(compare))
+    result = _run_benchmark(model, options, chosen_device, comma_separated(compare))
     _write_result(result, out, html, as_json=as_json)
 
 
-def split_names(text: str) -> list[str]:
-    """Names between commas, each once."""
-    words = (word.strip() for word in text.split(","))
-    return list(dict.fromkeys(word for word in words if word))  # each once
-
-
-def _parse_batch_sizes(text: str) -> tuple[int, ...]:
-    words = split_names(text)
-    if not words or not all(word.isdecimal() for word in words):
-        raise ConfigError(f"batch: got {text!r}, expected numbers, such as 1,8,32")
-    return tuple(sorted({int(word) for word in words}))
-
-
 def _run_benchmark(
-    model: str, options: BenchmarkOptions, device: torch.device, compare: list[str]
+    model: str, options: BenchmarkOptions, device: torch.device, libraries: list[str]
 ) -> BenchmarkResult:
     from twinlens.benchmark.baselines import open_baselines
     from twinlens.benchmark.speed import run_benchmark
@@ -85,24 +75,27 @@ def _run_benchmark(
         open_checkpoint_path(model) as (path, is_random),
         progress_reporter(f"measuring {model}") as progress,
     ):
-        peers: list[BaselineModel] = []
-        if compare:
-            lens = load(path, device=str(device), precision="fp32")
-            peers = open_baselines(compare, lens, options.precisions)
+        baselines: list[BenchmarkTarget] = []
+        if libraries:
+            embedder = load(path, device=str(device), precision="fp32")
+            baselines = open_baselines(libraries, embedder, options.precisions)
         return run_benchmark(
             path,
             options,
             model=model,
             device=device,
             has_random_weights=is_random,
-            baselines=peers,
+            baselines=baselines,
             progress=progress,
         )
 
 
 @contextmanager
 def open_checkpoint_path(model: str) -> Generator[tuple[Path, bool]]:
-    """Where a model is; an architecture is written with random weights, for as long."""
+    """Open a model's path; True if it is a temporary checkpoint with random weights.
+
+    An architecture's name gets such a checkpoint for the time of the block.
+    """
     from twinlens.benchmark.synthetic_inputs import ARCHITECTURES, write_random_checkpoint
     from twinlens.hub.resolve import resolve
 

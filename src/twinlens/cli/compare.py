@@ -1,5 +1,5 @@
 # ruff: noqa: PLC0415  imports wait until the verb runs: --help stays instant
-"""`twinlens compare`: two evaluations, metric by metric."""
+"""`twinlens compare`: compare two evaluations metric by metric."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ def compare(
     from twinlens.eval.results.compare import compare_results
     from twinlens.eval.results.files import read_results
 
-    one, other = read_results(first), read_results(second)
-    comparisons = compare_results(one, other)
-    answer = _to_json(one, other, comparisons)
+    results = read_results(first), read_results(second)
+    comparisons = compare_results(*results)
+    answer = _to_json(*results, comparisons)
     if as_json:
         print_json(answer)
     else:
-        _print_comparisons(one, other, comparisons)
+        _print_comparisons(*results, comparisons)
     if out is not None:
         text = json.dumps(answer, indent=2, ensure_ascii=False) + "\n"
         with remove_on_error(out):
             write_text(out / "comparison.json", text)
-            write_text(out / "comparison.html", comparison_page(one, other, comparisons))
+            write_text(out / "comparison.html", comparison_page(*results, comparisons))
         log(f"wrote comparison.json and comparison.html to {out}")
 
 
@@ -78,12 +78,12 @@ def _print_comparisons(
     print_table(columns, rows, title=title)
 
 
-def _format_value(figure: MetricValue | None) -> str:
-    return "" if figure is None else f"{figure.value:.4g}"
+def _format_value(value: MetricValue | None) -> str:
+    return "" if value is None else f"{value.value:.4g}"
 
 
 def _format_difference(one: MetricComparison) -> str:
-    """By how much, with the 95% interval."""
+    """Format a difference with its 95% interval."""
     if one.delta is None or one.difference is None:
         return ""
     return f"{one.delta:+.4f} ({one.difference.low:+.4f} to {one.difference.high:+.4f})"

@@ -1,7 +1,7 @@
-"""The command `twinlens`: its verbs, and how each ends.
+"""The command `twinlens`: its verbs and its exit status.
 
-Exit status: 0 done, 1 a bug, 2 a mistake that the caller can mend, 75 told to stop and saved, 130
-interrupted, 141 the reader of the answer has gone, 143 terminated.
+Exit status: 0 success, 1 a bug, 2 an error of the user, 75 stopped by a signal after saving, 130
+interrupted, 141 standard output is a broken pipe, 143 terminated.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from twinlens.cli import (
     train,
 )
 from twinlens.cli.given import StrictCommand
+from twinlens.cli.old_spellings import current_spelling
 from twinlens.cli.output import EXIT_INTERRUPTED, EXIT_USER_ERROR, log, report_error
 from twinlens.cli.streams import EXIT_BROKEN_PIPE, StandardStreams, is_broken_pipe
 from twinlens.hardware import use_passive_openmp_wait
@@ -73,14 +74,14 @@ def main_options(
 
 def main() -> None:
     """Run the command line and exit with its status."""
-    given, streams = sys.argv[1:], StandardStreams()
+    arguments, streams = sys.argv[1:], StandardStreams()
     warnings.formatwarning = _format_warning
-    if given[:1] != ["bench"]:  # which measures what a program that imports the package has
+    if arguments[:1] != ["bench"]:  # it measures what a program that imports the package gets
         use_passive_openmp_wait()
-    with signals.handle_signals() as heard:
-        status = _final_status(_run(given, streams), streams)
-        if heard:  # threads may hang in storage that does not answer
-            signals.exit_now(128 + heard[0] if status == EXIT_INTERRUPTED else status)
+    with signals.handle_signals() as signals_received:
+        status = _final_status(_run(arguments, streams), streams)
+        if signals_received:  # threads may hang in storage that does not respond
+            signals.exit_now(128 + signals_received[0] if status == EXIT_INTERRUPTED else status)
     sys.exit(status)
 
 
@@ -92,9 +93,9 @@ def _format_warning(message: Warning | str, *_: object, **__: object) -> str:
 def _run(arguments: list[str], streams: StandardStreams) -> int:
     try:
         streams.require_stdout()
-        # Taken out here so that it may stand behind a verb too, where one thinks of it.
+        # Removed here so that it may also follow a verb.
         words = [word for word in arguments if word != TRACEBACK_FLAG]
-        return app(words, prog_name="twinlens", standalone_mode=False) or 0
+        return app(current_spelling(words), prog_name="twinlens", standalone_mode=False) or 0
     except typer.Abort:
         return EXIT_INTERRUPTED
     except Exception as error:
@@ -102,11 +103,11 @@ def _run(arguments: list[str], streams: StandardStreams) -> int:
 
 
 def _final_status(status: int, streams: StandardStreams) -> int:
-    """The status; that of a lost answer where the verb itself did well."""
-    loss = streams.write_error()
-    if loss is None or status:
+    """The exit status: that of the verb, or of a failure to write to stdout if it succeeded."""
+    error = streams.write_error()
+    if error is None or status:
         return status
-    if is_broken_pipe(loss):
+    if is_broken_pipe(error):
         return EXIT_BROKEN_PIPE
-    log(f"error: standard output: {loss.strerror}: the answer is lost")
+    log(f"error: standard output: {error.strerror}: the answer is lost")
     return EXIT_USER_ERROR

@@ -1,4 +1,4 @@
-"""Options that several verbs share."""
+"""Options that several verbs share, and parsers of their values."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ from typing import Annotated
 
 import typer
 
+from twinlens.errors import ConfigError
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A known name, a directory, a file, hf://org/name.")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")]
 Settings = Annotated[
     list[str] | None,
@@ -40,9 +45,9 @@ Strict = Annotated[
 
 
 def one_of(choices: Sequence[str]) -> Callable[[str], str]:
-    """Parse an option of which several may be given and each is one of some words.
+    """Make a parser of a repeatable option with a fixed set of values.
 
-    Typer takes a `Literal` for a single value, and for lists needs a parser.
+    Typer takes a `Literal` for a single value, but for a list it needs a parser.
     """
 
     def parse(value: str) -> str:
@@ -51,3 +56,31 @@ def one_of(choices: Sequence[str]) -> Callable[[str], str]:
         return value
 
     return parse
+
+
+def comma_separated(text: str) -> list[str]:
+    """Split names at commas; blank ones and repetitions are dropped.
+
+    Example:
+        >>> comma_separated("fp32, bf16,,fp32")
+        ['fp32', 'bf16']
+    """
+    names = (name.strip() for name in text.split(","))
+    return list(dict.fromkeys(name for name in names if name))
+
+
+def parse_counts(option: str, text: str, at_most: int) -> tuple[int, ...]:
+    """Parse positive integers between commas; they are sorted, each once.
+
+    Raises:
+        ConfigError: One is not an integer from 1 to `at_most`.
+    """
+    words = comma_separated(text)
+    digits = len(str(at_most))
+    if not all(
+        word.isdecimal() and len(word) <= digits and 1 <= int(word) <= at_most for word in words
+    ):
+        raise ConfigError(
+            f"{option}: got {text!r}, expected numbers from 1 to {at_most:,}, such as 1,2,4,8"
+        )
+    return tuple(sorted({int(word) for word in words}))

@@ -1,5 +1,5 @@
 # ruff: noqa: PLC0415  imports wait until the verb runs: --help stays instant
-"""`twinlens plan`: what a training run would take."""
+"""`twinlens plan`: cost of a training run, without running it."""
 
 from __future__ import annotations
 

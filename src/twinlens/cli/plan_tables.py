@@ -1,4 +1,4 @@
-"""A plan as tables: parameters and operations, memory, time and cost, storage."""
+"""A training plan as tables: parameters and FLOPs, memory, time and cost, storage."""
 
 from __future__ import annotations
 
@@ -7,20 +7,17 @@ from typing import TYPE_CHECKING
 import typer
 
 from twinlens.cli.output import print_json, print_table
+from twinlens.formatting import format_gigabytes, format_si, format_three_digits
 
 if TYPE_CHECKING:
     from twinlens.train.planning.plan import DeviceGroupPlan, TrainingPlan
 
-_SECONDS_PER_YEAR, _SECONDS_PER_DAY, _SECONDS_PER_HOUR, _SECONDS_PER_MINUTE = (
-    365.25 * 86_400,
-    86_400,
-    3600,
-    60,
-)
+_TIME_UNITS = ((365.25 * 86_400, "years"), (86_400, "days"), (3600, "hours"), (60, "minutes"))
+"""Seconds of each unit, and its name."""
 
 
 def print_plan(plan: TrainingPlan, *, as_json: bool) -> None:
-    """Answer with a plan."""
+    """Print a plan as tables, or as JSON."""
     if as_json:
         print_json(plan.to_dict())
         return
@@ -49,17 +46,17 @@ def _headline(plan: TrainingPlan) -> str:
 
 
 def _print_model(plan: TrainingPlan) -> None:
-    done, count, tokens = plan.operations, plan.parameters, plan.assumed.caption_tokens
-    whole = done.text == done.text_full_context
-    text = "text tower" if whole else f"text tower, {tokens:g} tokens"
+    flops, count, tokens = plan.operations, plan.parameters, plan.assumed.caption_tokens
+    full_context = flops.text == flops.text_full_context
+    text = "text tower" if full_context else f"text tower, {tokens:g} tokens"
     parts = [
-        ("image tower", count["image_tower"], done.image, done.image_training),
-        (text, count["text_tower"], done.text, done.text_training),
-        ("  at full context", None, done.text_full_context, done.text_full_context_training),
-        ("similarities", count["other"], done.similarities, done.similarities_training),
-        ("a pair", count["total"], done.pair, done.pair_training),
+        ("image tower", count["image_tower"], flops.image, flops.image_training),
+        (text, count["text_tower"], flops.text, flops.text_training),
+        ("  at full context", None, flops.text_full_context, flops.text_full_context_training),
+        ("similarities", count["other"], flops.similarities, flops.similarities_training),
+        ("a pair", count["total"], flops.pair, flops.pair_training),
         ("  of it trained", count["trained"], None, None),
-        ("  with what is computed twice", None, None, done.pair_executed),
+        ("  with what is computed twice", None, None, flops.pair_executed),
     ]
     if count["trained"] == count["total"]:
         del parts[5]
@@ -71,7 +68,7 @@ def _print_model(plan: TrainingPlan) -> None:
 
 
 def _print_memory(plan: TrainingPlan) -> None:
-    """One column for each group, in GB."""
+    """Print the memory in GB, with a column for each group of devices."""
     groups = plan.groups
 
     def row(name: str, *cells: str) -> list[str]:
@@ -125,57 +122,19 @@ def _time_row(group: DeviceGroupPlan) -> list[str]:
     ]
 
 
-def format_three_digits(value: float) -> str:
-    """Three digits, or all before the point.
-
-    Example:
-        >>> format_three_digits(19426.3), format_three_digits(1.943), format_three_digits(0.00838)
-        ('19,426', '1.94', '0.00838')
-    """
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def format_si(value: float) -> str:
-    """A number with its prefix.
-
-    Example:
-        >>> format_si(8.8e9), format_si(3.2e20), format_si(0.0)
-        ('8.8 G', '320 E', '0 ')
-    """
-    for power, prefix in ((21, "Z"), (18, "E"), (15, "P"), (12, "T"), (9, "G"), (6, "M"), (3, "k")):
-        if value >= 10**power:
-            return f"{float(f'{value / 10**power:.3g}'):g} {prefix}"
-    return f"{value:g} "
-
-
 def format_flop(value: float | None) -> str:
-    """Operations, or nothing."""
+    """Format a number of operations; None is an empty cell."""
     return "" if value is None else f"{format_si(value)}FLOP"
 
 
-def format_gigabytes(value: float) -> str:
-    """Bytes in 10^9.
-
-    Example:
-        >>> format_gigabytes(1.26e9), format_gigabytes(2e6)
-        ('1.26', '0.002')
-    """
-    return f"{value / 1e9:,.2f}" if value >= 1e7 or not value else f"{value / 1e9:.3f}"
-
-
 def format_duration(seconds: float) -> str:
-    """In the unit that fits.
+    """Format a duration in the largest unit that it fills.
 
     Example:
         >>> format_duration(90), format_duration(3 * 86400), format_duration(1e9)
         ('1.5 minutes', '3.0 days', '31.7 years')
     """
-    for unit, name in (
-        (_SECONDS_PER_YEAR, "years"),
-        (_SECONDS_PER_DAY, "days"),
-        (_SECONDS_PER_HOUR, "hours"),
-        (_SECONDS_PER_MINUTE, "minutes"),
-    ):
+    for unit, name in _TIME_UNITS:
         if seconds >= unit:
             return f"{seconds / unit:.1f} {name}"
     return f"{seconds:.1f} seconds"

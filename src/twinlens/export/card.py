@@ -1,4 +1,4 @@
-"""The model card: what weights are, where they came from, and how to use them."""
+"""Model cards: a description of the weights, their origin and their use."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ model, _, preprocess = open_clip.create_model_and_transforms("local-dir:{directo
 
 
 def model_card(config: CLIPConfig, *, name: str, layout: str, num_parameters: int) -> str:
-    """A card in Markdown with the hub's header, of what the configuration knows and no more.
+    """Write a card in Markdown with the hub's header, from the configuration alone.
 
     Args:
-        config: The model's, with its provenance.
-        name: What to call it.
-        layout: "native", "hf" or "open_clip": whose library opens the directory.
-        num_parameters: How many the model has.
+        config: The model's configuration, with its provenance.
+        name: Title of the card.
+        layout: "native", "hf" or "open_clip": the library that opens the directory.
+        num_parameters: Number of the model's parameters.
     """
     origin = config.provenance
     rows = [

@@ -1,4 +1,4 @@
-"""A model in the layout of another library, with its card, and the proof that it is the same."""
+"""Write a model in the layout of another library, with its card, and check its outputs."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _WRITERS = {"native": save_model, "hf": write_hugging_face, "open_clip": write_o
 def write_checkpoint(
     embedder: Embedder, directory: Path, layout: CheckpointLayout = "native"
 ) -> None:
-    """Write a model as a directory that a library opens, with its model card.
+    """Write a model and its model card as a directory that a library opens.
 
     Args:
-        embedder: The model; its weights keep their type.
-        directory: Made if it is missing.
+        embedder: The model; the dtype of its weights is not changed.
+        directory: Created if it is missing.
         layout: twinlens's own; that of transformers, diffusers and sentence-transformers; or
             open_clip's, which opens it as `local-dir:DIRECTORY`.
 
     Raises:
-        CheckpointError: The library has no such model, and the message lists why; the model is in
-            8 bits; or the files cannot be written.
+        CheckpointError: The library cannot represent the model (the message lists why), the model
+            is in 8 bits, or the files cannot be written.
     """
     require_unquantised(embedder.model, directory)
     tokenizer = embedder.tokenizer if embedder.config.text is not None else None
@@ -45,36 +45,37 @@ def write_checkpoint(
 def check_parity(
     embedder: Embedder, directory: Path, source: Path | None = None
 ) -> list[ParityReport]:
-    """Compare a model with what was written of it, and with references.
+    """Compare a model with the files written from it, and with reference libraries.
 
-    Where a reference agrees and none does not, the answers are stored with what was written: it
+    If a reference agrees and none disagrees, the answers are stored with the files, so that they
     can be checked again on machines without the reference.
 
     Args:
         embedder: The model, in float32.
-        directory: Where it was written; read again, and given to the library it is for.
-        source: Where it came from, if its answers should be the same.
+        directory: The written files; loaded again, and opened by the library they are for.
+        source: The checkpoint that the model was loaded from, if its outputs should be the same.
 
     Returns:
-        What was read again, then each reference on the destination and on the source; last a
-        report of each place without one at hand, which says why.
+        The report of the files loaded again, then of each reference on the destination and on the
+        source; last a report with a `skip_reason` for each of the two without a reference.
     """
     ours = model_answers(embedder)
-    again = model_answers(load(directory, device="cpu", precision="fp32"))
-    reports = [compare_answers(again, ours, "what was written, read again")]
+    reloaded = model_answers(load(directory, device="cpu", precision="fp32"))
+    reports = [compare_answers(reloaded, ours, "what was written, read again")]
     unchecked: list[ParityReport] = []
-    for what, place in (("destination", directory), ("source", source)):
+    for what, path in (("destination", directory), ("source", source)):
         try:
-            if place is None:
+            if path is None:
                 raise CheckpointError("it is meant to answer otherwise")
-            found = reference_answers(place)
             compared = [
-                compare_answers(ours, found[name], f"{name} on the {what}") for name in found
+                compare_answers(ours, answers, f"{name} on the {what}")
+                for name, answers in reference_answers(path).items()
             ]
         except CheckpointError as error:
             unchecked.append(ParityReport(reference=f"the {what}", skip_reason=str(error)))
         else:
             reports += compared
-    if any(one.passes for one in reports[1:]) and not any(one.has_failures for one in reports):
+    agreed = any(report.passes for report in reports[1:])
+    if agreed and not any(report.has_failures for report in reports):
         write_answers(ours, directory)
     return reports + unchecked

@@ -1,7 +1,7 @@
-"""A model as files for a runtime, without twinlens and without torch's model code.
+"""Export a model as files for a runtime, which need neither twinlens nor torch's model code.
 
-A directory of one file a tower, `tokenizer.json`, and `twinlens.json`, which says how to use them.
-What is written has been asked the same as the model, in the runtime it is for, and agreed.
+The directory holds one file per tower, `tokenizer.json`, and `twinlens.json`, which describes how
+to use them. Each file was run in its runtime, and its outputs were compared with the model's.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PRECISIONS: dict[ExportFormat, tuple[ExportPrecision, ...]] = {
     "openvino": ("fp32", "fp16"),
     "torch": ("fp32",),
 }
-"""What each format can be written in, the usual one first."""
+"""Precisions of each format, the default first."""
 
 _FORMAT_MODULES = {"onnx": onnx, "openvino": openvino, "torch": torch_export}
 
@@ -45,13 +45,13 @@ _EXTRAS: dict[ExportFormat, str] = {"onnx": "export", "openvino": "openvino"}
 
 @dataclass(frozen=True, slots=True)
 class ExportedTower:
-    """A tower's files.
+    """The files of an exported tower.
 
     Attributes:
         tower: "image" or "text".
         files: Their names; the first is the one to open.
-        size: Of all of them, in bytes.
-        cosine: The smallest of its answers with the model's own.
+        size: Total size in bytes.
+        cosine: Smallest cosine of its outputs with the model's.
     """
 
     tower: str
@@ -62,10 +62,10 @@ class ExportedTower:
 
 @dataclass(frozen=True, slots=True)
 class ExportResult:
-    """What was written.
+    """The files of an exported model.
 
     Attributes:
-        towers: One for each that the model has.
+        towers: One for each tower of the model.
         tokenizer: The vocabulary's file; None without a text tower.
     """
 
@@ -79,19 +79,19 @@ def export_model(
     format_name: ExportFormat = "onnx",
     precision: ExportPrecision = "fp32",
 ) -> ExportResult:
-    """Write a model for a runtime; all of it or nothing.
+    """Export a model for a runtime; either all files are written or none.
 
     Args:
-        embedder: The model, in float32 on the processor.
-        directory: New or empty.
+        embedder: The model, in float32 on the CPU.
+        directory: A new or empty directory.
         format_name: "onnx", "openvino" or "torch".
         precision: One of `PRECISIONS` of the format.
 
     Raises:
         ConfigError: The format has no such precision, or the model is not in float32.
         MissingExtraError: A package that the format needs is not installed.
-        CheckpointError: What was written does not answer as the model does, or the directory is
-            not empty or cannot be written.
+        CheckpointError: The outputs of the written files differ from the model's, or the
+            directory is not empty or cannot be written.
     """
     require(
         precision in PRECISIONS[format_name],
@@ -99,12 +99,12 @@ def export_model(
         precision,
         f"{' or '.join(PRECISIONS[format_name])} for {format_name}",
     )
-    at = f"{embedder.precision} on {embedder.device}"
-    require(at == "fp32 on cpu", "model", at, "fp32 on cpu")
+    placement = f"{embedder.precision} on {embedder.device}"
+    require(placement == "fp32 on cpu", "model", placement, "fp32 on cpu")
     _require_packages(format_name)
     try:
-        with atomic_directory(directory) as place:
-            return _write_export(embedder, place, format_name, precision)
+        with atomic_directory(directory) as temporary:
+            return _write_export(embedder, temporary, format_name, precision)
     except OSError as error:
         raise CheckpointError(f"{directory}: could not be written: {error}") from error
 
@@ -115,17 +115,17 @@ def _write_export(
     tokenizer = None
     if embedder.config.text is not None:
         tokenizer = write_tokenizer(embedder.tokenizer, directory, embedder.config)
-    facts = _export_metadata(embedder, format_name, precision, tokenizer)
-    written = tuple(
-        _write_tower(one, directory, format_name, precision, facts)
-        for one in export_towers(embedder)
+    metadata = _export_metadata(embedder, format_name, precision, tokenizer)
+    towers = tuple(
+        _write_tower(tower, directory, format_name, precision, metadata)
+        for tower in export_towers(embedder)
     )
-    parity = {one.tower: one.cosine for one in written}
-    whole = facts | {"parity": {"limit": MIN_COSINES[precision], "least_cosine": parity}}
+    parity = {tower.tower: tower.cosine for tower in towers}
+    whole = metadata | {"parity": {"limit": MIN_COSINES[precision], "least_cosine": parity}}
     atomic_write_text(
         json.dumps(whole, indent=2, ensure_ascii=False) + "\n", directory / METADATA_FILE
     )
-    return ExportResult(written, tokenizer)
+    return ExportResult(towers, tokenizer)
 
 
 def _write_tower(
@@ -135,15 +135,11 @@ def _write_tower(
     precision: ExportPrecision,
     metadata: dict[str, Any],
 ) -> ExportedTower:
-    path = directory / f"{tower.name}{_FORMAT_MODULES[format_name].SUFFIX}"
-    _FORMAT_MODULES[format_name].write_program(
-        export_program(tower), tower, path, json.dumps(metadata), precision
-    )
-    cosine = check_min_cosine(
-        _FORMAT_MODULES[format_name].open_runner(path, tower), tower, precision
-    )
-    beside = sorted(set(directory.glob(f"{tower.name}.*")) - {path})
-    files = [path, *beside]
+    module = _FORMAT_MODULES[format_name]
+    path = directory / f"{tower.name}{module.SUFFIX}"
+    module.write_program(export_program(tower), tower, path, json.dumps(metadata), precision)
+    cosine = check_min_cosine(module.open_runner(path, tower), tower, precision)
+    files = [path, *sorted(set(directory.glob(f"{tower.name}.*")) - {path})]
     size = sum(file.stat().st_size for file in files)
     return ExportedTower(tower.name, tuple(file.name for file in files), size, cosine)
 
@@ -154,11 +150,11 @@ def _export_metadata(
     precision: ExportPrecision,
     tokenizer: TokenizerFile | None,
 ) -> dict[str, Any]:
-    """All that a consumer of the files needs to know, as plain JSON types."""
+    """Collect all that a user of the files needs to know, as plain JSON types."""
     config, model = embedder.config, embedder.model
     bias = None if model.logit_bias is None else model.logit_bias.item()
     suffix = _FORMAT_MODULES[format_name].SUFFIX
-    facts: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "twinlens": twinlens.__version__,
         "format": format_name,
         "precision": precision,
@@ -170,11 +166,11 @@ def _export_metadata(
     }
     if config.preprocess is not None:
         names = {"file": f"image{suffix}", "input": "images", "output": OUTPUT_NAME}
-        facts["image"] = names | {"preprocess": to_dict(config.preprocess)}
+        metadata["image"] = names | {"preprocess": to_dict(config.preprocess)}
     if tokenizer is not None:
         names = {"file": f"text{suffix}", "input": "tokens", "output": OUTPUT_NAME}
-        facts["text"] = names | _text_metadata(config, tokenizer)
-    return facts
+        metadata["text"] = names | _text_metadata(config, tokenizer)
+    return metadata
 
 
 def _text_metadata(config: CLIPConfig, tokenizer: TokenizerFile) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Whether a written file says what the model says: asked in the file's own runtime."""
+"""Parity gate: compare the outputs of an exported file, run in its runtime, with the model's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from twinlens.export.towers import ExportTower, TowerRunner
 from twinlens.types import ExportPrecision
 
 MIN_COSINES: dict[ExportPrecision, float] = {"fp32": 0.9999, "fp16": 0.999, "int8": 0.999}
-"""Least cosine, of every probe, of a file's answer and the model's in float32."""
+"""Smallest allowed cosine of a file's output with the model's in float32, for any probe."""
 
 # Batches of 1, 2 and 5, and one of the rest: the batch size must not be fixed.
 _BATCH_BOUNDARIES = (1, 3, 8)
@@ -17,11 +17,11 @@ _NORM_TOLERANCE = 1e-3
 
 
 def check_min_cosine(run: TowerRunner, tower: ExportTower, precision: ExportPrecision) -> float:
-    """The smallest cosine of a file's answers and the model's own.
+    """Return the smallest cosine of a file's outputs with the model's own.
 
     Raises:
-        CheckpointError: It is below the limit of the precision, or the answers are of another
-            shape or length than unit vectors.
+        CheckpointError: It is below the limit of the precision, or the outputs have another shape
+            or are not of unit length.
     """
     batches = [batch for batch in np.split(tower.inputs.numpy(), _BATCH_BOUNDARIES) if len(batch)]
     got = np.concatenate([run(batch) for batch in batches])
@@ -33,7 +33,7 @@ def check_min_cosine(run: TowerRunner, tower: ExportTower, precision: ExportPrec
         )
     answers, own = got.astype(np.float64), expected.astype(np.float64)
     lengths = np.linalg.norm(answers, axis=1)
-    # Written so that a NaN does not pass, here and below.
+    # Negated comparisons, here and below: a NaN does not pass.
     if not np.abs(lengths - 1).max() <= _NORM_TOLERANCE:
         raise CheckpointError(
             f"the {tower.name} tower's file: got vectors of lengths {lengths.min():.4f} to "

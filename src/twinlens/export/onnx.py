@@ -1,9 +1,9 @@
-"""A tower as an ONNX file, and that file in ONNX Runtime.
+"""Write towers as ONNX files, and run them in ONNX Runtime.
 
-In half precision the large weights are stored so, and runtimes compute in float32. In 8 bits matrix
-products are ONNX Runtime's own `MatMulNBits`: weights and activations in 8 bits, each 32 of them
-with a scale, so that a text's answer does not depend on the others of its batch. All other large
-weights are stored in 8 bits and used in float32: integer convolutions are slower there.
+In fp16 the large weights are stored in half precision, and runtimes compute in float32. In int8
+matrix products are ONNX Runtime's own `MatMulNBits`: weights and activations in 8 bits, with a
+scale for each 32 of them, so that a text's output does not depend on the rest of its batch. All
+other large weights are stored in 8 bits and used in float32: integer convolutions are slower there.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ SUFFIX = ".onnx"
 OPSET = 20
 
 _BLOCK_SIZE = 32
-"""Numbers that share a scale: of a weight's column, and of what it is multiplied with."""
+"""Number of values that share a scale, in a weight's column and in the activations."""
 
 _INT8_ACCURACY_LEVEL = 4
-"""As `accuracy_level`: activations are in 8 bits too."""
+"""Value of `accuracy_level` at which activations are in 8 bits too."""
 
 _MAX_INLINE_BYTES = 2**31 - 2**24
-"""Bytes of weights that one file holds: protobuf ends at 2 GiB. More go to a file beside it."""
+"""Most bytes of weights in one file: protobuf is limited to 2 GiB. More go to a second file."""
 
 _MIN_QUANTISED_BYTES = 2**16
-"""Bytes of a weight worth storing in fewer: biases and norms stay as they are."""
+"""Smallest size in bytes of a weight that is compressed: biases and norms are not."""
 
 
 def write_program(
@@ -51,9 +51,9 @@ def write_program(
     metadata: str,
     precision: ExportPrecision,
 ) -> None:
-    """Write a traced tower, with `metadata` in its metadata.
+    """Write a traced tower, with `metadata` in the file's metadata.
 
-    Weights beyond 2 GiB go to `NAME.onnx.data` beside it, which belongs to it.
+    Weights beyond 2 GiB go to `NAME.onnx.data` in the same directory.
     """
     from onnx_ir.passes import common  # noqa: PLC0415  an extra
 
@@ -73,13 +73,13 @@ def write_program(
     model = _quantise_matmuls(converted.model) if precision == "int8" else converted.model
     if precision != "fp32":
         _compress_weights(model.graph, precision)
-    common.ClearMetadataAndDocStringPass()(model)  # what torch notes of each node
+    common.ClearMetadataAndDocStringPass()(model)  # torch adds a stack trace to each node
     model.metadata_props[METADATA_KEY] = metadata
     _save(model, path)
 
 
 def open_runner(path: Path, tower: ExportTower) -> TowerRunner:
-    """The file in ONNX Runtime, on the processor."""
+    """Open a file in ONNX Runtime, on the CPU."""
     import onnxruntime  # noqa: PLC0415  an extra
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -91,7 +91,7 @@ def open_runner(path: Path, tower: ExportTower) -> TowerRunner:
 
 
 def _quantise_matmuls(model: Any) -> Any:
-    """The model with its products of activations and weights in 8 bits."""
+    """Quantise the products of activations and weights to 8 bits."""
     import onnx_ir as ir  # noqa: PLC0415
 
     quantiser = _import_quantiser()(
@@ -106,9 +106,9 @@ def _quantise_matmuls(model: Any) -> Any:
 
 
 def _import_quantiser() -> Any:
-    """ONNX Runtime's, whose module turns on the logging of the whole process."""
+    """Import ONNX Runtime's quantiser, whose module would configure the process's logging."""
     root, silent = logging.getLogger(), logging.NullHandler()
-    root.addHandler(silent)  # where there is a handler it leaves things as they are
+    root.addHandler(silent)  # with a handler in place it changes nothing
     try:
         from onnxruntime.quantization import matmul_nbits_quantizer  # noqa: PLC0415
     finally:
@@ -117,7 +117,7 @@ def _import_quantiser() -> Any:
 
 
 def _compress_weights(graph: Any, precision: ExportPrecision) -> None:
-    """Store large float32 weights in fewer bits, with the nodes that make them float32 again."""
+    """Store large float32 weights in fewer bits, with nodes that convert them to float32."""
     import onnx_ir as ir  # noqa: PLC0415
 
     tape = ir.tape.Tape()
@@ -161,7 +161,7 @@ def _store_int8(tape: Any, name: str, weight: NDArray[np.float32]) -> Any:
 
 
 def _add_dequantised(tape: Any, name: str, array: NDArray[np.generic]) -> Any:
-    """Numbers of few bits in the file, as float32 in the graph."""
+    """Add an array of fewer bits to the file, converted to float32 in the graph."""
     import onnx_ir as ir  # noqa: PLC0415
 
     return tape.op("Cast", [_add_constant(tape, name, array)], {"to": ir.DataType.FLOAT})
@@ -176,8 +176,8 @@ def _add_constant(tape: Any, name: str, array: NDArray[np.generic]) -> Any:
 def _save(model: Any, path: Path) -> None:
     import onnx_ir as ir  # noqa: PLC0415
 
-    apart = _weight_bytes(model) > _MAX_INLINE_BYTES
-    ir.save(model, path, external_data=f"{path.name}.data" if apart else None)
+    is_large = _weight_bytes(model) > _MAX_INLINE_BYTES
+    ir.save(model, path, external_data=f"{path.name}.data" if is_large else None)
 
 
 def _weight_bytes(model: Any) -> int:

@@ -1,7 +1,7 @@
-"""Whether two implementations of one checkpoint agree: tokens, pixels, features and logits.
+"""Parity of two implementations of one checkpoint: tokens, pixels, features and logits.
 
 The same images and texts go through twinlens and through a reference: the library that the
-checkpoint's format belongs to, or answers that were stored with the checkpoint before.
+checkpoint's format belongs to, or answers that were stored with the checkpoint earlier.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from twinlens.embed.embedder import Embedder
 from twinlens.errors import CheckpointError
 
 ANSWERS_FILE = "parity.safetensors"
-"""Answers stored beside weights, to compare with where no reference library is at hand."""
+"""Answers stored with the weights, for machines without the reference library."""
 
 FEATURE_TOLERANCE = 2e-5
-"""Largest difference of features of unit length, in float32."""
+"""Largest allowed difference of features of unit length, in float32."""
 
 _MAX_ERRORS = {
     "tokens": 0.0,
@@ -38,17 +38,17 @@ _MAX_ERRORS = {
 }
 
 ParityAnswers = Mapping[str, Tensor]
-"""What a model says of the probes: any of `tokens`, `pixels`, features of unit length, `logits`."""
+"""A model's outputs for the probes: any of `tokens`, `pixels`, unit features and `logits`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParityComparison:
-    """How far two implementations are apart in one kind of answer.
+    """The difference of two implementations in one kind of output.
 
     Attributes:
-        what: The kind of answer.
-        max_error: Largest absolute difference; of tokens, how many differ.
-        cosine_error: Largest 1 - cosine of two rows; None where rows are no vectors.
+        what: The kind of output.
+        max_error: Largest absolute difference; for tokens, the number that differ.
+        cosine_error: Largest 1 - cosine of two rows; None if rows are not vectors.
         limit: Largest `max_error` that passes.
     """
 
@@ -59,7 +59,7 @@ class ParityComparison:
 
     @property
     def passes(self) -> bool:
-        """True if the difference is within its limit (a NaN is not)."""
+        """True if the difference is within its limit (never for a NaN)."""
         return self.max_error <= self.limit
 
 
@@ -73,13 +73,13 @@ def _versions() -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParityReport:
-    """What was compared with what, and how it came out.
+    """The result of comparing twinlens with a reference.
 
     Attributes:
-        reference: What ours was compared with.
-        comparisons: One a kind of answer.
-        versions: Of what computed.
-        skip_reason: Why nothing was compared, if nothing was.
+        reference: Name of the reference.
+        comparisons: One for each kind of output.
+        versions: Versions of twinlens, torch and Python.
+        skip_reason: The reason why nothing was compared; empty if something was.
     """
 
     reference: str
@@ -89,17 +89,17 @@ class ParityReport:
 
     @property
     def passes(self) -> bool:
-        """True if there was a comparison and every one does."""
-        return bool(self.comparisons) and all(one.passes for one in self.comparisons)
+        """True if there are comparisons and all of them pass."""
+        return bool(self.comparisons) and all(row.passes for row in self.comparisons)
 
     @property
     def has_failures(self) -> bool:
-        """True if a difference was found."""
-        return not all(one.passes for one in self.comparisons)
+        """True if a comparison does not pass."""
+        return not all(row.passes for row in self.comparisons)
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON types."""
-        rows = [asdict(one) | {"passes": one.passes} for one in self.comparisons]
+        """Convert to plain JSON types."""
+        rows = [asdict(row) | {"passes": row.passes} for row in self.comparisons]
         return {
             "reference": self.reference,
             "passes": None if self.skip_reason else self.passes,
@@ -111,8 +111,8 @@ class ParityReport:
 def probe_texts() -> list[str]:
     """Short, long, empty, foreign and strange texts; none with broken Unicode or HTML entities.
 
-    What other libraries make of those is no matter of the checkpoint. The last fill contexts of 64
-    (SigLIP's) and 77 tokens (CLIP's) to the last place, and are too long for either.
+    How libraries read those does not depend on the checkpoint. The last three fill contexts of 64
+    (SigLIP's) and 77 tokens (CLIP's) exactly, and exceed both.
     """
     return [
         "a photo of a cat",
@@ -130,10 +130,10 @@ def probe_texts() -> list[str]:
 
 
 def probe_images() -> list[Image.Image]:
-    """Drawn images, wide, tall and small: smooth ramps, edges and noise, always the same.
+    """Synthetic images, wide, tall and small: smooth ramps, edges and noise, always the same.
 
-    Their sides are as one to two or three, so that of any even size the crop falls on whole pixels:
-    on halves of them libraries round each its own way, which is no matter of the checkpoint.
+    The sides have a ratio of two or three, so that a crop of any even size falls on whole pixels:
+    libraries round half pixels differently, which does not depend on the checkpoint.
     """
     images: list[Image.Image] = []
     for seed, (width, height) in enumerate([(681, 227), (180, 540), (64, 64), (640, 320)]):
@@ -147,7 +147,7 @@ def probe_images() -> list[Image.Image]:
 
 
 def model_answers(embedder: Embedder) -> dict[str, Tensor]:
-    """What twinlens says of the probes, in float32 on the processor."""
+    """Compute twinlens's outputs for the probes, in float32 on the CPU."""
     answers: dict[str, Tensor] = {}
     config = embedder.config
     if config.text is not None:
@@ -169,7 +169,7 @@ def model_answers(embedder: Embedder) -> dict[str, Tensor]:
 def add_logits(
     answers: dict[str, Tensor], logit_scale: Tensor, logit_bias: Tensor | None
 ) -> dict[str, Tensor]:
-    """The answers, and logits where there are features of both kinds."""
+    """Add logits to the answers if there are features of both towers; all on the CPU."""
     if "image_features" in answers and "text_features" in answers:
         logits = logit_scale.detach().exp() * answers["image_features"] @ answers["text_features"].T
         answers["logits"] = logits if logit_bias is None else logits + logit_bias.detach()
@@ -177,7 +177,7 @@ def add_logits(
 
 
 def write_answers(answers: ParityAnswers, directory: Path) -> None:
-    """Keep answers beside the weights they are of.
+    """Store answers with the weights that gave them.
 
     Raises:
         CheckpointError: The file cannot be written.
@@ -186,13 +186,13 @@ def write_answers(answers: ParityAnswers, directory: Path) -> None:
 
 
 def compare_answers(ours: ParityAnswers, expected: ParityAnswers, reference: str) -> ParityReport:
-    """Compare all that both answered.
+    """Compare the outputs that both have.
 
-    Tokens are compared up to each text's end: what follows it is padding, which libraries fill
-    with different ids and towers that stop at the end never see.
+    Tokens are compared up to each text's end: the rest is padding, for which libraries use
+    different ids and which towers that stop at the end never see.
 
     Raises:
-        CheckpointError: They have no kind of answer in common.
+        CheckpointError: They have no kind of output in common.
     """
     kinds = [kind for kind in _MAX_ERRORS if kind in ours and kind in expected]
     if not kinds:
@@ -223,18 +223,16 @@ def _compare_kind(kind: str, ours: Tensor, theirs: Tensor) -> ParityComparison:
 
 
 def _count_token_mismatches(ours: Tensor, theirs: Tensor) -> int:
-    """How many ids differ, padding aside."""
+    """Count the ids that differ, padding aside."""
     # A row's padding is its last run of one id; the first of that run may be the end token.
-    kept = torch.zeros_like(ours, dtype=torch.bool)
+    is_text = torch.zeros_like(ours, dtype=torch.bool)
     for row, (a, b) in enumerate(zip(ours, theirs, strict=True)):
-        length = min(
-            _unpadded_length(a), _unpadded_length(b)
-        )  # the longer differs at the other's end
-        kept[row, :length] = True
-    return int(((ours != theirs) & kept).sum())
+        # The shorter of both: the longer text differs at the shorter one's end.
+        is_text[row, : min(_unpadded_length(a), _unpadded_length(b))] = True
+    return int(((ours != theirs) & is_text).sum())
 
 
 def _unpadded_length(row: Tensor) -> int:
-    """Tokens before the padding: up to the last that differs from the row's last, and one more."""
+    """Count a row's tokens up to the last that differs from the final one, and one more."""
     different = (row != row[-1]).nonzero()
     return min(len(row), int(different.max()) + 2) if len(different) else 1

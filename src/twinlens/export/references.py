@@ -1,4 +1,4 @@
-"""What references say of the probes: the library that a format belongs to, or stored answers."""
+"""Reference outputs for the probes: from the library of a format, or stored answers."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from twinlens.hub.layouts import find_layout
 
 
 def reference_answers(path: Path) -> dict[str, dict[str, Tensor]]:
-    """What every reference that is at hand says of the probes, by the reference's name.
+    """Compute the outputs of every available reference for the probes, by the reference's name.
 
     Args:
         path: A directory in Hugging Face's or open_clip's layout, one with stored answers, or
             OpenAI's archive.
 
     Raises:
-        CheckpointError: None is at hand; says why.
+        CheckpointError: No reference is available; the message says why.
     """
     answers: dict[str, dict[str, Tensor]] = {}
     if (path / ANSWERS_FILE).is_file():
@@ -93,7 +93,7 @@ def translate_library_errors(
 
 @torch.inference_mode()
 def _openai_answers(open_clip: Any, path: Path) -> dict[str, Tensor]:
-    """OpenAI's weights in open_clip's model of them; its own reader would run the archive."""
+    """Run OpenAI's weights in open_clip's model; open_clip's reader would execute the archive."""
     tensors = open_tensors(path)
     state = {
         name: to_tensor(tensors[name]).float() for name in tensors if not openai.is_ignored(name)
@@ -102,7 +102,7 @@ def _openai_answers(open_clip: Any, path: Path) -> dict[str, Tensor]:
         dict(state), cast_dtype=torch.float32
     )
     model = model.float()
-    model.load_state_dict(state)  # once more: it was in float16
+    model.load_state_dict(state)  # again in float32: building it rounded to float16
     transform = open_clip.image_transform(
         model.visual.image_size,
         is_train=False,
@@ -159,16 +159,16 @@ def _transformers_answers(transformers: Any, path: Path) -> dict[str, Tensor]:
 
 
 def model_class(transformers: Any, path: Path) -> Any:
-    """The class that a directory names: by its type alone a single tower is taken for another."""
+    """Return the class that a directory names: `model_type` is ambiguous for single towers."""
     names = read_json_object(path / "config.json").get("architectures") or ["AutoModel"]
     return getattr(transformers, names[0] if names[0] in ARCHITECTURES else "AutoModel")
 
 
 def normalised_features(model: Any, modality: str, **inputs: Tensor) -> Tensor:
-    """Unit vectors of either tower, whatever shape of answer the version gives."""
-    ask = getattr(model, f"get_{modality}_features", model)
-    answer = ask(**inputs)
-    if not isinstance(answer, Tensor):
-        embeds = getattr(answer, f"{modality}_embeds", None)
-        answer = answer.pooler_output if embeds is None else embeds
-    return F.normalize(answer, dim=-1)
+    """Compute unit vectors of a tower, whatever type of output the library's version returns."""
+    encode = getattr(model, f"get_{modality}_features", model)
+    output = encode(**inputs)
+    if not isinstance(output, Tensor):
+        embeds = getattr(output, f"{modality}_embeds", None)
+        output = output.pooler_output if embeds is None else embeds
+    return F.normalize(output, dim=-1)

@@ -1,4 +1,4 @@
-"""A tower as torch's own exported program, a `.pt2`: it runs without twinlens."""
+"""Write towers as torch's exported programs (`.pt2`), which run without twinlens."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def write_program(
     metadata: str,
     precision: ExportPrecision,
 ) -> None:
-    """Write a traced tower, with `metadata` in its extra file."""
+    """Write a traced tower, with `metadata` as an extra file."""
     assert precision == "fp32"
     with warnings.catch_warnings():
-        # Said of every weight whose channels come last in memory, to which it does no harm.
+        # A warning about every weight in channels-last layout, which is stored correctly.
         warnings.filterwarnings("ignore", "No complete tensor found in the group", UserWarning)
         torch.export.save(program, path, extra_files={f"{METADATA_KEY}.json": metadata})
 
 
 def open_runner(path: Path, tower: ExportTower) -> TowerRunner:
-    """The file as torch reads it."""
+    """Open a file in torch."""
     module = torch.export.load(path).module()
 
     @torch.inference_mode()

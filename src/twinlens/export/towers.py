@@ -1,6 +1,6 @@
-"""The halves of a model as deployment wants them: one input, unit vectors, nothing left to do.
+"""Towers prepared for export: one input, unit vectors as output.
 
-Each is traced once by torch; the modules of the formats write what was traced.
+Each tower is traced once by torch; the modules of the formats write the traced program.
 """
 
 from __future__ import annotations
@@ -28,14 +28,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 OUTPUT_NAME = "embeddings"
-"""What every file calls its answer: float32 [batch, embed_dim], unit length."""
+"""Name of the output in every file: float32 [batch, embed_dim], unit length."""
 
 METADATA_KEY = "twinlens"
-"""Under which name a file's own metadata holds the JSON of `facts`."""
-
+"""Key of a file's own metadata that holds the JSON of `twinlens.json`."""
 
 TowerRunner: TypeAlias = "Callable[[NDArray[np.generic]], NDArray[np.float32]]"
-"""A tower in some runtime: a batch of inputs to unit vectors."""
+"""A tower in a runtime: maps a batch of inputs to unit vectors."""
 
 
 class NormalisedImageTower(nn.Module):
@@ -53,7 +52,7 @@ class NormalisedImageTower(nn.Module):
 
 
 class NormalisedTextTower(nn.Module):
-    """Whole contexts of token ids to unit vectors: no shape in it depends on the texts."""
+    """Full contexts of token ids to unit vectors: no shape depends on the texts."""
 
     def __init__(self, tower: TextTransformer) -> None:
         super().__init__()
@@ -66,14 +65,14 @@ class NormalisedTextTower(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class ExportTower:
-    """One half of a model, ready to be written.
+    """A tower of a model, ready to be exported.
 
     Attributes:
         name: "image" or "text", the stem of its file.
-        input_name: What its file calls its input: "images" or "tokens".
-        module: From a batch of that to unit vectors.
-        inputs: A batch of inputs to trace it and to check its file with, eight or more.
-        embeddings: What the model itself makes of them, in float32.
+        input_name: Name of the input in its file: "images" or "tokens".
+        module: Maps a batch of inputs to unit vectors.
+        inputs: A batch of eight or more inputs to trace it with and to check its file.
+        embeddings: The model's own outputs for them, in float32.
     """
 
     name: Literal["image", "text"]
@@ -85,18 +84,18 @@ class ExportTower:
 
 @torch.no_grad()
 def export_towers(embedder: Embedder) -> list[ExportTower]:
-    """The towers that a model has, the image tower first.
+    """Prepare the towers of a model, the image tower first.
 
     Args:
-        embedder: The model, in float32 on the processor.
+        embedder: The model, in float32 on the CPU.
     """
-    found: list[ExportTower] = []
+    towers: list[ExportTower] = []
     model = embedder.model
     if embedder.config.vision is not None:
         images = [*probe_images(), *_noise_images(embedder.config.preprocess_config.image_size)]
         pixels = torch.stack([embedder.preprocess(image) for image in images])
         expected = model.encode_image(pixels, normalize=True)
-        found.append(
+        towers.append(
             ExportTower(
                 "image", "images", NormalisedImageTower(model.image_tower), pixels, expected
             )
@@ -105,33 +104,33 @@ def export_towers(embedder: Embedder) -> list[ExportTower]:
         length = embedder.config.text.context_length
         tokens = embedder.tokenizer(probe_texts(), context_length=length, truncate=True)
         expected = model.encode_text(tokens, normalize=True)
-        found.append(
+        towers.append(
             ExportTower("text", "tokens", NormalisedTextTower(model.text_tower), tokens, expected)
         )
-    return found
+    return towers
 
 
 def export_program(tower: ExportTower) -> ExportedProgram:
-    """The tower as torch's exporter sees it, for any number of inputs."""
+    """Trace a tower with torch's exporter, for any batch size."""
     batch = ({0: Dim("batch")},)
     with torch.no_grad(), suppress_exporter_warnings():
-        # A batch of one would be taken for a constant.
+        # A batch of one would become a constant.
         program = torch.export.export(tower.module, (tower.inputs[:2],), dynamic_shapes=batch)
     for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # the paths of this machine are nobody's business
+        node.meta.pop("stack_trace", None)  # it holds paths of this machine
     return program
 
 
 @contextmanager
 def suppress_exporter_warnings() -> Generator[None]:
-    """Keep to itself what torch's exporters say of their own old code, and of nothing else."""
+    """Silence the warnings of torch's exporters about their own code, and no others."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
         yield
 
 
 def _noise_images(image_size: int) -> list[Image.Image]:
-    """Four images of nothing, always the same."""
+    """Four images of noise, always the same."""
     rng = np.random.default_rng(0)
     return [
         Image.fromarray(rng.integers(0, 256, (image_size, image_size, 3), np.uint8))

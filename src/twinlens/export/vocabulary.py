@@ -1,4 +1,4 @@
-"""The vocabulary of an exported model, as the `tokenizers` library reads it by itself."""
+"""Write the vocabulary of an exported model for the `tokenizers` library."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from twinlens.text.loading import TOKENIZER_FILE, AnyTokenizer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenizerFile:
-    """A `tokenizer.json` that gives whole rows: cut, framed and padded to the context.
+    """A `tokenizer.json` that truncates, adds special tokens and pads to the context.
 
     Attributes:
         file: Its name.
-        kind: "clip" is a byte-level BPE of CLIP's kind, "sentencepiece" one of SentencePiece's.
+        kind: "clip" is a byte-level BPE like CLIP's, "sentencepiece" a SentencePiece vocabulary.
         end_id: The id after every text; None if there is none.
         pad_id: The id that fills a row.
-        pad_side: Which end of a row is filled.
-        differs_on: Of the probes, those texts that the library reads otherwise than twinlens.
+        pad_side: The end of a row that is padded, "left" or "right".
+        differs_on: Probe texts for which the library gives other ids than twinlens.
     """
 
     file: str
@@ -38,11 +38,11 @@ class TokenizerFile:
 
 
 def write_tokenizer(tokenizer: AnyTokenizer, directory: Path, config: CLIPConfig) -> TokenizerFile:
-    """Write a vocabulary so that the library gives a model's rows of cleaned texts.
+    """Write a vocabulary so that the library encodes cleaned texts to a model's rows.
 
     Raises:
-        CheckpointError: It cannot be written.
-        OSError: Likewise.
+        CheckpointError: The file cannot be written.
+        OSError: The file cannot be written.
     """
     path, length = directory / TOKENIZER_FILE, config.text_config.context_length
     tokenizer.save(path)
@@ -75,4 +75,4 @@ def _find_tokenizer_mismatches(
     theirs = [
         library_tokenizer.encode(clean_text(text, config.text_cleaning)).ids for text in texts
     ]
-    return tuple(text for text, one, other in zip(texts, ours, theirs, strict=True) if one != other)
+    return tuple(text for text, a, b in zip(texts, ours, theirs, strict=True) if a != b)

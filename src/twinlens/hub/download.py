@@ -1,5 +1,5 @@
-# ruff: noqa: PLC0415  huggingface_hub takes a while to import and what is cached needs little of it
-"""A repository of the Hugging Face hub to its files in the cache that all libraries share."""
+# ruff: noqa: PLC0415  huggingface_hub takes a while to import; cached models need little of it
+"""Download a model of the Hugging Face hub into the cache that all libraries share."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """What a user asked for.
+    """A model of the hub that a user named.
 
     Attributes:
-        name: As it was typed; messages begin with it.
+        name: The name as typed; messages begin with it.
         repository: `org/name`.
         revision: A branch, tag or commit; the main branch if none is given.
     """
@@ -31,21 +31,23 @@ class ModelRequest:
 
 
 def fetch(request: ModelRequest, report: Report) -> Path:
-    """The local directory of a model, or its file; without the hub, what the cache has of it.
+    """Return the local path of a model, downloaded if needed; from the cache if offline.
 
     Raises:
-        CheckpointError: The repository has no model, or it cannot be had.
+        CheckpointError: The repository has no model, or it cannot be downloaded.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HFValidationError
 
     try:
-        info = HfApi().model_info(request.repository, revision=request.revision, files_metadata=True)
+        info = HfApi().model_info(
+            request.repository, revision=request.revision, files_metadata=True
+        )
     except HFValidationError as error:
         raise CheckpointError(f"{request.name}: expected hf://org/name[@revision]") from error
-    except Exception as error:  # offline is told in as many ways as there are HTTP libraries
+    except Exception as error:  # each HTTP library reports being offline in its own way
         return _find_in_cache(request, error, report)
-    sums = {one.rfilename: one.lfs.sha256 if one.lfs else None for one in info.siblings or ()}
+    sums = {file.rfilename: file.lfs.sha256 if file.lfs else None for file in info.siblings or ()}
     files = choose_files(sums)
     if not files:
         raise CheckpointError(
@@ -64,11 +66,11 @@ def fetch(request: ModelRequest, report: Report) -> Path:
         if snapshot.name != info.sha:
             raise CheckpointError(f"{request.name}: changed on the hub meanwhile; run it again")
         _verify(request, snapshot, {name: sums[name] for name in new}, report)
-        if new and (listed := published_by_repository().get(request.repository)):
-            terms = f": {listed.restrictions}" if listed.restrictions else ""
-            report(f"{request.name}: licence {listed.licence}{terms}")
+        if new and (published := published_by_repository().get(request.repository)):
+            terms = f": {published.restrictions}" if published.restrictions else ""
+            report(f"{request.name}: licence {published.licence}{terms}")
     model = find_model(snapshot)
-    assert model is not None, "what was chosen is a model"
+    assert model is not None, "the chosen files are a model"
     return model
 
 
@@ -82,17 +84,17 @@ def _find_in_cache(request: ModelRequest, error: Exception, report: Report) -> P
 
 
 def _find_snapshot(request: ModelRequest) -> Path | None:
-    """The cache's directory of a revision, whole or not."""
+    """Find the cache's directory of a revision, complete or not."""
     from huggingface_hub import snapshot_download  # pyright: ignore[reportUnknownVariableType]
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        found = snapshot_download(
+        directory = snapshot_download(
             request.repository, revision=request.revision, local_files_only=True, allow_patterns=[]
         )
     except LocalEntryNotFoundError:
         return None
-    return Path(found)
+    return Path(directory)
 
 
 def _is_cached(request: ModelRequest, commit: str, file: str) -> bool:
@@ -102,7 +104,7 @@ def _is_cached(request: ModelRequest, commit: str, file: str) -> bool:
 
 
 def _download(request: ModelRequest, files: Collection[str]) -> Path:
-    """Fetch files with their progress on stderr; what an earlier run left is gone on with.
+    """Download files with progress bars on stderr; an interrupted download is continued.
 
     Raises:
         CheckpointError: The download stopped.
@@ -110,13 +112,13 @@ def _download(request: ModelRequest, files: Collection[str]) -> Path:
     from huggingface_hub import snapshot_download  # pyright: ignore[reportUnknownVariableType]
 
     try:
-        # By the revision's name and not its commit: the cache remembers which one it was.
+        # By the revision's name and not its commit: the cache then records the name.
         return Path(
             snapshot_download(
                 request.repository, revision=request.revision, allow_patterns=list(files)
             )
         )
-    except Exception as error:  # connections break in as many ways as they fail
+    except Exception as error:  # broken connections raise many types of errors
         raise CheckpointError(
             f"{request.name}: the download stopped: {_one_line(error)}; run it again to go on"
         ) from error
@@ -125,10 +127,10 @@ def _download(request: ModelRequest, files: Collection[str]) -> Path:
 def _verify(
     request: ModelRequest, snapshot: Path, sums: Mapping[str, str | None], report: Report
 ) -> None:
-    """Tell the SHA-256 of new files; one that is not as the hub knows it is removed.
+    """Check and report the SHA-256 of new files; a file that differs from the hub's is removed.
 
     Raises:
-        CheckpointError: A file is another than the hub's.
+        CheckpointError: A file differs from the hub's.
     """
     for name, expected in sums.items():
         path = snapshot / name
@@ -147,7 +149,7 @@ def _verify(
 
 
 def _describe_failure(error: Exception, request: ModelRequest) -> str:
-    """What keeps a model from being fetched, and the way around it."""
+    """Explain the failure of a download, and what the user can do about it."""
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -173,15 +175,15 @@ def _describe_failure(error: Exception, request: ModelRequest) -> str:
 
 
 def _describe_needed_files(request: ModelRequest) -> str:
-    """The files to fetch by hand, as far as is known without asking."""
+    """List the files to download by hand, as far as the table of models tells."""
     files = {
         "hf": "config.json, preprocessor_config.json, model.safetensors or pytorch_model.bin",
         "open_clip": (
             "open_clip_config.json, open_clip_model.safetensors or open_clip_pytorch_model.bin"
         ),
     }
-    listed = published_by_repository().get(request.repository)
-    needed = files[listed.layout] if listed else f"{files['hf']} (or {files['open_clip']})"
+    published = published_by_repository().get(request.repository)
+    needed = files[published.layout] if published else f"{files['hf']} (or {files['open_clip']})"
     return f"{needed}, and tokenizer.json"
 
 

@@ -1,6 +1,6 @@
-"""The files by whose names a directory or a repository is taken for a model's.
+"""Model layouts: the file names by which a directory or a repository is recognised as a model.
 
-What is in the files is for the readers of checkpoints to judge.
+The contents of the files are checked by the readers of checkpoints.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from twinlens.hub.unsupported import MODULES_FILE, find_model_root, describe_contents
+from twinlens.hub.unsupported import MODULES_FILE, describe_contents, find_model_root
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +18,9 @@ class Layout:
     """A configuration and the weights that it describes.
 
     Attributes:
-        kind: Twinlens's own layout has the file names of "hf".
-        config: The file that says what the weights are.
-        weights: The files of weights that it may have, the best first.
+        kind: Library that defines the layout; twinlens's own uses the file names of "hf".
+        config: The configuration file.
+        weights: The names that the weights may have, in order of preference.
     """
 
     kind: Literal["open_clip", "hf"]
@@ -46,7 +46,7 @@ LAYOUTS = (
     Layout("open_clip", "open_clip_config.json", _WEIGHTS),
 )
 SINGLE_FILE_SUFFIXES = (".npz", ".safetensors", ".pt")
-"""What a repository's only file of weights ends in, where no configuration is beside it."""
+"""Suffixes of weights that a repository may hold without a configuration."""
 WEIGHT_SUFFIXES = (*SINGLE_FILE_SUFFIXES, ".pth", ".bin")
 
 CONFIG_FILES = ("config.json", "open_clip_config.json")
@@ -62,11 +62,11 @@ TEXT_FILES = (
     MODULES_FILE,
 )
 VOCABULARY_FILES = ("vocab.json", "merges.txt", "spiece.model", "tokenizer.model")
-"""The parts of a vocabulary, for where there is no `tokenizer.json`."""
+"""Vocabulary files that are used if there is no `tokenizer.json`."""
 
 
 def choose_files(files: Collection[str]) -> list[str]:
-    """What of a repository makes a model: one configuration and one copy of its weights.
+    """Choose the files of a model from a repository: one configuration and one copy of the weights.
 
     open_clip's layout comes before Hugging Face's, and in each safetensors before pickles.
 
@@ -74,7 +74,7 @@ def choose_files(files: Collection[str]) -> list[str]:
         files: Paths in the repository.
 
     Returns:
-        The weights first (several if they are cut in parts), then the text files; nothing if
+        The weights first (several if they are sharded), then the text files; an empty list if
         there is no model.
 
     Example:
@@ -96,7 +96,7 @@ def choose_files(files: Collection[str]) -> list[str]:
 
 
 def _find_clip_folder(files: Collection[str]) -> str:
-    """The folder of a repository of sentence-transformers' that its CLIP is in; empty if none."""
+    """Find the folder of the CLIP module in a sentence-transformers repository; empty if none."""
     folders = {name.split("/")[0] for name in files if name.count("/") == 1}
     return next((f"{name}/" for name in sorted(folders) if name.endswith("_CLIPModel")), "")
 
@@ -106,25 +106,25 @@ def _choose_in_folder(files: Collection[str], folder: str) -> list[str]:
 
 
 def _with_shards(weights: str, files: Collection[str]) -> list[str]:
-    """An index comes with the files that it points to: `model-00001-of-00002.safetensors`."""
+    """Add to an index the shards that it lists, such as `model-00001-of-00002.safetensors`."""
     if not weights.endswith(".index.json"):
         return [weights]
-    stem, _, ending = weights.removesuffix(".index.json").rpartition(".")
-    parts = [name for name in files if name.startswith(f"{stem}-") and name.endswith(f".{ending}")]
-    return [*sorted(parts), weights]
+    stem, _, suffix = weights.removesuffix(".index.json").rpartition(".")
+    shards = [name for name in files if name.startswith(f"{stem}-") and name.endswith(f".{suffix}")]
+    return [*sorted(shards), weights]
 
 
 def find_layout(directory: Path) -> Layout | None:
-    """The layout whose files are in a directory, if any."""
+    """Find the layout whose files are in a directory, if any."""
     for layout in LAYOUTS:
-        found = any((directory / name).is_file() for name in layout.weights)
-        if found and (directory / layout.config).is_file():
+        has_weights = any((directory / name).is_file() for name in layout.weights)
+        if has_weights and (directory / layout.config).is_file():
             return layout
     return None
 
 
 def find_single_file(directory: Path) -> Path | None:
-    """The one file of a directory without a layout that is a model, if there is one."""
+    """Find the single file that is the model of a directory without a layout, if there is one."""
     if find_layout(directory) is not None:
         return None
     chosen = choose_files([path.name for path in directory.iterdir()])
@@ -132,20 +132,20 @@ def find_single_file(directory: Path) -> Path | None:
 
 
 def find_model(directory: Path) -> Path | None:
-    """The directory of a download's model, or the one file that is the model, if there is one.
+    """Find the directory or the single file of a downloaded model, if there is one.
 
     Raises:
-        CheckpointError: As by `find_model_root`.
+        CheckpointError: See `find_model_root`.
     """
     root = find_model_root(directory)
     return root if find_layout(root) is not None else find_single_file(root)
 
 
 def describe_missing(directory: Path) -> str:
-    """What a directory without a layout lacks, or holds instead: got, expected."""
+    """Describe what a directory without a layout lacks or holds instead, as "got, expected"."""
     configs = [name for name in CONFIG_FILES if (directory / name).is_file()]
-    if there := describe_contents(directory, configs):
-        return there
+    if contents := describe_contents(directory, configs):
+        return contents
     for layout in LAYOUTS:
         if layout.config in configs:
             files = " or ".join(layout.weights)

@@ -1,13 +1,13 @@
 # ruff: noqa: PLC0415  huggingface_hub takes a while to import and local models do not need it
-"""Names of models to local directories: embedded, on disk, or on the Hugging Face hub.
+"""Resolve the name of a model to a local path: in the package, on disk, or downloaded.
 
-Nothing is fetched but what a name of the table of published models or an `hf://` name asks for:
-one copy of the weights, and the small text files that say how to use it. Never code.
+Only names of the table of published models and `hf://` names are downloaded: one copy of the
+weights and the small text files that are needed to use it, never code.
 
-- `layouts`: which files make a model
+- `layouts`: the files of a model
 - `unsupported`: why a directory without a known layout cannot be read
 - `published`: the table
-- `download`: from the hub into its cache
+- `download`: a repository of the hub into the Hugging Face cache
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from twinlens.hub.layouts import (
     TEXT_FILES,
     VOCABULARY_FILES,
     WEIGHT_SUFFIXES,
-    find_layout,
     describe_missing,
+    find_layout,
     find_model,
 )
 from twinlens.hub.published import PublishedModel, published_by_repository, published_models
@@ -41,10 +41,10 @@ CachedLayout = Literal["native", "open_clip", "hf", "big_vision"]
 
 _MAIN = "main"
 _SIGLIP_MEMBER = "img/MAPHead_0/probe.npy"
-"""Of every SigLIP that big_vision released."""
+"""Member of every archive of SigLIP weights that big_vision released."""
 
 _EMBEDDED = {"icons": Path(__file__).parents[1] / "assets" / "icons"}
-_HF_MODEL_TYPES = (  # no set, which could not be asked for what a file may have instead of a name
+_HF_MODEL_TYPES = (  # a tuple: a file may have an unhashable value there
     *("clip", "clip_text_model", "clip_vision_model"),
     *("siglip", "siglip_text_model", "siglip_vision_model"),
 )
@@ -55,12 +55,12 @@ class KnownModel:
     """A model that `resolve` finds without a download.
 
     Attributes:
-        name: What to give `resolve`; with `@revision` where the cache has another than the main
-            branch.
-        where: Whether it is in the package or in the Hugging Face cache.
-        path: Its directory, or its file if it is a single one.
+        name: The name to pass to `resolve`; with `@revision` if the cache holds another revision
+            than the main branch.
+        where: In the package ("embedded") or in the Hugging Face cache ("cached").
+        path: Its directory, or its file if the model is a single file.
         layout: "native" is twinlens's own.
-        published: What the table says of it, if it is there.
+        published: Its row of the table of published models, if it has one.
     """
 
     name: str
@@ -71,7 +71,7 @@ class KnownModel:
 
 
 def known_models() -> list[KnownModel]:
-    """The models in the package, then those of the Hugging Face cache in a layout we read."""
+    """List the models in the package, then those of the Hugging Face cache that can be read."""
     embedded = [
         KnownModel(name=name, where="embedded", path=path)
         for name, path in _EMBEDDED.items()
@@ -81,20 +81,20 @@ def known_models() -> list[KnownModel]:
 
 
 def print_to_stderr(message: str) -> None:
-    """A line beside a program's answer, where the bars of a download are too."""
+    """Print a line to stderr, as the progress bars of a download are."""
     sys.stderr.write(f"{message}\n")
 
 
 def resolve(name: str | Path, *, report: Callable[[str], None] = print_to_stderr) -> Path:
-    """The local directory of a model, or its file if it is a single one.
+    """Return the local directory of a model, or its file if the model is a single file.
 
-    What is on disk comes before what is on the hub.
+    Existing paths are preferred to names of the hub.
 
     Args:
         name: "icons"; a directory in our layout, Hugging Face's or open_clip's; a file of weights;
             a name of `published_models`; or `hf://org/name`. The last two may end in `@revision`,
             and are downloaded once into the Hugging Face cache.
-        report: Told what was downloaded: from where, which commit, and the SHA-256 of the weights.
+        report: Called with a line for each download: source, commit and SHA-256 of the weights.
 
     Raises:
         UnknownNameError: There is no such name; close names are suggested.
@@ -146,7 +146,7 @@ def _validate_path(path: Path) -> Path:
 
 
 def _cached_models() -> Iterator[KnownModel]:
-    """Models of the Hugging Face cache in a layout we read; others are not ours to list."""
+    """Yield the models of the Hugging Face cache whose layout twinlens reads."""
     from huggingface_hub import constants, scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
@@ -157,15 +157,15 @@ def _cached_models() -> Iterator[KnownModel]:
     for repository in repositories:
         if repository.repo_type != "model":
             continue
-        # What the plain name means first, then the newest.
-        order = sorted(
+        # The main branch first, which a plain name means, then the newest revision.
+        revisions = sorted(
             repository.revisions,
-            key=lambda one: (_MAIN in one.refs, one.last_modified),
+            key=lambda revision: (_MAIN in revision.refs, revision.last_modified),
             reverse=True,
         )
-        for revision in order:
+        for revision in revisions:
             path = revision.snapshot_path
-            with suppress(CheckpointError):  # what it would be refused with is not to be listed
+            with suppress(CheckpointError):  # one that cannot be read is not listed
                 path = find_model(path) or path
             layout = _detect_layout(path)
             if layout is not None:
@@ -183,7 +183,7 @@ def _cached_models() -> Iterator[KnownModel]:
 
 
 def _detect_layout(path: Path) -> CachedLayout | None:
-    """Whose model a directory holds, by its configuration, or a file, by the names in it."""
+    """Detect the layout of a directory by its configuration, or of a file by its members."""
     if path.is_file():
         return "big_vision" if _is_big_vision_siglip(path) else None
     layout = find_layout(path)

@@ -1,4 +1,4 @@
-"""What a directory holds that is no model of ours, said with where to look instead."""
+"""Describe directories that hold no model twinlens can read, with a hint where to look."""
 
 from __future__ import annotations
 
@@ -40,17 +40,18 @@ _EXPECTED = (
 
 
 def describe_other_model(data: Mapping[str, Any]) -> str | None:
-    """What a `config.json` that is not ours describes: got, expected; None if it may be ours."""
+    """Describe a foreign `config.json` as "got, expected"; None if twinlens may read it."""
     if "_class_name" in data:
         return (
-            f"got {_short_repr(data['_class_name'])}, a part of a diffusers pipeline, expected CLIP: "
-            "the pipeline's text tower is in its folder text_encoder"
+            f"got {_short_repr(data['_class_name'])}, a part of a diffusers pipeline, expected "
+            "CLIP: the pipeline's text tower is in its folder text_encoder"
         )
     if "model_type" in data or "architectures" in data:
         named, model_type = data.get("architectures"), data.get("model_type")
         classes = cast("list[object]", named) if isinstance(named, list) else []
         kind = next(
-            (kind for kind, types in _OTHER_MODEL_TYPES.items() if model_type in types), "another model"
+            (kind for kind, types in _OTHER_MODEL_TYPES.items() if model_type in types),
+            "another model",
         )
         what = [_short_repr(model_type)] if "model_type" in data else ["no model_type"]
         if classes:
@@ -58,18 +59,18 @@ def describe_other_model(data: Mapping[str, Any]) -> str | None:
         return f"model_type: got {' '.join(what)}, {kind}, expected {_EXPECTED}"
     if "architecture" in data:
         return (
-            f"got {_short_repr(data['architecture'])}, a timm model of images alone, expected a model "
-            "of images and texts"
+            f"got {_short_repr(data['architecture'])}, a timm model of images alone, expected a "
+            "model of images and texts"
         )
     return None
 
 
 def find_model_root(directory: Path) -> Path:
-    """Where in a directory its model is: the folder that sentence-transformers puts it in.
+    """Return the directory of a model's files: a subfolder for sentence-transformers' models.
 
     Raises:
-        CheckpointError: It is one of sentence-transformers', of modules that are no CLIP, or that
-            change what CLIP answers.
+        CheckpointError: It is a sentence-transformers model without CLIP, or with other modules
+            that change CLIP's outputs.
     """
     if not (directory / MODULES_FILE).is_file():
         return directory
@@ -85,16 +86,16 @@ def find_model_root(directory: Path) -> Path:
 
 
 def _read_modules(path: Path) -> list[tuple[str, str]]:
-    """The kind and the folder of each module."""
+    """Return the type and the folder of each module."""
     try:
-        found: list[tuple[str, str]] = []
+        modules: list[tuple[str, str]] = []
         for module in json.loads(path.read_text(encoding="utf-8")):
             folder = PurePosixPath(module["path"])
             if folder.is_absolute() or ".." in folder.parts or "\\" in str(folder):
                 raise ValueError(f"got the path {str(folder)[:100]!r}")
-            found.append((_short_repr(module["type"].rpartition(".")[2]).strip("'"), str(folder)))
-        return found
-    # The last three: a value of another type than all such files have.
+            modules.append((_short_repr(module["type"].rpartition(".")[2]).strip("'"), str(folder)))
+        return modules
+    # The last three: a value of an unexpected type.
     except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{path}: got {type(error).__name__}: {' '.join(str(error).split())[:200]}, "
@@ -103,11 +104,11 @@ def _read_modules(path: Path) -> list[tuple[str, str]]:
 
 
 def describe_contents(directory: Path, names: Sequence[str]) -> str:
-    """What a directory without a known layout holds, and where to look: empty if nothing is known.
+    """Describe the contents of a directory without a known layout; empty if nothing is recognised.
 
     Args:
         directory: The directory.
-        names: Configurations that it has.
+        names: Names of the configuration files in it.
     """
     if (directory / ADAPTER_FILE).is_file():
         return _describe_adapter(directory / ADAPTER_FILE)
@@ -118,8 +119,8 @@ def describe_contents(directory: Path, names: Sequence[str]) -> str:
         )
     if "config.json" in names:
         data = _read_config(directory / "config.json")
-        ours = data.get("model_type") is not None and _is_own_type(data["model_type"])
-        if not ours and (what := describe_other_model(data)) is not None:
+        is_own = data.get("model_type") is not None and _is_own_type(data["model_type"])
+        if not is_own and (what := describe_other_model(data)) is not None:
             return f"config.json: {what}"
     return _describe_weight_files(directory)
 
@@ -139,26 +140,26 @@ def _describe_adapter(path: Path) -> str:
     data = _read_config(path)
     kind, base = data.get("peft_type"), data.get("base_model_name_or_path")
     return (
-        f"got a PEFT adapter ({_short_repr(kind or 'of no kind')}, of {_short_repr(base or 'no named base')}"
-        "), expected whole weights: merge it into its base model first (merge_and_unload, then "
-        "save_pretrained), or name the base model alone"
+        f"got a PEFT adapter ({_short_repr(kind or 'of no kind')}, of "
+        f"{_short_repr(base or 'no named base')}), expected whole weights: "
+        "merge it into its base model first (merge_and_unload, then save_pretrained), or name the base model alone"
     )
 
 
 def _describe_weight_files(directory: Path) -> str:
-    """Files that may be weights, under names that no layout looks for."""
+    """Describe weights under names that no layout has; empty if there are none."""
     try:
         names = sorted(path.name for path in directory.iterdir() if path.is_file())
     except OSError:
         return ""
-    # Of what is cut in parts, the index stands for all.
-    found = [n for n in names if n.endswith(_WEIGHT_SUFFIXES) and "-of-" not in n]
-    found += [n for n in names if ".index." in n and n.endswith(".json")]
-    if found:
-        listed = ", ".join(found[:3]) + (", ..." if len(found) > 3 else "")
+    # Of sharded weights, only the index is listed.
+    weights = [n for n in names if n.endswith(_WEIGHT_SUFFIXES) and "-of-" not in n]
+    weights += [n for n in names if ".index." in n and n.endswith(".json")]
+    if weights:
+        listed = ", ".join(weights[:3]) + (", ..." if len(weights) > 3 else "")
         return (
             f"got weights under other names ({listed}), expected one to be named itself: "
-            f"{directory / found[0]}"
+            f"{directory / weights[0]}"
         )
     for name in names:
         library = _OTHER_LIBRARIES.get(Path(name).suffix)
@@ -168,5 +169,5 @@ def _describe_weight_files(directory: Path) -> str:
 
 
 def _short_repr(value: object) -> str:
-    """A value of a file, short and in one line."""
+    """Represent a value of a file in one short line."""
     return repr(value if isinstance(value, str | int | float) else type(value).__name__)[:100]

@@ -1,7 +1,7 @@
-"""Linear layers in 8 bits: for processors without fast bf16, and for little memory.
+"""Linear layers in 8 bits: for CPUs without fast bf16, and to save memory.
 
 Weights are symmetric integers with a scale for each output. With activations in 8 bits too, each
-row has a scale of its own, found when it comes: one token's outliers do not coarsen the others.
+row has its own scale, computed at run time: one token's outliers do not coarsen the others.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from twinlens.model.layers import QuickGELU, TransformerBlock, fold_quick_gelu_s
 _INT8_MAX = 127.0
 
 _INPUT_MULTIPLE = 16
-"""Inputs that torch's kernels take at a time: the one for weights alone reads beyond others."""
+"""Divisor of the input width: torch's weight-only kernel reads out of bounds at others."""
 
 
 class Int8Linear(nn.Module):
@@ -41,9 +41,9 @@ class Int8Linear(nn.Module):
 
 
 class Int8WeightOnlyLinear(nn.Module):
-    """A linear layer whose weights alone are kept in 8 bits, half of bf16's memory.
+    """A linear layer with weights in 8 bits and activations in bf16: half of bf16's memory.
 
-    The kernel wants activations in bf16.
+    The kernel needs activations in bf16.
     """
 
     weight: Int8[Tensor, "outputs inputs"]
@@ -64,14 +64,14 @@ class Int8WeightOnlyLinear(nn.Module):
 
 
 def quantise_int8(tower: nn.Module, *, quantise_activations: bool) -> None:
-    """Put the products of a tower's transformer blocks into 8 bits, in place.
+    """Quantise the linear layers of a tower's transformer blocks to 8 bits, in place.
 
-    What pools the blocks' answers stays as it is: it is hardly any of the work, and speaks for
-    all. So do layers whose inputs are no multiple of 16.
+    Pooling heads are not quantised: they are a small part of the work, and their errors would
+    affect the whole feature. Nor are layers whose input width is not a multiple of 16.
 
     Args:
-        tower: On the processor.
-        quantise_activations: Whether what comes into the products is put into 8 bits as well.
+        tower: A tower on the CPU.
+        quantise_activations: Quantise the inputs of the products as well.
     """
     kind = Int8Linear if quantise_activations else Int8WeightOnlyLinear
     with torch.no_grad():
@@ -95,20 +95,20 @@ def _require_no_grad(x: Tensor) -> None:
 
 
 def is_int8(module: nn.Module, *, quantised_activations: bool) -> bool:
-    """True if `quantise_int8` was there."""
+    """True if `quantise_int8` quantised the module, with or without activations as given."""
     kind = Int8Linear if quantised_activations else Int8WeightOnlyLinear
     return any(isinstance(child, kind) for child in module.modules())
 
 
 def is_quantised(module: nn.Module) -> bool:
-    """True if `quantise_int8` was there in either way."""
+    """True if `quantise_int8` quantised the module."""
     return any(isinstance(child, Int8Linear | Int8WeightOnlyLinear) for child in module.modules())
 
 
 def _quantise_rows(
     x: Float[Tensor, "row column"],
 ) -> tuple[Int8[Tensor, "row column"], Float32[Tensor, "row 1"]]:
-    """Each row by a scale of its own: x is about integers * scale."""
+    """Quantise each row with its own scale: x is about integers * scale."""
     x = x.float()
     scale = x.abs().amax(dim=1, keepdim=True).clamp_(min=1e-12) / _INT8_MAX
     return (x / scale).round_().to(torch.int8), scale

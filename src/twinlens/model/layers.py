@@ -1,4 +1,4 @@
-"""The transformer both towers share: attention, MLP, residual blocks.
+"""The transformer of both towers: attention, MLP, residual blocks.
 
 `Transformer.forward` is plain: precision, compilation and parallelism are applied from outside.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class QuickGELU(nn.Module):
-    """x * sigmoid(1.702 x): the approximation OpenAI's weights were trained with.
+    """x * sigmoid(1.702 x): the approximation that OpenAI's weights were trained with.
 
     Weights trained with one activation are silently worse under the other, so the choice is a
     field of the configuration and never a default of the code.
@@ -30,7 +30,7 @@ class QuickGELU(nn.Module):
 
 
 def build_activation(name: Activation) -> nn.Module:
-    """The activation that a configuration names."""
+    """Build the activation that a configuration names."""
     if name == "quick_gelu":
         return QuickGELU()
     return nn.GELU(approximate="tanh" if name == "gelu_tanh" else "none")
@@ -44,17 +44,17 @@ class Attention(nn.Module):
         self.heads = heads
         self.causal = causal
         self.attention_fn: Callable[..., Tensor] = F.scaled_dot_product_attention
-        """How queries meet keys and values; training on processors puts another in its place."""
+        """The attention kernel; training on CPUs and packed models replace it."""
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
     def forward(
         self, x: Float[Tensor, "batch length width"], positions: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch asked width"]:
-        """The output at every position, or at one position of each row as `positions` says."""
+        """Compute the output at every position, or at one position of each row."""
         batch, length, width = x.shape
         qkv = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads)
-        # [3, batch, heads, length, head width]: the layout that the fused kernels want.
+        # [3, batch, heads, length, head width]: the layout of the fused kernels.
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
         if positions is None:
             mixed = self.attention_fn(query, key, value, is_causal=self.causal)
@@ -74,13 +74,13 @@ def attention_weights(
     *,
     is_causal: bool,
 ) -> Float[Tensor, "batch head length length"]:
-    """How much of each position each query takes, by plain products: rows sum to 1."""
+    """Compute the attention weights of each query by plain products: rows sum to 1."""
     scores = (query @ key.transpose(-2, -1)).mul_(query.shape[-1] ** -0.5)
     if is_causal:
         scores += torch.full_like(scores[0, 0], -torch.inf).triu_(1)
-    # Of bf16 in float32: nearer, and on processors twice as fast.
-    wide = torch.promote_types(scores.dtype, torch.float32)
-    return scores.softmax(dim=-1, dtype=wide).to(scores.dtype)
+    # bf16 in float32: more exact, and twice as fast on CPUs.
+    dtype = torch.promote_types(scores.dtype, torch.float32)
+    return scores.softmax(dim=-1, dtype=dtype).to(scores.dtype)
 
 
 def split_heads(
@@ -91,7 +91,7 @@ def split_heads(
 
 
 class MLP(nn.Module):
-    """Two linear layers, in the paper's models four times as wide in between."""
+    """Two linear layers with an activation; four times as wide in between unless given."""
 
     def __init__(self, width: int, mlp_width: int | None, activation: Activation) -> None:
         super().__init__()
@@ -104,9 +104,9 @@ class MLP(nn.Module):
 
 
 def fold_quick_gelu_scale(mlp: MLP) -> tuple[nn.Linear, nn.Linear]:
-    """The layers of an MLP with QuickGELU as they are around SiLU, which is one pass over memory.
+    """Fold QuickGELU's scale into the layers of an MLP, so that SiLU can replace it.
 
-    x sigmoid(1.702 x) is silu(1.702 x) / 1.702, and both factors go into the weights.
+    x sigmoid(1.702 x) is silu(1.702 x) / 1.702, and SiLU is one pass over memory.
     """
     expand = frozen_linear(mlp.expand.weight * 1.702, mlp.expand.bias * 1.702)
     return expand, frozen_linear(mlp.contract.weight / 1.702, mlp.contract.bias)
@@ -115,7 +115,7 @@ def fold_quick_gelu_scale(mlp: MLP) -> tuple[nn.Linear, nn.Linear]:
 def frozen_linear(
     weight: Float[Tensor, "outputs inputs"], bias: Float[Tensor, " outputs"] | None
 ) -> nn.Linear:
-    """A linear layer that only answers, of these weights."""
+    """Build a linear layer for inference only, with these weights."""
     linear = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
     linear.weight = nn.Parameter(weight, requires_grad=False)
     if bias is not None:
@@ -155,7 +155,7 @@ class Transformer(nn.Module):
         )
 
     def init_weights(self) -> None:
-        """Normal weights; what adds to the residual stream is damped by its depth."""
+        """Initialise with normal weights, smaller with depth where they add to the residuals."""
         residual_std = self.width**-0.5 * (2 * len(self.blocks)) ** -0.5
         for block in self.blocks:
             assert isinstance(block, TransformerBlock)
@@ -181,10 +181,10 @@ class Transformer(nn.Module):
     def forward_pooled(
         self, x: Float[Tensor, "batch length width"], positions: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch width"]:
-        """What `forward` has at one position of each row.
+        """Compute the output of `forward` at one position of each row.
 
-        Nothing comes after the last block that asks for its other positions: they are keys and
-        values there, and no more is computed of them. Of twelve blocks that is a sixteenth.
+        The last block computes only keys and values of the other positions, as nothing after it
+        reads them. With twelve blocks that saves a sixteenth.
         """
         *blocks, last = self.blocks
         for block in blocks:
@@ -194,7 +194,7 @@ class Transformer(nn.Module):
     def hidden_states(
         self, x: Float[Tensor, "batch length width"]
     ) -> list[Float[Tensor, "batch length width"]]:
-        """The residual stream before the first block and after each."""
+        """Return the residual stream before the first block and after each block."""
         states = [x]
         for block in self.blocks:
             states.append(block(states[-1]))

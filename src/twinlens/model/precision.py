@@ -1,4 +1,4 @@
-"""Where and in what numbers a model computes: devices, bf16, 8 bits, and what must stay float32."""
+"""Devices and precisions of a model: bf16, fp16, 8 bits, and what must stay in float32."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from twinlens.model.layers import TransformerBlock
 from twinlens.types import Precision
 
 BF16_MIN_PARAMETERS = 50_000_000
-"""Smaller models stay in float32: in bf16, `icons` takes one name of a hundred otherwise."""
+"""Smaller models stay in float32: in bf16, `icons` changes one label in a hundred."""
 
 _DTYPES = {
     "fp32": torch.float32,
     "bf16": torch.bfloat16,
     "fp16": torch.float16,
-    "int8": torch.float32,  # products of integers are float32 anyway
-    "int8-weights": torch.bfloat16,  # for little memory
+    "int8": torch.float32,  # the integer products give float32
+    "int8-weights": torch.bfloat16,  # to save memory
 }
 
 _DEVICE_PATTERN = re.compile(r"cpu|cuda(:\d+)?|mps(:0)?")
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of that name; "auto" is CUDA, else Apple's, else the processor.
+    """Return the device of a name; "auto" is CUDA, else Apple's GPU, else the CPU.
 
     Args:
         name: "auto", "cpu", "cuda", "cuda:N" or "mps".
@@ -43,10 +43,10 @@ def pick_device(name: str) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     if not _DEVICE_PATTERN.fullmatch(name):
         raise ConfigError(f"device: got {name!r}, expected auto, cpu, cuda, cuda:N or mps")
-    here = _available_devices()
-    if name not in here:
+    available = _available_devices()
+    if name not in available:
         raise ConfigError(
-            f"device: got {name!r}, expected what this machine has: {', '.join(here)}"
+            f"device: got {name!r}, expected what this machine has: {', '.join(available)}"
         )
     try:
         return torch.empty(0, device=name).device  # "cuda" is one of several: "cuda:0"
@@ -56,13 +56,13 @@ def pick_device(name: str) -> torch.device:
 
 
 def _available_devices() -> list[str]:
-    """What torch can compute on here; "mps:0" is how tensors there call it."""
-    found = ["cpu"]
+    """List the devices of this machine; "mps:0" is the name that tensors there have."""
+    names = ["cpu"]
     if torch.cuda.is_available():
-        found += ["cuda", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+        names += ["cuda", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
     if torch.backends.mps.is_available():
-        found += ["mps", "mps:0"]
-    return found
+        names += ["mps", "mps:0"]
+    return names
 
 
 def has_fast_bf16(device: torch.device) -> bool:
@@ -71,8 +71,8 @@ def has_fast_bf16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
         return False
-    found = torch.cpu.get_capabilities()
-    return any(found.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
 
 
 def has_fast_fp16(device: torch.device) -> bool:
@@ -81,11 +81,11 @@ def has_fast_fp16(device: torch.device) -> bool:
 
 
 def pick_precision(precision: Precision, model: CLIP, device: torch.device) -> Precision:
-    """The precision of that name; "auto" is what is fastest within a cosine of 0.999 of fp32.
+    """Return the precision of a name; "auto" is the fastest within a cosine of 0.999 of fp32.
 
     Raises:
-        UnknownNameError: There is none of that name.
-        ConfigError: The device has no products of 8 bits.
+        UnknownNameError: There is no such precision.
+        ConfigError: The device cannot compute in 8 bits.
     """
     if precision not in get_args(Precision):
         raise UnknownNameError("precision", precision, get_args(Precision))
@@ -102,19 +102,19 @@ def pick_precision(precision: Precision, model: CLIP, device: torch.device) -> P
 
 
 def dtype_of(precision: Precision) -> torch.dtype:
-    """What the towers' numbers are in a precision, those in 8 bits aside."""
+    """Return the dtype of the towers in a precision, apart from layers in 8 bits."""
     return _DTYPES[precision]
 
 
 def prepare_model(model: CLIP, device: torch.device, precision: Precision) -> CLIP:
-    """Put a model in place and in a precision; returns the same model.
+    """Move a model to a device and a precision; returns the same model.
 
     Raises:
-        ConfigError: It is in 8 bits already: what was rounded off does not come back.
+        ConfigError: The model is in 8 bits already, which cannot be undone.
     """
     if is_quantised(model):
         raise ConfigError(f"precision: got {precision!r} for a model in 8 bits, expected its own")
-    if precision.startswith("int8"):  # first: they are rounded once
+    if precision.startswith("int8"):  # before the dtype changes: weights are rounded once
         for tower in model.towers():
             quantise_int8(tower, quantise_activations=precision == "int8")
     return move_model(model, device, dtype_of(precision))
@@ -126,16 +126,16 @@ def is_prepared(model: CLIP, device: torch.device, precision: Precision) -> bool
     if model.logit_scale.device != device or types != {dtype_of(precision)}:
         return False
     kinds = [("int8", True), ("int8-weights", False)]
-    found = [name for name, whole in kinds if is_int8(model, quantised_activations=whole)]
+    quantised = [name for name, both in kinds if is_int8(model, quantised_activations=both)]
     has_blocks = any(isinstance(module, TransformerBlock) for module in model.modules())
-    return found == [precision] * (precision.startswith("int8") and has_blocks)
+    return quantised == [precision] * (precision.startswith("int8") and has_blocks)
 
 
 def move_model(model: CLIP, device: torch.device, dtype: torch.dtype) -> CLIP:
-    """Put a model in place, convolutions with their channels last; returns the same model.
+    """Move a model to a device and a dtype, in channels-last layout; returns the same model.
 
-    The scale and batch norms stay float32: on bf16's coarse steps a learned temperature stands
-    still and running sums stop growing.
+    `logit_scale` and batch norms stay in float32: in bf16 the steps of a learned temperature
+    round to nothing, and running statistics stop growing.
     """
     model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     for tower in model.towers():

@@ -1,4 +1,4 @@
-"""Architectures by name: the nine of the paper's release, SigLIP's, and small ones for drawings.
+"""Presets: the nine architectures of the paper's release, SigLIP's, and small ones for icons.
 
 Each is a function that returns a `CLIPConfig`; the nine have the sizes of the paper's tables 19
 and 20.
@@ -92,8 +92,8 @@ def vit_l_14_336() -> CLIPConfig:
 def siglip_vit_b_16() -> CLIPConfig:
     """SigLIP's ViT-B/16, 224 px, with CLIP's vocabulary: 216,525,314 parameters.
 
-    The vocabulary that it was released with, 32,000 pieces learned from C4, does not come with
-    the package.
+    The vocabulary that it was released with, 32,000 pieces learned from C4, is not part of the
+    package.
     """
     vision = ViTConfig(
         image_size=224,
@@ -128,7 +128,7 @@ def siglip_vit_b_16() -> CLIPConfig:
 
 
 def _icons_clip(vision: ViTConfig | ResNetConfig, text: TextConfig, embed_dim: int) -> CLIPConfig:
-    """Small models of drawings: a vocabulary of their own and pixels centred on grey."""
+    """Build the configuration of a small model of icons: own vocabulary, pixels centred on grey."""
     return CLIPConfig(
         embed_dim=embed_dim,
         vision=vision,
@@ -151,7 +151,7 @@ def _icons_text_tower(vocab_size: int, width: int, layers: int) -> TextConfig:
 
 
 def icons_demo() -> CLIPConfig:
-    """For three minutes of training on a laptop; English only."""
+    """A model for three minutes of training on a laptop; English only."""
     return _icons_clip(
         ResNetConfig(image_size=64, width=24, layers=(1, 1, 1, 1), heads=12),
         _icons_text_tower(2048, 128, 2),
@@ -160,7 +160,7 @@ def icons_demo() -> CLIPConfig:
 
 
 def icons_tiny() -> CLIPConfig:
-    """For half an hour of training on a laptop."""
+    """A model for half an hour of training on a laptop."""
     return _icons_clip(
         ResNetConfig(image_size=64, width=32, layers=(1, 1, 1, 1), heads=16),
         _icons_text_tower(8192, 192, 3),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def conv_bn(
     in_channels: int, out_channels: int, kernel_size: int, stride: int = 1
 ) -> nn.Sequential:
-    """A convolution without bias, followed by batch normalisation."""
+    """Build a convolution without bias, followed by batch normalisation."""
     convolution = nn.Conv2d(
         in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2, bias=False
     )
@@ -45,22 +45,21 @@ class Stem(nn.Module):
 class Bottleneck(nn.Module):
     """1x1, 3x3, 1x1 with a residual.
 
-    Every stride is an average pool before a convolution of stride 1, which keeps the features
-    free of aliases.
+    Every stride is an average pool before a convolution of stride 1, which avoids aliasing.
     """
 
     EXPANSION = 4
 
     def __init__(self, in_channels: int, width: int, stride: int) -> None:
         super().__init__()
-        outputs = width * self.EXPANSION
+        out_channels = width * self.EXPANSION
         self.reduce = conv_bn(in_channels, width, 1)
         self.mix = conv_bn(width, width, 3)
-        self.expand = conv_bn(width, outputs, 1)
+        self.expand = conv_bn(width, out_channels, 1)
         self.pool = nn.AvgPool2d(stride) if stride > 1 else nn.Identity()
         self.shortcut = (
-            nn.Sequential(self.pool, conv_bn(in_channels, outputs, 1))
-            if stride > 1 or in_channels != outputs
+            nn.Sequential(self.pool, conv_bn(in_channels, out_channels, 1))
+            if stride > 1 or in_channels != out_channels
             else nn.Identity()
         )
 
@@ -73,7 +72,7 @@ class Bottleneck(nn.Module):
 
 
 class AttentionPool(nn.Module):
-    """The mean position asks all positions once: one round of attention instead of averaging."""
+    """Attention pooling: the mean of all positions is the query of one round of attention."""
 
     def __init__(self, num_positions: int, width: int, heads: int, embed_dim: int) -> None:
         super().__init__()
@@ -85,7 +84,7 @@ class AttentionPool(nn.Module):
         self.out = nn.Linear(width, embed_dim)
 
     def init_weights(self) -> None:
-        """Normal, by the width."""
+        """Initialise with normal weights, scaled by the width."""
         std = self.query.in_features**-0.5
         nn.init.normal_(self.positional_embedding, std=std)
         for linear in (self.query, self.key, self.value, self.out):
@@ -106,7 +105,7 @@ class AttentionPool(nn.Module):
 
 
 class ModifiedResNet(nn.Module):
-    """ResNet-D as the paper changes it (section 2.4)."""
+    """ResNet-D with the paper's changes (section 2.4)."""
 
     def __init__(self, config: ResNetConfig, embed_dim: int) -> None:
         super().__init__()
@@ -126,7 +125,7 @@ class ModifiedResNet(nn.Module):
         self.attention_pool = AttentionPool(positions, channels, config.heads, embed_dim)
 
     def init_weights(self) -> None:
-        """Each bottleneck starts as the identity: its last gain is zero."""
+        """Initialise; each bottleneck starts as the identity, with its last gain at zero."""
         self.attention_pool.init_weights()
         for module in self.modules():
             if isinstance(module, nn.Conv2d):

@@ -1,8 +1,8 @@
-"""Texts that begin alike, read once where they do.
+"""Text encoding with shared prefixes: texts with the same beginning compute it once.
 
-In a causal tower a position knows only what stands before it: texts that share a beginning share
-every state of it. "a photo of a cat" and "a photo of a dog" are nine states instead of twelve,
-and a thousand class names in eighty sentences less than half of what they are one by one.
+In a causal tower a position depends only on the tokens before it: texts that share a beginning
+share its states. "a photo of a cat" and "a photo of a dog" have nine states instead of twelve,
+and a thousand class names in eighty prompts have less than half of their tokens.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PrefixTree:
-    """The distinct beginnings of texts; each is a node, and has one state in a causal tower.
+    """The distinct prefixes of texts; each is a node, with one state in a causal tower.
 
     Attributes:
-        tokens: The last token of each, [node].
-        positions: Where that token stands, [node].
-        node_indices: The node at each position of each text, [text, length]; after a text's end
-            any.
-        first_occurrence: Where in `node_indices`, flattened, each node is found first, [node].
-        end_positions: The position that speaks for each text, [text].
+        tokens: Last token of each prefix, [node].
+        positions: Position of that token, [node].
+        node_indices: Node at each position of each text, [text, length]; arbitrary after a
+            text's end.
+        first_occurrence: First index of each node in the flattened `node_indices`, [node].
+        end_positions: Position at which each text is pooled, [text].
     """
 
     tokens: Int[Tensor, " node"]
@@ -46,36 +46,36 @@ class PrefixTree:
 def build_prefix_tree(
     tokens: NDArray[np.int64], end_positions: NDArray[np.int64], device: torch.device
 ) -> PrefixTree:
-    """The distinct beginnings of texts.
+    """Build the tree of the distinct prefixes of texts.
 
     Args:
-        tokens: Rows of ids, [text, length], alike ones together: sorted, whatever the key.
-        end_positions: The position after which nothing counts, [text].
-        device: Where the answer goes.
+        tokens: Rows of ids, [text, length], sorted by any key so that equal prefixes are adjacent.
+        end_positions: Last position of each text that counts, [text].
+        device: Device of the result.
     """
     length = int(end_positions.max()) + 1
     tokens = tokens[:, :length]
     differs = np.ones(tokens.shape, bool)
-    ended = np.arange(length) > end_positions[:-1, None]  # whatever stands there: it was no node
+    ended = np.arange(length) > end_positions[:-1, None]  # past the end there are no nodes
     differs[1:] = np.logical_or.accumulate((tokens[1:] != tokens[:-1]) | ended, axis=1)
-    new = differs & (np.arange(length) <= end_positions[:, None])
-    first = np.flatnonzero(new)
-    numbers = np.where(new.ravel(), np.cumsum(new.ravel()) - 1, 0).reshape(new.shape)
+    is_new = differs & (np.arange(length) <= end_positions[:, None])
+    first = np.flatnonzero(is_new)
+    numbers = np.where(is_new.ravel(), np.cumsum(is_new.ravel()) - 1, 0).reshape(is_new.shape)
     # A position that is not new has the node of the last text above it that has a new one there.
-    places = np.maximum.accumulate(numbers, axis=0)
-    arrays = (tokens.ravel()[first], first % length, places, first, end_positions)
+    node_indices = np.maximum.accumulate(numbers, axis=0)
+    arrays = (tokens.ravel()[first], first % length, node_indices, first, end_positions)
     return PrefixTree(*(torch.as_tensor(array).to(device) for array in arrays))
 
 
 def forward_shared_prefixes(
     blocks: Iterable[nn.Module], x: Float[Tensor, "node width"], tree: PrefixTree
 ) -> Float[Tensor, "text width"]:
-    """What causal blocks make of each text's end, from the embeddings of the prefixes.
+    """Compute the output of causal blocks at each text's end, from the embeddings of the prefixes.
 
-    Products are computed once a prefix; only attention, which is little of the work, once a text.
+    Products are computed once per prefix; only attention, a small part of the work, once per text.
     """
-    *most, last = (cast(TransformerBlock, block) for block in blocks)
-    for block in most:
+    *inner, last = (cast(TransformerBlock, block) for block in blocks)
+    for block in inner:
         attention = block.attention
         mixed = _attend(attention, attention.qkv(block.attention_norm(x)), tree)
         x = x + attention.out(mixed.flatten(0, 1)[tree.first_occurrence])

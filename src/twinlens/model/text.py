@@ -1,4 +1,4 @@
-"""The text tower: a causal transformer read at its end-of-text token."""
+"""The text tower: a causal transformer pooled at its end-of-text token."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 class TextTransformer(nn.Module):
     """GPT-style text encoder (paper section 2.4), or SigLIP's.
 
-    In a causal tower no token attends to what follows it: positions after the end of the longest
-    text of a batch cannot influence any answer and are not computed. A tower that attends both
-    ways, or reads its last position, wants its texts padded to the whole context.
+    In a causal tower no token attends to later ones: positions after the end of the longest text
+    of a batch cannot influence any output and are not computed. A tower that attends in both
+    directions, or is pooled at its last position, needs texts padded to the full context.
     """
 
     def __init__(self, config: TextConfig, embed_dim: int) -> None:
@@ -36,12 +36,12 @@ class TextTransformer(nn.Module):
         self.positional_embedding = nn.Parameter(torch.empty(config.context_length, width))
         self.transformer = Transformer(config, causal=config.causal)
         self.final_norm = nn.LayerNorm(width, config.norm_eps)
-        projects, shifts = config.projection != "none", config.projection == "affine"
+        projects, has_bias = config.projection != "none", config.projection == "affine"
         self.projection = nn.Parameter(torch.empty(width, embed_dim)) if projects else None
-        self.projection_bias = nn.Parameter(torch.empty(embed_dim)) if shifts else None
+        self.projection_bias = nn.Parameter(torch.empty(embed_dim)) if has_bias else None
 
     def init_weights(self) -> None:
-        """As in the paper's released code."""
+        """Initialise as in the paper's released code."""
         nn.init.normal_(self.token_embedding.weight, std=0.02)
         nn.init.normal_(self.positional_embedding, std=0.01)
         if self.projection is not None:
@@ -52,15 +52,15 @@ class TextTransformer(nn.Module):
 
     def forward(self, tokens: Int[Tensor, "batch length"]) -> Float[Tensor, "batch embed"]:
         self._check_tokens(tokens)
-        end = self.end_positions(tokens)
+        ends = self.end_positions(tokens)
         if len(tokens) and not self.needs_full_context:
-            tokens = tokens[:, : int(end.max()) + 1]
-        return self._encode_at(end, tokens)
+            tokens = tokens[:, : int(ends.max()) + 1]
+        return self._encode_at(ends, tokens)
 
     def forward_full_context(
         self, tokens: Int[Tensor, "batch length"]
     ) -> Float[Tensor, "batch embed"]:
-        """As `forward`, of every position: no size in it depends on what the texts are."""
+        """Compute the same as `forward` at every position: no shape depends on the texts."""
         return self._encode_at(self.end_positions(tokens), tokens)
 
     def _encode_at(
@@ -69,7 +69,7 @@ class TextTransformer(nn.Module):
         return self._project(self.transformer.forward_pooled(self._embed(tokens), positions))
 
     def forward_prefixes(self, tree: PrefixTree) -> Float[Tensor, "text embed"]:
-        """As `forward`, what texts have in common once; of causal towers only."""
+        """Compute the same as `forward`, shared prefixes once; for causal towers only."""
         x = self.token_embedding(tree.tokens) + self.positional_embedding[tree.positions]
         return self._project(forward_shared_prefixes(self.transformer.blocks, x, tree))
 
@@ -80,7 +80,7 @@ class TextTransformer(nn.Module):
         return pooled if self.projection_bias is None else pooled + self.projection_bias
 
     def end_positions(self, tokens: Int[Tensor, "batch length"]) -> Int[Tensor, " batch"]:
-        """The position that speaks for each text."""
+        """Find the position at which each text is pooled."""
         if self.pooling == "last":
             return torch.full_like(tokens[:, 0], tokens.shape[1] - 1)
         if self.pooling == "end":
@@ -90,7 +90,7 @@ class TextTransformer(nn.Module):
     def hidden_states(
         self, tokens: Int[Tensor, "batch length"]
     ) -> list[Float[Tensor, "batch length width"]]:
-        """Each layer's view of every position: the embeddings, then the answer of each block.
+        """Return the hidden states of every position: the embeddings, then each block's output.
 
         The last is not normalised; `final_norm` does that.
 
@@ -105,10 +105,10 @@ class TextTransformer(nn.Module):
         return self.token_embedding(tokens) + self.positional_embedding[: tokens.shape[1]]
 
     def _check_tokens(self, tokens: Tensor) -> None:
-        length, most = tokens.shape[-1], self.context_length
-        fits = length == most if self.needs_full_context else 0 < length <= most
+        length, limit = tokens.shape[-1], self.context_length
+        fits = length == limit if self.needs_full_context else 0 < length <= limit
         if tokens.ndim != 2 or not fits:
-            expected = f"{most}" if self.needs_full_context else f"1 to {most}"
+            expected = f"{limit}" if self.needs_full_context else f"1 to {limit}"
             raise ShapeError(
                 f"tokens: got shape {list(tokens.shape)}, expected [batch, {expected}]"
             )
@@ -117,14 +117,14 @@ class TextTransformer(nn.Module):
 def encode_sorted_by_length(
     tower: TextTransformer, tokens: Int[Tensor, "text length"], batch_size: int
 ) -> Float[Tensor, "text embed"]:
-    """Text features, texts of like length together: short ones do not pay for long ones.
+    """Compute text features in batches sorted by length, so that short texts stay cheap.
 
-    Exact: a causal tower reads each text up to its end and no further, and any other reads all
-    of each text, whatever its company.
+    Exact: a causal tower reads each text up to its end only, and any other tower reads all
+    of each text, in any batch.
 
     Args:
         tower: The text tower.
-        tokens: As the tower takes them.
+        tokens: Rows of ids as the tower takes them.
         batch_size: Most texts encoded at once.
     """
     order = tower.end_positions(tokens).argsort(stable=True)
@@ -135,13 +135,13 @@ def encode_sorted_by_length(
 def encode_deduplicated(
     tower: TextTransformer, tokens: Int[Tensor, "text length"], batch_size: int
 ) -> Float[Tensor, "text embed"]:
-    """Text features without gradients, nothing computed twice: equal texts, or equal beginnings.
+    """Compute text features without gradients; equal texts and shared prefixes only once.
 
-    Exact, as `encode_sorted_by_length` is: beginnings are shared where the tower is causal.
+    Exact, as `encode_sorted_by_length` is; prefixes are shared if the tower is causal.
 
     Args:
         tower: The text tower, on any device.
-        tokens: As the tower takes them, on the processor.
+        tokens: Rows of ids as the tower takes them, on the CPU.
         batch_size: Most texts encoded at once.
     """
     device = tower.positional_embedding.device
@@ -151,8 +151,8 @@ def encode_deduplicated(
     rows = tokens.numpy() if tower.needs_full_context else tokens.numpy()[:, : ends.max() + 1]
     order = np.lexsort((*rows.T[::-1], ends))  # by length, and alphabetically among equals
     rows, ends = rows[order], ends[order]
-    new = np.append(True, (rows[1:] != rows[:-1]).any(axis=1))
-    rows, ends = rows[new], ends[new]
+    is_new = np.append(True, (rows[1:] != rows[:-1]).any(axis=1))
+    rows, ends = rows[is_new], ends[is_new]
     features: list[Tensor] = []
     for start in range(0, len(rows), batch_size):
         part = slice(start, start + batch_size)
@@ -162,6 +162,6 @@ def encode_deduplicated(
             features.append(
                 tower.forward_prefixes(build_prefix_tree(rows[part], ends[part], device))
             )
-    places = np.empty(len(order), np.int64)
-    places[order] = np.cumsum(new) - 1
-    return torch.cat(features)[torch.as_tensor(places).to(device)]
+    indices = np.empty(len(order), np.int64)
+    indices[order] = np.cumsum(is_new) - 1
+    return torch.cat(features)[torch.as_tensor(indices).to(device)]

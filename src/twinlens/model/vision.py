@@ -1,4 +1,4 @@
-"""The vision transformer: patches to tokens to one feature vector an image."""
+"""The vision transformer: from patches to one feature vector per image."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class PatchEmbedding(nn.Module):
         super().__init__()
         self.patch_size = patch_size
         self.linear_fn: Callable[..., Tensor] = F.linear
-        """How patches meet the weight; packed towers put their own in its place."""
+        """The matrix product; packed towers replace it."""
         # Columns are ordered as a convolution's flattened kernel: channel, row, column.
         self.weight = nn.Parameter(torch.empty(width, 3 * patch_size**2))
         self.bias = nn.Parameter(torch.empty(width)) if bias else None
 
     def init_weights(self) -> None:
-        """Uniform, as a convolution of this fan-in would start."""
+        """Initialise uniformly, as torch does a convolution of this fan-in."""
         bound = self.weight.shape[1] ** -0.5
         nn.init.uniform_(self.weight, -bound, bound)
         if self.bias is not None:
@@ -45,7 +45,7 @@ class PatchEmbedding(nn.Module):
         patch_indices: Int[Tensor, "batch kept"] | None = None,
     ) -> Float[Tensor, "batch patch features"]:
         patches = self.extract_patches(images)
-        if patch_indices is not None:  # before the product: what is dropped costs nothing
+        if patch_indices is not None:  # before the product: dropped patches cost nothing
             patches = patches.gather(1, patch_indices[..., None].expand(-1, -1, patches.shape[2]))
         return self.linear_fn(patches, self.weight, self.bias)
 
@@ -65,14 +65,14 @@ def select_positions(
     positional_embedding: Float[Tensor, "patch width"],
     patch_indices: Int[Tensor, "batch kept"] | None,
 ) -> Float[Tensor, "*batch seen width"]:
-    """The positions of all patches, or of those that were kept of each image."""
+    """Select the positional embeddings of all patches, or of those kept of each image."""
     return positional_embedding if patch_indices is None else positional_embedding[patch_indices]
 
 
 class VisionTransformer(nn.Module):
     """ViT with a class token and a norm before the first block (paper section 2.4).
 
-    Given `patch_indices`, it sees only those patches of each image: half of them cost half
+    Given `patch_indices`, it computes only those patches of each image: half of them cost half
     (FLIP, Li et al. 2023, section 3).
     """
 
@@ -91,7 +91,7 @@ class VisionTransformer(nn.Module):
         self.projection = nn.Parameter(torch.empty(width, embed_dim)) if projects else None
 
     def init_weights(self) -> None:
-        """As in the paper's released code."""
+        """Initialise as in the paper's released code."""
         std = self.transformer.width**-0.5
         self.patch_embedding.init_weights()
         nn.init.normal_(self.class_embedding, std=std)
@@ -112,7 +112,7 @@ class VisionTransformer(nn.Module):
         images: Float[Tensor, "batch 3 height width"],
         patch_indices: Int[Tensor, "batch kept"] | None = None,
     ) -> Float[Tensor, "batch features"]:
-        """The class token after the last norm: what a linear probe reads (paper section 3.2)."""
+        """Compute the class token after the last norm, the input of linear probes (section 3.2)."""
         positions = self.positional_embedding
         patches = self.patch_embedding(images, patch_indices) + select_positions(
             positions[1:], patch_indices
@@ -125,12 +125,12 @@ class VisionTransformer(nn.Module):
         return self.post_norm(x)
 
     def project(self, features: Float[Tensor, "batch features"]) -> Float[Tensor, "batch embed"]:
-        """From the tower's width into the space that images and texts share."""
+        """Project features of the tower's width into the shared space."""
         return features if self.projection is None else features @ self.projection
 
 
 class AttentionPoolingHead(nn.Module):
-    """A learned query asks all patches, and an MLP works on the answer."""
+    """Attention pooling with a learned query over all patches, followed by an MLP."""
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
@@ -144,7 +144,7 @@ class AttentionPoolingHead(nn.Module):
         self.mlp = MLP(width, config.mlp_width, config.activation)
 
     def init_weights(self) -> None:
-        """Normal, by the width."""
+        """Initialise with normal weights, scaled by the width."""
         std = self.query.shape[0] ** -0.5
         nn.init.normal_(self.query, std=std)
         for linear in (self.query_projection, self.key_value, self.out):
@@ -178,7 +178,7 @@ class SigLIPVisionTransformer(nn.Module):
         self.pool = AttentionPoolingHead(config)
 
     def init_weights(self) -> None:
-        """As in the class-token transformer."""
+        """Initialise as `VisionTransformer` does."""
         self.patch_embedding.init_weights()
         nn.init.normal_(self.positional_embedding, std=self.transformer.width**-0.5)
         self.transformer.init_weights()

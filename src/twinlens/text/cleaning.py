@@ -1,4 +1,4 @@
-"""Texts before any vocabulary sees them: mended, cleaned, and refused where they are too long."""
+"""Text cleaning before tokenisation, and the error for texts that are too long."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WHITESPACE = re.compile(r"\s+")
 
 
 def require_str(text: object) -> str:
-    """The text itself.
+    """Return the text itself.
 
     Raises:
         DataError: It is not a string.
@@ -28,22 +28,22 @@ def require_str(text: object) -> str:
 
 
 def fix_text(text: str) -> str:
-    """The text with mojibake undone and HTML entities written out, as OpenAI's code does."""
-    # Printable ASCII without an entity needs no mending: most texts skip the slow part.
+    """Undo mojibake and unescape HTML entities, as OpenAI's code does."""
+    # Printable ASCII without an entity needs no fixing: most texts skip the slow part.
     if text.isascii() and text.isprintable() and "&" not in text.replace("& ", ""):
         return text
     return html.unescape(html.unescape(ftfy.fix_text(text)))
 
 
 def clean_text(text: str, cleaning: TextCleaning) -> str:
-    """The text as a vocabulary shall see it.
+    """Clean a text for a vocabulary.
 
     Args:
-        text: Any.
-        cleaning: "whitespace" mends and leaves single spaces; "lower" is the same in lower case;
-            "canonicalize" also makes "_" a space and drops ASCII punctuation. "siglip" mends
-            nothing: lower case, no punctuation, single spaces. "none" changes nothing. What is
-            no Unicode (half a surrogate pair) is replaced in any case.
+        text: Any string.
+        cleaning: "whitespace" fixes the text (see `fix_text`) and leaves single spaces; "lower"
+            is the same in lower case; "canonicalize" also makes "_" a space and drops ASCII
+            punctuation. "siglip" fixes nothing: lower case, no punctuation, single spaces. "none"
+            changes nothing. Lone surrogates are always replaced.
 
     Raises:
         DataError: It is not a string.
@@ -56,12 +56,11 @@ def clean_text(text: str, cleaning: TextCleaning) -> str:
 
 
 def text_too_long_error(text: str, num_tokens: int, context_length: int) -> DataError:
-    """The error for a text of `num_tokens` tokens where `context_length` fit."""
-    short = text if len(text) <= 60 else f"{text[:57]}..."
+    """Make the error for a text of `num_tokens` tokens in a context of `context_length`."""
+    excerpt = text if len(text) <= 60 else f"{text[:57]}..."
     return DataError(
-        f"text {short!r}: got {num_tokens} tokens with start and end, expected at most "
-        f"{context_length}: "
-        f"shorten it by {num_tokens - context_length}"
+        f"text {excerpt!r}: got {num_tokens} tokens with start and end, expected at most "
+        f"{context_length}: shorten it by {num_tokens - context_length}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Texts to tokens: CLIP's byte-level BPE, with its own vocabulary or one trained here.
+"""CLIP's byte-level BPE tokenizer, with CLIP's own vocabulary or one trained here.
 
 A text is cleaned (mojibake, HTML entities, white space, case), split into words at white space,
 each word into pieces by a pattern, and the UTF-8 bytes of each piece are merged by a BPE
@@ -32,7 +32,7 @@ from twinlens.types import TruncatedTokens
 START_TOKEN, END_TOKEN = "<start_of_text>", "<end_of_text>"
 END_OF_WORD_SUFFIX = "</w>"
 
-# GPT-2's alphabet for bytes: printable ones stand for themselves, the others for the characters
+# GPT-2's alphabet for bytes: printable bytes map to themselves, the others to the characters
 # from U+0100 on. The order is that of the ids.
 _PRINTABLE_BYTES = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
 _OTHER_BYTES = sorted(set(range(256)) - set(_PRINTABLE_BYTES))
@@ -44,9 +44,9 @@ _BYTE_SYMBOLS = [
     *(symbol + END_OF_WORD_SUFFIX for symbol in _BYTE_TO_UNICODE.values()),
 ]
 
-# CLIP's own pattern lets a text spell the special tokens, and parts a letter from its combining
-# marks. In a vocabulary trained here no text can hold a special token, and marks (the vowels of
-# Hindi and Thai) stay with their letter.
+# With CLIP's own pattern a text can spell the special tokens, and a letter is split from its
+# combining marks. In a vocabulary trained here no text can contain a special token, and marks (the
+# vowels of Hindi and Thai) are not split from their letter.
 _CLIP_PATTERN = (
     rf"(?i){START_TOKEN}|{END_TOKEN}|'s|'t|'re|'ve|'m|'ll|'d|"
     r"[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
@@ -60,7 +60,7 @@ _MAX_CACHED_WORD_LENGTH = 32
 
 
 class _WordCache(dict[str, bytes]):
-    """The ids of the words met lately, packed as int32, so that a text is one `join`."""
+    """A cache of the ids of recent words as packed int32, so that a text is one `join`."""
 
     def __init__(self, bpe: tokenizers.Tokenizer, pattern: str) -> None:
         super().__init__()
@@ -87,7 +87,9 @@ class _WordCache(dict[str, bytes]):
 
 
 class Tokenizer:
-    """Texts to rows of token ids and back: made by `clip`, `from_file` or `train_tokenizer`.
+    """Encodes texts to rows of token ids and decodes them; a vocabulary of CLIP's kind.
+
+    Made by `clip`, `from_file` or `train_tokenizer`.
 
     Attributes:
         vocab_size: Number of ids, special tokens included.
@@ -113,12 +115,12 @@ class Tokenizer:
 
     @classmethod
     def clip(cls) -> Tokenizer:
-        """CLIP's own vocabulary of 49,408 ids; the same object at every call."""
+        """Return CLIP's own vocabulary of 49,408 ids; the same object at every call."""
         return _load_clip_tokenizer()
 
     @classmethod
     def from_file(cls, path: str | Path) -> Tokenizer:
-        """A vocabulary from a `tokenizer.json` that `save` wrote.
+        """Read a vocabulary from a `tokenizer.json` that `save` wrote.
 
         Raises:
             CheckpointError: The file is missing, damaged, or another kind of tokenizer.
@@ -144,13 +146,13 @@ class Tokenizer:
             raise CheckpointError(f"{path}: got {error!r}, expected a writable file") from error
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text, any number of them, without start and end."""
+        """Encode a text of any length to ids, without start and end."""
         return np.frombuffer(self._encode_bytes(text), _ID_DTYPE).tolist()
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of some ids, up to the first end token, without the start token.
+        """Decode ids to a text, up to the first end token, without the start token.
 
-        Pieces come apart by one space: `decode(encode("it's"))` is `"it 's"`.
+        Pieces are separated by one space: `decode(encode("it's"))` is `"it 's"`.
 
         Raises:
             DataError: An id is not in the vocabulary.
@@ -167,7 +169,7 @@ class Tokenizer:
     def __call__(
         self, texts: str | Sequence[str], context_length: int = 77, truncate: bool = False
     ) -> Tokens:
-        """Rows of ids, int64 [n, context_length]: start, the text, end, zeros.
+        """Encode texts to rows of ids, int64 [n, context_length]: start, the text, end, zeros.
 
         Raises:
             DataError: A text is not a string, or too long and `truncate` (which keeps the end
@@ -177,7 +179,7 @@ class Tokenizer:
         return as_tensor(self._encode_batch(texts, context_length, truncate)[0])
 
     def encode_truncated(self, texts: Sequence[str], context_length: int) -> TruncatedTokens:
-        """Rows of ids, texts that are too long truncated, and how many of them were."""
+        """Encode texts to rows of ids, truncated if too long, and count the truncated ones."""
         return self._encode_batch(texts, context_length, truncate=True)
 
     def _encode_batch(
@@ -191,7 +193,7 @@ class Tokenizer:
         width = context_length * _ID_DTYPE.itemsize
         room = width - 2 * _ID_DTYPE.itemsize
         rows: list[bytes] = []
-        cut = 0
+        num_truncated = 0
         for text in [texts] if isinstance(texts, str) else texts:
             ids = self._encode_bytes(text)
             if len(ids) > room:
@@ -200,10 +202,10 @@ class Tokenizer:
                         text, len(ids) // _ID_DTYPE.itemsize + 2, context_length
                     )
                 ids = ids[:room]
-                cut += 1
+                num_truncated += 1
             rows.append((start + ids + end).ljust(width, b"\0"))
         table = np.frombuffer(b"".join(rows), _ID_DTYPE).reshape(-1, context_length)
-        return table.astype(np.int64), cut
+        return table.astype(np.int64), num_truncated
 
     def _encode_bytes(self, text: str) -> bytes:
         return b"".join(
@@ -214,29 +216,29 @@ class Tokenizer:
 def tokenize(
     texts: str | Sequence[str], context_length: int = 77, truncate: bool = False
 ) -> Tokens:
-    """Rows of ids in CLIP's own vocabulary: see `Tokenizer.__call__`."""
+    """Encode texts with CLIP's own vocabulary: see `Tokenizer.__call__`."""
     return Tokenizer.clip()(texts, context_length, truncate)
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
-    """A vocabulary of exactly `vocab_size` ids for these texts, laid out as CLIP's is.
+    """Train a vocabulary of exactly `vocab_size` ids on texts, with the layout of CLIP's.
 
-    The same texts in any order give the same vocabulary. Every byte has its own id, so no text
-    is unknown to it.
+    The same texts in any order give the same vocabulary. Every byte has its own id, so that any
+    text can be encoded.
 
     Raises:
-        ConfigError: `vocab_size` does not even hold the bytes and the two special tokens.
-        DataError: The texts are too few to fill it; the message says how far they reach.
+        ConfigError: `vocab_size` is smaller than the bytes and the two special tokens.
+        DataError: The texts give fewer ids; the message says how many.
     """
-    smallest = len(_BYTE_SYMBOLS) + 2
-    if vocab_size < smallest:
-        raise ConfigError(f"vocab_size: got {vocab_size}, expected at least {smallest}")
+    minimum = len(_BYTE_SYMBOLS) + 2
+    if vocab_size < minimum:
+        raise ConfigError(f"vocab_size: got {vocab_size}, expected at least {minimum}")
     if isinstance(texts, str):
         raise DataError("texts: got one string, expected many")
     vocabulary, merges = _learn_merges(texts, vocab_size - 2)
-    reached = len(vocabulary) + 2
-    if reached < vocab_size:
-        raise DataError(f"vocab_size: got {vocab_size}, expected at most {reached} for these texts")
+    learned = len(vocabulary) + 2
+    if learned < vocab_size:
+        raise DataError(f"vocab_size: got {vocab_size}, expected at most {learned} for these texts")
     return Tokenizer(_build_byte_level_bpe(vocabulary, merges, _UNICODE_PATTERN), _UNICODE_PATTERN)
 
 
@@ -251,8 +253,8 @@ def _learn_merges(
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
-    # The base symbols go in as "special" because that fixes their ids, and with these the order
-    # in which equally frequent pairs merge: left alone, it differs from run to run.
+    # The base symbols are passed as "special" tokens because that fixes their ids, and so the
+    # order in which equally frequent pairs merge, which otherwise differs from run to run.
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         min_frequency=1,
@@ -281,10 +283,10 @@ def _load_clip_tokenizer() -> Tokenizer:
 def _build_byte_level_bpe(
     vocab: dict[str, int], merges: list[tuple[str, str]], pattern: str
 ) -> tokenizers.Tokenizer:
-    """The library's tokenizer of a vocabulary, with the special tokens behind it.
+    """Build the library's tokenizer of a vocabulary, with the special tokens at its end.
 
-    `Tokenizer` asks it for the merges of single pieces only; the rest makes the saved file one
-    that the library alone reads to the same ids, given cleaned texts.
+    `Tokenizer` uses it only to merge single pieces; the other steps are for the saved file, with
+    which the library alone encodes cleaned texts to the same ids.
     """
     start, end = len(vocab), len(vocab) + 1
     symbols = vocab | {START_TOKEN: start, END_TOKEN: end}
@@ -310,7 +312,7 @@ def _build_byte_level_bpe(
 
 
 def _validate_tokenizer_json(tokenizer_json: dict[str, Any]) -> str:
-    """The pattern of a parsed `tokenizer.json`; `ValueError` if `Tokenizer` would misread it."""
+    """Return the pattern of a parsed `tokenizer.json`; `ValueError` if it is not of CLIP's kind."""
     model = tokenizer_json["model"]
     vocabulary: dict[str, int] = model["vocab"]
     pattern = tokenizer_json["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"]

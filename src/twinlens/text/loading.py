@@ -1,4 +1,4 @@
-"""The vocabulary that belongs to a checkpoint: CLIP's own, one of its kind, or SentencePiece's."""
+"""Load the vocabulary of a checkpoint: CLIP's own, one of its kind, or SentencePiece's."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ AnyTokenizer = Tokenizer | SentencePieceTokenizer
 
 
 def load_tokenizer(path: Path, config: CLIPConfig) -> AnyTokenizer:
-    """The vocabulary that a model's configuration names.
+    """Load the vocabulary that a model's configuration names.
 
     Args:
         path: The checkpoint: its directory, or a file in it.
-        config: The model's.
+        config: The model's configuration.
 
     Raises:
-        CheckpointError: The file is missing, damaged or of another size than the model's.
+        CheckpointError: The file is missing or damaged, or its size is not the model's.
         ConfigError: The model has no text tower.
     """
     size = config.text_config.vocab_size
@@ -42,7 +42,7 @@ def load_tokenizer(path: Path, config: CLIPConfig) -> AnyTokenizer:
 
 
 def _has_clip_word_endings(path: Path) -> bool:
-    """True if pieces end as CLIP's do: no SentencePiece vocabulary marks the end of words."""
+    """True if a vocabulary marks the end of words as CLIP's does; none of SentencePiece's do."""
     if not path.is_file():
         return False
     try:

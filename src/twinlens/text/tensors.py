@@ -1,4 +1,4 @@
-"""Token ids as torch tensors: the only place of the tokenizers that knows torch."""
+"""Token ids as torch tensors: the only module of the tokenizers that imports torch."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Tokens: TypeAlias = "Int64[Tensor, 'text context_length']"
-"""Rows of token ids, int64 [text, context_length], as torch has them."""
+"""Rows of token ids, a tensor of int64 [text, context_length]."""
 
 
 def as_tensor(rows: Int64[np.ndarray, "text context_length"]) -> Tokens:
     """Share the memory of rows of token ids with a torch tensor."""
-    import torch  # noqa: PLC0415 - whoever wants arrays does without
+    import torch  # noqa: PLC0415 - not needed for arrays
 
     return torch.from_numpy(rows)

@@ -21,7 +21,7 @@ metadata that was passed over, once a sample."""
 
 
 def known_left_out(dataset: Dataset, *, needs_captions: bool) -> LeftOut:
-    """What a data set leaves out of training, as far as known before images are read."""
+    """Samples that a data set leaves out of training, as known before images are read."""
     return joined([dataset.left_out, *([dataset.without_caption] if needs_captions else [])])
 
 

@@ -188,7 +188,7 @@ class Trainer:
             yield step, batch
 
     def values_to_sum(self, batch: Batch) -> tuple[float, ...]:
-        """What this process adds to the sums of a step; `finish_step` reads the sums."""
+        """Values to sum over the processes in a step; `finish_step` reads the sums."""
         tokens = float((batch.tokens != self.tokenizer.pad_id).sum()) / batch.tokens[..., 0].numel()
         num_bad = self.bad_samples.record(batch)
         is_checkpoint_time = self._is_checkpoint_time()

@@ -92,7 +92,7 @@ def test_a_fetch_that_is_killed_itself_leaves_no_archive(tmp_path: Path) -> None
     code = (
         "import sys\nfrom pathlib import Path\n"
         "from twinlens.curate.icons.sources import NpmPackage, fetch_package\n"
-        "fetch(Package('@scope/icons', '1.2.3', ''), Path(sys.argv[1]))\n"
+        "fetch_package(NpmPackage('@scope/icons', '1.2.3', ''), Path(sys.argv[1]))\n"
     )
     path = os.pathsep.join([str(tmp_path), os.environ["PATH"]])
     command = [sys.executable, "-c", code, str(tmp_path / "cache")]

@@ -1,10 +1,10 @@
-"""The losses of a batch of pairs as pure functions: softmax (CLIP's) and sigmoid (SigLIP's).
+"""Losses of a batch of pairs as pure functions: softmax (CLIP's) and sigmoid (SigLIP's).
 
-Each comes dense, tiled, and spread over the ranks of a process group. Spread, features are this
-rank's rows, of as many pairs on every rank, and the result is this rank's loss: the mean over ranks
-of the losses, and of the gradients that they give, is that of the one big batch. What follows the
-loss must be alike on all ranks too, as in `loss.backward()` or `(loss / sets).backward()`: a rank
-computes part of the gradients of other ranks' losses.
+Each can be dense, tiled, or distributed over the ranks of a process group. Distributed, features
+are this rank's rows, the same number on every rank, and the result is this rank's loss: the mean
+over ranks of the losses, and of their gradients, is that of the global batch. All ranks must
+use the loss in the same way, as in `loss.backward()` or `(loss / sets).backward()`: a rank computes
+part of the gradients of other ranks' losses.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def contrastive_loss(
     group: ProcessGroup | None = None,
     tile_size: int | None = None,
 ) -> Float32[Tensor, ""]:
-    """Symmetric cross-entropy over the similarities of a batch (paper figure 3).
+    """Compute the symmetric cross-entropy over the similarities of a batch (paper figure 3).
 
     Computed in float32 whatever the features' type: the softmax over a large batch loses its
     small terms in half precision.
@@ -38,11 +38,11 @@ def contrastive_loss(
         image_features: One row a pair, any length; normalised here.
         text_features: One row a pair, matching `image_features` row by row.
         logit_scale: Log of the inverse temperature.
-        concepts: What each pair depicts. Two pairs of one concept are no negatives of each
-            other: they are left out of both softmaxes.
-        group: The ranks that the batch is spread over; `None` for one process.
-        tile_size: Side of the tiles of similarities held at a time; they are computed a second time
-            for the gradients; `None` holds them all.
+        concepts: Concept of each pair. Two pairs of one concept are not negatives of each other:
+            they are left out of both softmaxes.
+        group: The ranks that the batch is distributed over; `None` for one process.
+        tile_size: Side of the tiles of similarities in memory; tiles are computed again for the
+            gradients; `None` holds the whole matrix.
 
     Example:
         >>> features = torch.eye(2)
@@ -82,19 +82,19 @@ def sigmoid_loss(
     group: ProcessGroup | None = None,
     tile_size: int | None = None,
 ) -> Float32[Tensor, ""]:
-    """A yes or no for each image with each text, summed, over the pairs (SigLIP, algorithm 1).
+    """Compute the binary loss of each image with each text, per pair (SigLIP, algorithm 1).
 
-    Computed in float32. Spread over ranks, the texts go round a ring of them, and a rank holds the
-    similarities with one rank's texts at a time, or a tile of those.
+    Computed in float32. Distributed, the texts are passed round a ring of ranks, and a rank holds
+    the similarities with one rank's texts at a time, or a tile of those.
 
     Args:
         image_features: One row a pair, any length; normalised here.
         text_features: One row a pair, matching `image_features` row by row.
         logit_scale: Log of the inverse temperature.
         logit_bias: Added to each scaled similarity.
-        concepts: What each pair depicts. An image with the text of another pair of its concept is
-            neither a yes nor a no: it is left out of the sum.
-        group: The ranks that the batch is spread over; `None` for one process.
+        concepts: Concept of each pair. An image with the text of another pair of its concept is
+            neither positive nor negative: it is left out of the sum.
+        group: The ranks that the batch is distributed over; `None` for one process.
         tile_size: Hold at most `tile_size` x `tile_size` similarities at a time.
 
     Example:
@@ -112,8 +112,8 @@ def sigmoid_loss(
                 images, texts, scale, bias, concepts, group=group, tile_size=tile_size
             )
         logits = _mask_same_concept(scale.exp() * images @ texts.T + bias, concepts, None)
-        answers = 2 * torch.eye(len(logits), device=logits.device) - 1
-        return -F.logsigmoid(answers * logits).sum() / len(logits)
+        signs = 2 * torch.eye(len(logits), device=logits.device) - 1
+        return -F.logsigmoid(signs * logits).sum() / len(logits)
 
 
 def _mask_same_concept(
@@ -121,9 +121,9 @@ def _mask_same_concept(
     concepts: Int[Tensor, " pair"] | None,
     group: ProcessGroup | None,
 ) -> Float[Tensor, "pair all"]:
-    """Logits with those of other pairs of the same concept at minus infinity."""
+    """Set the logits of other pairs of the same concept to minus infinity."""
     if concepts is None:
         return logits
     same = concepts[:, None] == all_gather(concepts, group)[None, :]
-    same.diagonal(rank_and_size(group)[0] * len(concepts)).fill_(False)  # a pair and itself
+    same.diagonal(rank_and_size(group)[0] * len(concepts)).fill_(False)  # not a pair with itself
     return logits.masked_fill(same, float("-inf"))

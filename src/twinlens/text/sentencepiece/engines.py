@@ -1,4 +1,4 @@
-"""Texts to ids: SentencePiece's own way, or what a `tokenizer.json` tells the library to do."""
+"""Backends that encode texts: SentencePiece's own algorithm, or the `tokenizers` library."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from twinlens.text.sentencepiece.model_file import (
 from twinlens.text.sentencepiece.normalizer import SentencePieceNormalizer, longest_match_pattern
 
 EXTENSION_KEY = "twinlens.sentencepiece"
-"""The key, in the model of a `tokenizer.json`, of what only SentencePiece's own way needs."""
+"""Key in the model of a `tokenizer.json` for the data that only `SentencePieceBackend` needs."""
 
 _UNKNOWN_SURFACE = " \u2047 "  # what SentencePiece decodes an unknown piece to
 
 
 class TokenizersBackend:
-    """A `tokenizer.json` run by the `tokenizers` library; its methods are those of the other."""
+    """A `tokenizer.json` run by the `tokenizers` library; see `SentencePieceBackend`."""
 
     def __init__(self, tokenizer: tokenizers.Tokenizer) -> None:
         tokenizer.no_truncation()
@@ -59,11 +59,11 @@ class TokenizersBackend:
 
 @contextmanager
 def translate_tokenizers_errors(source: object) -> Generator[None]:
-    """Turn whatever the `tokenizers` library raises into a `CheckpointError`."""
+    """Turn any error of the `tokenizers` library into a `CheckpointError`."""
     try:
         yield
     except BaseException as error:
-        # It raises plain `Exception`, and where it panics on damaged data not even that.
+        # The library raises plain `Exception`, and a `BaseException` if it panics.
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         reason = " ".join(str(error).split())
@@ -73,18 +73,19 @@ def translate_tokenizers_errors(source: object) -> Generator[None]:
 
 
 class SentencePieceBackend:
-    """SentencePiece's own way.
+    """SentencePiece's own algorithm.
 
-    The library cuts normalised texts; what it does otherwise than SentencePiece is done here:
-    normalisation, bytes of unknown characters, and no text can spell a control piece.
+    The `tokenizers` library segments normalised texts. The steps in which it differs from
+    SentencePiece are done here: normalisation, bytes of unknown characters, and control pieces,
+    which no text can spell.
     """
 
     def __init__(self, model: SentencePieceModel, special_tokens: Collection[str]) -> None:
-        """Build it.
+        """Build the backend of a vocabulary.
 
         Args:
             model: The vocabulary.
-            special_tokens: Its pieces that `encode_as_siglip` finds in texts by their name.
+            special_tokens: Pieces that `encode_as_siglip` finds in texts by their name.
 
         Raises:
             ValueError: The vocabulary is damaged, or has no such special tokens.
@@ -102,7 +103,7 @@ class SentencePieceBackend:
             remove_extra_whitespaces=model.remove_extra_whitespaces,
             protected=defined,
         )
-        # Unigram weighs them against other pieces, BPE sets them apart before it merges.
+        # Unigram scores them as any piece; BPE splits texts at them before it merges.
         self._user_defined_pattern = (
             longest_match_pattern(defined) if model.model_type == "BPE" else None
         )
@@ -113,7 +114,7 @@ class SentencePieceBackend:
         self._num_unknown_pieces = len(self.encode(self._unknown_token))
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a cleaned text, without start and end."""
+        """Encode a cleaned text to ids, without start and end."""
         normal = self._normalize(text)
         if self._user_defined_pattern is None:
             return self._encode_normalized(normal)
@@ -123,14 +124,14 @@ class SentencePieceBackend:
         return ids
 
     def encode_as_siglip(self, text: str) -> list[int]:
-        """The ids that transformers' `SiglipTokenizer` gives, which cleans by itself.
+        """Encode a text as transformers' `SiglipTokenizer` does, which cleans texts itself.
 
-        It puts a space before the text, cuts it at special tokens, and encodes each part behind
-        the name of the unknown piece, whose own pieces it then drops. With odd texts all of this
-        shows: of a part that joins that name, nothing is dropped, for example.
+        It puts a space before the text, splits it at special tokens, and encodes each part after
+        the name of the unknown piece, whose own pieces it then drops. Odd texts show all of this:
+        for example, nothing is dropped from a part that merges with that name.
 
-        This is version 5 of transformers. Version 4 made letters small before it looked for
-        special tokens, and each for itself: there "</S>" was the end token, and no sigma final.
+        This is version 5 of transformers. Version 4 lower-cased letters one by one before it
+        looked for special tokens: there "</S>" was the end token, and no sigma was final.
         """
         text = SPACE_SYMBOL + clean_text(text, "none").replace(SPACE_SYMBOL, " ")
         parts = [text] if self._special_pattern is None else self._special_pattern.split(text)
@@ -145,19 +146,19 @@ class SentencePieceBackend:
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of some ids, perhaps with spaces around; special tokens are left out."""
+        """Decode ids to a text, perhaps with spaces around it; special tokens are left out."""
         return b"".join(map(self._decode_piece, ids)).decode(errors="replace")
 
     def token_to_id(self, token: str) -> int | None:
-        """The id of a token by its name."""
+        """Return the id of a token by its name; None if there is none."""
         return self._ids.get(token)
 
     def id_to_token(self, id_: int) -> str:
-        """The name of a token by its id."""
+        """Return the name of a token by its id."""
         return self.model.pieces[id_].surface
 
     def to_json(self) -> dict[str, Any]:
-        """A `tokenizer.json` without padding and start and end tokens."""
+        """Make a `tokenizer.json` without padding and start and end tokens."""
         return _tokenizer_json(self.model, self.special_tokens)
 
     def _encode_normalized(self, text: str) -> list[int]:
@@ -189,7 +190,7 @@ class SentencePieceBackend:
 
 
 TokenizerBackend: TypeAlias = TokenizersBackend | SentencePieceBackend
-"""Either way of a vocabulary from texts to ids and back."""
+"""A backend; both classes have the same methods."""
 
 
 def _find_byte_ids(model: SentencePieceModel) -> list[int]:
@@ -201,9 +202,9 @@ def _find_byte_ids(model: SentencePieceModel) -> list[int]:
 
 
 def _build_model(model: SentencePieceModel) -> models.Model:
-    """The library's model of the pieces that a normalised text may hold.
+    """Build the library's model of the pieces that a normalised text can contain.
 
-    The others have a name with a space, which no such text has.
+    The other pieces get a name with a space, which no normalised text has.
     """
     reachable = (NORMAL, USER_DEFINED)
     names = [
@@ -222,12 +223,12 @@ def _build_model(model: SentencePieceModel) -> models.Model:
 
 
 def _piece_score(piece: SentencePiece) -> float:
-    """SentencePiece scores what a user defined so that it wins over its parts."""
+    """Score a piece; SentencePiece scores a user-defined piece above its parts."""
     return 0.1 * (len(piece.surface.encode()) - 1) if piece.type == USER_DEFINED else piece.score
 
 
 def _derive_merges(pieces: Sequence[SentencePiece]) -> list[tuple[str, str]]:
-    """The pairs that a BPE model may merge, best first: all that make a piece, by its score."""
+    """Derive the merges of a BPE model, best first: all pairs that form a piece, by its score."""
     ids = {piece.surface: id_ for id_, piece in enumerate(pieces) if piece.type == NORMAL}
     ordered = sorted(ids, key=lambda text: (-pieces[ids[text]].score, ids[text]))
     return [
@@ -239,7 +240,7 @@ def _derive_merges(pieces: Sequence[SentencePiece]) -> list[tuple[str, str]]:
 
 
 def _tokenizer_json(model: SentencePieceModel, special_tokens: Collection[str]) -> dict[str, Any]:
-    """A `tokenizer.json` that the library alone reads to the same ids, but for odd texts."""
+    """Make a `tokenizer.json` with which the library alone gives the same ids, odd texts aside."""
     normalizers: list[dict[str, Any]] = []
     if model.precompiled_charsmap:
         rules = base64.b64encode(model.precompiled_charsmap).decode()
@@ -253,8 +254,8 @@ def _tokenizer_json(model: SentencePieceModel, special_tokens: Collection[str]) 
         "prepend_scheme": "always" if model.add_dummy_prefix else "never",
         "split": model.model_type == "Unigram",
     }
-    written_out = {"type": "Replace", "pattern": {"String": SPACE_SYMBOL}, "content": " "}
-    steps: list[dict[str, Any]] = [written_out, {"type": "ByteFallback"}, {"type": "Fuse"}]
+    to_spaces = {"type": "Replace", "pattern": {"String": SPACE_SYMBOL}, "content": " "}
+    steps: list[dict[str, Any]] = [to_spaces, {"type": "ByteFallback"}, {"type": "Fuse"}]
     if model.add_dummy_prefix:
         steps.append({"type": "Strip", "content": " ", "start": 1, "stop": 0})
     return {
@@ -300,7 +301,7 @@ def _model_json(model: SentencePieceModel) -> dict[str, Any]:
 def _added_tokens_json(
     model: SentencePieceModel, special_tokens: Collection[str]
 ) -> list[dict[str, Any]]:
-    """What the library finds in texts before all else."""
+    """List the tokens that the library finds in texts before it splits them."""
     return [
         {
             "id": id_,
@@ -317,10 +318,10 @@ def _added_tokens_json(
 
 
 def backend_from_json(tokenizer_json: Mapping[str, Any]) -> SentencePieceBackend:
-    """The engine of a parsed `tokenizer.json` that `SentencePieceEngine.to_json` made.
+    """Build the backend of a parsed `tokenizer.json` that `SentencePieceBackend.to_json` made.
 
     Raises:
-        Exception: It is damaged: of no particular kind.
+        Exception: It is damaged; the type of the error varies.
     """
     model = tokenizer_json["model"]
     mark = model[EXTENSION_KEY]

@@ -1,4 +1,4 @@
-"""SentencePiece model files, read without their library.
+"""Read SentencePiece model files without the SentencePiece library.
 
 A model file is a protocol buffer, `sentencepiece_model.proto` of the SentencePiece project: a list
 of pieces with scores, how the model was trained, and how texts are normalised before.
@@ -17,10 +17,10 @@ from typing import Literal
 from twinlens.errors import CheckpointError
 
 SPACE_SYMBOL = "\u2581"
-"""Stands for a space in pieces."""
+"""The symbol for a space in pieces."""
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
-"""Kinds of pieces, by their number in the file."""
+"""Types of pieces, by their number in the file."""
 
 _PIECE_TYPES = range(NORMAL, BYTE + 1)
 _MODEL_TYPES: dict[int, Literal["Unigram", "BPE"]] = {1: "Unigram", 2: "BPE"}
@@ -30,10 +30,10 @@ _BYTE_PIECE = re.compile("<0x[0-9A-F]{2}>")
 
 @dataclass(frozen=True, slots=True)
 class SentencePiece:
-    """An entry of the vocabulary; its id is its place in the list.
+    """An entry of the vocabulary; its id is its index in the list.
 
     Raises:
-        ValueError: No vocabulary has such a piece.
+        ValueError: The entry is not valid.
     """
 
     surface: str
@@ -50,20 +50,20 @@ class SentencePiece:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SentencePieceModel:
-    """What a model file says.
+    """The contents of a model file.
 
     Attributes:
         pieces: The vocabulary.
-        model_type: How a text is cut: the likeliest pieces, or merges by score.
-        byte_fallback: Whether characters without a piece become their UTF-8 bytes.
-        unk_id: The id of what is not in the vocabulary.
+        model_type: "Unigram" picks the likeliest pieces, "BPE" merges by score.
+        byte_fallback: Encode characters without a piece as their UTF-8 bytes.
+        unk_id: The id of anything that is not in the vocabulary.
         bos_id: The id before a text; None if there is none.
         eos_id: The id after a text; None if there is none.
         pad_id: The id that fills a row; None if there is none.
         precompiled_charsmap: The rules that `SentencePieceNormalizer` reads; empty if there are
             none.
-        add_dummy_prefix: Whether a space goes before every text.
-        remove_extra_whitespaces: Whether spaces at the ends, and doubled ones, go.
+        add_dummy_prefix: Put a space before every text.
+        remove_extra_whitespaces: Remove spaces at the ends, and repeated ones.
     """
 
     pieces: list[SentencePiece]
@@ -82,7 +82,7 @@ def read_sentencepiece_model(path: Path) -> SentencePieceModel:
     """Read a SentencePiece model file.
 
     Raises:
-        CheckpointError: It is missing, damaged, or of a kind that twinlens does not read.
+        CheckpointError: It is missing, damaged, or of a type that twinlens does not read.
     """
     try:
         return _parse_model(path.read_bytes())
@@ -106,8 +106,8 @@ def _parse_model(data: bytes) -> SentencePieceModel:
     _require(len(ids) == len(pieces), "the same piece twice", "each once")
     unknown = [id_ for id_, piece in enumerate(pieces) if piece.type == UNKNOWN]
     _require(len(unknown) == 1, f"{len(unknown)} unknown pieces", "one")
-    model = trainer.get_int(3, 1)
-    _require(model in _MODEL_TYPES, f"model type {model}", "1 (unigram) or 2 (BPE)")
+    model_type = trainer.get_int(3, 1)
+    _require(model_type in _MODEL_TYPES, f"model type {model_type}", "1 (unigram) or 2 (BPE)")
     _require(not trainer.get_int(24, 0), "spaces as suffixes", "as prefixes")
     _require(normalizer.get_int(5, 1) == 1, "spaces that stay spaces", f"written as {SPACE_SYMBOL}")
     _require(not any(p.type == UNUSED for p in pieces), "pieces marked as unused", "none")
@@ -118,7 +118,7 @@ def _parse_model(data: bytes) -> SentencePieceModel:
 
     return SentencePieceModel(
         pieces=pieces,
-        model_type=_MODEL_TYPES[model],
+        model_type=_MODEL_TYPES[model_type],
         byte_fallback=bool(trainer.get_int(35, 0)),
         unk_id=unknown[0],
         bos_id=control(46, "<s>"),
@@ -142,7 +142,7 @@ def _require(condition: bool, got: str, expected: str) -> None:
 
 
 class _ProtobufMessage:
-    """A message of a protocol buffer: of each field the last value."""
+    """A message of a protocol buffer, with the last value of each field."""
 
     def __init__(self, data: object) -> None:
         _require(isinstance(data, bytes | memoryview), "a number", "a message")
@@ -168,26 +168,26 @@ class _ProtobufMessage:
 
 
 def _iter_fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Number and value of each field: an integer for a varint, else the value's bytes."""
-    place = 0
-    while place < len(data):
-        key, place = _read_varint(data, place)
+    """Yield number and value of each field: an integer for a varint, else the value's bytes."""
+    offset = 0
+    while offset < len(data):
+        key, offset = _read_varint(data, offset)
         number, wire = key >> 3, key & 7
         if wire == 0:
-            value, place = _read_varint(data, place)
+            value, offset = _read_varint(data, offset)
             yield number, value
             continue
         size = {1: 8, 5: 4}.get(wire)
         if wire == 2:
-            size, place = _read_varint(data, place)
-        if size is None or size > len(data) - place:
-            raise ValueError(f"damaged at byte {place}")
-        yield number, data[place : place + size]
-        place += size
+            size, offset = _read_varint(data, offset)
+        if size is None or size > len(data) - offset:
+            raise ValueError(f"damaged at byte {offset}")
+        yield number, data[offset : offset + size]
+        offset += size
 
 
 def _read_varint(data: memoryview, offset: int) -> tuple[int, int]:
-    """A number of seven bits a byte, lowest first, and the place after it."""
+    """Read a number of seven bits a byte, lowest first; returns it and the offset after it."""
     value = 0
     for shift in range(0, 70, 7):
         if offset >= len(data):

@@ -1,7 +1,7 @@
-"""SentencePiece's normalisation, to the letter.
+"""SentencePiece's normalisation, exactly.
 
-The `tokenizers` library has one that reads the same rules, but applies them to what Unicode calls
-a grapheme, not to the longest sequence that has a rule: some letters with marks come out otherwise.
+The `tokenizers` library has one that reads the same rules, but applies them to Unicode graphemes,
+not to the longest sequence that has a rule: some letters with marks are normalised differently.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _VALUE_MASK = 0x7FFF_FFFF
 
 
 class SentencePieceNormalizer:
-    """The rules of a model file."""
+    """The normalisation rules of a model file."""
 
     def __init__(
         self,
@@ -30,13 +30,13 @@ class SentencePieceNormalizer:
         remove_extra_whitespaces: bool,
         protected: Collection[str] = (),
     ) -> None:
-        """Take the rules.
+        """Parse the rules.
 
         Args:
-            precompiled_charsmap: A double-array trie of sequences, and the text that replaces each.
+            precompiled_charsmap: A double-array trie of sequences, and the replacement of each.
             add_dummy_prefix: See `SentencePieceModel`.
             remove_extra_whitespaces: See `SentencePieceModel`.
-            protected: Sequences that no rule changes: pieces that a user defined.
+            protected: Sequences that no rule changes: user-defined pieces.
 
         Raises:
             ValueError: The rules are damaged.
@@ -47,7 +47,7 @@ class SentencePieceNormalizer:
         self._trie, self._replacements = _parse_charsmap(precompiled_charsmap)
 
     def __call__(self, text: str) -> str:
-        """The text with its rules applied and its spaces written as `SPACE_SYMBOL`."""
+        """Apply the rules to a text and write its spaces as `SPACE_SYMBOL`."""
         if not text:
             return ""
         if self._trie:
@@ -67,32 +67,32 @@ class SentencePieceNormalizer:
         return b"".join(self._iter_replacements(data)).decode(errors="replace")
 
     def _iter_replacements(self, data: bytes) -> Iterator[bytes]:
-        place = 0
-        while place < len(data):
-            end, target = self._longest_match(data, place)
-            if end == place:  # none begins here
-                end = place + _utf8_length(data[place])
-                target = data[place:end]
-            yield target
-            place = end
+        offset = 0
+        while offset < len(data):
+            end, replacement = self._longest_match(data, offset)
+            if end == offset:  # no rule matches here
+                end = offset + _utf8_length(data[offset])
+                replacement = data[offset:end]
+            yield replacement
+            offset = end
 
     def _longest_match(self, data: bytes, start: int) -> tuple[int, bytes]:
-        """Where the longest sequence with a rule ends, and what replaces it."""
-        units, found, value = self._trie, start, 0
+        """Find the end of the longest sequence with a rule, and its replacement."""
+        units, end, value = self._trie, start, 0
         node = _trie_offset(units[0])
-        for place in range(start, len(data)):
-            node ^= data[place]
-            if node >= len(units) or units[node] & _LABEL_MASK != data[place]:
+        for offset in range(start, len(data)):
+            node ^= data[offset]
+            if node >= len(units) or units[node] & _LABEL_MASK != data[offset]:
                 break
             unit = units[node]
             node ^= _trie_offset(unit)
             if unit >> 8 & 1 and node < len(units):  # a sequence ends here, and its value follows
-                found, value = place + 1, units[node] & _VALUE_MASK
-        return found, self._replacements[value : self._replacements.find(b"\0", value)]
+                end, value = offset + 1, units[node] & _VALUE_MASK
+        return end, self._replacements[value : self._replacements.find(b"\0", value)]
 
 
 def longest_match_pattern(texts: Collection[str]) -> re.Pattern[str] | None:
-    """A pattern with one group that finds these texts, the longest where several begin."""
+    """Compile a pattern with one group that matches the longest of these texts; None for none."""
     ordered = sorted(texts, key=len, reverse=True)
     return re.compile(f"({'|'.join(map(re.escape, ordered))})") if ordered else None
 
@@ -102,16 +102,16 @@ def _trie_offset(unit: int) -> int:
 
 
 def _utf8_length(first: int) -> int:
-    """Bytes of a UTF-8 character, by its first one."""
+    """Return the number of bytes of a UTF-8 character, by its first byte."""
     return 1 if first < 0x80 else 2 if first < 0xE0 else 3 if first < 0xF0 else 4
 
 
 def _parse_charsmap(charsmap: bytes) -> tuple[array[int], bytes]:
-    """The units of the trie, and the replacements one after the other, each ending in a zero."""
+    """Split the rules into the units of the trie and the zero-terminated replacements."""
     if not charsmap:
         return array("I"), b""
     size = int.from_bytes(charsmap[:4], "little")
-    trie, targets = charsmap[4 : 4 + size], charsmap[4 + size :]
-    if not trie or len(trie) != size or size % 4 or not targets.endswith(b"\0"):
+    trie, replacements = charsmap[4 : 4 + size], charsmap[4 + size :]
+    if not trie or len(trie) != size or size % 4 or not replacements.endswith(b"\0"):
         raise ValueError("got damaged rules of normalisation, expected whole ones")
-    return array("I", (unit for (unit,) in _UINT32_LE.iter_unpack(trie))), targets
+    return array("I", (unit for (unit,) in _UINT32_LE.iter_unpack(trie))), replacements

@@ -1,4 +1,4 @@
-"""What stands beside a vocabulary: `tokenizer_config.json` and `special_tokens_map.json`."""
+"""Read `tokenizer_config.json` and `special_tokens_map.json` of a vocabulary."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _SPECIAL_TOKEN_ROLES = ("bos_token", "eos_token", "unk_token", "pad_token")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HFTokenizerConfig:
-    """What the two files say; None and empty where they say nothing.
+    """The contents of both files; None or empty for missing keys.
 
     Attributes:
         tokenizer_class: The class of transformers that reads the vocabulary, without "Fast".
         special_tokens: Special tokens by role: "bos_token", "eos_token", "unk_token", "pad_token".
-        added_tokens: Tokens added to the vocabulary, by name: whether each is a special one.
-        add_bos_token: Whether a start token goes before each text.
-        add_eos_token: Whether an end token goes after each text.
-        pads_left: Whether rows are filled at their beginning.
-        do_lower_case: Whether the class makes texts lower case.
+        added_tokens: Tokens added to the vocabulary, by name; True for special tokens.
+        add_bos_token: Put a start token before each text.
+        add_eos_token: Put an end token after each text.
+        pads_left: Pad rows at their beginning.
+        do_lower_case: Make texts lower case.
     """
 
     tokenizer_class: str | None = None
@@ -41,30 +41,30 @@ class HFTokenizerConfig:
 
 
 def read_text_cleaning(directory: Path) -> TextCleaning:
-    """What the class that a Hugging Face directory names does to texts by itself.
+    """Return the cleaning that the tokenizer class of a Hugging Face directory does itself.
 
-    "siglip" for `SiglipTokenizer`; "none" for the others, whose vocabularies have rules of their
-    own. Of SigLIP 2, which was trained on small letters, only `Siglip2Tokenizer` makes them: where
-    a checkpoint names `GemmaTokenizer`, neither transformers nor this does, and texts should come
-    in lower case.
+    "siglip" for `SiglipTokenizer`; "none" for the others, whose vocabularies have their own rules.
+    SigLIP 2 was trained on lower case, but only `Siglip2Tokenizer` lower-cases texts: if a
+    checkpoint names `GemmaTokenizer`, neither transformers nor twinlens does, and texts should be
+    passed in lower case.
 
     Raises:
         CheckpointError: The file is damaged, or names no class.
     """
-    settings = read_tokenizer_config(directory)
-    if settings.tokenizer_class is None:
+    config = read_tokenizer_config(directory)
+    if config.tokenizer_class is None:
         raise CheckpointError(
             f"{directory}: got no tokenizer_class, expected {TOKENIZER_CONFIG_FILE} with it"
         )
-    if settings.tokenizer_class != "SiglipTokenizer":
+    if config.tokenizer_class != "SiglipTokenizer":
         return "none"
-    if settings.do_lower_case is False:
+    if config.do_lower_case is False:
         raise CheckpointError(f"{directory}: got do_lower_case false, expected true for SigLIP")
     return "siglip"
 
 
 def read_tokenizer_config(directory: Path) -> HFTokenizerConfig:
-    """Read both files, as far as they are there.
+    """Read both files; either may be missing.
 
     Raises:
         CheckpointError: One is damaged, or they contradict each other.
@@ -83,14 +83,14 @@ def read_tokenizer_config(directory: Path) -> HFTokenizerConfig:
 
 
 def _read_special_tokens(path: Path) -> tuple[Mapping[str, Any], dict[str, str]]:
-    """What a file says, if it is there, and the special tokens in it by role."""
+    """Read a file, if it exists, and the special tokens in it by role."""
     try:
         config = read_json_object(path) if path.is_file() else {}
     except ConfigError as error:
         raise CheckpointError(str(error)) from error
     try:
-        given = {role: config.get(role) for role in _SPECIAL_TOKEN_ROLES}
-        return config, {role: _token_name(role, it) for role, it in given.items() if it is not None}
+        tokens = {role: config.get(role) for role in _SPECIAL_TOKEN_ROLES}
+        return config, {role: _token_name(role, t) for role, t in tokens.items() if t is not None}
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from error
 
@@ -115,7 +115,7 @@ def _parse_tokenizer_config(
 
 
 def _token_name(what: str, token: object) -> str:
-    """The name of a token, which may stand in a table with more about it."""
+    """Return the name of a token, given as a string or as a table with its content."""
     name = _require_table(what, token).get("content") if isinstance(token, Mapping) else token
     if not isinstance(name, str):
         raise ValueError(f"{what}: got {token!r}, expected a name or a table with its content")

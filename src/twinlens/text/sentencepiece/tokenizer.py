@@ -1,4 +1,4 @@
-"""`SentencePieceTokenizer`: texts to rows of ids with a vocabulary of SentencePiece's kind."""
+"""`SentencePieceTokenizer`: encodes texts to rows of ids with a SentencePiece vocabulary."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ _FIXED_TEMPLATE_CLASSES = (
     _SIGLIP_CLASS,
     "T5Tokenizer",
     "XLMRobertaTokenizer",
-)  # whatever the settings say
+)  # they ignore the configuration's start and end tokens
 
-# Embeddings may have a round number of rows, and T5's vocabularies have 100 ids more than SigLIP
-# has rows.
+# Embeddings may be padded to a round number of rows, and T5's vocabularies have 100 ids more than
+# SigLIP has rows.
 _MAX_SIZE_MISMATCH = 256
 
 
 @dataclass(frozen=True, slots=True)
 class SpecialTokenLayout:
-    """What goes around a text's ids."""
+    """Special tokens around a text's ids, and padding."""
 
     prefix_ids: tuple[int, ...]
     suffix_ids: tuple[int, ...]
@@ -57,11 +57,11 @@ class SpecialTokenLayout:
 
 
 class SentencePieceTokenizer:
-    """Texts to rows of token ids and back: made by `from_directory`.
+    """Encodes texts to rows of token ids and decodes them: made by `from_directory`.
 
     Attributes:
         vocab_size: Number of ids, special tokens included.
-        text_cleaning: What texts go through before the vocabulary.
+        text_cleaning: Cleaning of texts before the vocabulary: see `clean_text`.
         end_id: The id after every text; None if there is none.
         pad_id: The id that fills a row.
     """
@@ -91,36 +91,36 @@ class SentencePieceTokenizer:
         *,
         vocab_size: int | None = None,
     ) -> SentencePieceTokenizer:
-        """The vocabulary of a checkpoint's directory.
+        """Read the vocabulary of a checkpoint's directory.
 
-        It is read from `tokenizer.json`, or from a SentencePiece model file where there is no
-        other or `text_cleaning` is "siglip": Hugging Face's `SiglipTokenizer` reads that. Special
-        tokens are those of `tokenizer_config.json` and `special_tokens_map.json`, else of
-        `tokenizer.json` itself. A model file alone is taken as SigLIP's own code takes it: an end
-        token after each text, none before, and rows filled up with end tokens (T5's vocabularies,
+        It is read from `tokenizer.json`, or from a SentencePiece model file if there is no
+        `tokenizer.json` or `text_cleaning` is "siglip": Hugging Face's `SiglipTokenizer` reads
+        that. Special tokens are those of `tokenizer_config.json` and `special_tokens_map.json`,
+        else of `tokenizer.json` itself. A model file alone is read as SigLIP's own code does: an
+        end token after each text, none before, and rows padded with end tokens (T5's vocabularies,
         which are unigram models) or with the padding token (Gemma's, which is BPE).
 
         Args:
-            directory: Where the files are.
-            text_cleaning: What texts go through before: see `texts.cleaned`.
-            vocab_size: The model's rows, if that may not be all ids: texts that need others are
-                refused.
+            directory: Directory of the files.
+            text_cleaning: Cleaning of texts before the vocabulary: see `clean_text`.
+            vocab_size: Rows of the model's embedding, if there may be fewer than ids: texts that
+                need other ids are refused.
 
         Raises:
-            CheckpointError: The files are missing, damaged, or contradict each other; or they do
-                not say what fills a row; or the vocabulary is far from `vocab_size`.
+            CheckpointError: The files are missing, damaged, or contradict each other; or they
+                name no padding token; or the vocabulary's size is far from `vocab_size`.
         """
         directory = Path(directory)
-        settings = read_tokenizer_config(directory)
-        engine, frame = _open_vocabulary(directory, text_cleaning, settings)
-        frame = _resolve_layout(engine, frame, settings, directory)
-        _check_vocab_size(engine, frame, vocab_size or engine.vocab_size, directory)
-        return cls(engine, frame, text_cleaning, vocab_size)
+        config = read_tokenizer_config(directory)
+        backend, layout = _open_vocabulary(directory, text_cleaning, config)
+        layout = _resolve_layout(backend, layout, config, directory)
+        _check_vocab_size(backend, layout, vocab_size or backend.vocab_size, directory)
+        return cls(backend, layout, text_cleaning, vocab_size)
 
     def save(self, path: str | Path) -> None:
         """Write a `tokenizer.json` that needs no other file, all or nothing.
 
-        The `tokenizers` library reads it too, to the same ids but for odd texts.
+        With it the `tokenizers` library gives the same ids, odd texts aside.
 
         Raises:
             CheckpointError: The file cannot be written.
@@ -139,9 +139,9 @@ class SentencePieceTokenizer:
             raise CheckpointError(f"{path}: got {error!r}, expected a writable file") from error
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text, any number of them, without start and end.
+        """Encode a text of any length to ids, without start and end.
 
-        Where the vocabulary lets texts spell special tokens, such a one is among them.
+        Special tokens that a text spells are among the ids, if the vocabulary allows that.
 
         Raises:
             DataError: It is not a string, or needs an id that the model has no row for.
@@ -157,7 +157,7 @@ class SentencePieceTokenizer:
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of some ids, up to the first end token, without special tokens.
+        """Decode ids to a text, up to the first end token, without special tokens.
 
         Raises:
             DataError: An id is not in the vocabulary.
@@ -176,7 +176,7 @@ class SentencePieceTokenizer:
     def __call__(
         self, texts: str | Sequence[str], context_length: int = 64, truncate: bool = False
     ) -> Tokens:
-        """Rows of ids, int64 [n, context_length]: the text between its special tokens, filled up.
+        """Encode texts to padded rows of ids with special tokens, int64 [n, context_length].
 
         Raises:
             DataError: A text is not a string, or too long and `truncate` (which keeps the end
@@ -186,31 +186,33 @@ class SentencePieceTokenizer:
         return as_tensor(self._encode_batch(texts, context_length, truncate)[0])
 
     def encode_truncated(self, texts: Sequence[str], context_length: int) -> TruncatedTokens:
-        """Rows of ids, texts that are too long truncated, and how many of them were."""
+        """Encode texts to rows of ids, truncated if too long, and count the truncated ones."""
         return self._encode_batch(texts, context_length, truncate=True)
 
     def _encode_batch(
         self, texts: str | Sequence[str], context_length: int, truncate: bool
     ) -> TruncatedTokens:
-        around = len(self._layout.prefix_ids) + len(self._layout.suffix_ids)
-        if context_length < around:
-            raise ConfigError(f"context_length: got {context_length}, expected at least {around}")
+        num_special = len(self._layout.prefix_ids) + len(self._layout.suffix_ids)
+        if context_length < num_special:
+            raise ConfigError(
+                f"context_length: got {context_length}, expected at least {num_special}"
+            )
         texts = [texts] if isinstance(texts, str) else texts
         table = np.full((len(texts), context_length), self.pad_id, np.int64)
-        cut = 0
+        num_truncated = 0
         for row, text in zip(table, texts, strict=True):
-            pieces = self.encode(text)
-            kept = pieces[: context_length - around] if truncate else pieces
-            cut += len(kept) < len(pieces)
-            ids = self._add_special_tokens(kept)
+            all_ids = self.encode(text)
+            text_ids = all_ids[: context_length - num_special] if truncate else all_ids
+            num_truncated += len(text_ids) < len(all_ids)
+            ids = self._add_special_tokens(text_ids)
             if len(ids) > context_length:
                 raise text_too_long_error(text, len(ids), context_length)
             start = context_length - len(ids) if self._layout.pads_left else 0
             row[start : start + len(ids)] = ids
-        return table, cut
+        return table, num_truncated
 
     def _add_special_tokens(self, ids: Sequence[int]) -> list[int]:
-        # Where a text spells an end token at its end, `SiglipTokenizer` puts no other behind it.
+        # If a text spells an end token at its end, `SiglipTokenizer` does not add another.
         ended = self._siglip_backend is not None and bool(ids) and ids[-1] == self.end_id
         return [*self._layout.prefix_ids, *ids, *(() if ended else self._layout.suffix_ids)]
 
@@ -270,10 +272,10 @@ def _open_model_file(
             f"{path}: got tokenizer_class {config.tokenizer_class}, whose ids are not those of the "
             f"file, expected a {TOKENIZER_FILE} beside it"
         )
-    file = read_sentencepiece_model(path)
+    model = read_sentencepiece_model(path)
     try:
-        specials = _siglip_special_tokens(config) if config.tokenizer_class == _SIGLIP_CLASS else ()
-        engine = SentencePieceBackend(file, specials)
+        special = _siglip_special_tokens(config) if config.tokenizer_class == _SIGLIP_CLASS else ()
+        backend = SentencePieceBackend(model, special)
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from error
     if config.tokenizer_class in _GEMMA_CLASSES and None in (
@@ -285,20 +287,20 @@ def _open_model_file(
             "expected tokenizer_config.json to say which tokens go around a text"
         )
     end = config.special_tokens.get("eos_token")
-    end_id = file.eos_id if end is None else engine.token_to_id(end)
+    end_id = model.eos_id if end is None else backend.token_to_id(end)
     if end_id is None:
         raise CheckpointError(f"{path}: got no end token, expected one in the vocabulary")
-    pad_id = end_id if file.model_type == "Unigram" else file.pad_id
-    # A class has a padding token of its own, which its settings name.
-    return engine, SpecialTokenLayout(
+    pad_id = end_id if model.model_type == "Unigram" else model.pad_id
+    # A tokenizer class has its own padding token, which its configuration names.
+    return backend, SpecialTokenLayout(
         (), (end_id,), pad_id if config.tokenizer_class is None else None, None
     )
 
 
 def _siglip_special_tokens(config: HFTokenizerConfig) -> set[str]:
-    """The tokens that `SiglipTokenizer` finds in texts: its own, and all that its settings name.
+    """List the tokens that `SiglipTokenizer` finds in texts: its own and those of its configuration.
 
-    They may say whether the spaces beside one go with it; cleaning takes those in any case.
+    Flags for stripping spaces around them are ignored; cleaning removes those in any case.
     """
     if plain := [name for name, special in config.added_tokens.items() if not special]:
         raise ValueError(f"got {plain} added as plain tokens, expected special ones only")
@@ -311,7 +313,7 @@ def _open_tokenizer_json(
 ) -> tuple[TokenizerBackend, SpecialTokenLayout]:
     try:
         text = path.read_text(encoding="utf-8")
-        # Parsing a large vocabulary twice takes a second; most are the library's alone.
+        # Parsing a large vocabulary twice takes a second; most files need only the library.
         whole = json.loads(text) if f'"{EXTENSION_KEY}"' in text else {}
         if EXTENSION_KEY in whole.get("model", {}):
             mark = whole["model"][EXTENSION_KEY]
@@ -319,21 +321,21 @@ def _open_tokenizer_json(
             return backend_from_json(whole), _with_padding(
                 SpecialTokenLayout(before, after, None, None), whole["padding"]
             )
-    except Exception as error:  # a value of any type may be anywhere
+    except Exception as error:  # any value may have an unexpected type
         raise CheckpointError(f"{path}: got {error!r}, expected a {TOKENIZER_FILE}") from error
     with translate_tokenizers_errors(path):
         library = tokenizers.Tokenizer.from_str(text)
-        if config.tokenizer_class == "Siglip2Tokenizer":  # which adds this to any file
+        if config.tokenizer_class == "Siglip2Tokenizer":  # this class lower-cases with any file
             steps = [normalizers.Lowercase(), *filter(None, [library.normalizer])]
             library.normalizer = normalizers.Sequence(steps)
         padding = library.padding
-        engine = TokenizersBackend(library)
+        backend = TokenizersBackend(library)
         probe = library.encode("a")
     body = [n for n, special in enumerate(probe.special_tokens_mask) if not special]
     if not body:
         raise CheckpointError(f"{path}: got no token for 'a', expected a vocabulary of texts")
     before, after = probe.ids[: body[0]], probe.ids[body[-1] + 1 :]
-    return engine, _with_padding(
+    return backend, _with_padding(
         SpecialTokenLayout(tuple(before), tuple(after), None, None), padding
     )
 
@@ -341,7 +343,7 @@ def _open_tokenizer_json(
 def _with_padding(
     layout: SpecialTokenLayout, padding: Mapping[str, Any] | None
 ) -> SpecialTokenLayout:
-    """The frame with what a `tokenizer.json` says of padding."""
+    """Add the padding of a `tokenizer.json` to a layout."""
     if padding is None:
         return layout
     left = str(padding["direction"]).lower() == "left"
@@ -354,7 +356,7 @@ def _resolve_layout(
     config: HFTokenizerConfig,
     directory: Path,
 ) -> SpecialTokenLayout:
-    """The frame as the settings want it, with nothing left open."""
+    """Complete a layout from the tokenizer's configuration."""
 
     def id_of(role: str) -> int:
         name = config.special_tokens.get(role)
