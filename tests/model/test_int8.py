@@ -60,7 +60,7 @@ def test_widths_that_no_kernel_takes_stay_as_they_are(activations: bool):
     quantise_int8(layer, quantise_activations=activations)
     kinds = {name: type(part).__name__ for name, part in layer.named_modules()}
     assert kinds["block.attention.qkv"] == kinds["block.mlp.expand"] == "Linear"
-    assert kinds["block.mlp.contract"] == ("Int8Linear" if activations else "Int8WeightLinear")
+    assert kinds["block.mlp.contract"] == ("Int8Linear" if activations else "Int8WeightOnlyLinear")
     with torch.inference_mode():
         assert layer.block(torch.randn(2, 3, 40)).isfinite().all()
 

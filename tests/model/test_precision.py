@@ -35,7 +35,7 @@ def test_a_device_that_does_not_answer_is_one_short_line(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    monkeypatch.setattr(torch, "no_match_errors", busy)
+    monkeypatch.setattr(torch, "empty", busy)
     with pytest.raises(ConfigError, match=r"got 'cuda:0', which does not answer: CUDA error") as it:
         pick_device("cuda:0")
     assert len(str(it.value)) < 150

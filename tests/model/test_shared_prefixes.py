@@ -78,10 +78,10 @@ def test_equal_texts_are_computed_once(monkeypatch: pytest.MonkeyPatch):
     read, seen = model.forward_prefixes, []
 
     def watched(prefixes):
-        seen.append(len(prefixes.ends))
+        seen.append(len(prefixes.end_positions))
         return read(prefixes)
 
-    monkeypatch.setattr(model, "embedded", watched)
+    monkeypatch.setattr(model, "forward_prefixes", watched)
     with torch.inference_mode():
         features = encode_deduplicated(model, SENTENCES.repeat(5, 1), 100)
     assert seen == [7]

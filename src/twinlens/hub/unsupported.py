@@ -142,7 +142,8 @@ def _describe_adapter(path: Path) -> str:
     return (
         f"got a PEFT adapter ({_short_repr(kind or 'of no kind')}, of "
         f"{_short_repr(base or 'no named base')}), expected whole weights: "
-        "merge it into its base model first (merge_and_unload, then save_pretrained), or name the base model alone"
+        "merge it into its base model first (merge_and_unload, then save_pretrained), or name "
+        "the base model alone"
     )
 
 

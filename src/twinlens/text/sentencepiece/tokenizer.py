@@ -298,7 +298,7 @@ def _open_model_file(
 
 
 def _siglip_special_tokens(config: HFTokenizerConfig) -> set[str]:
-    """List the tokens that `SiglipTokenizer` finds in texts: its own and those of its configuration.
+    """List the tokens that `SiglipTokenizer` finds in texts: its own and its configuration's.
 
     Flags for stripping spaces around them are ignored; cleaning removes those in any case.
     """
