@@ -87,8 +87,8 @@ def test_an_architecture_is_measured_with_random_weights(run: Run, monkeypatch: 
     [
         (("--precision", "fp31"), "unknown precision 'fp31': did you mean 'fp32'"),
         (("--precision", ","), "precision: got (), expected at least one"),
-        (("--batch", "0"), "batch: got 0, expected 1 to 4,096"),
-        (("--batch", "x"), "batch: got 'x', expected numbers, such as 1,8,32"),
+        (("--batch", "0"), "--batch: got '0', expected numbers from 1 to 4,096"),
+        (("--batch", "x"), "--batch: got 'x', expected numbers from 1 to 4,096"),
         (("--batch", ""), "--batch: got '', expected a value (Images or texts at once)"),
         (("--price-per-hour", "-1"), "price per hour: got -1.0, expected more than 0"),
         (("--compare", "clip"), "unknown peer 'clip': did you mean 'open_clip'?"),

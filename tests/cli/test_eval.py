@@ -18,7 +18,7 @@ from twinlens.eval.tasks.zero_shot import evaluate_zero_shot
 @pytest.fixture
 def words(tiny_directory: Path, image_folders: Path, tmp_path: Path) -> list[object]:
     data = ["--data", image_folders, "--task", "zero-shot"]
-    return ["eval", tiny_directory, *data, "--cache", tmp_path / "cache"]
+    return ["eval", tiny_directory, *data, "--cache-dir", tmp_path / "cache"]
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_every_task_on_several_sets_with_one_load(
     data = ["--data", splits, "--data", splits / "test", "--train", splits / "train"]
     ending = run("eval", tiny_directory, *data, *asked, "--out", out)
     assert "--train and --val: got one for 2 data sets" in ending.err
-    common = ["--cache", cache, "--corruptions", "contrast", "--shots", "1,2", "--seeds", "2"]
+    common = ["--cache-dir", cache, "--corruptions", "contrast", "--shots", "1,2", "--seeds", "2"]
     ending = run("eval", tiny_directory, "--data", splits, *asked, *common, "--out", out, "--json")
     assert ending.status == 0, ending.err
     answers = json.loads(ending.out)
@@ -107,7 +107,7 @@ def test_two_models_are_compared(run, splits: Path, tiny_directory: Path, tmp_pa
     other.image_tower.class_embedding.data += 1  # pyright: ignore[reportAttributeAccessIssue]
     save_model(other, tmp_path / "other")
     for name, model in (("a", tiny_directory), ("b", tmp_path / "other")):
-        words = ["--data", splits, "--no-keep", "--out", tmp_path / name]
+        words = ["--data", splits, "--no-cache", "--out", tmp_path / name]
         assert run("eval", model, *words).status == 0
     out = tmp_path / "page"
     ending = run("compare", tmp_path / "a", tmp_path / "b", "--out", out, "--json")
@@ -133,10 +133,17 @@ def test_two_models_are_compared(run, splits: Path, tiny_directory: Path, tmp_pa
 def test_results_of_a_supervised_model_stand_beside(
     run, splits: Path, words: list[object], tmp_path: Path
 ):
-    probe = ["eval", words[1], "--data", splits, "--task", "linear-probe", "--no-keep"]
+    probe = ["eval", words[1], "--data", splits, "--task", "linear-probe", "--no-cache"]
     assert run(*probe, "--out", tmp_path / "probe").status == 0
     ending = run(
-        "eval", words[1], "--data", splits, "--reference", tmp_path / "probe", "--no-keep", "--json"
+        "eval",
+        words[1],
+        "--data",
+        splits,
+        "--reference",
+        tmp_path / "probe",
+        "--no-cache",
+        "--json",
     )
     references = json.loads(ending.out)["references"]
     assert {one["metric"]: one["value"] for one in references}["acc1"] == 1.0
@@ -150,7 +157,7 @@ def test_unreadable_and_ignored_files_are_said(run, words: list[object], tmp_pat
         Image.new("RGB", (8, 8)).save(root / str(number % 2) / f"{number}.png")
     (root / "0" / "broken.png").write_bytes(b"not an image")
     (root / "0" / "notes.md").touch()
-    ending = run("eval", words[1], "--data", root, "--json", "--no-keep")
+    ending = run("eval", words[1], "--data", root, "--json", "--no-cache")
     assert ending.status == 0
     [unreadable] = json.loads(ending.out)["unreadable"]
     assert unreadable["image"] == "0/broken.png"

@@ -10,7 +10,7 @@ ASKED: dict[str, list[str]] = {
     "classify": ["classify", "IMAGE", "--labels", "cat,dog", "--model", "MODEL"],
     "train": ["train", "--recipe", "icons-demo", "--data", "IMAGES", "--out", "NEW"],
     "plan": ["plan", "--recipe", "icons-demo"],
-    "eval": ["eval", "MODEL", "--data", "IMAGES", "--cache", "NEW"],
+    "eval": ["eval", "MODEL", "--data", "IMAGES", "--cache-dir", "NEW"],
     "compare": ["compare", "FULL", "FULL"],
     "bench": ["bench", "MODEL", "--seconds", "0.01"],
     "convert": ["convert", "MODEL", "NEW"],
@@ -48,7 +48,7 @@ NEW_DIRECTORIES: list[tuple[str, str]] = [
 DIRECTORIES: list[tuple[str, str]] = [
     ("train", "--out"),
     ("eval", "--out"),
-    ("eval", "--cache"),
+    ("eval", "--cache-dir"),
     ("compare", "--out"),
     ("data icons", "--out"),
     ("data icons", "--cache"),

@@ -73,7 +73,7 @@ def test_a_full_disk_is_one_line(tiny_directory: Path, image_folders: Path, tmp_
     out = tmp_path / "out"
     out.mkdir()
     (out / "report.html").symlink_to("/dev/full")
-    words = ["eval", tiny_directory, "--data", image_folders, "--no-keep", "--out", out]
+    words = ["eval", tiny_directory, "--data", image_folders, "--no-cache", "--out", out]
     ended = run(*words)
     assert ended.returncode == 2
     assert "acc1" in ended.stdout  # what was measured is not lost

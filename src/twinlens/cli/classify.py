@@ -17,7 +17,7 @@ from twinlens.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from twinlens.embed.embedder import Prediction
+    from twinlens.embed.embedder import Embedder, Prediction
 
 _PHOTOGRAPH_HINT = (
     "for photographs take --model openai/ViT-B-32, downloaded once, or another that "
@@ -54,8 +54,25 @@ def classify(
     else:
         group_duplicate_labels(names)
     embedder = load(model, device=device, decode="exact")
-    if names is not None:
-        _log_duplicate_labels(group_duplicate_labels(names, embedder.tokenizer))
+    readable, predictions, failures = _classify(embedder, model, inputs.images, names, templates)
+    if predictions:
+        _print_predictions(readable, [best[:top] for best in predictions], as_json=as_json)
+    if log_failures(failures, inputs):
+        raise typer.Exit(EXIT_USER_ERROR)
+
+
+def _classify(
+    embedder: Embedder,
+    model: str,
+    images: list[str],
+    labels: list[str] | None,
+    templates: list[str] | None,
+) -> tuple[list[str], list[list[Prediction]], list[DataError]]:
+    """Classify images: those that can be read, their predictions, and the errors of the others."""
+    from twinlens.embed.labels import group_duplicate_labels
+
+    if labels is not None:
+        _log_duplicate_labels(group_duplicate_labels(labels, embedder.tokenizer))
     not_drawings: list[bool] = []
 
     def test_for_drawings(pixels: Tensor) -> None:
@@ -63,16 +80,13 @@ def classify(
             not_drawings.extend(embedder.drawing_test.is_not_drawing(pixels.numpy()).tolist())
 
     predictions, failures = embedder.classify(
-        inputs.images, names, templates or None, on_error="skip", on_pixels=test_for_drawings
+        images, labels, templates or None, on_error="skip", on_pixels=test_for_drawings
     )
-    readable = [path for index, path in enumerate(inputs.images) if index not in failures]
+    readable = [path for index, path in enumerate(images) if index not in failures]
     if any(not_drawings):
         message = not_drawings_message(readable, not_drawings)
         log(f"{message}, and {model} knows nothing else: {_PHOTOGRAPH_HINT}")
-    if predictions:
-        _print_predictions(readable, [best[:top] for best in predictions], as_json=as_json)
-    if log_failures(failures.values(), inputs):
-        raise typer.Exit(EXIT_USER_ERROR)
+    return readable, predictions, list(failures.values())
 
 
 def _log_duplicate_labels(groups: dict[str, list[str]]) -> None:

@@ -1,5 +1,5 @@
 # ruff: noqa: PLC0415  imports wait until the verb runs: --help stays instant
-"""`twinlens convert`: a checkpoint of one family as one of another."""
+"""`twinlens convert`: write a checkpoint in the layout of another library."""
 
 from __future__ import annotations
 
@@ -49,21 +49,21 @@ def convert(
     from twinlens.hub.resolve import resolve
 
     with spinner(f"reading {source}"):
-        lens = load(
+        embedder = load(
             source,
             device="cpu",
             precision="fp32",
             image_size=image_size,
             activation=activation,
         )
-    _record_provenance(lens, source)
+    _record_provenance(embedder, source)
     with spinner(f"writing {destination}"), remove_on_error(destination):
-        write_checkpoint(lens, destination, to)
+        write_checkpoint(embedder, destination, to)
     reports: list[ParityReport] = []
     if check:
         with spinner("comparing with the reference"):
-            same_answers = image_size is None
-            reports = check_parity(lens, destination, resolve(source) if same_answers else None)
+            original = resolve(source) if image_size is None else None
+            reports = check_parity(embedder, destination, original)
         write_text(destination / PARITY_FILE, json.dumps([r.to_dict() for r in reports], indent=2))
     _print_parity(destination, to, reports, as_json=as_json)
     _require_parity(destination, reports)
@@ -73,15 +73,16 @@ def _require_parity(destination: Path, reports: list[ParityReport]) -> None:
     failed = [report.reference for report in reports if report.has_failures]
     if failed:
         raise CheckpointError(f"{destination}: differs from {', '.join(failed)}: see {PARITY_FILE}")
-    why = [report.skip_reason for report in reports if report.skip_reason]
-    if reports and len(why) == len(reports) - 1:  # the first is no reference
+    skip_reasons = [report.skip_reason for report in reports if report.skip_reason]
+    if reports and len(skip_reasons) == len(reports) - 1:  # the first is our own, not a reference
         raise CheckpointError(
-            f"{destination}: is written but not checked, see {PARITY_FILE}: {'; '.join(why)}"
+            f"{destination}: is written but not checked, see {PARITY_FILE}: "
+            f"{'; '.join(skip_reasons)}"
         )
 
 
 def _record_provenance(embedder: Embedder, source: str) -> None:
-    """Note where the model came from, where the checkpoint itself does not say."""
+    """Record the source of a model whose checkpoint does not name one."""
     origin = embedder.config.provenance
     if not origin.source:
         local = Path(source).expanduser()

@@ -1,18 +1,17 @@
 # ruff: noqa: PLC0415  imports wait until the verb runs: --help stays instant
-"""`twinlens data`: build training data, and prepare it."""
+"""`twinlens data`: build training data, and index it."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from twinlens.cli.given import StrictCommand, check_output_directory, remove_on_error
-from twinlens.cli.options import Strict
+from twinlens.cli.options import Json, Strict
 from twinlens.cli.output import (
     EXIT_USER_ERROR,
     log,
@@ -31,11 +30,6 @@ if TYPE_CHECKING:
     from twinlens.types import Split
 
 app = typer.Typer(help="Build training data, and prepare it.", no_args_is_help=True)
-
-
-@app.callback()
-def data() -> None:
-    """Build training data, and prepare it."""
 
 
 @app.command("icons", cls=StrictCommand)
@@ -71,7 +65,10 @@ def build_icons(
         raise UnknownNameError("preset", preset, PRESETS)
     chosen = apply_overrides(PRESETS[preset](), settings or [])
     try:
-        with remove_on_error(out, keep_pattern="*/*.tar"), drawing_progress() as progress:
+        with (
+            remove_on_error(out, keep_pattern="*/*.tar"),
+            progress_reporter("drawing") as progress,
+        ):
             manifest = build_corpus(out, folder, chosen, workers=workers, progress=progress)
     except KeyboardInterrupt:
         log(f"stopped: the same command goes on from the shards in {out}")
@@ -91,7 +88,7 @@ def index_tars(
         typer.Option(min=1, max=1024, help="Processes; by default one a core, at most 16."),
     ] = None,
     strict: Strict = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Index tars ahead of a run, which opens them in seconds then; a stopped one goes on."""
     from twinlens.data.datasets import tars_in
@@ -100,43 +97,45 @@ def index_tars(
     try:
         with progress_reporter("indexing tars") as progress:
             tars = tars_in(spec)
-            places = [place for one in tars for place in one.locations]
-            found = iter_shards(places, save_indexes=True, workers=workers, progress=progress)
-            opened = sorted(found, key=lambda one: one.position)
+            locations = [location for group in tars for location in group.locations]
+            shards = iter_shards(locations, save_indexes=True, workers=workers, progress=progress)
+            opened = sorted(shards, key=lambda result: result.position)
     except KeyboardInterrupt:
         log("stopped: the same command goes on from the indexes that are there")
         raise
-    answer, left_out = _index_summary(tars, opened)
-    for reason in answer["bad"]:
+    summary, left_out = _index_summary(tars, opened)
+    for reason in summary["bad"]:
         log(f"error: {reason}")
     if as_json:
-        print_json(answer)
+        print_json(summary)
     else:
-        _print_index_summary(answer)
+        _print_index_summary(summary)
     log_left_out(left_out, f"left out of {spec}")
     if strict:
         left_out.refuse(spec)
-    if answer["bad"]:
+    if summary["bad"]:
         raise typer.Exit(EXIT_USER_ERROR)
 
 
 def _index_summary(
     tars: list[TarGroup], opened: list[ShardResult]
 ) -> tuple[dict[str, Any], LeftOut]:
-    """What came of an indexing, as `--json` prints it, and what the tars leave out.
+    """Summary of an indexing, as `--json` prints it, and what the tars leave out.
 
     Raises:
-        DataError: The indexes could not be kept.
+        DataError: Indexes could not be written.
     """
     from twinlens.data.left_out import LeftOut
     from twinlens.data.webdataset.indexes import index_cache_directory
     from twinlens.data.webdataset.tars import summarise_left_out
     from twinlens.errors import DataError
 
-    good = [one.shard for one in opened if not isinstance(one.shard, DataError)]
-    unkept = sum(shard.in_memory_index is not None for shard in good)
-    if unkept:
-        raise DataError(f"{index_cache_directory()}: {unkept:,} indexes cannot be written there")
+    usable_shards = [one.shard for one in opened if not isinstance(one.shard, DataError)]
+    num_unsaved = sum(shard.in_memory_index is not None for shard in usable_shards)
+    if num_unsaved:
+        raise DataError(
+            f"{index_cache_directory()}: {num_unsaved:,} indexes cannot be written there"
+        )
     built = sum(one.was_built for one in opened if not isinstance(one.shard, DataError))
     shards = iter([one.shard for one in opened])
     left_out = LeftOut()
@@ -145,10 +144,10 @@ def _index_summary(
         usable = [shard for shard in own if not isinstance(shard, DataError)]
         left_out.merge(summarise_left_out(part, usable))
     return {
-        "tars": len(good),
-        "samples": sum(shard.num_samples for shard in good),
-        "bytes": sum(shard.size for shard in good),
-        "already_indexed": len(good) - built,
+        "tars": len(usable_shards),
+        "samples": sum(shard.num_samples for shard in usable_shards),
+        "bytes": sum(shard.size for shard in usable_shards),
+        "already_indexed": len(usable_shards) - built,
         "left_out": left_out.as_json(),
         "bad": [str(one.shard) for one in opened if isinstance(one.shard, DataError)],
     }, left_out
@@ -171,10 +170,10 @@ def open_dataset_with_progress(
     columns: Columns | None = None,
     splits: Sequence[Split] = ("test",),
 ) -> Dataset:
-    """A data set; where its tars are to be indexed first, stderr shows how far that is.
+    """Open a data set; stderr shows the progress of indexing its tars.
 
     Args:
-        spec: What `open_dataset` takes.
+        spec: See `open_dataset`.
         shows_progress: Whether it does: of the processes of a run, one is enough.
         columns: Names of a table's columns.
         splits: Which split to take where a directory has several; it is said.
@@ -188,22 +187,6 @@ def open_dataset_with_progress(
     if dataset.split is not None:
         log(f"{spec}: using its split {dataset.split!r}")
     return dataset
-
-
-@contextmanager
-def drawing_progress() -> Generator[Callable[[int, int], None]]:
-    """A bar on stderr that first waits for the plan."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
-        task = bar.add_task("reading packages", total=None)
-
-        def progress(done: int, total: int) -> None:
-            bar.update(task, description="drawing", completed=done, total=total)
-
-        yield progress
 
 
 def _print_icons_summary(out: Path, manifest: dict[str, Any]) -> None:

@@ -15,11 +15,14 @@ from twinlens.cli.options import (
     Device,
     ImageColumn,
     Json,
+    Model,
     Separator,
     Strict,
     Templates,
     TextColumn,
+    comma_separated,
     one_of,
+    parse_counts,
 )
 from twinlens.cli.output import log, log_left_out, print_json, print_table, progress_reporter
 from twinlens.errors import ConfigError, UnknownNameError
@@ -38,12 +41,11 @@ if TYPE_CHECKING:
     from twinlens.eval.tasks.classification import ClassificationResult
 
 _MAX_WORST_CLASSES = 15
+_MAX_SHOTS = 9_999_999
 
 
 def evaluate_command(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A known name, a directory, hf://org/name.")
-    ],
+    model: Model,
     *,
     data: Annotated[
         list[str],
@@ -94,10 +96,12 @@ def evaluate_command(
     out: Annotated[
         Path | None, typer.Option(help="Directory for JSON, CSV and the report.")
     ] = None,
-    cache: Annotated[
-        Path | None, typer.Option(help="Where features are kept; by default ~/.cache/twinlens.")
+    cache_dir: Annotated[
+        Path | None, typer.Option(help="Where features are cached; by default ~/.cache/twinlens.")
     ] = None,
-    keep: Annotated[bool, typer.Option("--keep/--no-keep", help="Store features on disk.")] = True,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Do not cache features on disk.")
+    ] = False,
     image_column: ImageColumn = None,
     text_column: TextColumn = None,
     separator: Separator = None,
@@ -119,8 +123,8 @@ def evaluate_command(
     chosen: tuple[TaskName, ...] = tuple(
         cast("Any", task) for task in dict.fromkeys(tasks or ["zero-shot"])
     )
-    _check_places(out, cache)
-    _check_words(chosen, by_words=bool(templates) or language != "en")
+    _check_outputs(out, cache_dir)
+    _check_prompt_options(chosen, has_prompts=bool(templates) or language != "en")
     _check_probe_options(chosen, train or val or shots, len(data) if train or val else 1)
     _check_robustness_options(chosen, shifted, baseline, corruptions)
     columns = Columns(image=image_column, text=text_column, separator=separator)
@@ -131,7 +135,7 @@ def evaluate_command(
             tasks=chosen,
             templates=tuple(templates or ()),
             language=language,
-            shots=_parse_shots(shots),
+            shots=parse_counts("--shots", shots, _MAX_SHOTS),
             num_seeds=seeds,
             shifted=tuple(
                 open_dataset_with_progress(spec, shows_progress=world.is_main)
@@ -142,22 +146,22 @@ def evaluate_command(
             references=read_references(reference or ()),
         )
         embedder = load(model, device=device, precision=precision, decode=decode)
-        with remove_on_error(cache, keep_pattern="*"):
-            store = _open_cache(cache, embedder) if keep else None
-            measured = _run_suite(embedder, store, datasets, options, world)
+        with remove_on_error(cache_dir, keep_pattern="*"):
+            cache = None if no_cache else _open_cache(cache_dir, embedder)
+            measured = _run_suite(embedder, cache, datasets, options, world)
     if world.is_main:
         _report_results(model, embedder, measured, chosen, out, as_json=as_json)
 
 
-def _check_places(out: Path | None, cache: Path | None) -> None:
+def _check_outputs(out: Path | None, cache_dir: Path | None) -> None:
     if out is not None and (out.suffix in (".json", ".html", ".csv") or out.is_file()):
         raise ConfigError(f"--out: got {out}, expected a directory for JSON, CSV and the report")
     check_output_directory("--out", out)
-    check_output_directory("--cache", cache)
+    check_output_directory("--cache-dir", cache_dir)
 
 
-def _check_words(tasks: Sequence[TaskName], *, by_words: bool) -> None:
-    if by_words and not {"zero-shot", "robustness"} & set(tasks):
+def _check_prompt_options(tasks: Sequence[TaskName], *, has_prompts: bool) -> None:
+    if has_prompts and not {"zero-shot", "robustness"} & set(tasks):
         raise ConfigError(
             "--template and --language: got one, expected none: of these tasks none asks in words"
         )
@@ -215,20 +219,11 @@ def _check_datasets(datasets: Sequence[Parts], tasks: Sequence[TaskName], *, str
 
 
 def _combined_left_out(dataset: Dataset, tasks: Sequence[TaskName]) -> LeftOut:
-    """What a data set leaves out; images without captions only where tasks read captions."""
+    """Join what a data set leaves out; images without captions only if a task reads captions."""
     from twinlens.data.left_out import joined
 
-    words = bool({"retrieval", "scores"} & set(tasks))
-    return joined([dataset.left_out, *([dataset.without_caption] if words else [])])
-
-
-def _parse_shots(text: str) -> tuple[int, ...]:
-    words = [word.strip() for word in text.split(",") if word.strip()]
-    if not all(word.isdecimal() and len(word) < 8 and int(word) for word in words):
-        raise ConfigError(
-            f"--shots: got {text!r}, expected numbers up to 9,999,999, such as 1,2,4,8,16"
-        )
-    return tuple(sorted({int(word) for word in words}))
+    reads_captions = bool({"retrieval", "scores"} & set(tasks))
+    return joined([dataset.left_out, *([dataset.without_caption] if reads_captions else [])])
 
 
 def _parse_corruptions(text: str) -> tuple[str, ...]:
@@ -236,7 +231,7 @@ def _parse_corruptions(text: str) -> tuple[str, ...]:
 
     if text in ("all", "none"):
         return tuple(CORRUPTIONS) if text == "all" else ()
-    names = tuple(word.strip() for word in text.split(",") if word.strip())
+    names = tuple(comma_separated(text))
     for name in names:
         if name not in CORRUPTIONS:
             raise UnknownNameError("corruption", name, [*CORRUPTIONS, "all", "none"])
@@ -269,10 +264,10 @@ def _run_suite(
 
 
 def _cache_message(cache: FeatureCache) -> str:
-    kept = f"features are kept in {cache.directory}"
+    where = f"features are kept in {cache.directory}"
     if not cache.num_computed:
-        return f"nothing was computed: {kept}"
-    return f"computed {cache.num_computed:,} images and texts: {kept}"
+        return f"nothing was computed: {where}"
+    return f"computed {cache.num_computed:,} images and texts: {where}"
 
 
 def _report_results(
@@ -312,8 +307,8 @@ def _log_notes(result: TaskResult, dataset: Dataset) -> None:
         log(f"left out: {result.num_unnamed_classes} classes {named}")
     if isinstance(result, ClassificationResult | MultiLabelResult):
         for name, labels in result.shared_names.items():
-            told = f"{len(labels)} classes are called {name!r}: {', '.join(labels)}"
-            log(f"note: {dataset.name}: {told}")
+            note = f"{len(labels)} classes are called {name!r}: {', '.join(labels)}"
+            log(f"note: {dataset.name}: {note}")
 
 
 def _write_results(
@@ -370,7 +365,7 @@ def _metric_row(result: TaskResult, metric: str) -> tuple[str, ...]:
 
 
 def _format_sizes(results: Sequence[TaskResult]) -> str:
-    """How much was measured."""
+    """Format the numbers of images and classes."""
     images = {result.dataset: result.num_samples for result in results}
     if len(images) > 1:
         return f"{len(images)} data sets, {sum(images.values()):,} images"

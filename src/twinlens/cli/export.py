@@ -1,5 +1,5 @@
 # ruff: noqa: PLC0415  imports wait until the verb runs: --help stays instant
-"""`twinlens export`: a model as files for a runtime."""
+"""`twinlens export`: write a model as files for a runtime."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from twinlens.cli.given import check_new_directory, remove_on_error
-from twinlens.cli.options import Json
+from twinlens.cli.options import Json, Model
 from twinlens.cli.output import log, print_json, print_table, spinner
 from twinlens.types import ExportFormat, ExportPrecision, TowerSelection
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def export(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name, a directory or a file.")],
+    model: Model,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A new directory.")],
     *,
     form: Annotated[
@@ -37,9 +37,9 @@ def export(
     from twinlens.export.deployment import export_model
 
     with spinner(f"reading {model}"):
-        lens = load(model, device="cpu", precision="fp32", towers=towers)
+        embedder = load(model, device="cpu", precision="fp32", towers=towers)
     with spinner(f"writing and checking {out}"), remove_on_error(out):
-        result = export_model(lens, out, form, precision)
+        result = export_model(embedder, out, form, precision)
     _print_export(result, out, as_json=as_json)
 
 

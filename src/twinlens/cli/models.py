@@ -1,5 +1,5 @@
 # ruff: noqa: PLC0415  imports wait until the verb runs: --help stays instant
-"""`twinlens models`: what can be loaded, at hand or from the Hugging Face hub."""
+"""`twinlens models`: list the models that are local or on the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _DEFAULTS: dict[str, Any] = {
     "source": "",
     "metrics": {},
 }
-"""Every key that is told of a model, in order, and what it is where nothing is known."""
+"""The JSON keys of a model, in order, with their values if nothing is known."""
 
 
 def list_models(
@@ -126,7 +126,7 @@ def _read_model_files(model: KnownModel, folder: Path) -> dict[str, Any]:
 
 
 def _read_card_licence(card: Path) -> str:
-    """The `license` in a model card's front matter."""
+    """Read the `license` of a model card's front matter; empty if there is none."""
     text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
     front = text.split("\n---", 1)[0] if text.startswith("---\n") else ""
     found = re.search(r"^license: *(\S+)", front, re.MULTILINE)

@@ -65,8 +65,10 @@ def _plan_arguments(arguments: Iterable[str]) -> Iterator[str]:
 def _renamed(arguments: Iterable[str], new_names: dict[str, str]) -> Iterator[str]:
     for argument in arguments:
         name, has_value, value = argument.partition("=")
-        new = new_names.get(name, name)
-        if new != name:
-            _warn(name, new or "nothing: it is the default")
+        if name not in new_names:
+            yield argument
+            continue
+        new = new_names[name]
+        _warn(name, new or "nothing: it is the default")
         if new:
             yield f"{new}{has_value}{value}"

@@ -1,5 +1,5 @@
 # ruff: noqa: PLC0415  imports wait until the verb runs: --help stays instant
-"""`twinlens train`: from a recipe and pairs to a model."""
+"""`twinlens train`: train a model by a recipe on pairs of images and captions."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ from twinlens.cli.options import (
     Separator,
     Settings,
     Strict,
+    Templates,
     TextColumn,
 )
 from twinlens.cli.output import log, log_left_out, print_json
 from twinlens.errors import ConfigError
+from twinlens.formatting import format_minutes
 
 if TYPE_CHECKING:
     from twinlens.data.datasets import Dataset
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     from twinlens.train.evaluator import Evaluator
     from twinlens.train.log import LogCallback, LogEntry
     from twinlens.train.recipes.recipe import Recipe
-    from twinlens.train.trackers import Tracker
 
 
 def train(
@@ -50,9 +51,7 @@ def train(
     val: Annotated[
         str | None, typer.Option(metavar="SPEC", help="Labelled images to measure on.")
     ] = None,
-    template: Annotated[
-        list[str] | None, typer.Option(help="A sentence with {} for --val; several are averaged.")
-    ] = None,
+    templates: Templates = None,
     resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint in OUT.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
     workers: Annotated[
@@ -91,7 +90,7 @@ def train(
                 known_left_out(pairs, needs_captions=needs_captions), f"left out of {pairs.name}"
             )
         measured = None if val is None else open_validation_set(val, columns, world, strict=strict)
-        evaluators = [make_evaluator(chosen, measured, template or [])] if measured else []
+        evaluators = [make_evaluator(chosen, measured, templates or [])] if measured else []
         for evaluator in evaluators:
             evaluator.check(pairs)  # before anything is shown
         size = len(pairs.samples) - needs_captions * pairs.without_caption.total
@@ -115,7 +114,7 @@ def train(
 def print_run_summary(
     model: Path, progress_log: list[LogEntry], left_out: dict[str, LeftOut], *, as_json: bool
 ) -> None:
-    """Where the model is, how its run ended, and what was left out."""
+    """Print the model's directory; with `--json` also the last log entry and what is left out."""
     from twinlens.train.left_out import DATASET_KEY, TRAINING_KEY
 
     log_left_out(left_out[DATASET_KEY], "left out of the data set")
@@ -132,8 +131,12 @@ def print_run_summary(
 def report_progress(
     recipe: Recipe, num_pairs: int, out: Path, track: list[str], world: World
 ) -> Generator[tuple[LogCallback | None, list[LogEntry]]]:
-    """What the leading process shows and tells trackers, and the lines of its log."""
-    from twinlens.train.trackers import open_trackers
+    """Report progress to the terminal and to trackers, in the main process only.
+
+    Yields the callback for `fit`, None in other processes, and the entries that it got. Trackers
+    are closed however the run ends.
+    """
+    from twinlens.train.trackers import open_trackers, scalar_metrics
 
     seen: list[LogEntry] = []
     if not world.is_main:
@@ -142,18 +145,27 @@ def report_progress(
     trackers = open_trackers(track, out, recipe)
     log(f"{recipe.name}: {recipe.steps:,} steps of {recipe.batch_size:,} from {num_pairs:,} pairs")
     try:
-        with progress_bar(seen) as show, report_to_trackers(trackers, show) as report:
+        with progress_bar(seen) as show:
+
+            def report(entry: LogEntry) -> None:
+                show(entry)
+                for tracker in trackers:
+                    tracker.log(entry.step, scalar_metrics(entry))
+
             yield report, seen
     except KeyboardInterrupt:
         log(f"stopped: the same command with --resume goes on from the last checkpoint in {out}")
         raise
+    finally:
+        for tracker in trackers:
+            tracker.close()
 
 
 def open_validation_set(spec: str, columns: Columns, world: World, *, strict: bool) -> Dataset:
-    """The data set of `--val`, and what it leaves out.
+    """Open the data set of `--val` and log what it leaves out.
 
     Raises:
-        DataError: It leaves out something, and `strict` refuses that.
+        DataError: It leaves something out, and `strict` is true.
     """
     from twinlens.cli.data import open_dataset_with_progress
 
@@ -186,25 +198,8 @@ def make_evaluator(recipe: Recipe, dataset: Dataset, templates: list[str]) -> Ev
 
 
 @contextmanager
-def report_to_trackers(trackers: list[Tracker], show: LogCallback) -> Generator[LogCallback]:
-    """Report to trackers, too; they are closed however the run ends."""
-    from twinlens.train.trackers import scalar_metrics
-
-    def report(progress: LogEntry) -> None:
-        show(progress)
-        for tracker in trackers:
-            tracker.log(progress.step, scalar_metrics(progress))
-
-    try:
-        yield report
-    finally:
-        for tracker in trackers:
-            tracker.close()
-
-
-@contextmanager
 def progress_bar(progress_log: list[LogEntry]) -> Generator[LogCallback]:
-    """A moving line on a terminal, twenty lines and the measurements elsewhere."""
+    """Show a progress bar on a terminal, else twenty lines and the measurements."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
     from rich.progress import Progress as Bar
@@ -232,14 +227,13 @@ def progress_bar(progress_log: list[LogEntry]) -> Generator[LogCallback]:
 
 
 def format_progress(progress: LogEntry) -> str:
-    """One line: loss, speed, learning rate, scale, time left and measurements."""
-    minutes, seconds = divmod(round(progress.seconds_left), 60)
+    """Format loss, speed, learning rate, scale, time left and measurements in one line."""
     parts = [
         f"loss {progress.loss:.3f}",
         f"{progress.pairs_per_second:,.0f} pairs/s",
         f"lr {progress.lr:.1e}",
         f"scale {progress.scale:.1f}",
-        f"{minutes}:{seconds:02d} left",
+        f"{format_minutes(progress.seconds_left)} left",
     ]
     if progress.mfu is not None:
         parts.append(f"{progress.mfu:.0%} of the peak")
@@ -248,7 +242,7 @@ def format_progress(progress: LogEntry) -> str:
         "bad samples": progress.bad_samples,
         "steps skipped": progress.skipped_steps,
     }
-    parts += [f"{count:,} {what}" for what, count in counted.items() if count]
+    parts += [f"{count:,} {name}" for name, count in counted.items() if count]
     return ", ".join(
         parts + [f"{key} {value:.1%}" for key, value in (progress.metrics or {}).items()]
     )
