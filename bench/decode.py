@@ -37,14 +37,14 @@ from twinlens import presets
 from twinlens.config import PreprocessConfig
 from twinlens.data.datasets import open_dataset
 from twinlens.embed.embedder import Embedder
-from twinlens.eval.prompts import choose_templates, names_of_classes
+from twinlens.eval.prompts import choose_templates, localised_classnames
 from twinlens.images.decode import decode_image, to_pixels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from twinlens.data.datasets import Dataset
-    from twinlens.types import Decode
+    from twinlens.types import DecodeMode
 
 CONFIG = PreprocessConfig(image_size=224)
 SIDES = {433: 1, 1500: 4, 4000: 16}
@@ -104,8 +104,8 @@ def closeness(lens: Embedder, photos: Sequence[bytes]) -> dict[str, float]:
     }
 
 
-def pixels(files: Sequence[bytes], lens: Embedder, decode: Decode) -> list[NDArray[np.uint8]]:
-    return [to_pixels(data, lens.config.image_input, decode) for data in files]
+def pixels(files: Sequence[bytes], lens: Embedder, decode: DecodeMode) -> list[NDArray[np.uint8]]:
+    return [to_pixels(data, lens.config.preprocess_config, decode) for data in files]
 
 
 def accuracies(lens: Embedder, corpus: Path) -> Rows:
@@ -118,7 +118,7 @@ def accuracies(lens: Embedder, corpus: Path) -> Rows:
 
 def answers(lens: Embedder, dataset: Dataset) -> NDArray[np.bool_]:
     """Which images are classified rightly, exact and fast: [image, 2]."""
-    names = names_of_classes(dataset)
+    names = localised_classnames(dataset)
     templates = choose_templates((), dataset, lens.templates)
     classifier = lens.zero_shot_classifier(list(names.values()), templates)
     files = [as_jpeg(sample.image_bytes()) for sample in dataset.samples]

@@ -28,11 +28,16 @@ from scipy.optimize import minimize
 
 import twinlens
 from twinlens.config import CLIPConfig, PreprocessConfig
-from twinlens.config_io import read_json, write_json
+from twinlens.config_io import read_dataclass, write_dataclass
 from twinlens.data.datasets import open_dataset
 from twinlens.eval.metrics.statistics import wilson_interval
 from twinlens.images.decode import to_pixels
-from twinlens.images.drawing_detector import DRAWINGS_FILE, DrawingTest, ErrorRate, measures
+from twinlens.images.drawing_detector import (
+    DRAWING_DETECTOR_FILE,
+    DrawingDetector,
+    ErrorRate,
+    flatness_features,
+)
 
 Part = Literal["choose", "measure"]
 
@@ -144,7 +149,7 @@ def shards(config: PreprocessConfig) -> Iterator[Seen]:
             yield Seen(part, "drawing", name, to_pixels(sample.image_bytes(), config))
 
 
-def fitted(images: list[Seen]) -> DrawingTest:
+def fitted(images: list[Seen]) -> DrawingDetector:
     """Logistic regression of photographs against drawings, both alike in weight.
 
     Each measure may only count as its name says: what is rougher is never more of a drawing.
@@ -158,7 +163,7 @@ def fitted(images: list[Seen]) -> DrawingTest:
     limit = np.quantile((values @ weights)[~photographs], 1 - ALARMS)
     same, slight, rough, edge = (round(float(one), 3) for one in weights)
     bias = round(-float(limit), 3)
-    return DrawingTest(same=same, slight=slight, rough=rough, edge=edge, bias=bias)
+    return DrawingDetector(same=same, slight=slight, rough=rough, edge=edge, bias=bias)
 
 
 def logistic(values: np.ndarray, truth: np.ndarray, signs: np.ndarray) -> np.ndarray:
@@ -179,17 +184,19 @@ def logistic(values: np.ndarray, truth: np.ndarray, signs: np.ndarray) -> np.nda
 
 
 def values_of(images: list[Seen]) -> np.ndarray:
-    return measures(np.stack([image.pixels for image in images]).transpose(0, 3, 1, 2))
+    return flatness_features(np.stack([image.pixels for image in images]).transpose(0, 3, 1, 2))
 
 
-def errors(test: DrawingTest, images: list[Seen], part: Part, source: str = "") -> list[ErrorRate]:
+def errors(
+    test: DrawingDetector, images: list[Seen], part: Part, source: str = ""
+) -> list[ErrorRate]:
     """How often the test is wrong, a kind each."""
     rates: list[ErrorRate] = []
     for kind in ("drawing", "drawing as JPEG", "photograph", "window", "cut-out"):
         of = [one for one in images if (one.part, one.kind) == (part, kind)]
         of = [one for one in of if source in ("", one.source)]
         if of:
-            unlike = test.unlike(np.stack([one.pixels for one in of]).transpose(0, 3, 1, 2))
+            unlike = test.is_not_drawing(np.stack([one.pixels for one in of]).transpose(0, 3, 1, 2))
             wrong = unlike if kind.startswith("drawing") else ~unlike
             rates.append(ErrorRate(images=kind, wrong=int(wrong.sum()), of=len(of)))
     return rates
@@ -210,7 +217,7 @@ def main() -> None:
     parser.add_argument("packages", type=Path)
     parser.add_argument("--write", action="store_true", help="into the embedded model's folder")
     options = parser.parse_args()
-    config = read_json(CLIPConfig, ASSETS / "icons" / "config.json").image_input
+    config = read_dataclass(CLIPConfig, ASSETS / "icons" / "config.json").preprocess_config
     images = [*listed(options.packages, config), *themes(options.packages, config)]
     images += shards(config)
     test = fitted(images)
@@ -221,7 +228,9 @@ def main() -> None:
     for source in sorted({one.source for one in images if one.part == "measure"}):
         show(f"  of these, {source}:", errors(test, images, "measure", source))
     if options.write:
-        write_json(replace(test, measured=tuple(measured)), ASSETS / "icons" / DRAWINGS_FILE)
+        write_dataclass(
+            replace(test, measured=tuple(measured)), ASSETS / "icons" / DRAWING_DETECTOR_FILE
+        )
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import json
 import sys
 from pathlib import Path
 
-from twinlens.data.webdataset.shards import ShardWriter, read_index
+from twinlens.data.webdataset.shards import ShardWriter, list_samples
 
 STYLES = {
     "emojione",
@@ -29,11 +29,11 @@ def copy(corpus: Path, out: Path) -> int:
     """Copy the samples as they are; returns how many."""
     copied = 0
     with ShardWriter(out) as writer:
-        for sample in read_index(sorted((corpus / "train").glob("*.tar"))):
-            about = json.loads(sample.read("json"))
+        for sample in list_samples(sorted((corpus / "train").glob("*.tar"))):
+            about = json.loads(sample.read_member("json"))
             # An icon that only shares an emoji's name is of another style.
             if about["style"] in STYLES and "names" in about:
-                writer.write(sample.key, {ext: sample.read(ext) for ext in sample.members})
+                writer.write(sample.key, {ext: sample.read_member(ext) for ext in sample.members})
                 copied += 1
     return copied
 

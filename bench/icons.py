@@ -25,17 +25,25 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twinlens import hub, load
+import numpy as np
+
+from twinlens import load
 from twinlens.cli.output import print_table
 from twinlens.data.datasets import Dataset, open_dataset
-from twinlens.embed.dataset import embed_samples
-from twinlens.eval.tasks import classification, retrieval_ranking, zero_shot
+from twinlens.embed.dataset import embed_dataset
+from twinlens.eval.context import EvalContext
+from twinlens.eval.metrics.classification import accuracy, top_k
+from twinlens.eval.metrics.statistics import wilson_interval
+from twinlens.eval.prompts import localised_classnames
+from twinlens.eval.tasks.zero_shot import evaluate_zero_shot
+from twinlens.hub.resolve import resolve
 
 if TYPE_CHECKING:
     from twinlens.embed.embedder import Embedder
 
 SEED = 0
 NAMES = 1000
+KS = (1, 5, 10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,45 +98,59 @@ def languages(figures: Sequence[Figure]) -> list[Figure]:
 
 
 def _zero_shot(lens: Embedder, dataset: Dataset) -> list[Figure]:
-    embedded = embed_samples(lens, dataset.samples, dataset.name)
+    context = EvalContext(lens)
     spoken = {code for sample in dataset.samples for code in sample.metadata.get("names", ())}
     figures: list[Figure] = []
     for language in ("en", *sorted(spoken - {"en"})):
         templates = () if language == "en" else ("{}",)
-        result = zero_shot.measure(
-            lens, dataset, templates=templates, language=language, embedded=embedded
-        )
-        figures += _figures(dataset.name, language, result, result.classes)
+        result = evaluate_zero_shot(context, dataset, templates=templates, language=language)
+        figures += [
+            Figure(
+                part=dataset.name,
+                language=language,
+                metric=metric,
+                value=result.metrics[metric],
+                low=low,
+                high=high,
+                chance=result.chance[metric],
+                images=result.num_samples,
+                names=result.num_classes,
+            )
+            for metric, (low, high) in result.intervals.items()
+            if metric in ("acc1", "acc5")
+        ]
     return figures
 
 
 def _retrieval(lens: Embedder, dataset: Dataset) -> list[Figure]:
-    result = retrieval_ranking.name_retrieval(lens, dataset, names=NAMES, seed=SEED)
-    return _figures(dataset.name, "en", result, result.names)
-
-
-def _figures(
-    part: str,
-    language: str,
-    result: classification.Classification | retrieval_ranking.NameRetrieval,
-    names: int,
-) -> list[Figure]:
-    """The accuracies or recalls, with their intervals."""
-    return [
-        Figure(
-            part=part,
-            language=language,
-            metric=metric.removeprefix("text_retrieval_"),
-            value=result.metrics[metric],
-            low=low,
-            high=high,
-            chance=result.chance[metric],
-            images=result.samples,
-            names=names,
+    """Recall@k of each image's own name among `NAMES` names; those that share one are one."""
+    name_of = localised_classnames(dataset)
+    known = sorted(set(name_of.values()))
+    drawn = np.random.default_rng(SEED).permutation(len(known))[:NAMES].tolist()
+    names = [known[i] for i in sorted(drawn)]
+    numbers = {name: number for number, name in enumerate(names)}
+    samples = [one for one in dataset.samples if name_of.get(str(one.label)) in numbers]
+    embedded = embed_dataset(lens, samples, dataset.name)
+    targets = np.array([numbers[name_of[str(one.label)]] for one in embedded.samples])
+    best = top_k(embedded.embeddings @ lens.embed_texts(names).T, max(KS))
+    figures: list[Figure] = []
+    for k in KS:
+        value = accuracy(best[:, :k], targets)
+        low, high = wilson_interval(value, len(targets))
+        figures.append(
+            Figure(
+                part=dataset.name,
+                language="en",
+                metric=f"recall@{k}",
+                value=value,
+                low=low,
+                high=high,
+                chance=k / len(names),
+                images=len(targets),
+                names=len(names),
+            )
         )
-        for metric, (low, high) in result.intervals.items()
-        if "@" in metric or metric in ("acc1", "acc5")
-    ]
+    return figures
 
 
 def show(figures: Sequence[Figure]) -> None:
@@ -201,7 +223,7 @@ def main() -> None:
     figures = measure(lens, options.corpus)
     show(figures)
     if options.out:
-        found = report(hub.resolve(options.model), lens, options.corpus, figures)
+        found = report(resolve(options.model), lens, options.corpus, figures)
         options.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 

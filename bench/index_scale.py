@@ -17,9 +17,10 @@ from pathlib import Path
 from contest import peak_mib, race, save, spread
 
 from twinlens.data.datasets import open_dataset
-from twinlens.data.fingerprint import fingerprint
-from twinlens.data.sampler import SampleOrder
-from twinlens.data.webdataset.shard_index import index_samples
+from twinlens.data.left_out import LeftOut
+from twinlens.data.sampler import TrainingSampler
+from twinlens.data.samples import fingerprint
+from twinlens.data.webdataset.shard_index import make_index
 from twinlens.data.webdataset.shards import ShardSample
 from twinlens.data.webdataset.tars import TarSamples
 
@@ -40,7 +41,7 @@ def make(folder: Path, shards: int, rows: int) -> None:
             file.truncate(offset + 1024)
         status = path.stat()
         stamp = str(status.st_mtime_ns)
-        index = index_samples(samples, size=status.st_size, stamp=stamp, ignored=0)
+        index = make_index(samples, size=status.st_size, stamp=stamp, left_out=LeftOut())
         index.save(path.with_name(f"{path.name}.index"))
 
 
@@ -68,11 +69,11 @@ def measure(folder: Path, positions: int) -> dict[str, float]:
         "imports, MiB": before,
         "opening peak, MiB": peak_mib(),
     }
-    order = SampleOrder(dataset, seed=0)
+    order = TrainingSampler(dataset, seed=0)
     assert isinstance(dataset.samples, TarSamples)
     tenth = max(positions // 10, 1)
     for position in range(positions):
-        dataset.samples.place(order.at(position))
+        dataset.samples.locate(order.sample_index(position))
         if (position + 1) % tenth == 0:
             own, mapped = resident_mib()
             done = (position + 1) // tenth * 10

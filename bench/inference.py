@@ -65,7 +65,7 @@ def ours(options: argparse.Namespace, files: list[Path]) -> dict[str, Callable[[
         precision="int8" if options.contest == INT8 else "auto",
         compiled=options.contest == COMPILED,
     )
-    size = config.image_input.image_size
+    size = config.preprocess.image_size
     pixels = torch.randint(0, 256, (32, 3, size, size), dtype=torch.uint8, device=lens.device)
     frames = torch.randint(0, 256, (32, 3, *FRAME), dtype=torch.uint8)
     whole = options.contest == OURS and not options.quick

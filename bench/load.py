@@ -23,12 +23,12 @@ def make_directory(directory: Path) -> None:
     """A ViT-L/14 in open_clip's layout."""
     import torch  # noqa: PLC0415
 
-    from twinlens.checkpoints.formats import open_clip  # noqa: PLC0415
+    from twinlens.checkpoints.writer import write_open_clip  # noqa: PLC0415
     from twinlens.model import presets  # noqa: PLC0415
     from twinlens.model.clip import CLIP  # noqa: PLC0415
 
     torch.manual_seed(0)
-    open_clip.write(CLIP(presets.vit_l_14()), directory)
+    write_open_clip(CLIP(presets.vit_l_14()), directory)
 
 
 def contest(name: str, directory: Path) -> dict[str, float]:

@@ -52,7 +52,7 @@ def contest(options: argparse.Namespace) -> dict[str, float]:
         batch_size=options.batch,
         image_size=options.size,
         context_length=77,
-        augmentation=Augmentation(crop_side=0.6),
+        augmentation=Augmentation(min_crop_side=0.6),
         seed=0,
     )
     workers = options.workers[0]

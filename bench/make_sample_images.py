@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 from twinlens.curate.icons.config import UNSEEN_STYLE
-from twinlens.curate.icons.iconify import drawing, read_collection, read_sets
-from twinlens.curate.icons.render import PLAIN, render, svg
-from twinlens.curate.icons.sources import ICONIFY, fetch
+from twinlens.curate.icons.iconify import read_drawing, read_icon_sets, read_set_files
+from twinlens.curate.icons.render import PLAIN_STYLE, render_svg, to_svg
+from twinlens.curate.icons.sources import ICONIFY, fetch_package
 
 NAMES = ("cat", "dog", "bicycle", "pizza", "guitar", "sailboat")
 SIZE = 192
@@ -20,13 +20,13 @@ FOLDER = Path(__file__).resolve().parents[1] / "src" / "twinlens" / "assets" / "
 
 
 def main() -> None:
-    archive = fetch(ICONIFY, Path(sys.argv[1]))
-    sets = {UNSEEN_STYLE: read_collection(archive)[UNSEEN_STYLE]}
-    ((_, data),) = read_sets(archive, sets)
+    archive = fetch_package(ICONIFY, Path(sys.argv[1]))
+    sets = {UNSEEN_STYLE: read_icon_sets(archive)[UNSEEN_STYLE]}
+    ((_, data),) = read_set_files(archive, sets)
     FOLDER.mkdir(parents=True, exist_ok=True)
     for name in NAMES:
         path = FOLDER / f"{name}.png"
-        image = render(svg(drawing(data, name, coloured=True), PLAIN, SIZE))
+        image = render_svg(to_svg(read_drawing(data, name, is_coloured=True), PLAIN_STYLE, SIZE))
         image.save(path, optimize=True)
         print(f"{path}: {path.stat().st_size:,} bytes")
 

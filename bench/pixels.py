@@ -26,7 +26,8 @@ from rich.console import Console
 from rich.table import Table
 
 from twinlens.config import PreprocessConfig
-from twinlens.images.decode import decode_image, normalize, to_pixels
+from twinlens.images.decode import decode_image, to_pixels
+from twinlens.inference.preprocess import normalize
 
 SIZE = 224
 CONFIG = PreprocessConfig(image_size=SIZE)

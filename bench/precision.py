@@ -19,7 +19,12 @@ from numpy.typing import NDArray
 
 import twinlens
 from twinlens import Embedder, load
-from twinlens.benchmark.synthetic_inputs import ARCHITECTURES, pixels, texts, write_random
+from twinlens.benchmark.synthetic_inputs import (
+    ARCHITECTURES,
+    random_pixels,
+    synthetic_texts,
+    write_random_checkpoint,
+)
 from twinlens.data.datasets import open_dataset
 
 PRECISIONS = ("bf16", "int8", "int8-weights")
@@ -29,9 +34,11 @@ UNSEEN = Path(twinlens.__file__).parent / "assets" / "shards" / "unseen-style"
 
 def answers(lens: Embedder) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Unit vectors of noise and of texts."""
-    images = lens.encode_pixels(pixels(IMAGES, lens.config.image_input, lens.device)).float()
+    images = lens.encode_pixels(
+        random_pixels(IMAGES, lens.config.preprocess_config, lens.device)
+    ).float()
     images = torch.nn.functional.normalize(images, dim=-1).cpu().numpy()
-    return images, lens.embed_texts(texts(lens.config.text_input, lens.tokenizer, TEXTS))
+    return images, lens.embed_texts(synthetic_texts(lens.config.text_config, lens.tokenizer, TEXTS))
 
 
 def choices(lens: Embedder) -> NDArray[np.int64]:
@@ -66,7 +73,7 @@ def main() -> None:
     for name in options.model or ("icons", *ARCHITECTURES):
         with tempfile.TemporaryDirectory() as directory:
             if name != "icons":
-                write_random(name, Path(directory))
+                write_random_checkpoint(name, Path(directory))
             path = name if name == "icons" else directory
             for precision, row in figures_of(path, PRECISIONS).items():
                 print(name, precision, {key: round(value, 6) for key, value in row.items()})

@@ -28,13 +28,13 @@ import twinlens
 from twinlens.checkpoints.native import save_model
 from twinlens.checkpoints.reader import load_model
 from twinlens.config import Provenance
-from twinlens.config_io import read_json, setting_names, to_dict
+from twinlens.config_io import flatten, read_dataclass, to_dict
 from twinlens.errors import CheckpointError, TwinlensError
 from twinlens.eval.metrics.statistics import wilson_interval
-from twinlens.images.drawing_detector import DRAWINGS_FILE, DrawingTest
+from twinlens.images.drawing_detector import DRAWING_DETECTOR_FILE, DrawingDetector
 from twinlens.model.clip import CLIP
 from twinlens.text.loading import load_tokenizer
-from twinlens.train.recipes.builtin import Recipe, recipe_named
+from twinlens.train.recipes.builtin import Recipe, find_recipe
 
 EMBEDDED = Path(twinlens.__file__).parent / "assets" / "icons"
 MAX_BYTES = 24_000_000
@@ -197,11 +197,11 @@ def save(run: Path, corpus: Path, out: Path, manifest: Mapping[str, Any]) -> CLI
     if size > MAX_BYTES:
         raise CheckpointError(f"{source}: got {size:,} bytes, expected at most {MAX_BYTES:,}")
     tokenizer = load_tokenizer(source, model.config)
-    recipe = read_json(Recipe, run / "recipe.json")
+    recipe = read_dataclass(Recipe, run / "recipe.json")
     model.config = replace(
         model.config,
         # The sentences that the recipe's captions are made of, also for runs of before it said so.
-        templates=recipe_named(recipe.name).model.templates,
+        templates=find_recipe(recipe.name).model.templates,
         provenance=Provenance(
             name="icons",
             source="trained from scratch",
@@ -243,10 +243,10 @@ def settings(recipe: Recipe) -> list[str]:
 
     How often it was evaluated changes no weights.
     """
-    usual, own = to_dict(recipe_named(recipe.name)), to_dict(recipe)
+    usual, own = to_dict(find_recipe(recipe.name)), to_dict(recipe)
     return [
         f"{name}={json.dumps(_at(own, name))}"
-        for name in setting_names(own)
+        for name in flatten(own)
         if not name.startswith("model.")
         and name != "eval_every"
         and _at(own, name) != _at(usual, name)
@@ -280,7 +280,7 @@ def language_rows(figures: Sequence[Figure]) -> str:
     )
 
 
-def drawing_rows(test: DrawingTest) -> str:
+def drawing_rows(test: DrawingDetector) -> str:
     """The card's table of what was taken for a drawing, or not, wrongly."""
     rows: list[str] = []
     for one in test.measured:
@@ -322,11 +322,11 @@ def card(
     note: str,
 ) -> str:
     """The model card."""
-    config, recipe = model.config, read_json(Recipe, run / "recipe.json")
+    config, recipe = model.config, read_dataclass(Recipe, run / "recipe.json")
     vision, text, parts = config.vision, config.text, dict(manifest["parts"])
     tower = "ModifiedResNet" if vision.kind == "resnet" else "vision transformer"
     train = parts.pop("train")
-    test = read_json(DrawingTest, out / DRAWINGS_FILE)
+    test = read_dataclass(DrawingDetector, out / DRAWING_DETECTOR_FILE)
     return CARD.format(
         codes=", ".join(["en", *sorted(one.language for one in languages(figures))]),
         others=len(languages(figures)),
@@ -369,7 +369,7 @@ def release(run: Path, corpus: Path, out: Path, note: str = "") -> None:
     manifest = json.loads((corpus / "manifest.json").read_text(encoding="utf-8"))
     model = save(run, corpus, out, manifest)
     if out.resolve() != EMBEDDED.resolve():  # it goes by the pixels, not by the weights
-        shutil.copyfile(EMBEDDED / DRAWINGS_FILE, out / DRAWINGS_FILE)
+        shutil.copyfile(EMBEDDED / DRAWING_DETECTOR_FILE, out / DRAWING_DETECTOR_FILE)
     figures = measure(twinlens.load(out, device="cpu"), corpus)
     show(figures)
     found = json.dumps(metrics(figures), indent=2)

@@ -22,8 +22,10 @@ def contest(options: argparse.Namespace) -> dict[str, float]:
     import numpy as np  # noqa: PLC0415
     import torch  # noqa: PLC0415
 
-    from twinlens.eval.metrics.retrieval_ranks import TILE  # noqa: PLC0415
-    from twinlens.eval.tasks.retrieval_ranking import measure  # noqa: PLC0415
+    from twinlens.eval.metrics.retrieval_ranks import (  # noqa: PLC0415
+        TILE_SIZE,
+        measure_retrieval,
+    )
 
     torch.set_num_threads(options.threads)
     rng = np.random.default_rng(0)
@@ -39,11 +41,11 @@ def contest(options: argparse.Namespace) -> dict[str, float]:
     owner = rng.permutation(len(texts)) % options.images
     before, start, used = resident_mib(), time.perf_counter(), time.process_time()
     if options.contestant == "products alone":
-        for rows in torch.from_numpy(images).split(TILE):
-            for columns in torch.from_numpy(texts).split(TILE):
+        for rows in torch.from_numpy(images).split(TILE_SIZE):
+            for columns in torch.from_numpy(texts).split(TILE_SIZE):
                 _ = rows @ columns.T
     else:
-        result = measure(images, texts, owner)
+        result = measure_retrieval(images, texts, owner)
         near = abs(np.median(result.text_ranks) / options.images - 0.5)
         assert near < 0.05, "the median rank of random embeddings should be in the middle"
     seconds = time.perf_counter() - start

@@ -28,13 +28,13 @@ def contest(options: argparse.Namespace) -> dict[str, float]:
     from twinlens.config import CLIPConfig, TextConfig, ViTConfig  # noqa: PLC0415
     from twinlens.data.datasets import open_dataset  # noqa: PLC0415
     from twinlens.data.loader import PairLoader  # noqa: PLC0415
-    from twinlens.model.device import measured_peak  # noqa: PLC0415
-    from twinlens.model.flops import patch_count  # noqa: PLC0415
+    from twinlens.inference.device import measure_peak_flops  # noqa: PLC0415
+    from twinlens.model.flops import num_patches  # noqa: PLC0415
     from twinlens.model.presets import icons_demo  # noqa: PLC0415
     from twinlens.text.clip_bpe import train_tokenizer  # noqa: PLC0415
     from twinlens.train.planning.flops import pair_cost  # noqa: PLC0415
-    from twinlens.train.recipes.builtin import recipe_named  # noqa: PLC0415
-    from twinlens.train.state import Run  # noqa: PLC0415
+    from twinlens.train.recipes.builtin import find_recipe  # noqa: PLC0415
+    from twinlens.train.state import TrainState  # noqa: PLC0415
 
     vision = ViTConfig(
         image_size=64, patch_size=16, width=256, layers=6, heads=4, activation="quick_gelu"
@@ -44,14 +44,14 @@ def contest(options: argparse.Namespace) -> dict[str, float]:
     )
     model: CLIPConfig = replace(icons_demo(), embed_dim=256, vision=vision, text=text)
     recipe = replace(
-        recipe_named("icons-demo"),
+        find_recipe("icons-demo"),
         model=model,
         batch_size=options.batch,
         captions=1,
         steps=10_000,
         patch_dropout=options.patch_dropout,
     )
-    seen = patch_count(vision, options.patch_dropout)
+    seen = num_patches(vision, options.patch_dropout)
     dataset = open_dataset(str(SHARDS))
     captions = [caption for sample in dataset.samples for caption in sample.captions]
     loader = PairLoader(
@@ -62,9 +62,9 @@ def contest(options: argparse.Namespace) -> dict[str, float]:
         context_length=text.context_length,
         augmentation=recipe.augment,
         seed=0,
-        patches=(patch_count(vision), seen) if options.patch_dropout else None,
+        patch_counts=(num_patches(vision), seen) if options.patch_dropout else None,
     )
-    run = Run(recipe, "shards", "cpu")
+    run = TrainState(recipe, "shards", "cpu")
     steps, waited, tokens, start = WARM + options.steps, 0.0, 0.0, 0.0
     batches = loader.batches(0, steps, workers=options.workers)
     for step in range(steps):
@@ -83,7 +83,7 @@ def contest(options: argparse.Namespace) -> dict[str, float]:
         "pairs_per_s": rate,
         "wait_percent": 100 * waited / took,
         "gflops": flops / 1e9,
-        "mfu_percent": 100 * flops / measured_peak(torch.device("cpu"), torch.bfloat16),
+        "mfu_percent": 100 * flops / measure_peak_flops(torch.device("cpu"), torch.bfloat16),
         "peak_mib": peak_mib(),
     }
 

@@ -62,7 +62,7 @@ def contest(seconds: float) -> dict[str, float]:
     began = time.perf_counter()
     for name in MODELS:
         lens = load(name) if name == "icons" else Embedder(CLIP(presets.vit_b_32()), None)
-        side = lens.config.image_input.image_size
+        side = lens.config.preprocess_config.image_size
         for batch in BATCHES:
             pixels = torch.randint(0, 256, (batch, 3, side, side), dtype=torch.uint8)
             taken = seconds_each(lens.encode_pixels, pixels, seconds)

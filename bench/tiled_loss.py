@@ -36,9 +36,9 @@ def contest(options: argparse.Namespace) -> dict[str, float]:
 
     def both_ways(images: torch.Tensor, texts: torch.Tensor) -> None:
         if options.loss == "softmax":
-            contrastive_loss(images, texts, scale, tile=tile).backward()
+            contrastive_loss(images, texts, scale, tile_size=tile).backward()
         else:
-            sigmoid_loss(images, texts, scale, bias, tile=tile).backward()
+            sigmoid_loss(images, texts, scale, bias, tile_size=tile).backward()
         if options.device == "cuda":
             torch.cuda.synchronize()
 

@@ -56,7 +56,7 @@ def our_step(name: str, batch: int, device: str):
     from twinlens.text.clip_bpe import Tokenizer  # noqa: PLC0415
     from twinlens.train.optim import OptimConfig  # noqa: PLC0415
     from twinlens.train.recipes.recipe import Recipe  # noqa: PLC0415
-    from twinlens.train.state import Run  # noqa: PLC0415
+    from twinlens.train.state import TrainState  # noqa: PLC0415
 
     config = getattr(presets, name.lower().replace("-", "_"))()
     recipe = Recipe(
@@ -67,13 +67,13 @@ def our_step(name: str, batch: int, device: str):
         precision="bf16",
         optim=OptimConfig(lr=1e-5),
     )
-    run = Run(recipe, "random pixels", device)
-    size = config.image_input.image_size
+    run = TrainState(recipe, "random pixels", device)
+    size = config.preprocess.image_size
     one = Batch(
         pixels=torch.randint(0, 256, (batch, 3, size, size), dtype=torch.uint8),
         tokens=Tokenizer.clip()([CAPTION] * batch)[None],
-        concepts=torch.arange(batch)[None],
-        truncated=0,
+        concept_ids=torch.arange(batch)[None],
+        num_truncated=0,
     )
     return lambda number: run.train_step(one, number)
 

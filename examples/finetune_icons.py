@@ -25,14 +25,16 @@ import resvg_py
 
 import twinlens
 from twinlens import html
-from twinlens.cli.train import progress_line, zero_shot_evaluator
-from twinlens.config_io import override
+from twinlens.cli.train import progress_bar
+from twinlens.config_io import apply_overrides
 from twinlens.data.datasets import open_dataset
 from twinlens.eval import report
+from twinlens.eval.context import EvalContext
+from twinlens.eval.evaluators import ZeroShotEvaluator
 from twinlens.eval.metrics.statistics import sign_test
-from twinlens.eval.tasks.classification import Classification
-from twinlens.eval.tasks.zero_shot import measure
-from twinlens.train.recipes.builtin import recipe_named
+from twinlens.eval.tasks.classification import ClassificationResult
+from twinlens.eval.tasks.zero_shot import evaluate_zero_shot
+from twinlens.train.recipes.builtin import find_recipe
 from twinlens.train.trainer import fit
 
 PACKAGE = "@vkontakte/icons@3.53.0"
@@ -49,11 +51,11 @@ SETTINGS = [
     "optim.warmup_steps=16",
     "adapt.unlocked_image_layers=1",
     "adapt.layer_decay=1",
-    "adapt.keep=0.5",
-    "augment.crop_side=0.8",
-    "augment.rotate=10",
-    "augment.stretch=0.1",
-    "augment.brightness=0.05",
+    "adapt.interpolation=0.5",
+    "augment.min_crop_side=0.8",
+    "augment.max_rotation=10",
+    "augment.max_stretch=0.1",
+    "augment.brightness_std=0.05",
     "eval_every=40",
 ]
 """Chosen on the names of validation.csv."""
@@ -115,13 +117,13 @@ def draw(name: str, key: tuple[int, bool], drawings: Drawings) -> list[str]:
 def train(recipe: str) -> Path:
     """The directory of a model that was fine-tuned."""
     shutil.rmtree(OUT / "run", ignore_errors=True)
-    evaluate = zero_shot_evaluator(open_dataset(str(OUT / "validation.csv")), [])
-    with progress_line([]) as show:
+    evaluator = ZeroShotEvaluator(open_dataset(str(OUT / "validation.csv")))
+    with progress_bar([]) as show:
         return fit(
-            override(recipe_named(recipe, "icons"), SETTINGS),
+            apply_overrides(find_recipe(recipe, "icons"), SETTINGS),
             open_dataset(OUT / "train.csv"),
             OUT / "run",
-            evaluate=evaluate,
+            evaluators=[evaluator],
             report=show,
         )
 
@@ -129,10 +131,10 @@ def train(recipe: str) -> Path:
 def compare(before: twinlens.Embedder, after: twinlens.Embedder, part: str, heading: str) -> str:
     """Both models on one table, as a piece of a page; the same is printed."""
     dataset = open_dataset(OUT / f"{part}.csv")
-    old, new = (measure(lens, dataset) for lens in (before, after))
+    old, new = (evaluate_zero_shot(EvalContext(lens), dataset) for lens in (before, after))
     gained, lost = right(new) - right(old), right(old) - right(new)
     says = (
-        f"{old.samples} images, as many names: {percent(old)} before, {percent(new)} after. "
+        f"{old.num_samples} images, as many names: {percent(old)} before, {percent(new)} after. "
         f"{len(gained)} images are right only now, {len(lost)} only were "
         f"(p = {sign_test(len(gained), len(lost)):.1g})."
     )
@@ -142,7 +144,7 @@ def compare(before: twinlens.Embedder, after: twinlens.Embedder, part: str, head
         f"<h3>{title}</h3>"
         + report.gallery(
             [
-                report.ImageCard(
+                report.GalleryImage(
                     image=one.source, predictions=answers[:3], truth=one.label, title=str(one.label)
                 )
                 for one, answers in zip(
@@ -157,12 +159,12 @@ def compare(before: twinlens.Embedder, after: twinlens.Embedder, part: str, head
     return html.section(heading, *galleries, note=says)
 
 
-def right(result: Classification) -> set[str]:
+def right(result: ClassificationResult) -> set[str]:
     """The names whose image was recognised; each has one."""
     return {one.classname for one in result.per_class if one.recall == 1}
 
 
-def percent(result: Classification) -> str:
+def percent(result: ClassificationResult) -> str:
     low, high = result.intervals["acc1"]
     return f"{result.metrics['acc1']:.1%} (95% interval {low:.1%} to {high:.1%})"
 
@@ -173,7 +175,7 @@ def main() -> None:
     options = parser.parse_args()
     split(fetch())
     before, after = twinlens.load("icons"), twinlens.load(train(options.recipe))
-    page = html.page(
+    page = html.render_page(
         "Fine-tuned to an icon set",
         "What the embedded model says of icons that it never saw, before and after it learned from "
         "others of the set. The images were drawn by lot.",

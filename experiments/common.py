@@ -23,10 +23,11 @@ from twinlens.config import CLIPConfig, PreprocessConfig, TextConfig, ViTConfig
 from twinlens.data.augment import Augmentation, augment
 from twinlens.data.datasets import open_dataset
 from twinlens.data.samples import Sample
-from twinlens.files import write_whole
-from twinlens.images.decode import normalize, to_pixels
+from twinlens.files import atomic_write_text
+from twinlens.images.decode import to_pixels
+from twinlens.inference.preprocess import normalize
 from twinlens.model.clip import CLIP, MAX_LOGIT_SCALE
-from twinlens.model.flops import Cost, image_cost, text_cost
+from twinlens.model.flops import Flops, image_flops, text_flops
 from twinlens.model.loss.contrastive import contrastive_loss
 from twinlens.model.presets import ICON_MEAN, ICON_STD
 from twinlens.text.clip_bpe import Tokenizer, train_tokenizer
@@ -37,7 +38,13 @@ CONTEXT_LENGTH, VOCABULARY = 20, 2048
 ENGLISH = 6
 """The first captions of each list are English (`twinlens.curate.icons.captions`)."""
 
-AUGMENTATION = Augmentation(rotate=10.0, stretch=0.1, colour=0.08, brightness=0.05, grey=0.05)
+AUGMENTATION = Augmentation(
+    max_rotation=10.0,
+    max_stretch=0.1,
+    colour_std=0.08,
+    brightness_std=0.05,
+    greyscale_probability=0.05,
+)
 """The icon recipes', without their crop: `stretch` also zooms."""
 
 COLOUR_EMOJI = frozenset(
@@ -125,7 +132,7 @@ def _decode(samples: Sequence[Sample], kept: Path, size: int) -> None:
         said["styles"].append(sample.metadata["style"])
         said["groups"].append(sample.metadata["category"])
     pixels.flush()
-    write_whole(json.dumps(said), kept.with_suffix(".json"))
+    atomic_write_text(json.dumps(said), kept.with_suffix(".json"))
 
 
 def read_tokenizer(corpus: Path, train: Part) -> Tokenizer:
@@ -264,9 +271,9 @@ class Contrastive(Objective):
 def contrastive_flops(config: CLIPConfig, batch_size: int, tokens: float) -> float:
     """Operations of training on one pair, its caption that many tokens long."""
     assert config.vision is not None
-    image = image_cost(config.vision, config.embed_dim)
-    text = text_cost(config.text_input, config.embed_dim, tokens)
-    whole: Cost = image + text + similarity_cost(config, batch_size)
+    image = image_flops(config.vision, config.embed_dim)
+    text = text_flops(config.text_config, config.embed_dim, tokens)
+    whole: Flops = image + text + similarity_cost(config, batch_size)
     return whole.training
 
 

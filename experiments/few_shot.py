@@ -28,7 +28,7 @@ import twinlens
 from twinlens.curate.icons.config import EMOJI_STYLES
 from twinlens.data.datasets import open_dataset
 from twinlens.embed.embedder import Embedder
-from twinlens.embed.probe import fit
+from twinlens.embed.logistic_regression import fit_logistic_regression
 
 LEAST_IMAGES = 10
 """Of each class of new concepts: eight to learn from, and two to be asked about."""
@@ -190,7 +190,7 @@ def _order(task: Task, rng: np.random.Generator) -> Int64[np.ndarray, "class sho
 
 
 def _strength(data: Features, learned: NDArray[np.int64], shots: int) -> float:
-    """The best of `STRENGTHS` in cross-validation; the strongest regularisation of equals."""
+    """The best of `L2_PENALTIES` in cross-validation; the strongest regularisation of equals."""
     folds = min(shots, MOST_FOLDS)
     fold = (np.arange(len(learned)) // len(data.names)) % folds
     right = {
@@ -213,7 +213,7 @@ def _predicted(
     strength: float,
 ) -> NDArray[np.int64]:
     targets, classes = data.targets[learned], len(data.names)
-    probe = fit(data.values[learned], targets, classes, strength=strength)
+    probe = fit_logistic_regression(data.values[learned], targets, classes, l2_penalty=strength)
     return probe.predict_logits(asked).argmax(axis=1)
 
 

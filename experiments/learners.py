@@ -19,10 +19,11 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from twinlens.config import CLIPConfig, ViTConfig
-from twinlens.model.clip import image_tower
+from twinlens.model.clip import build_image_tower
 from twinlens.model.layers import MLP, Attention
 from twinlens.model.vision import VisionTransformer
-from twinlens.text.clip_bpe import Tokenizer, clean
+from twinlens.text.cleaning import clean_text
+from twinlens.text.clip_bpe import Tokenizer
 
 CANDIDATES = 48
 """Names an image whose whole likelihood is computed."""
@@ -33,7 +34,7 @@ LEAST_COUNT = 10
 
 def words_of(text: str) -> list[str]:
     """The words of a text, lower case."""
-    return regex.findall(r"[\p{L}\p{M}]+|\p{N}+", clean(text))
+    return regex.findall(r"[\p{L}\p{M}]+|\p{N}+", clean_text(text, "lower"))
 
 
 def common_words(captions: Iterable[str]) -> list[str]:
@@ -48,7 +49,7 @@ class Words(Objective):
     def __init__(self, config: CLIPConfig, words: Sequence[str]) -> None:
         super().__init__()
         assert config.vision is not None
-        self.image_tower = image_tower(config.vision, config.embed_dim)
+        self.image_tower = build_image_tower(config.vision, config.embed_dim)
         self.image_tower.init_weights()
         self.places = {word: i for i, word in enumerate(words)}
         self.head = nn.Linear(config.embed_dim, len(words))
@@ -147,7 +148,7 @@ class Captions(Objective):
     def __init__(self, config: CLIPConfig, tokenizer: Tokenizer) -> None:
         super().__init__()
         assert isinstance(config.vision, ViTConfig)
-        text = config.text_input
+        text = config.text_config
         vision = replace(config.vision, projection="none")
         self.image_tower = VisionTransformer(vision, vision.width)
         self.image_tower.init_weights()

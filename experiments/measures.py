@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from runs import Run, Runs
 
-from twinlens.files import write_whole
+from twinlens.files import atomic_write_text
 
 NAMES, SEED = 1000, 0
 """Names of unseen concepts that are told apart, and how they are drawn, as in `bench/icons.py`."""
@@ -97,7 +97,7 @@ def measured(
     if not kept.is_file():
         found = measure(runs.read(run, pairs))
         said = {key: "".join(map(str, rows.astype(int).tolist())) for key, rows in found.items()}
-        write_whole(json.dumps(said), kept)
+        atomic_write_text(json.dumps(said), kept)
         print(run.name, pairs, {k: f"{v.mean():.2%}" for k, v in found.items()}, flush=True)
     read: Mapping[str, str] = json.loads(kept.read_text(encoding="utf-8"))
     return {key: np.array([one == "1" for one in rows]) for key, rows in read.items()}

@@ -26,12 +26,12 @@ from jaxtyping import Bool, Float, Float32, UInt8
 from numpy.typing import NDArray
 from PIL import Image
 from reports import COLOURS, axes, facts, save_plot, write_result
+from scipy.stats import binom, binomtest
 from torch import Tensor
 
 import twinlens
 from twinlens.data.datasets import open_dataset
 from twinlens.data.samples import Sample
-from twinlens.eval.metrics.statistics import binomial_cdf, clopper_pearson
 
 if TYPE_CHECKING:
     from twinlens.embed.embedder import Embedder
@@ -248,7 +248,10 @@ def compare(
     """
     clean = float(right[~overlaps].mean())
     asked, found = int(overlaps.sum()), int(right[overlaps].sum())
-    low, high = clopper_pearson(found, asked, level=CONFIDENCE)
+    low, high = 0.0, 1.0
+    if asked:
+        exact = binomtest(found, asked).proportion_ci(CONFIDENCE, method="exact")
+        low, high = float(exact.low), float(exact.high)
     return {
         "images": len(right),
         "overlap": asked,
@@ -258,7 +261,7 @@ def compare(
         "accuracy_overlap_interval": [low, high],
         "accuracy_clean": clean,
         "all_minus_clean": float(right.mean()) - clean,
-        "p_value": binomial_cdf(asked - found, asked, 1 - clean),
+        "p_value": float(binom.cdf(asked - found, asked, 1 - clean)),
     }
 
 

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twinlens.files import write_whole
+from twinlens.files import atomic_write_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +33,7 @@ def facts(corpus: Path) -> dict[str, Any]:
 def write_result(result: Mapping[str, Any], out: Path) -> None:
     """As JSON."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(json.dumps(result, indent=1) + "\n", out)
+    atomic_write_text(json.dumps(result, indent=1) + "\n", out)
     print(f"wrote {out}")
 
 

@@ -35,8 +35,8 @@ from split import CORRUPTED, HELD, SHIFTS, SPLIT_SEED, Split, read_split
 from towers import Captions, Labels, in_chunks, settle
 from training import Plan, Trained, train
 
-from twinlens.embed.probe import fit
-from twinlens.eval.metrics.robustness import Baseline, effective_robustness, fit_baseline
+from twinlens.embed.logistic_regression import fit_logistic_regression
+from twinlens.eval.metrics.robustness import BaselineFit, effective_robustness, fit_baseline
 from twinlens.text.clip_bpe import Tokenizer
 
 PROBE = "probe"
@@ -143,7 +143,7 @@ def fit_probe(
 ) -> Callable[[Float[np.ndarray, "image embed"]], NDArray[np.int64]]:
     """A logistic regression on the labelled images' features (paper section 3.2)."""
     labels = split.labels[split.labelled.concepts]
-    probe = fit(learned, labels, len(split.names), strength=PROBE_STRENGTH)
+    probe = fit_logistic_regression(learned, labels, len(split.names), l2_penalty=PROBE_STRENGTH)
     return lambda features: probe.predict_logits(features).argmax(axis=1)
 
 
@@ -172,13 +172,13 @@ def beyond_line(
     shifted: Float[np.ndarray, "time point"],
     fitted: Bool[np.ndarray, " point"],
     images: int,
-) -> tuple[Float[np.ndarray, "time point"], Baseline]:
+) -> tuple[Float[np.ndarray, "time point"], BaselineFit]:
     """Effective robustness of all points in each sample, and the line of the first sample.
 
     `images` are those of the smaller test: none right counts as half an image.
     """
     lines = [
-        fit_baseline(np.column_stack([x[fitted], y[fitted]]), samples=images)
+        fit_baseline(np.column_stack([x[fitted], y[fitted]]), num_samples=images)
         for x, y in zip(standard, shifted, strict=True)
     ]
     above = [
@@ -258,9 +258,9 @@ def plot(
         for row in shown:
             if kind == PROBE or row["pairs"] == points_of(kind)[-1]:
                 _cross(axis, row, shift, colour)
-    line = Baseline(**next(one["line"] for one in robustness if one["shift"] == shift))
+    line = BaselineFit(**next(one["line"] for one in robustness if one["shift"] == shift))
     across = np.geomspace(0.001, 0.9, 100)
-    expected = [100 * line.expected(x) for x in across.tolist()]
+    expected = [100 * line.predict(x) for x in across.tolist()]
     axis.plot(100 * across, expected, color=COLOURS[0], linewidth=1, label="their line")
     axis.plot(100 * across, 100 * across, ":", color="#555555", linewidth=1, label="no drop")
     for set_scale, set_limits in (

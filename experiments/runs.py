@@ -22,8 +22,8 @@ from common import (
 from learners import Captions, Words, common_words
 from training import Plan, Trained, read_weights, train
 
-from twinlens.files import write_whole
-from twinlens.images.decode import normalize
+from twinlens.files import atomic_write_text
+from twinlens.inference.preprocess import normalize
 
 Kind = Literal["contrastive", "words", "caption"]
 
@@ -98,7 +98,7 @@ def read_words(corpus: Path, train: Part) -> list[str]:
     kept = corpus / "pixels" / "words.json"
     if not kept.is_file():
         words = common_words(caption for said in train.captions for caption in said)
-        write_whole(json.dumps(words), kept)
+        atomic_write_text(json.dumps(words), kept)
     return json.loads(kept.read_text(encoding="utf-8"))
 
 

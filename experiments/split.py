@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twinlens.data.datasets import open_dataset
-from twinlens.files import write_whole
+from twinlens.files import atomic_write_text
 
 LINE_EMOJI = frozenset({"emojione-monotone", "fluent-emoji-high-contrast", "noto-emoji-lines"})
 NEW_EMOJI = frozenset({"fxemoji"})
@@ -119,7 +119,7 @@ def _icons(corpus: Path, tars: int) -> list[str]:
     kept = corpus / "pixels" / f"train-{tars}-icons.json"
     if not kept.is_file():
         samples = open_dataset(str(corpus / "train" / f"{{00000..{tars - 1:05}}}.tar")).samples
-        write_whole(json.dumps([sample.metadata["icon"] for sample in samples]), kept)
+        atomic_write_text(json.dumps([sample.metadata["icon"] for sample in samples]), kept)
     return json.loads(kept.read_text(encoding="utf-8"))
 
 

@@ -25,8 +25,8 @@ from split import Split
 from torch import Tensor, nn
 
 from twinlens.config import CLIPConfig, ResNetConfig, TextConfig
-from twinlens.images.decode import normalize
-from twinlens.model.clip import image_tower
+from twinlens.inference.preprocess import normalize
+from twinlens.model.clip import build_image_tower
 from twinlens.model.presets import ICON_TEMPLATES
 from twinlens.text.clip_bpe import Tokenizer
 
@@ -40,7 +40,7 @@ class Labels(Objective):
 
     def __init__(self, width: int, split: Split) -> None:
         super().__init__()
-        self.tower = image_tower(_tower(width), len(split.names))
+        self.tower = build_image_tower(_tower(width), len(split.names))
         self.tower.init_weights()
         self.labels = torch.from_numpy(split.labels)
 

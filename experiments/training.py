@@ -16,9 +16,9 @@ from common import PREPROCESS, Mixture, Objective, Part
 from torch import Tensor
 
 from twinlens.errors import DataError
-from twinlens.files import write_whole
-from twinlens.hardware import keep_freed_memory
-from twinlens.images.decode import normalize
+from twinlens.files import atomic_write_text
+from twinlens.hardware import retain_freed_memory
+from twinlens.inference.preprocess import normalize
 from twinlens.train.optim import MasterAdamW, MovingAverage, OptimConfig
 
 BATCH_SIZE = 128
@@ -53,8 +53,8 @@ class Plan:
             lr=self.lr,
             warmup_steps=self.warmup_steps,
             weight_decay=self.weight_decay,
-            final_lr=1.0,
-            clip_norm=1.0,
+            final_lr_ratio=1.0,
+            grad_clip_norm=1.0,
             ema_decay=0.9999,
         )
 
@@ -97,7 +97,7 @@ def train(make: Callable[[], Objective], part: Part, plan: Plan, folder: Path) -
     said, written = json.loads(json.dumps(asdict(plan) | {"points": None})), home / "plan.json"
     if written.is_file() and json.loads(written.read_text(encoding="utf-8")) != said:
         raise DataError(f"{written}: got a run of another plan, expected {said}")
-    write_whole(json.dumps(said), written)
+    atomic_write_text(json.dumps(said), written)
     torch.manual_seed(plan.seed)
     return _Run(make(), part, plan, home).to_end()
 
@@ -113,11 +113,11 @@ class _Run:
     """A run as it goes on, saved now and then."""
 
     def __init__(self, objective: Objective, part: Part, plan: Plan, home: Path) -> None:
-        keep_freed_memory()
+        retain_freed_memory()
         self.objective, self.plan, self.home = objective, plan, home
         self.batches = Mixture(part, plan.batch_size, plan.seed)
         self.optimizer = MasterAdamW(objective, plan.optim)
-        self.average = MovingAverage(self.optimizer.weights, plan.optim.ema_decay)
+        self.average = MovingAverage(self.optimizer.named_masters, plan.optim.ema_decay)
         self.step, self.sum, self.took, self.done = 0, 0.0, 0.0, Trained()
         if (home / "state.pt").is_file():
             self._load()
@@ -142,8 +142,8 @@ class _Run:
         loss = self.objective.loss(normalize(pixels, PREPROCESS), captions, concepts)
         loss.backward()
         # Of endless steps: the learning rate stays where the warm-up ends.
-        self.optimizer.step(self.step, 10**9, self.optimizer.collect())
-        self.average.update(self.optimizer.weights, self.step)
+        self.optimizer.step(self.step, 10**9, self.optimizer.collect_gradients())
+        self.average.update(self.optimizer.named_masters, self.step)
         self.step += 1
         self.sum += float(loss.detach())
         self.took += time.monotonic() - start

@@ -18,8 +18,7 @@ HOOKED = [
     "twinlens.inference",
     "twinlens.export.towers",
     "twinlens.html",
-    "twinlens.text.sentencepiece",
-    "twinlens.text.clip_bpe",
+    "twinlens.text",
     "twinlens.distributed.collectives",
 ]
 """Where there are tensors: modules, or packages with all that is in them."""

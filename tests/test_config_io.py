@@ -5,9 +5,18 @@ from pathlib import Path
 import pytest
 
 from twinlens.config import CLIPConfig
-from twinlens.config_io import from_dict, override, read_json, read_plain_json, to_dict, write_json
+from twinlens.config_io import (
+    apply_overrides,
+    from_dict,
+    read_dataclass,
+    read_json_object,
+    to_dict,
+    write_dataclass,
+)
 from twinlens.errors import ConfigError, UnknownNameError
 from twinlens.model import presets
+from twinlens.train.recipes import builtin
+from twinlens.train.recipes.recipe import Recipe
 
 PRESETS = ["rn50", "vit_b_32", "vit_l_14_336", "icons_demo", "icons_small"]
 
@@ -15,16 +24,16 @@ PRESETS = ["rn50", "vit_b_32", "vit_l_14_336", "icons_demo", "icons_small"]
 @pytest.mark.parametrize("name", PRESETS)
 def test_there_and_back(name: str, tmp_path: Path):
     config = getattr(presets, name)()
-    write_json(config, tmp_path / "config.json")
-    assert read_json(CLIPConfig, tmp_path / "config.json") == config
+    write_dataclass(config, tmp_path / "config.json")
+    assert read_dataclass(CLIPConfig, tmp_path / "config.json") == config
 
 
 def test_settings_reach_any_depth():
-    config = override(
+    config = apply_overrides(
         presets.vit_b_32(),
         ["text.layers=3", "text.activation=gelu", "preprocess.background=[0, 1, 2]"],
     )
-    assert (config.text_input.layers, config.text_input.activation) == (3, "gelu")
+    assert (config.text_config.layers, config.text_config.activation) == (3, "gelu")
     assert config.preprocess.background == (0, 1, 2)
     assert config.vision == presets.vit_b_32().vision
 
@@ -52,7 +61,7 @@ def test_settings_reach_any_depth():
 )
 def test_mistakes_say_what_got_and_expected(setting: str, error: type[Exception], message: str):
     with pytest.raises(error) as raised:
-        override(presets.vit_b_32(), [setting])
+        apply_overrides(presets.vit_b_32(), [setting])
     assert message in str(raised.value)
 
 
@@ -68,13 +77,24 @@ def test_missing_and_unknown_keys_are_named():
 def test_files_that_are_no_configuration(tmp_path: Path):
     path = tmp_path / "config.json"
     with pytest.raises(ConfigError, match=r"config\.json: cannot be read"):
-        read_json(CLIPConfig, path)
+        read_dataclass(CLIPConfig, path)
     path.write_text("[1]")
     with pytest.raises(ConfigError, match="got 'list', expected a JSON object"):
-        read_json(CLIPConfig, path)
+        read_dataclass(CLIPConfig, path)
 
 
 def test_a_file_nested_beyond_reading_is_an_error(tmp_path: Path):
     (tmp_path / "deep.json").write_text("[" * 100_000 + "]" * 100_000)
     with pytest.raises(ConfigError, match=r"deep\.json: cannot be read as a configuration"):
-        read_plain_json(tmp_path / "deep.json")
+        read_json_object(tmp_path / "deep.json")
+
+
+def test_old_names_of_settings_are_read_with_a_warning():
+    recipe = builtin.icons_demo()
+    with pytest.warns(FutureWarning, match=r"^optim.final_lr: renamed to optim.final_lr_ratio"):
+        changed = apply_overrides(recipe, ["optim.final_lr=0.1"])
+    assert changed.optim.final_lr_ratio == 0.1
+    stored = to_dict(changed)
+    stored["adapt"]["keep"] = stored["adapt"].pop("interpolation")
+    with pytest.warns(FutureWarning, match=r"^adapt.keep: renamed to adapt.interpolation"):
+        assert from_dict(Recipe, stored) == changed

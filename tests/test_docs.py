@@ -12,9 +12,9 @@ import typer
 
 from twinlens.cli.main import app, main
 from twinlens.config import ResNetConfig, ViTConfig
-from twinlens.config_io import override, setting_names, to_dict
-from twinlens.hub import published_models
-from twinlens.train.recipes.builtin import RECIPES, recipe_named
+from twinlens.config_io import apply_overrides, flatten, to_dict
+from twinlens.hub.published import published_models
+from twinlens.train.recipes.builtin import PRETRAIN_RECIPES, find_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("docs", "bench", "src", "examples")
@@ -109,8 +109,8 @@ def test_commands_are_ones_that_exist(page: Path):
         # Reads the words; an unknown option raises.
         given = verb.make_context("twinlens", list(options)).params
         if words[0] == "train":
-            recipe = recipe_named(given["recipe"], given["init"])
-            assert override(recipe, given["settings"]).name == given["recipe"]
+            recipe = find_recipe(given["recipe"], given["init"])
+            assert apply_overrides(recipe, given["settings"]).name == given["recipe"]
 
 
 PATH_LIKE = re.compile(
@@ -223,9 +223,9 @@ def image_tower(config: ViTConfig | ResNetConfig) -> tuple[str, ...]:
     return (f"ViT {sizes}, {config.image_size} px",)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", PRETRAIN_RECIPES)
 def test_the_table_of_recipes_is_that_of_the_code(name: str):
-    recipe = RECIPES[name]()
+    recipe = PRETRAIN_RECIPES[name]()
     text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
     [row] = re.findall(rf"^\| `{name}` \|.*$", text, re.MULTILINE)
     cells = [cell.strip() for cell in row.split("|")]
@@ -242,7 +242,7 @@ def test_the_settings_named_are_those_of_a_recipe():
     keys = {
         key for row in table.splitlines() for key in re.findall(r"`([^`]+)`", row.split("|")[1])
     }
-    known = setting_names(to_dict(RECIPES["icons-demo"]()))
+    known = flatten(to_dict(PRETRAIN_RECIPES["icons-demo"]()))
     assert len(keys) > 20
     assert keys <= set(known)
     assert {key for key in known if not key.startswith("model.")} - keys == {"name"}

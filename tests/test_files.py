@@ -10,12 +10,12 @@ import pytest
 
 from twinlens import files, locks
 from twinlens.files import (
-    made_directory,
-    remove_partials,
-    whole_directory,
-    whole_file,
-    whole_path,
-    write_whole,
+    atomic_directory,
+    atomic_file,
+    atomic_path,
+    atomic_write_text,
+    ensure_directory,
+    remove_partial_files,
 )
 
 
@@ -28,7 +28,7 @@ def mode(path: Path) -> int:
 
 
 def write_half(path: Path, error: BaseException) -> None:
-    with whole_file(path) as file:
+    with atomic_file(path) as file:
         file.write(b"half")
         file.flush()
         raise error
@@ -36,7 +36,7 @@ def write_half(path: Path, error: BaseException) -> None:
 
 def test_the_name_appears_when_the_bytes_are_there(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
-    with whole_file(path) as file:
+    with atomic_file(path) as file:
         file.write(b"whole")
         assert not path.exists()
     assert path.read_bytes() == b"whole"
@@ -65,14 +65,14 @@ def test_a_disk_that_fails_at_the_end_leaves_all_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     path = tmp_path / "a.txt"
-    write_whole("before", path)
+    atomic_write_text("before", path)
 
     def fail(*_: object) -> None:
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(files.os, call, fail)
     with pytest.raises(OSError, match="Input/output error"):
-        write_whole("after", path)
+        atomic_write_text("after", path)
     monkeypatch.undo()
     assert path.read_text() == "before"
     assert names(tmp_path) == ["a.txt"]
@@ -80,32 +80,32 @@ def test_a_disk_that_fails_at_the_end_leaves_all_as_it_was(
 
 def test_a_text_that_is_no_unicode_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(UnicodeEncodeError):
-        write_whole("\ud800", tmp_path / "a.txt")
+        atomic_write_text("\ud800", tmp_path / "a.txt")
     assert names(tmp_path) == []
 
 
 def test_texts_are_utf_8_as_they_are(tmp_path: Path) -> None:
-    write_whole("Löwe\r\n", tmp_path / "a.txt")
+    atomic_write_text("Löwe\r\n", tmp_path / "a.txt")
     assert (tmp_path / "a.txt").read_bytes() == b"L\xc3\xb6we\r\n"
 
 
 def test_a_place_that_cannot_be_written_is_named_plainly(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        write_whole("text", tmp_path / "missing" / "a.txt")
-    write_whole("text", tmp_path / "file")
+        atomic_write_text("text", tmp_path / "missing" / "a.txt")
+    atomic_write_text("text", tmp_path / "file")
     with pytest.raises(NotADirectoryError):
-        write_whole("text", tmp_path / "file" / "a.txt")
+        atomic_write_text("text", tmp_path / "file" / "a.txt")
     (tmp_path / "folder").mkdir()
     with pytest.raises(IsADirectoryError):
-        write_whole("text", tmp_path / "folder")
+        atomic_write_text("text", tmp_path / "folder")
     assert names(tmp_path) == ["file", "folder"]
 
 
 def test_two_writers_do_not_mix(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
-    with whole_file(path) as first:
+    with atomic_file(path) as first:
         first.write(b"first")
-        with whole_file(path) as second:
+        with atomic_file(path) as second:
             second.write(b"second")
         assert path.read_bytes() == b"second"
     assert path.read_bytes() == b"first"
@@ -115,11 +115,11 @@ def test_two_writers_do_not_mix(tmp_path: Path) -> None:
 def test_permissions_are_those_of_a_plain_file(tmp_path: Path) -> None:
     umask = os.umask(0o027)
     try:
-        write_whole("ours", tmp_path / "ours")
+        atomic_write_text("ours", tmp_path / "ours")
         (tmp_path / "plain").write_text("plain")
         assert mode(tmp_path / "ours") == mode(tmp_path / "plain") == 0o640
         (tmp_path / "ours").chmod(0o600)
-        write_whole("again", tmp_path / "ours")
+        atomic_write_text("again", tmp_path / "ours")
     finally:
         os.umask(umask)
     assert mode(tmp_path / "ours") == 0o600
@@ -127,7 +127,7 @@ def test_permissions_are_those_of_a_plain_file(tmp_path: Path) -> None:
 
 def test_a_library_may_put_a_file_of_its_own_there(tmp_path: Path) -> None:
     (tmp_path / "plain").write_text("plain")
-    with whole_path(tmp_path / "ours") as partial:
+    with atomic_path(tmp_path / "ours") as partial:
         partial.unlink()
         partial.touch(0o600)
         partial.write_text("theirs")
@@ -145,7 +145,7 @@ def test_bytes_then_name_are_brought_to_the_disk(
         synced.append((here.is_dir(), names(tmp_path)))
 
     monkeypatch.setattr(files.os, "fsync", fsync)
-    write_whole("text", tmp_path / "a.txt")
+    atomic_write_text("text", tmp_path / "a.txt")
     (first, partial), (second, renamed) = synced
     assert (first, second) == (False, True)
     assert partial != ["a.txt"]
@@ -163,43 +163,43 @@ def test_a_folder_that_cannot_be_synced_is_none_of_our_business(
         real(handle)
 
     monkeypatch.setattr(files.os, "fsync", fsync)
-    write_whole("text", tmp_path / "a.txt")
+    atomic_write_text("text", tmp_path / "a.txt")
     assert (tmp_path / "a.txt").read_text() == "text"
 
 
 def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
     code = (
-        "import os, signal, sys\nfrom pathlib import Path\nfrom twinlens.files import whole_file\n"
-        "with whole_file(Path(sys.argv[1])) as file:\n"
+        "import os, signal, sys\nfrom pathlib import Path\nfrom twinlens.files import atomic_file\n"
+        "with atomic_file(Path(sys.argv[1])) as file:\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     killed = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.bin")], check=False)
     assert killed.returncode == -signal.SIGKILL
     assert len(names(tmp_path)) == 1
     (tmp_path / "b.zip.partial").write_text("a download of the user's")
-    remove_partials(tmp_path)
+    remove_partial_files(tmp_path)
     assert names(tmp_path) == ["b.zip.partial"]
 
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from twinlens.files import whole_directory, whole_file
+from twinlens.files import atomic_directory, atomic_file
 with getattr(__import__("twinlens.files").files, sys.argv[1])(Path(sys.argv[2])) as place:
-    if sys.argv[1] == "whole_directory":
+    if sys.argv[1] == "atomic_directory":
         (place / "half").write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-@pytest.mark.parametrize("writer", ["whole_file", "whole_directory"])
+@pytest.mark.parametrize("writer", ["atomic_file", "atomic_directory"])
 def test_what_a_killed_process_left_goes_with_the_next_write_there(
     tmp_path: Path, writer: str
 ) -> None:
     words = [sys.executable, "-c", KILLED, writer, str(tmp_path / "a")]
     assert subprocess.run(words, check=False).returncode == -signal.SIGKILL
     assert len(names(tmp_path)) == 1
-    write_whole("another file", tmp_path / "b")
+    atomic_write_text("another file", tmp_path / "b")
     assert names(tmp_path) == ["b"]
 
 
@@ -209,15 +209,15 @@ def test_what_is_being_written_is_not_removed(tmp_path: Path) -> None:
         "    print(flush=True)\n    sys.stdin.read()",
     )
     with subprocess.Popen(
-        [sys.executable, "-c", code, "whole_directory", str(tmp_path / "theirs")],
+        [sys.executable, "-c", code, "atomic_directory", str(tmp_path / "theirs")],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     ) as other:
         assert other.stdout is not None
         other.stdout.readline()
-        with whole_directory(tmp_path / "ours") as place:
+        with atomic_directory(tmp_path / "ours") as place:
             (place / "whole").write_text("whole")
-            remove_partials(tmp_path)
+            remove_partial_files(tmp_path)
             assert place.exists()
             assert len(names(tmp_path)) == 2
         other.communicate(b"")
@@ -229,7 +229,7 @@ def test_what_an_earlier_version_left_goes_too(tmp_path: Path) -> None:
     (tmp_path / "a.bin.0123abcd.partial").write_text("half")
     (tmp_path / "model.0123abcd.partial").mkdir()
     (tmp_path / "model.0123abcd.partial" / "half").write_text("half")
-    remove_partials(tmp_path)
+    remove_partial_files(tmp_path)
     assert names(tmp_path) == []
 
 
@@ -238,7 +238,7 @@ def test_where_nobody_can_know_who_lives_nothing_is_removed(
 ) -> None:
     (tmp_path / "model.0123abcd.partial").mkdir()
     monkeypatch.setattr(locks, "fcntl", None)
-    remove_partials(tmp_path)
+    remove_partial_files(tmp_path)
     assert names(tmp_path) == ["model.0123abcd.partial"]
 
 
@@ -250,10 +250,10 @@ def test_a_full_disk_leaves_no_empty_directories(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(files.os, call, fail)
-    with pytest.raises(OSError, match="No space"), whole_directory(tmp_path / "a" / "b") as place:
+    with pytest.raises(OSError, match="No space"), atomic_directory(tmp_path / "a" / "b") as place:
         (place / "c").write_text("1")
-    with pytest.raises(OSError, match="No space"), made_directory(tmp_path / "d" / "e") as place:
-        write_whole("text", place / "f")
+    with pytest.raises(OSError, match="No space"), ensure_directory(tmp_path / "d" / "e") as place:
+        atomic_write_text("text", place / "f")
     assert names(tmp_path) == []
 
 
@@ -262,7 +262,7 @@ def test_a_directory_appears_when_all_is_in_it(there: bool, tmp_path: Path) -> N
     path = tmp_path / "above" / "made"
     if there:
         path.mkdir(parents=True)
-    with whole_directory(path) as place:
+    with atomic_directory(path) as place:
         (place / "a").write_text("1")
         assert not path.exists() or names(path) == []
     assert names(path) == ["a"]
@@ -270,7 +270,7 @@ def test_a_directory_appears_when_all_is_in_it(there: bool, tmp_path: Path) -> N
 
 
 def test_an_error_inside_leaves_no_directory(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), whole_directory(tmp_path / "made") as place:
+    with pytest.raises(FileNotFoundError), atomic_directory(tmp_path / "made") as place:
         (place / "missing" / "a").write_text("1")
     assert names(tmp_path) == []
 
@@ -278,7 +278,7 @@ def test_an_error_inside_leaves_no_directory(tmp_path: Path) -> None:
 def test_a_directory_that_holds_something_is_left(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "kept").write_text("1")
-    with pytest.raises(OSError, match="not empty"), whole_directory(tmp_path / "mine") as place:
+    with pytest.raises(OSError, match="not empty"), atomic_directory(tmp_path / "mine") as place:
         (place / "a").write_text("2")
     assert names(tmp_path) == ["mine"]
     assert names(tmp_path / "mine") == ["kept"]

@@ -27,10 +27,10 @@ def test_cores_are_those_we_are_bound_to_within_the_container_s_share(
     file = tmp_path / "cpu.max"
     if quota is not None:
         file.write_text(quota)
-    monkeypatch.setattr(hardware, "_QUOTA", file)
-    monkeypatch.setattr(hardware, "_OLDER_QUOTA", tmp_path / "none")
+    monkeypatch.setattr(hardware, "_CGROUP_V2_QUOTA", file)
+    monkeypatch.setattr(hardware, "_CGROUP_V1_QUOTA", tmp_path / "none")
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(bound)), raising=False)
-    assert hardware.usable_cores() == expected
+    assert hardware.usable_cpu_count() == expected
 
 
 @pytest.mark.parametrize(
@@ -41,11 +41,11 @@ def test_the_older_control_groups_give_shares_too(
 ):
     (tmp_path / "quota").write_text(f"{quota}\n")
     (tmp_path / "period").write_text("100000\n")
-    monkeypatch.setattr(hardware, "_QUOTA", tmp_path / "none")
-    monkeypatch.setattr(hardware, "_OLDER_QUOTA", tmp_path / "quota")
-    monkeypatch.setattr(hardware, "_OLDER_PERIOD", tmp_path / "period")
+    monkeypatch.setattr(hardware, "_CGROUP_V2_QUOTA", tmp_path / "none")
+    monkeypatch.setattr(hardware, "_CGROUP_V1_QUOTA", tmp_path / "quota")
+    monkeypatch.setattr(hardware, "_CGROUP_V1_PERIOD", tmp_path / "period")
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(4)), raising=False)
-    assert hardware.usable_cores() == expected
+    assert hardware.usable_cpu_count() == expected
 
 
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
@@ -59,14 +59,14 @@ def nothing_chosen(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 
 def test_threads_sleep_while_they_wait(nothing_chosen: dict[str, str]):
-    hardware.wait_without_spinning()
+    hardware.use_passive_openmp_wait()
     assert nothing_chosen["OMP_WAIT_POLICY"] == "passive"
 
 
 @pytest.mark.parametrize("name", WAITING)
 def test_what_the_user_chose_stays(nothing_chosen: dict[str, str], name: str):
     nothing_chosen[name] = "active"
-    hardware.wait_without_spinning()
+    hardware.use_passive_openmp_wait()
     chosen = {key: value for key, value in nothing_chosen.items() if key in WAITING}
     assert chosen == {name: "active"}
 

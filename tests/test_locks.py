@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from twinlens import locks
-from twinlens.locks import HeldError, holding
+from twinlens.locks import LockHeldError, file_lock
 
 HOLD = """
 import sys
 from pathlib import Path
-from twinlens.locks import holding
-with holding(Path(sys.argv[1])):
+from twinlens.locks import file_lock
+with file_lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -42,22 +42,22 @@ def another(path: Path) -> Generator[subprocess.Popen[str]]:
 def test_a_lock_of_another_process_is_told_of_and_one_that_was_killed_has_none(tmp_path: Path):
     path = tmp_path / "lock"
     with another(path) as process:
-        with pytest.raises(HeldError, match=rf"process {process.pid} on "), holding(path):
+        with pytest.raises(LockHeldError, match=rf"process {process.pid} on "), file_lock(path):
             raise AssertionError
         assert path.exists()
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert path.exists()
-        with holding(path) as alone:
+        with file_lock(path) as alone:
             assert alone
     assert not path.exists()
 
 
 def test_this_process_holds_a_lock_once(tmp_path: Path):
     path = tmp_path / "lock"
-    with holding(path):
+    with file_lock(path):
         for _ in range(2):  # to be refused must not let go of it
-            with pytest.raises(HeldError, match="this process"), holding(path):
+            with pytest.raises(LockHeldError, match="this process"), file_lock(path):
                 raise AssertionError
         code = HOLD.replace('print("held", flush=True)', "")
         other = subprocess.run(
@@ -68,7 +68,7 @@ def test_this_process_holds_a_lock_once(tmp_path: Path):
             check=False,
         )
         assert f"HeldError: process {os.getpid()} on" in other.stderr
-    with holding(path):
+    with file_lock(path):
         pass
 
 
@@ -93,7 +93,7 @@ def test_readers_that_outlive_a_killed_process_do_not_hold_its_lock(tmp_path: Pa
         process.wait()
         try:
             os.kill(child, 0)
-            with holding(tmp_path / "lock"):
+            with file_lock(tmp_path / "lock"):
                 pass
         finally:
             os.kill(child, signal.SIGKILL)
@@ -106,8 +106,8 @@ def test_where_a_file_system_has_no_locks_nothing_is_sure(
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(locks.fcntl, "lockf", refuse)
-    with holding(tmp_path / "lock") as alone:
+    with file_lock(tmp_path / "lock") as alone:
         assert not alone
     monkeypatch.setattr(locks, "fcntl", None)
-    with holding(tmp_path / "lock") as alone:
+    with file_lock(tmp_path / "lock") as alone:
         assert not alone

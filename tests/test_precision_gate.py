@@ -13,8 +13,8 @@ from twinlens import CLIP, Embedder
 from twinlens.benchmark.synthetic_inputs import ARCHITECTURES
 from twinlens.config import CLIPConfig, ResNetConfig
 from twinlens.data.datasets import open_dataset
-from twinlens.model.precision import Precision
-from twinlens.model.text import encode_distinct
+from twinlens.model.text import encode_deduplicated
+from twinlens.types import Precision
 
 PRECISIONS: tuple[Precision, ...] = ("bf16", "int8", "int8-weights")
 UNSEEN = Path(twinlens.__file__).parent / "assets" / "shards" / "unseen-style"
@@ -22,7 +22,7 @@ UNSEEN = Path(twinlens.__file__).parent / "assets" / "shards" / "unseen-style"
 
 def shallow(config: CLIPConfig) -> CLIPConfig:
     """The architecture at its real widths with two layers of many, and a short vocabulary."""
-    vision, text = config.vision, config.text_input
+    vision, text = config.vision, config.text_config
     assert vision is not None
     layers = (1, 1, 1, 1) if isinstance(vision, ResNetConfig) else 2
     vision = replace(vision, layers=layers)  # pyright: ignore[reportCallIssue, reportArgumentType]
@@ -33,15 +33,15 @@ def shallow(config: CLIPConfig) -> CLIPConfig:
 def test_every_architecture_stays_near_float32_in_every_precision(name: str):
     torch.manual_seed(0)
     model = CLIP(shallow(ARCHITECTURES[name]())).eval()
-    size = model.config.image_input.image_size
+    size = model.config.preprocess_config.image_size
     pixels = torch.randint(0, 256, (2, 3, size, size), dtype=torch.uint8)
-    tokens = torch.randint(1, 400, (3, model.config.text_input.context_length))
+    tokens = torch.randint(1, 400, (3, model.config.text_config.context_length))
     tokens[:, 9] = 499  # the largest id, where the reading ends in towers that end anywhere
 
     def answers(precision: Precision) -> tuple[torch.Tensor, ...]:
         lens = Embedder(model, None, precision=precision, device="cpu")
         with torch.inference_mode():
-            texts = encode_distinct(lens._tower("text"), tokens, 8)  # pyright: ignore
+            texts = encode_deduplicated(lens.engine.prepared_tower("text"), tokens, 8)  # pyright: ignore
         return lens.encode_pixels(pixels).float(), texts.float()
 
     exact = answers("fp32")

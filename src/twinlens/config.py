@@ -1,7 +1,7 @@
-"""What a model is: frozen dataclasses, of which nothing is guessed.
+"""The configuration of a model: frozen dataclasses, in which nothing is guessed.
 
-`CLIPConfig` says everything that a directory of weights needs to be used rightly: both
-towers' sizes, the pixels they expect, the vocabulary they read and where they came from.
+`CLIPConfig` holds everything that is needed to use a directory of weights correctly: the sizes of
+both towers, the preprocessing of images, the vocabulary and the provenance.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from twinlens.errors import ConfigError, require, require_within
+from twinlens.errors import ConfigError, require, require_in_range
 
 Activation = Literal["quick_gelu", "gelu", "gelu_tanh"]
-"""Weights are silently worse under another activation than their own, so no tower has a default.
+"""Activation of the MLPs: weights are silently worse under another, so there is no default.
 
 QuickGELU is OpenAI's, "gelu" the exact one, "gelu_tanh" its approximation that SigLIP uses.
 """
 
 TextCleaning = Literal["lower", "whitespace", "canonicalize", "siglip", "none"]
-"""What happens to a text before its vocabulary sees it; see `texts.cleaned`.
+"""Cleaning of texts before the vocabulary; see `clean_text`.
 
 The first three are open_clip's names: "lower" is CLIP's own. "siglip" is that of Hugging Face's
 SigLIP, and "none" leaves the text to the vocabulary's own rules.
@@ -29,7 +29,7 @@ OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
-_MOST = {
+_MAX_SIZES = {
     "image_size": 16_384,
     "patch_size": 16_384,
     "width": 65_536,
@@ -40,22 +40,22 @@ _MOST = {
     "vocab_size": 10**7,
     "embed_dim": 65_536,
 }
-"""Several times what anyone has trained: more is a slip, and would be found out by its memory."""
+"""Several times the largest published sizes: more is a mistake, and would exhaust memory."""
 
 
 def _require_sizes(config: object, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
         for one in value if isinstance(value, tuple) else (value,):
-            require_within(f"{type(config).__name__}.{name}", one, 1, _MOST[name])
+            require_in_range(f"{type(config).__name__}.{name}", one, 1, _MAX_SIZES[name])
 
 
-def _require_size_or_none(config: object, name: str) -> None:
+def _require_optional_size(config: object, name: str) -> None:
     if getattr(config, name) is not None:
         _require_sizes(config, name)
 
 
-def _require_eps(config: ViTConfig | TextConfig) -> None:
+def _require_positive_eps(config: ViTConfig | TextConfig) -> None:
     what = f"{type(config).__name__}.norm_eps"
     require(0 < config.norm_eps < math.inf, what, config.norm_eps, "a positive number")
 
@@ -65,19 +65,20 @@ class ViTConfig:
     """A vision transformer (paper section 2.4), or SigLIP's.
 
     Attributes:
-        image_size: Side of the images in pixels. What is left of it after whole patches, at
-            the right and the bottom, is not seen: a few published models have such a remainder.
+        image_size: Side of the images in pixels. A remainder after whole patches, at the right
+            and the bottom, is ignored: a few published models have one.
         patch_size: Side of a patch in pixels.
-        width: Of the residual stream.
-        layers: Blocks.
-        heads: Of the attention; a divisor of `width`.
-        mlp_width: Of the middle of each block's MLP; four times `width` where not given.
-        activation: In the MLPs.
-        norm_eps: Added to the variance in each layer norm.
-        pooling: "class" reads a class token. "attention" is SigLIP's: patches have a bias, no
-            class token and no norm goes before the blocks, and a learned query asks all patches.
-        projection: "linear" maps the pooled vector into the shared space; "none" leaves it, as
-            attention pooling does, and the shared space is as wide as the tower.
+        width: Width of the residual stream.
+        layers: Number of blocks.
+        heads: Number of attention heads; a divisor of `width`.
+        mlp_width: Hidden width of each MLP; four times `width` if not given.
+        activation: Activation of the MLPs.
+        norm_eps: Value added to the variance in each layer norm.
+        pooling: "class" uses a class token. "attention" is SigLIP's: patches have a bias, there
+            is no class token and no norm before the blocks, and a learned query attends to all
+            patches.
+        projection: "linear" maps the pooled vector into the shared space; with "none", which
+            attention pooling needs, the shared space is as wide as the tower.
     """
 
     kind: Literal["vit"] = "vit"
@@ -94,8 +95,8 @@ class ViTConfig:
 
     def __post_init__(self) -> None:
         _require_sizes(self, "image_size", "patch_size", "width", "layers", "heads")
-        _require_size_or_none(self, "mlp_width")
-        _require_eps(self)
+        _require_optional_size(self, "mlp_width")
+        _require_positive_eps(self)
         require(
             self.pooling == "class" or self.projection == "none",
             "ViTConfig.projection",
@@ -147,20 +148,20 @@ class TextConfig:
     """The text transformer.
 
     Attributes:
-        context_length: Most tokens of a text, start and end included.
+        context_length: Maximum number of tokens of a text, start and end included.
         vocab_size: Rows of the token embedding.
-        width: Of the residual stream.
-        layers: Blocks.
-        heads: Of the attention; a divisor of `width`.
-        mlp_width: Of the middle of each block's MLP; four times `width` where not given.
-        activation: In the MLPs.
-        norm_eps: Added to the variance in each layer norm.
-        causal: Whether a token attends only to those before it.
-        pooling: Which position speaks for the text: "highest" is the token with the highest id,
+        width: Width of the residual stream.
+        layers: Number of blocks.
+        heads: Number of attention heads; a divisor of `width`.
+        mlp_width: Hidden width of each MLP; four times `width` if not given.
+        activation: Activation of the MLPs.
+        norm_eps: Value added to the variance in each layer norm.
+        causal: True if a token attends only to those before it.
+        pooling: Position at which a text is pooled: "highest" is the token with the highest id,
             CLIP's end token; "end" the first `end_id`; "last" the last position of the context.
-        end_id: The end token's id where `pooling` is "end".
-        projection: "linear" is a matrix into the shared space, "affine" one with a bias, "none"
-            leaves the pooled vector, and the shared space is as wide as the tower.
+        end_id: The end token's id if `pooling` is "end".
+        projection: "linear" is a matrix into the shared space, "affine" one with a bias; with
+            "none" the shared space is as wide as the tower.
     """
 
     context_length: int = 77
@@ -178,10 +179,10 @@ class TextConfig:
 
     def __post_init__(self) -> None:
         _require_sizes(self, "context_length", "vocab_size", "width", "layers", "heads")
-        _require_size_or_none(self, "mlp_width")
-        _require_eps(self)
+        _require_optional_size(self, "mlp_width")
+        _require_positive_eps(self)
         if self.end_id is not None:
-            require_within("TextConfig.end_id", self.end_id, 0, _MOST["vocab_size"])
+            require_in_range("TextConfig.end_id", self.end_id, 0, _MAX_SIZES["vocab_size"])
         require(
             (self.end_id is not None) == (self.pooling == "end"),
             "TextConfig.end_id",
@@ -198,16 +199,16 @@ class TextConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreprocessConfig:
-    """Pixels as a model expects them: resized, cropped to a square, normalised.
+    """Preprocessing of images: resize, crop to a square, normalise.
 
     Attributes:
         image_size: Side of the square in pixels.
-        resize: "crop" resizes the shortest side and cuts out the centre; "squash" resizes both
-            sides, whatever the image's proportions.
+        resize: "crop" resizes the shortest side and crops the centre; "squash" resizes both
+            sides, ignoring the aspect ratio.
         mean: Per channel, for pixels in [0, 1].
         std: Per channel, for pixels in [0, 1].
-        interpolation: Of the resize.
-        background: What transparent images are laid on, 0..255.
+        interpolation: Filter of the resize.
+        background: Colour under transparent images, 0..255.
     """
 
     image_size: int
@@ -230,7 +231,7 @@ class PreprocessConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
-    """Where weights came from: who reads a directory a year later wants to know."""
+    """The origin of weights, for readers of a directory."""
 
     name: str = ""
     source: str = ""
@@ -245,16 +246,16 @@ class CLIPConfig:
     """One CLIP: its towers, their shared space, pixels, vocabulary and provenance.
 
     Attributes:
-        embed_dim: Of the shared space.
+        embed_dim: Width of the shared space.
         vision: The image tower; None for a text encoder alone.
         text: The text tower; None for an image encoder alone.
-        logit_bias: Whether the logits have a learned bias, as sigmoid losses want.
+        logit_bias: True if the logits have a learned bias, as sigmoid losses need.
         tokenizer: "clip" for CLIP's own 49,408 entries, or "tokenizer.json" for the file of
-            that name beside the weights.
-        text_cleaning: What texts go through before the tokenizer's vocabulary.
-        preprocess: The pixels that the image tower expects; None without one.
-        templates: The sentences, with `{}` for a label, that the model reads labels in.
-        provenance: Where the weights came from.
+            that name in the directory of the weights.
+        text_cleaning: Cleaning of texts before the vocabulary.
+        preprocess: Preprocessing of images; None without an image tower.
+        templates: Prompts for labels, with `{}` for the label.
+        provenance: The origin of the weights.
     """
 
     embed_dim: int
@@ -310,8 +311,8 @@ class CLIPConfig:
                 )
 
     @property
-    def image_input(self) -> PreprocessConfig:
-        """The pixels that the image tower expects.
+    def preprocess_config(self) -> PreprocessConfig:
+        """The preprocessing of images.
 
         Raises:
             ConfigError: The model has no image tower.
@@ -321,8 +322,8 @@ class CLIPConfig:
         return self.preprocess
 
     @property
-    def text_input(self) -> TextConfig:
-        """The text tower's sizes.
+    def text_config(self) -> TextConfig:
+        """The text tower's configuration.
 
         Raises:
             ConfigError: The model has no text tower.

@@ -1,7 +1,7 @@
-"""Any configuration, to plain dictionaries and files and from them, and `--set a.b=value`.
+"""Read and write configuration dataclasses as dictionaries and JSON; apply `--set a.b=value`.
 
-What is read is checked against the dataclass: an unknown key and a value of another type are
-errors, and what is not said has the dataclass's default.
+Input is checked against the dataclass: an unknown key or a value of another type is an error, and a
+missing key has the dataclass's default.
 """
 
 from __future__ import annotations
@@ -9,34 +9,60 @@ from __future__ import annotations
 import dataclasses
 import json
 import types
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from twinlens.errors import ConfigError, UnknownNameError, require
-from twinlens.files import write_whole
+from twinlens.files import atomic_write_text
 
 ConfigT = TypeVar("ConfigT")
 
+RENAMED = {
+    "optim.final_lr": "optim.final_lr_ratio",
+    "optim.clip_norm": "optim.grad_clip_norm",
+    "adapt.keep": "adapt.interpolation",
+    "compute.tile": "compute.loss_tile_size",
+    "captions": "captions_per_image",
+    "max_bad_share": "max_bad_fraction",
+    "checkpoint_minutes": "checkpoint_every_minutes",
+    "augment.crop_side": "augment.min_crop_side",
+    "augment.rotate": "augment.max_rotation",
+    "augment.stretch": "augment.max_stretch",
+    "augment.colour": "augment.colour_std",
+    "augment.brightness": "augment.brightness_std",
+    "augment.grey": "augment.greyscale_probability",
+    "augment.invert": "augment.invert_probability",
+}
+"""Settings whose old names are read for one release, so that old runs resume."""
+
 
 def to_dict(config: object) -> dict[str, Any]:
-    """A configuration as plain JSON types."""
+    """Convert a configuration to plain JSON types."""
     return json.loads(json.dumps(dataclasses.asdict(cast(Any, config))))
 
 
-def from_dict(cls: type[ConfigT], data: Mapping[str, Any], *, where: str = "") -> ConfigT:
+def from_dict(cls: type[ConfigT], data: Mapping[str, Any], *, context: str = "") -> ConfigT:
     """Build the dataclass `cls` from plain types, nested.
 
     Raises:
         UnknownNameError: A key is not a field; close names are suggested.
         ConfigError: A key is missing, or a value has the wrong type or range.
     """
-    where = where or cls.__name__
+    context = context or cls.__name__
     hints = get_type_hints(cls)
+    _, _, prefix = f"{context}.".partition(".")  # a setting's name does not begin with the class
     for key in data:
         if key not in hints:
-            raise UnknownNameError(f"key in {where}", key, hints)
-    values = {key: _convert(hints[key], value, f"{where}.{key}") for key, value in data.items()}
+            new = RENAMED.get(f"{prefix}{key}", "").removeprefix(prefix)
+            if new not in hints:
+                raise UnknownNameError(f"key in {context}", key, hints)
+    data = {
+        key if key in hints else current_name(f"{prefix}{key}").removeprefix(prefix): data[key]
+        for key in data
+    }
+    values = {key: _convert(hints[key], value, f"{context}.{key}") for key, value in data.items()}
     missing = [
         f.name
         for f in dataclasses.fields(cast(Any, cls))
@@ -44,57 +70,57 @@ def from_dict(cls: type[ConfigT], data: Mapping[str, Any], *, where: str = "") -
         and f.default is dataclasses.MISSING
         and f.default_factory is dataclasses.MISSING
     ]
-    require(not missing, f"{where}: missing keys", missing, "all of them given")
+    require(not missing, f"{context}: missing keys", missing, "all of them given")
     return cls(**values)
 
 
-def _convert(hint: Any, value: Any, where: str) -> Any:
-    """`value` as the type that `hint` names."""
+def _convert(hint: Any, value: Any, context: str) -> Any:
+    """Convert `value` to the type that `hint` names."""
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
-        return _convert_union(args, value, where)
+        return _convert_union(args, value, context)
     if origin is Literal:
-        require(value in args, where, value, f"one of {list(args)}")
+        require(value in args, context, value, f"one of {list(args)}")
         return value
     if origin is tuple:
-        return _convert_tuple(args, value, where)
+        return _convert_tuple(args, value, context)
     if dataclasses.is_dataclass(hint):
-        require(isinstance(value, Mapping), where, value, "a table")
-        return from_dict(cast("type[Any]", hint), value, where=where)
+        require(isinstance(value, Mapping), context, value, "a table")
+        return from_dict(cast("type[Any]", hint), value, context=context)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    kind = origin or hint  # dict[str, Any] is told apart as a dict
+    kind = origin or hint  # dict[str, Any] is checked as a dict
     matches = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
-    require(matches, where, value, f"a value of type {hint.__name__}")
+    require(matches, context, value, f"a value of type {hint.__name__}")
     return value
 
 
-def _convert_tuple(args: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
-    require(isinstance(value, list | tuple), where, value, "a list")
+def _convert_tuple(args: tuple[Any, ...], value: Any, context: str) -> tuple[Any, ...]:
+    require(isinstance(value, list | tuple), context, value, "a list")
     if len(args) == 2 and args[1] is Ellipsis:
         args = (args[0],) * len(value)
-    require(len(value) == len(args), where, value, f"a list of {len(args)} values")
+    require(len(value) == len(args), context, value, f"a list of {len(args)} values")
     pairs = zip(args, value, strict=True)
-    return tuple(_convert(hint, item, f"{where}[{i}]") for i, (hint, item) in enumerate(pairs))
+    return tuple(_convert(hint, item, f"{context}[{i}]") for i, (hint, item) in enumerate(pairs))
 
 
-def _convert_union(args: tuple[Any, ...], value: Any, where: str) -> Any:
-    """`X | None`, or one of several dataclasses told apart by their `kind`."""
+def _convert_union(args: tuple[Any, ...], value: Any, context: str) -> Any:
+    """Convert to `X | None`, or to one of several dataclasses by its `kind`."""
     if value is None and type(None) in args:
         return None
     options = [arg for arg in args if arg is not type(None)]
     if len(options) == 1:
-        return _convert(options[0], value, where)
-    require(isinstance(value, Mapping) and "kind" in value, where, value, "a table with a kind")
+        return _convert(options[0], value, context)
+    require(isinstance(value, Mapping) and "kind" in value, context, value, "a table with a kind")
     kinds = {get_args(get_type_hints(option)["kind"])[0]: option for option in options}
     kind = cast("Mapping[str, Any]", value)["kind"]
     if not isinstance(kind, str) or kind not in kinds:
-        raise UnknownNameError(f"kind in {where}", str(kind), kinds)
-    return _convert(kinds[kind], value, where)
+        raise UnknownNameError(f"kind in {context}", str(kind), kinds)
+    return _convert(kinds[kind], value, context)
 
 
-def override(config: ConfigT, settings: Sequence[str]) -> ConfigT:
-    """The configuration with `a.b=value` settings applied; values are read as JSON, else text.
+def apply_overrides(config: ConfigT, settings: Sequence[str]) -> ConfigT:
+    """Apply `a.b=value` settings to a configuration; values are read as JSON, else as text.
 
     Raises:
         UnknownNameError: A setting names no field; close names are suggested.
@@ -105,44 +131,60 @@ def override(config: ConfigT, settings: Sequence[str]) -> ConfigT:
         path, equals, text = setting.partition("=")
         require(bool(equals), "--set", setting, "KEY=VALUE, such as optim.lr=0.001")
         table: dict[str, Any] = data
-        *parents, last = path.strip().split(".")
+        *parents, last = current_name(path.strip()).split(".")
         for parent in parents:
             if not isinstance(table.get(parent), dict):
-                raise UnknownNameError("setting", path, setting_names(data))
+                raise UnknownNameError("setting", path, flatten(data))
             table = table[parent]
         if last not in table:
-            raise UnknownNameError("setting", path, setting_names(data))
-        table[last] = _read_value(text.strip())
+            raise UnknownNameError("setting", path, flatten(data))
+        table[last] = _parse_value(text.strip())
     return from_dict(type(config), data)
 
 
-def setting_names(data: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Every dotted name that `override` accepts."""
-    names: list[str] = []
+def current_name(setting: str) -> str:
+    """The current name of a setting; warns about an old one."""
+    name = RENAMED.get(setting, setting)
+    if name != setting:
+        text = f"{setting}: renamed to {name}, the old name is read for one release"
+        warnings.warn(text, FutureWarning, stacklevel=2)
+    return name
+
+
+def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of nested tables by dotted name; these are the names `--set` accepts.
+
+    An empty table is a value.
+
+    Example:
+        >>> flatten({"steps": 9, "optim": {"lr": 0.1}, "extra": {}})
+        {'steps': 9, 'optim.lr': 0.1, 'extra': {}}
+    """
+    values: dict[str, Any] = {}
     for key, value in data.items():
-        nested = setting_names(value, f"{prefix}{key}.") if isinstance(value, dict) else []
-        names += nested or [f"{prefix}{key}"]
-    return names
+        nested = flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {}
+        values |= nested or {f"{prefix}{key}": value}
+    return values
 
 
-def _read_value(text: str) -> Any:
+def _parse_value(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:  # also of a number with thousands of digits
         return text
 
 
-def read_json(cls: type[ConfigT], path: Path) -> ConfigT:
-    """Read a configuration saved by `write_json`.
+def read_dataclass(cls: type[ConfigT], path: Path) -> ConfigT:
+    """Read a configuration saved by `write_dataclass`.
 
     Raises:
         ConfigError: The file is missing or is no JSON object.
     """
-    return from_file(cls, read_plain_json(path), path)
+    return dataclass_from_json(cls, read_json_object(path), path)
 
 
-def from_file(cls: type[ConfigT], data: Mapping[str, Any], path: Path) -> ConfigT:
-    """As `from_dict`, of what a file holds: messages begin with its name.
+def dataclass_from_json(cls: type[ConfigT], data: Mapping[str, Any], path: Path) -> ConfigT:
+    """Build the dataclass `cls` from a file's content; messages begin with the file's path.
 
     Raises:
         UnknownNameError: A key is unknown.
@@ -154,7 +196,7 @@ def from_file(cls: type[ConfigT], data: Mapping[str, Any], path: Path) -> Config
         raise ConfigError(f"{path}: {error}") from error
 
 
-def read_plain_json(path: Path) -> dict[str, Any]:
+def read_json_object(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
@@ -168,6 +210,6 @@ def read_plain_json(path: Path) -> dict[str, Any]:
     return data
 
 
-def write_json(config: object, path: Path) -> None:
-    """Write a configuration as JSON, keys in the order of its fields; all or nothing."""
-    write_whole(json.dumps(to_dict(config), indent=2) + "\n", path)
+def write_dataclass(config: object, path: Path) -> None:
+    """Write a configuration as JSON atomically, keys in the order of its fields."""
+    atomic_write_text(json.dumps(to_dict(config), indent=2) + "\n", path)

@@ -7,19 +7,20 @@
     ├── DataError           an image, text, table or shard cannot be used
     ├── CheckpointError     weights or a training state cannot be read or written
     ├── DivergedError       training went to infinity and was stopped
-    ├── DistributedError    another process of the run died or does not answer
-    ├── StoppedError        a run was told to stop, and saved
+    ├── DistributedError    another process of the run died or does not respond
+    ├── StoppedError        a run got a signal to stop, and saved
     └── MissingExtraError   an optional dependency is not installed
 
 Messages are one line: what, got, expected. The command line prints them and exits with 2.
 """
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 
 class TwinlensError(Exception):
-    """The root: a mistake the caller can mend."""
+    """The base class: a mistake that the caller can mend."""
 
 
 class ConfigError(TwinlensError):
@@ -31,7 +32,7 @@ class ShapeError(TwinlensError, ValueError):
 
 
 class UnknownNameError(TwinlensError):
-    """A name that is not in a known set; suggests the close ones.
+    """A name is not in a known set; the message suggests close ones.
 
     Example:
         >>> raise UnknownNameError("model", "icon", ["icons"])
@@ -40,16 +41,18 @@ class UnknownNameError(TwinlensError):
         twinlens.errors.UnknownNameError: unknown model 'icon': did you mean 'icons'?
     """
 
-    def __init__(self, what: str, got: str, known: Iterable[str], *, otherwise: str = "") -> None:
-        """Compare with the known names; `otherwise` replaces their list where none is close."""
+    def __init__(
+        self, kind: str, got: str, known: Iterable[str], *, fallback_hint: str = ""
+    ) -> None:
+        """Compare with the known names; `fallback_hint` replaces their list if none is close."""
         names = sorted(known)
         close = get_close_matches(got, names, n=3, cutoff=0.5)
         hint = (
             f"did you mean {' or '.join(repr(name) for name in close)}?"
             if close
-            else otherwise or f"known: {', '.join(names)}"
+            else fallback_hint or f"known: {', '.join(names)}"
         )
-        super().__init__(f"unknown {what} {got!r}: {hint}")
+        super().__init__(f"unknown {kind} {got!r}: {hint}")
 
 
 class DataError(TwinlensError):
@@ -65,28 +68,28 @@ class DivergedError(TwinlensError):
 
 
 class DistributedError(TwinlensError):
-    """Another process of the run died or does not answer."""
+    """Another process of the run died or does not respond."""
 
 
 class StoppedError(TwinlensError):
-    """A run was told to stop: it saved, and the same command with `--resume` goes on."""
+    """A run got a signal to stop and saved; the same command with `--resume` continues it."""
 
 
 class MissingExtraError(TwinlensError):
-    """An optional dependency is not installed; says which pip line brings it."""
+    """An optional dependency is not installed; the message has the pip line that installs it."""
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"{package} is not installed: run  pip install 'twinlens[{extra}]'")
 
 
-def first_cause(error: BaseException) -> str:
-    r"""What a library's error goes back to, in one line: "could not import" says less than why.
+def root_cause(error: BaseException) -> str:
+    r"""Format the first cause of an error in one line: "could not import" says less than why.
 
     Example:
         >>> try:
         ...     raise ImportError("no clip") from RuntimeError("no operator:\n  nms")
         ... except ImportError as error:
-        ...     first_cause(error)
+        ...     root_cause(error)
         'RuntimeError: no operator: nms'
     """
     while error.__cause__ is not None:
@@ -94,32 +97,49 @@ def first_cause(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
-def require(holds: bool, what: str, got: object, expected: str) -> None:
-    """Refuse a setting in one line: what it is, what was got and what is expected.
-
-    Raises:
-        ConfigError: It does not hold.
-    """
-    if not holds:
-        raise ConfigError(f"{what}: got {got!r}, expected {expected}")
-
-
-def require_within(what: str, value: int, low: int, high: int) -> None:
-    """Refuse a whole number out of its range, before anything is made of its size.
-
-    Raises:
-        ConfigError: It is.
+@contextmanager
+def os_errors_as(error_class: type[TwinlensError], path: object, problem: str) -> Generator[None]:
+    """Raise `error_class` with one line for an `OSError` of the block.
 
     Example:
-        >>> require_within("batch_size", 10**9, 1, 2**20)
+        >>> with os_errors_as(DataError, "a.csv", "cannot be read"):
+        ...     open("/no/such/file")
+        Traceback (most recent call last):
+        ...
+        twinlens.errors.DataError: a.csv: cannot be read: No such file or directory
+    """
+    try:
+        yield
+    except OSError as error:
+        raise error_class(f"{path}: {problem}: {error.strerror or error}") from error
+
+
+def require(condition: bool, name: str, got: object, expected: str) -> None:
+    """Refuse a setting in one line: its name, the value and what is expected.
+
+    Raises:
+        ConfigError: `condition` is false.
+    """
+    if not condition:
+        raise ConfigError(f"{name}: got {got!r}, expected {expected}")
+
+
+def require_in_range(name: str, value: int, minimum: int, maximum: int) -> None:
+    """Refuse an integer out of its range, before anything of that size is allocated.
+
+    Raises:
+        ConfigError: It is out of range.
+
+    Example:
+        >>> require_in_range("batch_size", 10**9, 1, 2**20)
         Traceback (most recent call last):
         ...
         twinlens.errors.ConfigError: batch_size: got 1000000000, expected 1 to 1,048,576
     """
     digits = str(value) if abs(value) < 10**40 else "a number of over 40 digits"
-    if not low <= value <= high:
-        raise ConfigError(f"{what}: got {digits}, expected {low:,} to {high:,}")
+    if not minimum <= value <= maximum:
+        raise ConfigError(f"{name}: got {digits}, expected {minimum:,} to {maximum:,}")
 
 
-MOST_STEPS = 10**12
-MOST_SEED = 2**64 - 1
+MAX_STEPS = 10**12
+MAX_SEED = 2**64 - 1

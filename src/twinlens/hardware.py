@@ -1,4 +1,4 @@
-"""What of this machine is ours to use."""
+"""CPU cores and memory of this machine that the process may use."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ import os
 import sys
 from pathlib import Path
 
-_QUOTA = Path("/sys/fs/cgroup/cpu.max")
-"""A container's share of the processor time, "max" or microseconds, and of how many."""
+_CGROUP_V2_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+"""A container's CPU quota of cgroup v2: "max" or microseconds, then the period in microseconds."""
 
-_OLDER_QUOTA = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
-"""The same of the first version of control groups, -1 for no limit."""
+_CGROUP_V1_QUOTA = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
+"""The quota of cgroup v1 in microseconds, -1 for no limit."""
 
-_OLDER_PERIOD = Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us")
+_CGROUP_V1_PERIOD = Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us")
 
-_TIMES = Path("/proc/stat")
+_PROC_STAT = Path("/proc/stat")
 
-_WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
-"""Variables that say how threads of OpenMP wait."""
+_OPENMP_WAIT_VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
+"""Environment variables that set how OpenMP threads wait."""
 
 
-def usable_cores() -> int:
-    """Cores that this process may keep busy: at least 1.
+def usable_cpu_count() -> int:
+    """Number of cores that this process may keep busy, at least 1.
 
-    Fewer than the machine has where the process is bound to some of them, or its container is
-    given a share of their time: more threads than that only take turns.
+    Fewer than the machine has if the process is bound to some of them or its container has a CPU
+    quota; more threads than that only take turns.
     """
-    cores = bound_cores()
+    cores = affinity_cpu_count()
     try:
-        allowed, period = _quota()
+        allowed, period = _read_cgroup_quota()
     except (OSError, ValueError):
         return cores
     if not allowed.isdecimal():  # "max", or -1
@@ -38,63 +38,63 @@ def usable_cores() -> int:
     return max(1, min(cores, math.ceil(int(allowed) / int(period))))
 
 
-def bound_cores() -> int:
-    """Cores that this process may run on, whatever share of their time it is given."""
-    return len(_bound()) or os.cpu_count() or 1
+def affinity_cpu_count() -> int:
+    """Number of cores that this process may run on, regardless of CPU quotas."""
+    return len(_cpu_affinity()) or os.cpu_count() or 1
 
 
-def _bound() -> set[int]:
-    """Their numbers; none where the system does not bind processes."""
+def _cpu_affinity() -> set[int]:
+    """Numbers of the cores that this process is bound to; empty if the system does not bind."""
     affinity = getattr(os, "sched_getaffinity", None)
     return affinity(0) if affinity else set()
 
 
-def _quota() -> tuple[str, str]:
-    """Microseconds of the processors' time, and of how many."""
-    if _QUOTA.exists():
-        allowed, period = _QUOTA.read_text(encoding="ascii").split()
+def _read_cgroup_quota() -> tuple[str, str]:
+    """The CPU quota and its period in microseconds, as text."""
+    if _CGROUP_V2_QUOTA.exists():
+        allowed, period = _CGROUP_V2_QUOTA.read_text(encoding="ascii").split()
         return allowed, period
     allowed, period = (
-        path.read_text(encoding="ascii").strip() for path in (_OLDER_QUOTA, _OLDER_PERIOD)
+        path.read_text(encoding="ascii").strip() for path in (_CGROUP_V1_QUOTA, _CGROUP_V1_PERIOD)
     )
     return allowed, period
 
 
-def cores_busy() -> float | None:
-    """Seconds that the cores we may run on have worked since the machine was started.
+def cpu_busy_seconds() -> float | None:
+    """Busy seconds of the cores that this process may run on, since the machine was started.
 
-    Time that another machine on the same processor took counts. None where the system does not say.
+    Includes time that other virtual machines took. None if the system does not report it.
     """
     try:
-        lines = _TIMES.read_text(encoding="ascii").splitlines()
+        lines = _PROC_STAT.read_text(encoding="ascii").splitlines()
     except (OSError, ValueError):
         return None
-    ours = {f"cpu{number}" for number in _bound()}
+    ours = {f"cpu{number}" for number in _cpu_affinity()}
     ticks = [
         [int(word) for word in words[1:9]] for words in map(str.split, lines) if words[0] in ours
     ]
-    idle = sum(sum(one[3:5]) for one in ticks)  # with what waits for a disk
+    idle = sum(sum(one[3:5]) for one in ticks)  # including time waiting for disks
     return (sum(map(sum, ticks)) - idle) / os.sysconf("SC_CLK_TCK") if ticks else None
 
 
-def wait_without_spinning() -> None:
-    """Have OpenMP's threads sleep while they wait, unless the environment says how they wait.
+def use_passive_openmp_wait() -> None:
+    """Let OpenMP threads sleep while they wait, unless the environment sets how they wait.
 
-    Those of libgomp, which torch brings, spin: a thread that spins on a core keeps it from the one
-    that it waits for, and where others use the cores, too, small models become ten times slower.
-    It is read when torch is imported, and only programs may set it: libraries leave the environment
-    alone.
+    The threads of libgomp, which torch brings, spin. A spinning thread keeps its core from the
+    thread that it waits for; where other programs use the cores too, small models become ten times
+    slower. The setting is read when torch is imported. Only programs may set it: libraries leave
+    the environment alone.
     """
-    if not any(name in os.environ for name in _WAITING):
+    if not any(name in os.environ for name in _OPENMP_WAIT_VARIABLES):
         os.environ["OMP_WAIT_POLICY"] = "passive"
 
 
-def keep_freed_memory() -> None:
-    """Have the C library keep what is freed for the next time, instead of giving it back.
+def retain_freed_memory() -> None:
+    """Let the C library keep freed memory for reuse, instead of returning it to the system.
 
-    Training and products of integers free what they soon ask for again, and each page that is
-    given back is cleared and mapped anew: a twentieth of a training step, a quarter of a tower in
-    8 bits. Nothing happens where the library is not glibc.
+    Training and int8 products allocate again what they have just freed, and each returned page is
+    cleared and mapped anew: that took 1/20 of a training step and 1/4 of an int8 tower. Does
+    nothing if the library is not glibc.
     """
     if sys.platform == "win32":
         return
@@ -105,4 +105,4 @@ def keep_freed_memory() -> None:
 
 
 _MALLOC_OPTIONS = {-1: 2**31 - 1, -2: 2**26, -3: 2**30}
-"""Of malloc.h: M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_THRESHOLD, in bytes."""
+"""M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_THRESHOLD of malloc.h, in bytes."""

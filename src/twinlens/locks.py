@@ -1,9 +1,9 @@
-"""Locks that end with their process, however it ends.
+"""File locks that end with their process, however it ends.
 
-They are the system's record locks on a file. A file that merely stands there would outlive a
-process that was killed, and the number of that process says nothing on another machine or in
-another container; the system knows who lives, over NFS too. A fork does not inherit them, so that
-the readers of a killed run do not keep its place.
+They are POSIX record locks on a file. A mere file with a process number would outlive a killed
+process, and the number means nothing on another machine or in another container; the system knows
+which processes are alive, over NFS too. A fork does not inherit record locks, so that the loader
+workers of a killed run do not hold its directory.
 """
 
 from __future__ import annotations
@@ -18,102 +18,102 @@ from pathlib import Path
 
 try:
     import fcntl
-except ImportError:  # Windows has none of these locks
+except ImportError:  # Windows has no record locks
     fcntl = None
 
-_held: set[tuple[int, int]] = set()
-"""Files that this process holds: to the system its threads are one."""
+_held_inodes: set[tuple[int, int]] = set()
+"""Files that this process has locked: record locks do not tell its threads apart."""
 
-_taking = threading.Lock()
+_mutex = threading.Lock()
 
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
-"""What file systems say that have none."""
+_UNSUPPORTED_ERRNOS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+"""Errors of file systems without record locks."""
 
 
-class HeldError(Exception):
-    """A live process has the lock; says which, as far as it is known."""
+class LockHeldError(Exception):
+    """A live process holds the lock; says which, if it is known."""
 
 
 @contextmanager
-def holding(path: Path) -> Generator[bool]:
+def file_lock(path: Path) -> Generator[bool]:
     """Hold the lock of a file while the block runs. The file is made, and removed at the end.
 
-    Gives whether nobody else can have it too, which cannot be had on every file system.
+    Yields True if the lock is exclusive, False on a file system without locks.
 
     Raises:
-        HeldError: A live process holds it.
+        LockHeldError: A live process holds it.
         OSError: The file cannot be made.
 
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     with holding(Path(folder) / "lock") as alone:
-        ...         print(alone, [path.name for path in Path(folder).iterdir()])
+        ...     with file_lock(Path(folder) / "lock") as is_exclusive:
+        ...         print(is_exclusive, [path.name for path in Path(folder).iterdir()])
         ...     list(Path(folder).iterdir())
         True ['lock']
         []
     """
-    with _taking:
-        handle, alone = _take(path)
-        identity = _identity(os.fstat(handle))
-        _held.add(identity)
+    with _mutex:
+        fd, is_exclusive = _acquire(path)
+        inode = _inode_key(os.fstat(fd))
+        _held_inodes.add(inode)
     try:
-        os.ftruncate(handle, 0)
-        os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
-        yield alone
+        os.ftruncate(fd, 0)
+        os.write(fd, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        yield is_exclusive
     finally:
-        with suppress(OSError):  # before the lock goes: who waits for it must make a new file
+        with suppress(OSError):  # before the lock is released: others must make a new file
             path.unlink()
-        _held.discard(identity)
-        os.close(handle)
+        _held_inodes.discard(inode)
+        os.close(fd)
 
 
-def _take(path: Path) -> tuple[int, bool]:
-    """The open file, and whether it is locked."""
+def _acquire(path: Path) -> tuple[int, bool]:
+    """Open and lock a file; returns its descriptor and True if the file system has locks."""
     while True:
-        # Not to be opened here again: to close it would let go of it there.
+        # Closing a second descriptor of a locked file would release the lock.
         with suppress(FileNotFoundError):
-            if _identity(path.stat()) in _held:
-                raise HeldError("this process")
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            if _inode_key(path.stat()) in _held_inodes:
+                raise LockHeldError("this process")
+        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            alone = _lock(handle)
+            is_exclusive = _try_lock(fd)
             with suppress(FileNotFoundError):
-                if _identity(path.stat()) == _identity(os.fstat(handle)):
-                    return handle, alone
+                if _inode_key(path.stat()) == _inode_key(os.fstat(fd)):
+                    return fd, is_exclusive
         except BlockingIOError:
-            os.close(handle)
-            raise HeldError(_holder(path)) from None
+            os.close(fd)
+            raise LockHeldError(_lock_owner(path)) from None
         except BaseException:
-            os.close(handle)
+            os.close(fd)
             raise
-        os.close(handle)  # whoever had it has just removed it
+        os.close(fd)  # the previous holder has just removed the file
 
 
-def _lock(handle: int) -> bool:
-    """Lock an open file.
+def _try_lock(fd: int) -> bool:
+    """Lock an open file; returns False if the file system has no locks.
 
     Raises:
-        BlockingIOError: Another process has it.
+        BlockingIOError: Another process holds the lock.
     """
     if fcntl is None:
         return False
     try:
-        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except PermissionError as error:  # some systems say this instead
+        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except PermissionError as error:  # some systems raise this instead
         raise BlockingIOError from error
     except OSError as error:
-        if error.errno not in _NO_LOCKS:
+        if error.errno not in _UNSUPPORTED_ERRNOS:
             raise
         return False
     return True
 
 
-def _identity(status: os.stat_result) -> tuple[int, int]:
+def _inode_key(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _holder(path: Path) -> str:
+def _lock_owner(path: Path) -> str:
     with suppress(OSError, UnicodeDecodeError):
         return path.read_text("utf-8").strip() or "another process"
     return "another process"

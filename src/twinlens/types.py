@@ -1,4 +1,4 @@
-"""Names for what is passed around: images as users hand them in, shapes, vocabularies."""
+"""Shared types: image inputs, options with fixed values, tokenizer and progress protocols."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from PIL import Image
-    from torch import Tensor
 
 ImageInput: TypeAlias = "str | Path | bytes | Image.Image | NDArray[np.uint8]"
 """An image: a path, an encoded file's bytes, a PIL image, or uint8 [height, width, 3 or 1]."""
@@ -18,18 +17,36 @@ ImageInput: TypeAlias = "str | Path | bytes | Image.Image | NDArray[np.uint8]"
 Split = Literal["train", "val", "test"]
 """The splits of a data set."""
 
-Decode = Literal["exact", "fast"]
-"""How files become pixels: to the last bit as the references do it, or nearly so and sooner."""
+Precision = Literal["auto", "fp32", "bf16", "fp16", "int8", "int8-weights"]
+"""Precision of a model; "auto" picks the fastest accurate one of the device."""
+
+TowerSelection = Literal["both", "image", "text"]
+"""The towers of a model to load."""
+
+ExportFormat = Literal["onnx", "openvino", "torch"]
+"""Runtimes that a model is exported for."""
+
+ExportPrecision = Literal["fp32", "fp16", "int8"]
+"""Precision of exported weights."""
+
+CheckpointLayout = Literal["native", "hf", "open_clip"]
+"""Layouts in which a model can be written, by library."""
+
+TaskName = Literal["zero-shot", "classifier", "retrieval", "linear-probe", "robustness", "scores"]
+"""Tasks of evaluation."""
+
+DecodeMode = Literal["exact", "fast"]
+"""Image decoding: bit for bit as the references do, or faster with nearly equal pixels."""
 
 Embeddings: TypeAlias = "NDArray[np.float32]"
 """Unit vectors, float32 [n, embed_dim]."""
 
-Fitted: TypeAlias = "tuple[Tensor, int]"
-"""Rows of token ids, int64 [text, context_length], and how many of the texts were cut for them."""
+TruncatedTokens: TypeAlias = "tuple[NDArray[np.int64], int]"
+"""Rows of token ids, int64 [text, context_length], and the number of truncated texts."""
 
 
-class Vocabulary(Protocol):
-    """What training asks of a vocabulary, CLIP's kind or SentencePiece's.
+class TrainingTokenizer(Protocol):
+    """The methods of a tokenizer that training uses; CLIP's and SentencePiece's have them.
 
     Attributes:
         pad_id: The id that fills a row.
@@ -37,14 +54,18 @@ class Vocabulary(Protocol):
 
     pad_id: int
 
-    def fitted(self, texts: Sequence[str], context_length: int) -> Fitted:
-        """Rows of ids, texts that are too long cut, and how many of them were."""
+    def encode_truncated(self, texts: Sequence[str], context_length: int) -> TruncatedTokens:
+        """Encode texts to rows of ids, truncated if too long, and count the truncated ones."""
         ...
 
 
-class Count(Protocol):
-    """Told how much is done, of how much, and what is next."""
+class ProgressCallback(Protocol):
+    """A function that is called with the progress: done, total, and a description."""
 
     def __call__(self, done: int, total: int, what: str = "") -> None:
         """Show it."""
         ...
+
+
+def no_progress(done: int, total: int, what: str = "") -> None:
+    """Report no progress: the default of functions that take a `ProgressCallback`."""

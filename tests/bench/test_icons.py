@@ -14,13 +14,14 @@ from PIL import Image
 import twinlens
 from tests.train.runs import tiny_recipe
 from twinlens.checkpoints.native import save_model
-from twinlens.config_io import override, write_json
+from twinlens.config_io import apply_overrides, write_dataclass
 from twinlens.data.datasets import open_dataset
-from twinlens.data.webdataset.shards import ShardWriter, read_index
-from twinlens.eval.tasks import zero_shot
+from twinlens.data.webdataset.shards import ShardWriter, list_samples
+from twinlens.eval.context import EvalContext
+from twinlens.eval.tasks.zero_shot import evaluate_zero_shot
 from twinlens.model.clip import CLIP
 from twinlens.text.clip_bpe import train_tokenizer
-from twinlens.train.recipes.builtin import recipe_named
+from twinlens.train.recipes.builtin import find_recipe
 
 BENCH = Path(__file__).parents[2] / "bench"
 NAMES = ("ant", "bee", "cat", "dog", "eel", "fox", "gnu", "hen", "imp", "jay", "koi", "lion")
@@ -69,10 +70,10 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a training leaves behind: 2 steps of 8 pairs that took 2 seconds."""
     root = tmp_path_factory.mktemp("run")
-    model = override(tiny_recipe().model, ["text.context_length=32"])
-    recipe = recipe_named("icons-demo")
+    model = apply_overrides(tiny_recipe().model, ["text.context_length=32"])
+    recipe = find_recipe("icons-demo")
     recipe = replace(recipe, model=model, batch_size=8, steps=2, eval_every=1)
-    write_json(recipe, root / "recipe.json")
+    write_dataclass(recipe, root / "recipe.json")
     save_model(CLIP(recipe.model), root / "model", train_tokenizer(NAMES * 4, 520))
     (root / "log.jsonl").write_text('{"samples_seen": 16, "pairs_per_second": 8.0}\n')
     return root
@@ -87,7 +88,7 @@ def released(run: Path, corpus: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 def test_a_release_says_where_it_came_from(released: Path, run: Path):
     config = twinlens.load(released).config
-    assert config.templates == recipe_named("icons-demo").model.templates
+    assert config.templates == find_recipe("icons-demo").model.templates
     assert (config.provenance.name, config.provenance.licence) == ("icons", "Apache-2.0")
     assert config.provenance.samples_seen == 16
     assert "f00d" in config.provenance.data
@@ -117,7 +118,7 @@ def test_anyone_gets_the_same_figures(released: Path, corpus: Path, tmp_path: Pa
     found = json.loads((tmp_path / "figures.json").read_text())
     figures = {(f["part"], f["metric"], f["language"]): f for f in found["figures"]}
     lens = twinlens.load(released)
-    english = zero_shot.measure(lens, open_dataset(corpus / "unseen-style"))
+    english = evaluate_zero_shot(EvalContext(lens), open_dataset(corpus / "unseen-style"))
     german = figures["unseen-style", "acc1", "de"]
     assert figures["unseen-style", "acc1", "en"]["value"] == english.metrics["acc1"]
     assert (german["images"], german["names"], german["chance"]) == (6, 6, 1 / 6)
@@ -129,7 +130,9 @@ def test_anyone_gets_the_same_figures(released: Path, corpus: Path, tmp_path: Pa
 
 def test_the_emoji_share_is_the_colour_emoji(corpus: Path, tmp_path: Path):
     assert "6 images" in script("emoji_share.py", corpus, tmp_path / "emoji")
-    copies = read_index([tmp_path / "emoji" / "00000.tar"])
-    originals = read_index([corpus / "train" / "00000.tar"])[1::2]
+    copies = list_samples([tmp_path / "emoji" / "00000.tar"])
+    originals = list_samples([corpus / "train" / "00000.tar"])[1::2]
     assert [one.key for one in copies] == [one.key for one in originals]
-    assert [one.read("webp") for one in copies] == [one.read("webp") for one in originals]
+    assert [one.read_member("webp") for one in copies] == [
+        one.read_member("webp") for one in originals
+    ]

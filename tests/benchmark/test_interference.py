@@ -1,69 +1,39 @@
 """What tells a quiet machine from one that does other work."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from twinlens import hardware
 from twinlens.benchmark import interference
-from twinlens.benchmark.interference import Watch, disturbance
+from twinlens.benchmark.interference import CpuMonitor, check_disturbance
 
-
-@dataclass(frozen=True)
-class Times:
-    """A rate by the milliseconds of its quartiles."""
-
-    lower: float
-    median: float
-    upper: float
-
-    @property
-    def per_second(self) -> float:
-        return 1e3 / self.median
-
-    @property
-    def low(self) -> float:
-        return 1e3 / self.upper
-
-    @property
-    def high(self) -> float:
-        return 1e3 / self.lower
-
-
-STEADY, TORN = Times(9.8, 10, 10.3), Times(8, 10, 13)
+STEADY, TORN = 0.05, 0.5
 
 
 @pytest.fixture(autouse=True)
 def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interference, "bound_cores", lambda: 4)
+    monkeypatch.setattr(interference, "affinity_cpu_count", lambda: 4)
 
 
 @pytest.mark.parametrize(
-    ("others", "threads", "rates", "said"),
+    ("others", "threads", "spread", "said"),
     [
-        (0.1, 4, [STEADY], []),
-        (0.3, 4, [STEADY], ["other work kept 0.3 of 4 cores busy, expected at most 0.25 beside"]),
-        (1.1, 3, [STEADY], []),
-        (1.4, 3, [STEADY], ["other work kept 1.4 of 4 cores busy, expected at most 1.25 beside"]),
-        (9.0, 8, [STEADY], ["other work kept 9.0 of 4 cores busy, expected at most 0.25 beside"]),
-        (None, 4, [STEADY], []),
-        (0.0, 4, [TORN], ["repeats of one call differed by 50%"]),
-        (0.0, 4, [TORN, STEADY, STEADY], []),
-        (2.0, 4, [TORN], ["other work kept 2.0", "repeats of one call differed by 50%"]),
-        (0.0, 4, [], []),
+        (0.1, 4, STEADY, []),
+        (0.3, 4, STEADY, ["other work kept 0.3 of 4 cores busy, expected at most 0.25 beside"]),
+        (1.1, 3, STEADY, []),
+        (1.4, 3, STEADY, ["other work kept 1.4 of 4 cores busy, expected at most 1.25 beside"]),
+        (9.0, 8, STEADY, ["other work kept 9.0 of 4 cores busy, expected at most 0.25 beside"]),
+        (None, 4, STEADY, []),
+        (0.0, 4, TORN, ["repeats of one call differed by 50%"]),
+        (2.0, 4, TORN, ["other work kept 2.0", "repeats of one call differed by 50%"]),
     ],
 )
-def test_the_limits(others: float | None, threads: int, rates: list[Times], said: list[str]):
-    found = disturbance(others, threads, rates)
+def test_the_limits(others: float | None, threads: int, spread: float, said: list[str]):
+    found = check_disturbance(others, threads, spread)
     assert len(found.reasons) == len(said)
     for reason, words in zip(found.reasons, said, strict=True):
         assert reason.startswith(words)
-
-
-def test_the_spread_is_that_of_the_median_rate():
-    assert disturbance(0, 4, [STEADY]).spread == pytest.approx(0.05)
-    assert disturbance(0, 4, [STEADY, TORN, TORN]).spread == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(
@@ -76,16 +46,18 @@ def test_others_have_what_the_cores_did_and_we_did_not(
     clocks = iter([100.0, 100.0 + seconds])
     worked, used = iter([50.0, 50.0 + busy]), iter([7.0, 7.0 + ours])
     monkeypatch.setattr(interference.time, "perf_counter", lambda: next(clocks))
-    monkeypatch.setattr(interference, "cores_busy", lambda: next(worked))
-    monkeypatch.setattr(interference, "_our_seconds", lambda: next(used))
-    assert Watch().others() == (None if expected is None else pytest.approx(expected))
+    monkeypatch.setattr(interference, "cpu_busy_seconds", lambda: next(worked))
+    monkeypatch.setattr(interference, "_process_cpu_seconds", lambda: next(used))
+    assert CpuMonitor().other_cores_busy() == (
+        None if expected is None else pytest.approx(expected)
+    )
 
 
 def test_where_the_cores_do_not_say_the_load_at_the_start_counts(monkeypatch: pytest.MonkeyPatch):
     loads = iter([1.5, 9.0])
-    monkeypatch.setattr(interference, "cores_busy", lambda: None)
+    monkeypatch.setattr(interference, "cpu_busy_seconds", lambda: None)
     monkeypatch.setattr(interference.os, "getloadavg", lambda: (next(loads), 0, 0))
-    assert Watch().others() == 1.5
+    assert CpuMonitor().other_cores_busy() == 1.5
 
 
 def test_seconds_of_the_cores_that_are_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -97,9 +69,9 @@ def test_seconds_of_the_cores_that_are_ours(tmp_path: Path, monkeypatch: pytest.
         "cpu2 300 0 0 999 0 0 0 0 9 9\n"
         "intr 1 2\n"
     )
-    monkeypatch.setattr(hardware, "_TIMES", stat)
+    monkeypatch.setattr(hardware, "_PROC_STAT", stat)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 2}, raising=False)
     monkeypatch.setattr("os.sysconf", lambda _: 100)
-    assert hardware.cores_busy() == pytest.approx(5.0)
+    assert hardware.cpu_busy_seconds() == pytest.approx(5.0)
     stat.unlink()
-    assert hardware.cores_busy() is None
+    assert hardware.cpu_busy_seconds() is None

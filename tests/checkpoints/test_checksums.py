@@ -10,16 +10,16 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.tiny import tiny_clip
-from twinlens import hub
 from twinlens.checkpoints.checksums import CHECKSUMS_FILE
-from twinlens.checkpoints.head import Head, load_head, save_head
+from twinlens.checkpoints.head import ClassifierHead, load_head, save_head
 from twinlens.checkpoints.native import save_model
 from twinlens.checkpoints.reader import load_model, open_checkpoint
 from twinlens.embed.embedder import load
 from twinlens.errors import CheckpointError, TwinlensError
 from twinlens.export.convert import write_checkpoint
+from twinlens.hub.resolve import resolve
 from twinlens.text.clip_bpe import train_tokenizer
-from twinlens.train.finetune.weight_interpolation import save_between
+from twinlens.train.finetune.weight_interpolation import save_interpolated
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def directory(tmp_path: Path) -> Path:
     """A small model with a vocabulary and a classifier."""
     words = train_tokenizer(["a small drawing of the large cat"], 530)
     model = tiny_clip(vocab_size=530, context_length=16, embed_dim=16, tokenizer="tokenizer.json")
-    save_head(Head(("cat", "dog"), torch.ones(16, 2)), tmp_path / "model")
+    save_head(ClassifierHead(("cat", "dog"), torch.ones(16, 2)), tmp_path / "model")
     save_model(model, tmp_path / "model", words)
     return tmp_path / "model"
 
@@ -176,9 +176,9 @@ def test_weights_that_are_not_finite_are_refused_all_the_same(tmp_path: Path):
 
 
 def test_the_embedded_model_has_checksums_that_fit(tmp_path: Path):
-    source = hub.resolve("icons")
+    source = resolve("icons")
     checkpoint = open_checkpoint(source)
-    assert set(checkpoint.sums) == set(checkpoint.tensors)
+    assert set(checkpoint.checksums) == set(checkpoint.tensors)
     shutil.copytree(source, tmp_path / "icons")
     weights = tmp_path / "icons" / "model.safetensors"
     flip(weights, weights.stat().st_size // 2)
@@ -196,7 +196,7 @@ def sums_fit(directory: Path) -> bool:
     files = set(json.loads((directory / CHECKSUMS_FILE).read_text())["files"])
     present = {path.name for path in directory.iterdir()}
     expected = {"config.json", "tokenizer.json", "classifier.safetensors"} & present
-    return set(checkpoint.sums) == set(checkpoint.tensors) and files == expected
+    return set(checkpoint.checksums) == set(checkpoint.tensors) and files == expected
 
 
 def test_a_model_written_over_another(directory: Path):
@@ -210,7 +210,7 @@ def test_a_model_written_over_another(directory: Path):
 
 
 def test_a_classifier_written_after_the_model(directory: Path):
-    save_head(Head(("a", "b", "c"), torch.zeros(16, 3)), directory)
+    save_head(ClassifierHead(("a", "b", "c"), torch.zeros(16, 3)), directory)
     assert sums_fit(directory)
     head = load_head(directory, 16)
     assert head is not None
@@ -229,6 +229,6 @@ def test_a_converted_model(directory: Path, tmp_path: Path):
 
 
 def test_a_model_between_two(directory: Path, tmp_path: Path):
-    save_between(directory, directory, tmp_path / "between")
+    save_interpolated(directory, directory, tmp_path / "between")
     assert sums_fit(tmp_path / "between")
     assert (tmp_path / "between" / "classifier.safetensors").is_file()

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from twinlens import presets
-from twinlens.checkpoints.mismatch import differences, patterns_of
+from twinlens.checkpoints.mismatch import brace_patterns, describe_mismatch
 from twinlens.checkpoints.reader import meta_model
 
 NAMES = {
@@ -38,7 +38,7 @@ def expanded(pattern: str) -> list[str]:
     ],
 )
 def test_patterns_tell_exactly_the_names(names: list[str]):
-    told = [name for pattern in patterns_of(names) for name in expanded(pattern)]
+    told = [name for pattern in brace_patterns(names) for name in expanded(pattern)]
     assert sorted(told) == sorted(names)
 
 
@@ -46,7 +46,7 @@ def test_another_architecture_is_told_in_a_line_one_can_read():
     here, there = NAMES["rn50x64"], NAMES["vit_l_14"]
     missing = [name for name in here if name not in there]
     unexpected = [name for name in there if name not in here]
-    told = differences(missing, unexpected, {})
+    told = describe_mismatch(missing, unexpected, {})
     assert len(told) < 2000
     assert f"({len(missing)} tensors); unexpected image_tower.class_embedding, " in told
     assert "image_tower.transformer.blocks.{0..23}.{attention_norm,attention.qkv," in told
@@ -54,9 +54,9 @@ def test_another_architecture_is_told_in_a_line_one_can_read():
 
 def test_shapes_that_differ_alike_are_told_together():
     shapes = {f"blocks.{n}.norm.weight": ([512], [768]) for n in range(12)}
-    told = differences([], [], {**shapes, "scale": ([1], [])})
+    told = describe_mismatch([], [], {**shapes, "scale": ([1], [])})
     assert told == (
         "blocks.{0..11}.norm.weight (12 tensors) is [512] instead of [768]; "
         "scale is [1] instead of []"
     )
-    assert differences([], [], {}) == ""
+    assert describe_mismatch([], [], {}) == ""

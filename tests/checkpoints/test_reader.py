@@ -18,26 +18,26 @@ from safetensors.torch import load_file, save_file
 from tests.checkpoints.formats.openai_archive import openai_model
 from tests.checkpoints.formats.test_big_vision import parameters
 from tests.tiny import tiny_clip, tiny_config
-from twinlens.checkpoints.formats import hugging_face, open_clip
 from twinlens.checkpoints.native import save_model
 from twinlens.checkpoints.reader import (
-    Towers,
-    chosen_towers,
     load_model,
     meta_model,
     open_checkpoint,
-    resized_positions,
+    resize_positional_embedding,
+    select_towers,
 )
+from twinlens.checkpoints.writer import write_hugging_face, write_open_clip
 from twinlens.errors import CheckpointError, TwinlensError
 from twinlens.model import presets
 from twinlens.model.clip import CLIP
 from twinlens.text.clip_bpe import train_tokenizer
+from twinlens.types import TowerSelection
 
 State = dict[str, torch.Tensor]
 WRITERS: dict[str, Callable[..., None]] = {
     "native": save_model,
-    "open_clip": open_clip.write,
-    "hugging_face": hugging_face.write,
+    "open_clip": write_open_clip,
+    "hugging_face": write_hugging_face,
 }
 CONFIGS = {
     "native": "config.json",
@@ -156,7 +156,7 @@ SPOILED = {
 }
 
 
-def assert_held_alone(path: Path, tower: Towers, whole: CLIP) -> None:
+def assert_held_alone(path: Path, tower: TowerSelection, whole: CLIP) -> None:
     """Only a tower's tensors were read, of which others are spoiled, and are held."""
     with pytest.raises(CheckpointError, match="expected finite weights"):
         load_model(path)
@@ -168,14 +168,14 @@ def assert_held_alone(path: Path, tower: Towers, whole: CLIP) -> None:
 
 
 @pytest.mark.parametrize("tower", ["text", "image"])
-def test_one_tower_is_read_alone(family: str, tower: Towers, directory: Path):
+def test_one_tower_is_read_alone(family: str, tower: TowerSelection, directory: Path):
     whole, name = load_model(directory), SPOILED[family, tower]
     change_tensors(directory, lambda t: t.update({name: torch.full_like(t[name], math.nan)}))
     assert_held_alone(directory, tower, whole)
 
 
 @pytest.mark.parametrize("tower", ["text", "image"])
-def test_one_tower_of_a_big_vision_file_is_read_alone(tower: Towers, tmp_path: Path):
+def test_one_tower_of_a_big_vision_file_is_read_alone(tower: TowerSelection, tmp_path: Path):
     found = parameters()
     np.savez(tmp_path / "whole.npz", **found)
     other = "img/embedding/kernel" if tower == "text" else "txt/Embed_0/embedding"
@@ -189,7 +189,7 @@ def test_the_text_tower_alone_has_less_than_a_third_of_the_bytes():
     both, alone = (
         sum(
             value.nbytes
-            for value in meta_model(chosen_towers(config, towers)).state_dict().values()
+            for value in meta_model(select_towers(config, towers)).state_dict().values()
         )
         for towers in ("both", "text")
     )
@@ -221,9 +221,9 @@ def test_siglip_s_positions_are_resized_as_timm_does():
         resized = replace(
             config,
             vision=replace(tower, image_size=size),
-            preprocess=replace(config.image_input, image_size=size),
+            preprocess=replace(config.preprocess_config, image_size=size),
         )
-        ours = resized_positions(theirs.pos_embed[0].detach(), resized)
+        ours = resize_positional_embedding(theirs.pos_embed[0].detach(), resized)
         other = deepcopy(theirs)
         other.set_input_size(img_size=size)
         assert ours.shape == other.pos_embed[0].shape

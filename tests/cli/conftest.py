@@ -19,7 +19,7 @@ class Ending:
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     def call(*words: object) -> Ending:
-        monkeypatch.setattr("twinlens.cli.main.wait_without_spinning", lambda: None)
+        monkeypatch.setattr("twinlens.cli.main.use_passive_openmp_wait", lambda: None)
         monkeypatch.setattr(sys, "argv", ["twinlens", *map(str, words)])
         with pytest.raises(SystemExit) as ended:
             main()

@@ -18,8 +18,8 @@ QUICK = ("--device", "cpu", "--precision", "fp32", "--batch", "2,1", "--seconds"
 
 @pytest.fixture(autouse=True)
 def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision_costs, "memory_alone", lambda *asked: 2.5e8)
-    monkeypatch.setattr("twinlens.benchmark.speed._disturbance", lambda *seen: QUIET)
+    monkeypatch.setattr(precision_costs, "peak_memory_in_subprocess", lambda *asked: 2.5e8)
+    monkeypatch.setattr("twinlens.benchmark.speed._measure_disturbance", lambda *seen: QUIET)
 
 
 def test_the_tables_the_json_and_the_page(run: Run, tiny_directory: Path, tmp_path: Path):
@@ -48,7 +48,7 @@ def test_the_tables_the_json_and_the_page(run: Run, tiny_directory: Path, tmp_pa
 def test_a_disturbed_machine_is_told_everywhere(
     run: Run, monkeypatch: pytest.MonkeyPatch, tiny_directory: Path, tmp_path: Path
 ):
-    monkeypatch.setattr("twinlens.benchmark.speed._disturbance", lambda *seen: BUSY)
+    monkeypatch.setattr("twinlens.benchmark.speed._measure_disturbance", lambda *seen: BUSY)
     out, html = tmp_path / "speed.json", tmp_path / "speed.html"
     words = ("--out", out, "--html", html, "--price-per-hour", "2")
     ended = run("bench", tiny_directory, *QUICK, *words)
@@ -87,8 +87,8 @@ def test_an_architecture_is_measured_with_random_weights(run: Run, monkeypatch: 
     [
         (("--precision", "fp31"), "unknown precision 'fp31': did you mean 'fp32'"),
         (("--precision", ","), "precision: got (), expected at least one"),
-        (("--batch", "0"), "batch: got 0, expected 1 to 4,096"),
-        (("--batch", "x"), "batch: got 'x', expected numbers, such as 1,8,32"),
+        (("--batch", "0"), "--batch: got '0', expected numbers from 1 to 4,096"),
+        (("--batch", "x"), "--batch: got 'x', expected numbers from 1 to 4,096"),
         (("--batch", ""), "--batch: got '', expected a value (Images or texts at once)"),
         (("--price-per-hour", "-1"), "price per hour: got -1.0, expected more than 0"),
         (("--compare", "clip"), "unknown peer 'clip': did you mean 'open_clip'?"),

@@ -12,7 +12,7 @@ from tests.checkpoints.formats import reference  # noqa: F401  offline and quiet
 from tests.checkpoints.formats.openai_archive import openai_model, save_openai_archive
 from tests.cli.conftest import Run
 from tests.tiny import CLIP_VOCABULARY, tiny_clip
-from twinlens.checkpoints.formats.openai import MARKS
+from twinlens.checkpoints.formats.openai import ARCHIVE_KEYS
 from twinlens.checkpoints.native import save_model
 from twinlens.embed.embedder import load
 
@@ -36,7 +36,7 @@ def test_native_to_hf_to_open_clip_to_native_keeps_every_bit(
     ):
         ended = run("convert", where, place, "--to", layout)
         assert ended.status == 0, ended.err
-        assert (place / "README.md").read_text().startswith("---\nlicense: other\n")
+        assert (place / "README.md").read_text().startswith("---\nlibrary_name: ")
     before, after = (load_file(place / "model.safetensors") for place in (source, last))
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -115,7 +115,7 @@ def test_openai_s_archive_is_checked_with_open_clip(run: Run, layout: str, tmp_p
 
 def test_an_activation_that_was_named_is_told_to_be_unchecked(run: Run, tmp_path: Path):
     state = openai_model(seed=0, vocab_size=CLIP_VOCABULARY, context_length=77).state_dict()
-    torch.save({k: v for k, v in state.items() if k not in MARKS}, tmp_path / "plain.pt")
+    torch.save({k: v for k, v in state.items() if k not in ARCHIVE_KEYS}, tmp_path / "plain.pt")
     wrong = ("--activation", "gelu")  # it was trained with another
     ended = run("convert", tmp_path / "plain.pt", tmp_path / "out", "--to", "hf", *wrong, "--check")
     assert ended.status == 0, ended.err
@@ -151,7 +151,7 @@ def test_openai_s_archive_becomes_a_directory(run: Run, tmp_path: Path):
     ended = run("convert", tmp_path / "archive.pt", tmp_path / "out")
     assert ended.status == 0, ended.err
     lens = load(tmp_path / "out", device="cpu", precision="fp32")
-    assert lens.config.text_input.activation == "quick_gelu"
+    assert lens.config.text_config.activation == "quick_gelu"
     assert lens.config.provenance.source == "archive.pt"
     assert torch.equal(lens.model.text_tower.projection, model.text_projection.float())
 
@@ -160,7 +160,7 @@ def test_images_of_another_size(run: Run, source: Path, tmp_path: Path):
     ended = run("convert", source, tmp_path / "out", "--image-size", 64)
     assert ended.status == 0, ended.err
     lens = load(tmp_path / "out")
-    assert lens.config.image_input.image_size == 64
+    assert lens.config.preprocess_config.image_size == 64
     assert len(lens.model.image_tower.positional_embedding) == 17
 
 

@@ -22,7 +22,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
         calls.append((out, cache, settings))
         return MANIFEST
 
-    monkeypatch.setattr("twinlens.curate.icons.build.build", build)
+    monkeypatch.setattr("twinlens.curate.icons.build.build_corpus", build)
     return calls
 
 

@@ -8,7 +8,10 @@ import pytest
 DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
 
 
-@pytest.mark.parametrize("verb", ["models", "classify", "train", "eval", "bench", "export"])
+VERBS = ["models", "classify", "train", "plan", "eval", "compare", "bench", "export"]
+
+
+@pytest.mark.parametrize("verb", VERBS)
 def test_every_option_is_documented_under_its_verb(run, verb: str):
     text = DOCS.read_text(encoding="utf-8")
     [part] = re.findall(rf"^## `twinlens {verb}.*?(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)

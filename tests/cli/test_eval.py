@@ -11,13 +11,14 @@ import twinlens
 from tests.tiny import CLIP_VOCABULARY, tiny_clip
 from twinlens.checkpoints.native import save_model
 from twinlens.data.datasets import open_dataset
-from twinlens.eval.tasks.zero_shot import measure
+from twinlens.eval.context import EvalContext
+from twinlens.eval.tasks.zero_shot import evaluate_zero_shot
 
 
 @pytest.fixture
 def words(tiny_directory: Path, image_folders: Path, tmp_path: Path) -> list[object]:
     data = ["--data", image_folders, "--task", "zero-shot"]
-    return ["eval", tiny_directory, *data, "--cache", tmp_path / "cache"]
+    return ["eval", tiny_directory, *data, "--cache-dir", tmp_path / "cache"]
 
 
 @pytest.fixture
@@ -38,7 +39,8 @@ def splits(tmp_path: Path) -> Path:
 def test_json_is_what_was_measured(run, words: list[object]):
     ending = run(*words, "--template", "a {}", "--json")
     lens = twinlens.load(str(words[1]), decode="exact")
-    expected = measure(lens, open_dataset(str(words[3])), templates=["a {}"])
+    context, data = EvalContext(lens), open_dataset(str(words[3]))
+    expected = evaluate_zero_shot(context, data, templates=["a {}"])
     answer = json.loads(ending.out)
     assert answer == json.loads(
         json.dumps(expected.to_dict(model=str(words[1]), pretrained="by hand"))
@@ -73,7 +75,7 @@ def test_every_task_on_several_sets_with_one_load(
     data = ["--data", splits, "--data", splits / "test", "--train", splits / "train"]
     ending = run("eval", tiny_directory, *data, *asked, "--out", out)
     assert "--train and --val: got one for 2 data sets" in ending.err
-    common = ["--cache", cache, "--corruptions", "contrast", "--shots", "1,2", "--seeds", "2"]
+    common = ["--cache-dir", cache, "--corruptions", "contrast", "--shots", "1,2", "--seeds", "2"]
     ending = run("eval", tiny_directory, "--data", splits, *asked, *common, "--out", out, "--json")
     assert ending.status == 0, ending.err
     answers = json.loads(ending.out)
@@ -105,10 +107,10 @@ def test_two_models_are_compared(run, splits: Path, tiny_directory: Path, tmp_pa
     other.image_tower.class_embedding.data += 1  # pyright: ignore[reportAttributeAccessIssue]
     save_model(other, tmp_path / "other")
     for name, model in (("a", tiny_directory), ("b", tmp_path / "other")):
-        words = ["--data", splits, "--no-keep", "--out", tmp_path / name]
+        words = ["--data", splits, "--no-cache", "--out", tmp_path / name]
         assert run("eval", model, *words).status == 0
     out = tmp_path / "page"
-    ending = run("eval", "--compare", tmp_path / "a", tmp_path / "b", "--out", out, "--json")
+    ending = run("compare", tmp_path / "a", tmp_path / "b", "--out", out, "--json")
     answer = json.loads(ending.out)
     values = [
         json.loads((tmp_path / name / "shades_zeroshot_classification.json").read_text())
@@ -120,10 +122,10 @@ def test_two_models_are_compared(run, splits: Path, tiny_directory: Path, tmp_pa
     assert 0 < compared["sign_test_p_value"] <= 1
     assert json.loads((out / "comparison.json").read_text()) == answer
     assert "shades" in (out / "comparison.html").read_text()
-    table = run("eval", "--compare", tmp_path / "a", tmp_path / "b")
+    table = run("compare", tmp_path / "a", tmp_path / "b")
     assert table.status == 0
     assert "Second less first" in table.out
-    ending = run("eval", "--compare", tmp_path / "a", tmp_path / "nowhere")
+    ending = run("compare", tmp_path / "a", tmp_path / "nowhere")
     assert ending.status == 2
     assert "nowhere" in ending.err
 
@@ -131,10 +133,17 @@ def test_two_models_are_compared(run, splits: Path, tiny_directory: Path, tmp_pa
 def test_results_of_a_supervised_model_stand_beside(
     run, splits: Path, words: list[object], tmp_path: Path
 ):
-    probe = ["eval", words[1], "--data", splits, "--task", "linear-probe", "--no-keep"]
+    probe = ["eval", words[1], "--data", splits, "--task", "linear-probe", "--no-cache"]
     assert run(*probe, "--out", tmp_path / "probe").status == 0
     ending = run(
-        "eval", words[1], "--data", splits, "--reference", tmp_path / "probe", "--no-keep", "--json"
+        "eval",
+        words[1],
+        "--data",
+        splits,
+        "--reference",
+        tmp_path / "probe",
+        "--no-cache",
+        "--json",
     )
     references = json.loads(ending.out)["references"]
     assert {one["metric"]: one["value"] for one in references}["acc1"] == 1.0
@@ -148,7 +157,7 @@ def test_unreadable_and_ignored_files_are_said(run, words: list[object], tmp_pat
         Image.new("RGB", (8, 8)).save(root / str(number % 2) / f"{number}.png")
     (root / "0" / "broken.png").write_bytes(b"not an image")
     (root / "0" / "notes.md").touch()
-    ending = run("eval", words[1], "--data", root, "--json", "--no-keep")
+    ending = run("eval", words[1], "--data", root, "--json", "--no-cache")
     assert ending.status == 0
     [unreadable] = json.loads(ending.out)["unreadable"]
     assert unreadable["image"] == "0/broken.png"
@@ -195,8 +204,8 @@ def test_mistakes_are_one_line(run, words: list[object], changes: dict[int, obje
 
 
 def test_a_model_and_data_are_needed(run):
-    assert "MODEL: got none" in run("eval", "--data", "digits").err
-    assert "--data: got none" in run("eval", "icons").err
+    assert "Missing argument 'MODEL'" in run("eval", "--data", "digits").err
+    assert "Missing option '--data'" in run("eval", "icons").err
 
 
 def test_two_data_sets_of_a_name_are_refused(run, words: list[object]):

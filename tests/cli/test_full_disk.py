@@ -21,8 +21,8 @@ WORDS: dict[str, list[str]] = {
     "convert to open_clip": ["convert", "MODEL", "OUT", "--to", "open_clip"],
     "export": ["export", "MODEL", "OUT", "--format", "torch"],
     "interpolate": ["interpolate", "MODEL", "MODEL", "OUT"],
-    "eval": ["eval", "MODEL", "--data", "IMAGES", "--out", "OUT", "--no-keep"],
-    "eval's cache": ["eval", "MODEL", "--data", "IMAGES", "--cache", "OUT"],
+    "eval": ["eval", "MODEL", "--data", "IMAGES", "--out", "OUT", "--no-cache"],
+    "eval's cache": ["eval", "MODEL", "--data", "IMAGES", "--cache-dir", "OUT"],
     "bench": ["bench", "MODEL", *QUICK, "--out", "OUT/speed.json"],
     "bench's page": ["bench", "MODEL", *QUICK, "--html", "OUT/speed.html"],
     "data icons": ["data", "icons", "--preset", "small", "--out", "OUT", "--cache", "HERE/cache"],
@@ -37,7 +37,7 @@ _WHOLE = ("convert", "convert to hf", "convert to open_clip", "export", "interpo
 def a_tiny_recipe(monkeypatch: pytest.MonkeyPatch, image_folders: Path, tmp_path: Path) -> None:
     model = tiny_config(vocab_size=CLIP_VOCABULARY, context_length=16)
     recipe = tiny_recipe("vit", model=model, batch_size=4, steps=4, checkpoint_every=2)
-    monkeypatch.setitem(builtin.RECIPES, "tiny", lambda: recipe)
+    monkeypatch.setitem(builtin.PRETRAIN_RECIPES, "tiny", lambda: recipe)
     images = sorted(image_folders.glob("*/*.png"))
     rows = [f"{path},a {path.parent.name} one" for path in images]
     (tmp_path / "pairs.csv").write_text("\n".join(["image,text", *rows, ""]))
@@ -48,7 +48,7 @@ def made(
     monkeypatch: pytest.MonkeyPatch, tiny_directory: Path, image_folders: Path, tmp_path: Path
 ) -> dict[str, Path]:
     """What the words in capitals stand for; `OUT` is two directories below an empty one."""
-    monkeypatch.setattr(precision_costs, "memory_alone", lambda *asked: 2.5e8)
+    monkeypatch.setattr(precision_costs, "peak_memory_in_subprocess", lambda *asked: 2.5e8)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     (tmp_path / "here").mkdir()
     out = tmp_path / "here" / "a" / "b"
@@ -128,7 +128,7 @@ def test_what_was_there_stays(
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "empty").mkdir()
     full(0)
-    words = ("eval", tiny_directory, "--data", image_folders, "--no-keep", "--out", tmp_path)
+    words = ("eval", tiny_directory, "--data", image_folders, "--no-cache", "--out", tmp_path)
     assert run(*words).status == 2
     assert (tmp_path / "notes.txt").read_text() == "mine"
     assert (tmp_path / "empty").is_dir()

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from tests.cli.conftest import Run
-from tests.train.runs import squares, tiny_recipe
-from twinlens.config_io import override
+from tests.train.runs import FunctionEvaluator, squares, tiny_recipe
+from twinlens.config_io import apply_overrides
 from twinlens.errors import CheckpointError, ConfigError
-from twinlens.files import whole_directory
+from twinlens.files import atomic_directory
 from twinlens.train.trainer import fit
 
 
@@ -47,7 +47,7 @@ def test_a_second_run_in_a_directory_is_refused(tmp_path: Path):
             refused.append(str(error))
         return {"acc1": 0.0}
 
-    fit(recipe, data, out, evaluate=evaluate)
+    fit(recipe, data, out, evaluators=[FunctionEvaluator(evaluate)])
     assert len(refused) == 2
 
 
@@ -55,22 +55,24 @@ def test_what_a_killed_export_left_goes(tmp_path: Path):
     left = tmp_path / "out.06da8526.partial"
     left.mkdir()
     (left / "model.onnx").write_bytes(b"half")
-    with whole_directory(tmp_path / "out") as place:  # as `export` writes
+    with atomic_directory(tmp_path / "out") as place:  # as `export` writes
         (place / "model.onnx").write_bytes(b"whole")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-@pytest.mark.parametrize("setting", ["batch_size=1000000000", "captions=1000000", f"seed={2**64}"])
+@pytest.mark.parametrize(
+    "setting", ["batch_size=1000000000", "captions_per_image=1000000", f"seed={2**64}"]
+)
 def test_numbers_beyond_reason_are_refused(setting: str):
     refused = ""
     try:
-        override(tiny_recipe("vit"), [setting])
+        apply_overrides(tiny_recipe("vit"), [setting])
     except ConfigError as error:
         refused = str(error)
     assert f"{setting.partition('=')[0]}: got" in refused
 
 
 def test_a_warm_up_longer_than_the_run_is_said(tmp_path: Path):
-    recipe = override(tiny_recipe("vit", steps=2), ["optim.warmup_steps=9"])
+    recipe = apply_overrides(tiny_recipe("vit", steps=2), ["optim.warmup_steps=9"])
     fit(recipe, squares(tmp_path / "squares"), tmp_path / "run")
     assert "optim.warmup_steps: got 9" in (tmp_path / "run" / "log.jsonl").read_text()

@@ -16,7 +16,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def known_models() -> list[object]:
         raise error
 
-    monkeypatch.setattr("twinlens.hub.known_models", known_models)
+    monkeypatch.setattr("twinlens.hub.resolve.known_models", known_models)
 
 
 def test_help_lists_every_verb(run):
@@ -96,5 +96,5 @@ def test_no_verb_shows_help(run):
 
 
 def test_the_verbs_are_the_modules(run):
-    assert models.models.__doc__
-    assert models.models.__doc__.splitlines()[0][:20] in run("--help").out
+    assert models.list_models.__doc__
+    assert models.list_models.__doc__.splitlines()[0][:20] in run("--help").out

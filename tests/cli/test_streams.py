@@ -69,7 +69,7 @@ def test_files_are_written_whoever_reads_the_answer(tmp_path: Path):
     results = tmp_path / "results"
     results.mkdir()
     code = (
-        "import sys, typer; from pathlib import Path; from twinlens.cli import main, models\n"
+        "import sys, typer; from pathlib import Path; from twinlens.cli import main\n"
         "def write(known, as_json):\n"
         "    typer.echo('x' * 100_000); Path('results/file').write_text('whole')\n"
         "main.app.registered_commands[0].callback = lambda: write(1, 1)\n"

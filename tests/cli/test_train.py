@@ -29,7 +29,7 @@ def four_steps() -> Recipe:
 
 @pytest.fixture(autouse=True)
 def a_recipe_of_four_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(builtin.RECIPES, "tiny", four_steps)
+    monkeypatch.setitem(builtin.PRETRAIN_RECIPES, "tiny", four_steps)
 
 
 @pytest.fixture
@@ -99,7 +99,13 @@ def test_a_classifier_is_measured_as_the_verb_eval_does(
     run, tiny_directory: Path, image_folders: Path, tmp_path: Path
 ):
     out = tmp_path / "run"
-    settings = ["steps=4", "batch_size=4", "precision=fp32", "eval_every=2", "adapt.keep=0.5"]
+    settings = [
+        "steps=4",
+        "batch_size=4",
+        "precision=fp32",
+        "eval_every=2",
+        "adapt.interpolation=0.5",
+    ]
     ending = run(
         "train", "--recipe", "finetune-classifier", "--init", tiny_directory,
         "--data", image_folders, "--val", image_folders, "--out", out, "--json",

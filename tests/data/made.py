@@ -105,4 +105,4 @@ def pairs(batch: Batch) -> list[tuple[int, tuple[int, ...]]]:
 
 def tokens(text: str) -> tuple[int, ...]:
     """What a caption becomes in an `epoch`."""
-    return tuple(Tokenizer.clip().fitted([text], CONTEXT)[0][0].tolist())
+    return tuple(Tokenizer.clip().encode_truncated([text], CONTEXT)[0][0].tolist())

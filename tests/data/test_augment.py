@@ -25,10 +25,10 @@ def test_nothing_asked_nothing_changed(pixels: torch.Tensor):
 @pytest.mark.parametrize(
     "config",
     [
-        Augmentation(rotate=30),
-        Augmentation(stretch=0.3),
-        Augmentation(colour=0.3),
-        Augmentation(brightness=0.3),
+        Augmentation(max_rotation=30),
+        Augmentation(max_stretch=0.3),
+        Augmentation(colour_std=0.3),
+        Augmentation(brightness_std=0.3),
     ],
 )
 def test_the_generator_decides(pixels: torch.Tensor, config: Augmentation):
@@ -40,26 +40,37 @@ def test_the_generator_decides(pixels: torch.Tensor, config: Augmentation):
 
 
 def test_a_part_is_changed_as_the_whole_would_be(pixels: torch.Tensor):
-    config = Augmentation(rotate=30, stretch=0.3, colour=0.3, brightness=0.3, grey=0.5, invert=0.5)
+    config = Augmentation(
+        max_rotation=30,
+        max_stretch=0.3,
+        colour_std=0.3,
+        brightness_std=0.3,
+        greyscale_probability=0.5,
+        invert_probability=0.5,
+    )
     whole = augment(pixels, config, seeded(1))
     for first, last in ((0, 2), (2, 6), (5, 6)):
-        part = augment(pixels[first:last], config, seeded(1), first=first, batch=6)
+        part = augment(pixels[first:last], config, seeded(1), batch_offset=first, batch_size=6)
         assert torch.equal(part, whole[first:last])
 
 
 def test_grey_images_have_equal_channels(pixels: torch.Tensor):
-    grey = augment(pixels, Augmentation(grey=1.0), seeded())
+    grey = augment(pixels, Augmentation(greyscale_probability=1.0), seeded())
     assert torch.equal(grey[:, 0], grey[:, 1])
     assert torch.equal(grey[:, 0], grey[:, 2])
 
 
 def test_the_negative_is_the_negative(pixels: torch.Tensor):
-    assert torch.equal(augment(pixels, Augmentation(invert=1.0), seeded()), 255 - pixels)
+    assert torch.equal(
+        augment(pixels, Augmentation(invert_probability=1.0), seeded()), 255 - pixels
+    )
 
 
 def test_turning_keeps_a_plain_image_plain():
     plain = torch.full((2, 3, 16, 16), 77, dtype=torch.uint8)
-    assert torch.equal(augment(plain, Augmentation(rotate=45, stretch=0.2), seeded()), plain)
+    assert torch.equal(
+        augment(plain, Augmentation(max_rotation=45, max_stretch=0.2), seeded()), plain
+    )
 
 
 def test_a_crop_is_a_square_from_inside():
@@ -75,7 +86,13 @@ def test_a_crop_is_a_square_from_inside():
 
 @pytest.mark.parametrize(
     "settings",
-    [{"crop_side": 0.0}, {"crop_side": 1.1}, {"rotate": -1.0}, {"grey": -0.1}, {"grey": 7.0}],
+    [
+        {"min_crop_side": 0.0},
+        {"min_crop_side": 1.1},
+        {"max_rotation": -1.0},
+        {"colour_std": -0.1},
+        {"greyscale_probability": 7.0},
+    ],
 )
 def test_impossible_settings_are_refused(settings: dict[str, float]):
     with pytest.raises(ConfigError, match=f"{next(iter(settings))}: got"):

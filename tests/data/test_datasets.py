@@ -18,9 +18,8 @@ from PIL import Image
 from twinlens.data import datasets
 from twinlens.data.augment import Augmentation
 from twinlens.data.datasets import Dataset, open_dataset
-from twinlens.data.fingerprint import fingerprint
 from twinlens.data.loader import PairLoader
-from twinlens.data.samples import Source
+from twinlens.data.samples import Source, fingerprint
 from twinlens.data.webdataset import shards
 from twinlens.data.webdataset.shards import ShardWriter
 from twinlens.errors import DataError, MissingExtraError
@@ -569,9 +568,9 @@ def test_a_compressed_tar_is_another_kind(tmp_path: Path):
 def test_opening_tars_reads_no_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     write_tars(tmp_path, [{"png": image(3), "json": told(label="a", captions=["b"])}])
     read: list[str] = []
-    plain = shards.ShardSample.read
+    plain = shards.ShardSample.read_member
     monkeypatch.setattr(
-        shards.ShardSample, "read", lambda self, ext: read.append(ext) or plain(self, ext)
+        shards.ShardSample, "read_member", lambda self, ext: read.append(ext) or plain(self, ext)
     )
     dataset = open_dataset(tmp_path)
     assert (dataset.classnames, len(dataset.samples), read) == (("a",), 1, [])

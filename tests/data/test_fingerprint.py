@@ -10,8 +10,7 @@ import pytest
 from PIL import Image
 
 from twinlens.data.datasets import Dataset, Sample, open_dataset
-from twinlens.data.fingerprint import fingerprint
-from twinlens.data.samples import LazySamples
+from twinlens.data.samples import LazySamples, fingerprint
 from twinlens.data.webdataset.shards import ShardSample, ShardWriter
 from twinlens.errors import DataError
 

@@ -130,7 +130,7 @@ def test_members_of_a_tar(files: dict[str, bytes], expected: str, tmp_path: Path
     dataset = open_dataset(tmp_path)
     assert greys(dataset) == [7]
     assert lines(dataset.left_out, tmp_path) == [expected]
-    assert epoch(dataset).bad == ()
+    assert epoch(dataset).bad_samples == ()
 
 
 def test_a_mask_is_no_rival(tmp_path: Path):
@@ -258,7 +258,7 @@ def test_images_that_are_missing(ending: str, tmp_path: Path):
     table = write_table(tmp_path / f"t{ending}", rows)
     dataset = open_dataset(table)
     assert greys(dataset) == [1, 7]
-    assert epoch(dataset).bad == ()
+    assert epoch(dataset).bad_samples == ()
     named = ", ".join(f"t{ending}: row {n + 1}: {n}.png" for n in (0, 2, 3))
     assert lines(dataset.left_out, tmp_path) == [f"7 x image file that is missing: {named}, ..."]
     for name in ("1.png", "7.png"):

@@ -56,8 +56,8 @@ def test_an_epoch_shows_every_sample_once(samples: list[Sample]):
 
 
 def test_a_batch_is_the_same_however_it_is_reached(samples: list[Sample]):
-    augmentation = Augmentation(crop_side=0.5, rotate=20, colour=0.2)
-    settings = {"augmentation": augmentation, "captions": 2}
+    augmentation = Augmentation(min_crop_side=0.5, max_rotation=20, colour_std=0.2)
+    settings = {"augmentation": augmentation, "captions_per_image": 2}
     streamed = list(loader(samples, **settings).batches(0, 7))
     resumed = list(loader(samples, **settings).batches(4, 7))
     alone = [loader(samples, **settings).batch(step) for step in range(7)]
@@ -69,20 +69,26 @@ def test_a_batch_is_the_same_however_it_is_reached(samples: list[Sample]):
 
 
 def assert_equal(batch: Batch, other: Batch) -> None:
-    for name in ("pixels", "tokens", "concepts", "kept", "labels"):
+    for name in ("pixels", "tokens", "concept_ids", "patch_indices", "labels"):
         one, two = getattr(batch, name), getattr(other, name)
         assert (one is None) == (two is None)
         assert one is None or torch.equal(one, two), name
-    assert batch.bad == other.bad
+    assert batch.bad_samples == other.bad_samples
 
 
 @pytest.mark.parametrize("world_size", [2, 4])
 def test_the_shares_of_a_world_join_to_the_same_batch(samples: list[Sample], world_size: int):
     settings = {
         "batch_size": 12,
-        "augmentation": Augmentation(crop_side=0.5, rotate=20, stretch=0.1, colour=0.2, grey=0.3),
-        "captions": 2,
-        "patches": (16, 4),
+        "augmentation": Augmentation(
+            min_crop_side=0.5,
+            max_rotation=20,
+            max_stretch=0.1,
+            colour_std=0.2,
+            greyscale_probability=0.3,
+        ),
+        "captions_per_image": 2,
+        "patch_counts": (16, 4),
     }
     whole = loader(samples, **settings).batch(5)
     shares = [
@@ -90,13 +96,13 @@ def test_the_shares_of_a_world_join_to_the_same_batch(samples: list[Sample], wor
         for rank in range(world_size)
     ]
     assert torch.equal(torch.cat([share.pixels for share in shares]), whole.pixels)
-    assert torch.equal(torch.cat([share.kept for share in shares]), whole.kept)
+    assert torch.equal(torch.cat([share.patch_indices for share in shares]), whole.patch_indices)
     assert torch.equal(torch.cat([share.tokens for share in shares], dim=1), whole.tokens)
-    assert torch.equal(torch.cat([share.concepts for share in shares], dim=1), whole.concepts)
+    assert torch.equal(torch.cat([share.concept_ids for share in shares], dim=1), whole.concept_ids)
 
 
 def test_patches_are_kept_in_order_and_differ_from_place_to_place(samples: list[Sample]):
-    kept = loader(samples, batch_size=40, patches=(16, 4)).batch(0).kept
+    kept = loader(samples, batch_size=40, patch_counts=(16, 4)).batch(0).patch_indices
     assert kept.shape == (40, 4)
     assert (kept.diff(dim=1) > 0).all()
     assert 0 <= kept.min() < kept.max() < 16
@@ -106,12 +112,12 @@ def test_patches_are_kept_in_order_and_differ_from_place_to_place(samples: list[
 def test_labels_are_places_among_the_class_names(samples: list[Sample]):
     labelled = [replace(s, label=f"class {n % 3}") for n, s in enumerate(samples)]
     names = ("class 2", "class 0", "class 1")
-    batch = loader(labelled, classnames=names, labels=True).batch(0)
+    batch = loader(labelled, classnames=names, with_labels=True).batch(0)
     expected = [names.index(f"class {n % 3}") for n in numbers(batch.pixels)]
     assert batch.labels.tolist() == expected
     mixed = [*labelled[:9], replace(labelled[9], label=None)]
-    batch = loader(mixed, classnames=names, labels=True, batch_size=10).batch(0)
-    assert "got the label None" in batch.bad[0].reason
+    batch = loader(mixed, classnames=names, with_labels=True, batch_size=10).batch(0)
+    assert "got the label None" in batch.bad_samples[0].reason
 
 
 def test_seeds_differ(samples: list[Sample]):
@@ -124,22 +130,22 @@ def test_captions_and_concepts_belong_to_their_image(samples: list[Sample]):
     batch = loader(samples, batch_size=40).batch(0)
     tokenizer, heads = Tokenizer.clip(), set()
     for number, tokens, concept in zip(
-        numbers(batch.pixels), batch.tokens[0], batch.concepts[0].tolist(), strict=True
+        numbers(batch.pixels), batch.tokens[0], batch.concept_ids[0].tolist(), strict=True
     ):
         head, tail = tokenizer.decode(tokens.tolist()).split()
         heads.add(head)
         assert tail == str(number)
         others = [n % 4 == number % 4 for n in numbers(batch.pixels)]
-        assert (batch.concepts[0] == concept).tolist() == others
+        assert (batch.concept_ids[0] == concept).tolist() == others
     assert heads == {"image", "number"}
 
 
 def test_several_captions_a_image(samples: list[Sample]):
     nameless = [replace(sample, concept=None) for sample in samples]
-    batch = loader(nameless, batch_size=40, captions=3).batch(0)
+    batch = loader(nameless, batch_size=40, captions_per_image=3).batch(0)
     assert batch.tokens.shape == (3, 40, 8)
     tokenizer = Tokenizer.clip()
-    for tokens, concepts in zip(batch.tokens, batch.concepts, strict=True):
+    for tokens, concepts in zip(batch.tokens, batch.concept_ids, strict=True):
         texts = [tokenizer.decode(row.tolist()) for row in tokens]
         assert [text.split()[1] for text in texts] == [str(n) for n in numbers(batch.pixels)]
         # Nobody said what the images depict: equal captions count as the same thing.
@@ -153,7 +159,7 @@ def test_several_captions_a_image(samples: list[Sample]):
 
 def drawn(sample: Sample, captions: int, times: int) -> list[Counter[str]]:
     """What each set drew from one image's captions."""
-    batch = loader([sample], batch_size=times, captions=captions).batch(0)
+    batch = loader([sample], batch_size=times, captions_per_image=captions).batch(0)
     decode = Tokenizer.clip().decode
     return [Counter(decode(row.tolist()).strip() for row in tokens) for tokens in batch.tokens]
 
@@ -187,11 +193,11 @@ def test_fewer_captions_than_sets_serve_several(samples: list[Sample]):
 
 def test_long_captions_are_cut_and_counted(samples: list[Sample]):
     batch = loader(samples, context_length=3).batch(0)
-    assert batch.truncated == 4
+    assert batch.num_truncated == 4
     assert batch.tokens.shape == (1, 4, 3)
     assert (batch.tokens[0, :, -1] == Tokenizer.clip().end_id).all()
     exact = loader(samples, context_length=4).batch(0)  # start, two words, end: it fits
-    assert exact.truncated == 0
+    assert exact.num_truncated == 0
 
 
 def test_no_samples_and_no_captions_are_errors(samples: list[Sample], tmp_path: Path):
@@ -224,7 +230,7 @@ def test_a_broken_image_is_replaced_and_told_of(samples: list[Sample], tmp_path:
     whole = loader([*samples, samples[0]], batch_size=11).batch(0)
     for workers in (0, 2):
         [batch] = loader([*samples, bad], batch_size=11).batches(0, 1, workers=workers)
-        [told] = batch.bad
+        [told] = batch.bad_samples
         assert "broken.png" in told.reason
         place = told.position
         assert numbers(batch.pixels)[place] == int(told.replaced_by.removesuffix(".png"))

@@ -79,7 +79,7 @@ def test_every_document_leaves_the_caption(kind: str, tmp_path: Path):
     assert found["bom"].metadata == {"width": 3}
     assert found["utf-16"].metadata == {"titre": "été"}
     batch = epoch(dataset)
-    assert batch.bad == ()
+    assert batch.bad_samples == ()
     assert pairs(batch) == [(n, tokens(text[0])) for n, text in enumerate(expected.values())]
 
 
@@ -105,7 +105,7 @@ def test_files_beside_that_nobody_reads(kind: str, tmp_path: Path):
     samples = {f"{n}": described(b"{}", n, **{ext: data}) for n, (ext, data) in beside.items()}
     dataset = opened(kind, tmp_path, samples)
     assert pairs(epoch(dataset)) == [(n, tokens(f"text {n}")) for n in beside]
-    assert epoch(dataset).bad == ()
+    assert epoch(dataset).bad_samples == ()
     assert dataset.left_out.total == (
         0 if kind == "tar" else len(beside)
     )  # a folder's strange files
@@ -138,7 +138,7 @@ def test_every_pair_of_a_generated_set_is_trained_on(seed: int, tmp_path: Path):
         write_files(tmp_path, {"classnames.txt": "ant\nbee\n"})
     dataset = opened(kind, tmp_path, samples)
     batch = epoch(dataset)
-    assert batch.bad == ()
+    assert batch.bad_samples == ()
     expected = [(n, tokens(captions_of(one, f"text {n}")[0])) for n, one in enumerate(drawn)]
     assert pairs(batch) == expected
     for document, sample in zip(drawn, dataset.samples, strict=True):
@@ -156,7 +156,7 @@ def test_labels_are_looked_at_where_classes_are_asked_for(tmp_path: Path):
         samples["1"] = described(b'{"label": "bee"}', 1)
         dataset = opened("tar", tmp_path, samples)
         assert [sample.captions for sample in dataset.samples] == [("text 0",), ("text 1",)]
-        assert (greys(dataset), dataset.templates, epoch(dataset).bad) == ([0, 1], (), ())
+        assert (greys(dataset), dataset.templates, epoch(dataset).bad_samples) == ([0, 1], (), ())
         first = dataset.samples[0]
         if label == "wasp":
             assert (first.label, first.metadata, first.passed_over) == ("wasp", {}, ())
@@ -180,7 +180,7 @@ def test_half_a_character(field: str, kind: str, tmp_path: Path):
     }
     dataset = opened(kind, tmp_path, files)
     assert [one.captions for one in dataset.samples] == [("a ? ?",), ("a ? ?",), ("a \U0001f600",)]
-    assert epoch(dataset).bad == ()
+    assert epoch(dataset).bad_samples == ()
     assert [len(label.encode()) for label in dataset.classnames] in ([], [3, 4])
 
 

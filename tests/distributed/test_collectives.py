@@ -6,12 +6,12 @@ from torch.distributed import ProcessGroup
 
 from tests.processes import run_processes
 from twinlens.distributed.collectives import (
-    gather,
-    gather_with_gradient,
-    pass_on,
+    all_gather,
+    all_gather_with_grad,
+    all_reduce_exp_sums,
     rank_and_size,
-    reduce_sums,
-    start_passing,
+    ring_exchange,
+    start_ring_exchange,
 )
 
 
@@ -22,11 +22,11 @@ def in_all_ways(group: ProcessGroup) -> None:
 
     mine = torch.tensor([[rank, 7], [rank, 8]])
     expected = [[each, last] for each in range(size) for last in (7, 8)]
-    assert gather(mine, group).tolist() == expected
-    assert gather(mine.T.contiguous().T, group).tolist() == expected
+    assert all_gather(mine, group).tolist() == expected
+    assert all_gather(mine.T.contiguous().T, group).tolist() == expected
 
     rows = torch.full((2, 3), float(rank), requires_grad=True)
-    everyones = gather_with_gradient(rows, group)
+    everyones = all_gather_with_grad(rows, group)
     # This rank's loss gives row k of all the gradient k + 1, as many times as its number says.
     weights = torch.arange(1.0, 2 * size + 1)[:, None] * (rank + 1)
     (everyones * weights).sum().backward()
@@ -35,17 +35,17 @@ def in_all_ways(group: ProcessGroup) -> None:
     torch.testing.assert_close(rows.grad, own * total)
 
     sent = [torch.tensor([float(rank)]), torch.tensor([[10 * rank]])]
-    finish = start_passing(sent, group)
+    finish = start_ring_exchange(sent, group)
     assert [tensor.item() for tensor in finish()] == [(rank - 1) % size, 10 * ((rank - 1) % size)]
     for _ in range(size):
-        sent = pass_on(sent, group)
+        sent = ring_exchange(sent, group)
     assert sent[1].item() == 10 * rank  # home again
 
 
 def sums_of_parts(group: ProcessGroup) -> None:
     rank, size = rank_and_size(group)
     exponents = torch.linspace(-90, 90, 5 * size).view(size, 5).T
-    largest, sums = reduce_sums(exponents[:, rank].clone(), torch.ones(5), group)
+    largest, sums = all_reduce_exp_sums(exponents[:, rank].clone(), torch.ones(5), group)
     torch.testing.assert_close(largest + sums.log(), exponents.logsumexp(1))
 
 
@@ -61,10 +61,10 @@ def test_sums_of_exponentials_are_relative_to_the_largest_of_all_ranks():
 def test_one_process_is_a_group_of_itself():
     rows = torch.ones(2, 3, requires_grad=True)
     assert rank_and_size(None) == (0, 1)
-    assert gather(rows, None) is rows
-    assert gather_with_gradient(rows, None) is rows
+    assert all_gather(rows, None) is rows
+    assert all_gather_with_grad(rows, None) is rows
     first, second = rows
-    assert reduce_sums(first, second, None)[1] is second
+    assert all_reduce_exp_sums(first, second, None)[1] is second
 
 
 def fails_on_rank_one(group: ProcessGroup) -> int:

@@ -15,12 +15,12 @@ def world_of(group: ProcessGroup) -> World:
 def work(world: World, fails: dict[int, int]) -> str:
     """Meet twice; the processes named fail before that meeting, 2 being after both."""
     try:
-        with world.together():
+        with world.propagate_errors():
             for meeting in range(3):
                 if fails.get(world.rank) == meeting:
                     raise DataError(f"image {world.rank}\nis bad")
                 if meeting < 2:
-                    assert world.gathered((world.rank, meeting)) == [
+                    assert world.all_gather((world.rank, meeting)) == [
                         (rank, meeting) for rank in range(world.world_size)
                     ]
     except (DataError, DistributedError) as error:
@@ -53,14 +53,14 @@ def test_an_error_in_one_process_reaches_all(size: int):
 
 def test_alone_nothing_is_told():
     world = World()
-    assert world.gathered("mine") == ["mine"]
-    assert list(world.share([1, 2, 3])) == [1, 2, 3]
-    with pytest.raises(DataError, match="bad"), world.together():
+    assert world.all_gather("mine") == ["mine"]
+    assert list(world.shard([1, 2, 3])) == [1, 2, 3]
+    with pytest.raises(DataError, match="bad"), world.propagate_errors():
         raise DataError("bad")
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 8])
 def test_shares_are_all_items_once(size: int):
-    shares = [World(rank, size).share(range(7)) for rank in range(size)]
+    shares = [World(rank, size).shard(range(7)) for rank in range(size)]
     assert sorted(item for share in shares for item in share) == list(range(7))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1

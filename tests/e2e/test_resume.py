@@ -27,18 +27,20 @@ TIME_LIMIT = 240
 KILLED = """
 import os, signal, sys, time
 from twinlens.cli.main import main
-from twinlens.train.log import Log
+from twinlens.train.checkpoint import list_checkpoints
+from twinlens.train.log import TrainingLog
 
-last, write = int(sys.argv.pop(1)), Log.write
+last, write = int(sys.argv.pop(1)), TrainingLog.write
 
-def write_and_die(log, done, scale):
-    write(log, done, scale)
-    # The checkpoint of an earlier step is written beside the training: let it become whole.
-    if done == last:
-        time.sleep(1)
+def write_and_die(log, step, scale):
+    write(log, step, scale)
+    if step == last:
+        # Checkpoints of earlier steps are written beside the training: wait until they are whole.
+        while len(list_checkpoints(log.path.parent / "checkpoints")) < (step - 1) // 4:
+            time.sleep(0.05)
         os.kill(os.getpid(), signal.SIGKILL)
 
-Log.write = write_and_die
+TrainingLog.write = write_and_die
 main()
 """
 

@@ -58,7 +58,7 @@ def words_of(verb: str, pipe: Path) -> list[str]:
         "train": [*train, *settings],
         "train with workers": [*train, *settings, "--workers", "2"],
         "train opening": [*train[:4], str(tar), *train[5:], *settings],
-        "eval": ["eval", "icons", "--data", str(table), "--no-keep"],
+        "eval": ["eval", "icons", "--data", str(table), "--no-cache"],
         "data index": ["data", "index", str(tar)],
         "classify": ["classify", str(images[-1]), "--labels", "cat,dog"],
     }[verb]

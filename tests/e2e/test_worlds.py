@@ -14,6 +14,7 @@ import twinlens
 from tests.e2e.test_resume import COMMAND, SETTINGS, TIME_LIMIT
 from tests.train.runs import write_squares
 from twinlens.data.datasets import open_dataset
+from twinlens.eval.context import EvalContext
 from twinlens.eval.tasks import zero_shot
 
 
@@ -62,8 +63,8 @@ def test_torchrun_trains_in_two_processes(data: Path, tmp_path: Path):
     lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
     assert len(lines) == 12
     lens = twinlens.load(tmp_path / "run" / "model", device="cpu", precision="fp32")
-    expected = zero_shot.measure(lens, open_dataset(labelled(data)))
-    assert expected.samples == 23
+    expected = zero_shot.evaluate_zero_shot(EvalContext(lens), open_dataset(labelled(data)))
+    assert expected.num_samples == 23
     found = json.loads(lines[-1])["metrics"]  # measured by both
     assert found.keys() == expected.metrics.keys()
     assert found["acc1"] == expected.metrics["acc1"]

@@ -16,14 +16,15 @@ from tests.text.sentencepiece.vocabularies import trained
 from tests.tiny import tiny_clip
 from twinlens import Embedder
 from twinlens.checkpoints.native import save_model
-from twinlens.embed.labels import checked_labels, grouped_labels
+from twinlens.embed.labels import group_duplicate_labels, validate_labels
 from twinlens.errors import CheckpointError, ConfigError, DataError, ShapeError, UnknownNameError
 from twinlens.eval.prompts import imagenet_classnames
-from twinlens.images.resize import require_pixels
+from twinlens.inference.preprocess import check_pixel_batch
 from twinlens.model.clip import CLIP
-from twinlens.model.precision import BF16_FROM_PARAMETERS, Precision, pick_precision
+from twinlens.model.precision import BF16_MIN_PARAMETERS, pick_precision
 from twinlens.text.clip_bpe import Tokenizer
-from twinlens.text.sentencepiece import PieceTokenizer
+from twinlens.text.sentencepiece import SentencePieceTokenizer
+from twinlens.types import Precision
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +181,7 @@ def test_labels_that_say_the_same_are_one(lens: Embedder):
     [once], [again] = lens.classify(image, distinct), lens.classify(image, labels)
     assert again == once
     assert sum(one.probability for one in again) == pytest.approx(1)
-    assert grouped_labels(labels, lens.tokenizer) == {
+    assert group_duplicate_labels(labels, lens.tokenizer) == {
         "Cat": ["cat"],
         "dog": ["dog"],
         "a  cat": ["A cat"],
@@ -194,14 +195,14 @@ def test_imagenets_own_names_can_be_asked(lens: Embedder):
 
 
 def test_labels_lose_the_blanks_around_them():
-    assert checked_labels([" cat", "dog\n"]) == ["cat", "dog"]
+    assert validate_labels([" cat", "dog\n"]) == ["cat", "dog"]
 
 
 def test_labels_may_differ_in_case_alone_where_the_model_keeps_it(tmp_path: Path):
     (tmp_path / "spiece.model").write_bytes(trained("gemma plain"))
-    case_sensitive = PieceTokenizer.from_directory(tmp_path, "whitespace")
-    assert checked_labels(["Cat", "cat"], case_sensitive) == ["Cat", "cat"]
-    assert checked_labels(["a cat", "a  cat"], case_sensitive) == ["a cat"]
+    case_sensitive = SentencePieceTokenizer.from_directory(tmp_path, "whitespace")
+    assert validate_labels(["Cat", "cat"], case_sensitive) == ["Cat", "cat"]
+    assert validate_labels(["a cat", "a  cat"], case_sensitive) == ["a cat"]
 
 
 def test_an_unreadable_image_is_an_error_that_names_it(lens: Embedder, tmp_path: Path):
@@ -257,12 +258,12 @@ def test_the_model_handed_in_stays_as_it_is(tiny_model: CLIP):
 def test_precision_auto_needs_size_and_hardware(monkeypatch: pytest.MonkeyPatch, tiny_model: CLIP):
     def precision(bf16: bool, smallest: int) -> str:
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": bf16})
-        monkeypatch.setattr("twinlens.model.precision.BF16_FROM_PARAMETERS", smallest)
+        monkeypatch.setattr("twinlens.model.precision.BF16_MIN_PARAMETERS", smallest)
         return Embedder(tiny_model, Tokenizer.clip(), device="cpu").precision
 
     assert precision(True, 0) == "bf16"
     assert precision(False, 0) == "fp32"
-    assert precision(True, BF16_FROM_PARAMETERS) == "fp32"
+    assert precision(True, BF16_MIN_PARAMETERS) == "fp32"
 
 
 @pytest.mark.parametrize(
@@ -395,7 +396,7 @@ def test_pixels_of_another_size_are_resized_as_images_are(lens: Embedder):
 )
 def test_pixels_that_are_none_are_one_clear_line(pixels: object, got: str):
     with pytest.raises(ShapeError, match=f"pixels: got {got}, expected"):
-        require_pixels(pixels)
+        check_pixel_batch(pixels)
 
 
 def test_decoding_is_fast_unless_it_is_to_be_exact(
@@ -407,7 +408,7 @@ def test_decoding_is_fast_unless_it_is_to_be_exact(
         asked.append(decode)
         return np.zeros((32, 32, 3), np.uint8)
 
-    monkeypatch.setattr("twinlens.embed.embedder.to_pixels", watched)
+    monkeypatch.setattr("twinlens.inference.torch_engine.to_pixels", watched)
     Embedder(tiny_model, None, device="cpu").embed_images(b"image")
     Embedder(tiny_model, None, device="cpu", decode="exact").embed_images(b"image")
     assert asked == ["fast", "exact"]
@@ -420,5 +421,5 @@ def test_a_classifier_of_many_prompts_is_made_in_parts(
 ):
     names, templates = ["cat", "dog", "a bird", "fish", "cow"], ["a {}", "{}"]
     whole = lens.zero_shot_classifier(names, templates)
-    monkeypatch.setattr("twinlens.embed.embedder._PROMPTS", 4)
+    monkeypatch.setattr("twinlens.embed.prompt_ensemble._MAX_PROMPTS_IN_MEMORY", 4)
     np.testing.assert_allclose(lens.zero_shot_classifier(names, templates), whole, atol=1e-6)

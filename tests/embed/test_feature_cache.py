@@ -10,24 +10,24 @@ from tests.tiny import tiny_clip
 from twinlens import Embedder
 from twinlens.data.datasets import Dataset, Sample
 from twinlens.embed import dataset
-from twinlens.embed.dataset import Change, embed_samples
-from twinlens.embed.feature_cache import Store
-from twinlens.eval.context import Features
+from twinlens.embed.dataset import ImageTransform, embed_dataset
+from twinlens.embed.feature_cache import FeatureCache
+from twinlens.eval.context import EvalContext
 from twinlens.text.clip_bpe import Tokenizer
 
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch):
     """Twelve images are three parts."""
-    monkeypatch.setattr(dataset, "PART", 5)
+    monkeypatch.setattr(dataset, "CHUNK_SIZE", 5)
 
 
-def embed(store: Store | None, lens: Embedder, dataset: Dataset, **options: object):
-    return embed_samples(
+def embed(store: FeatureCache | None, lens: Embedder, dataset: Dataset, **options: object):
+    return embed_dataset(
         lens,
         dataset.samples,
         dataset.name,
-        store=store,
+        cache=store,
         **options,  # pyright: ignore[reportArgumentType]
     )
 
@@ -48,14 +48,14 @@ def test_what_is_kept_is_what_was_computed(
     lens: Embedder, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     plain = embed(None, lens, dataset)
-    first = Store(tmp_path, lens)
+    first = FeatureCache(tmp_path, lens)
     embed(first, lens, dataset)
-    assert first.computed == 12
+    assert first.num_computed == 12
     assert len(files_of(tmp_path)) == 3
     monkeypatch.setattr(lens, "probe_features", None)
-    second = Store(tmp_path, lens)
+    second = FeatureCache(tmp_path, lens)
     again = embed(second, lens, dataset)
-    assert second.computed == 0
+    assert second.num_computed == 0
     np.testing.assert_array_equal(again.features, plain.features)
     np.testing.assert_array_equal(again.embeddings, plain.embeddings)
     assert [one.key for one in again.samples] == [one.key for one in dataset.samples]
@@ -72,7 +72,7 @@ def test_embeddings_are_those_of_the_images(lens: Embedder, dataset: Dataset):
 def test_a_damaged_file_is_said_and_made_again(
     lens: Embedder, dataset: Dataset, tmp_path: Path, damage: str
 ):
-    whole = embed(Store(tmp_path, lens), lens, dataset)
+    whole = embed(FeatureCache(tmp_path, lens), lens, dataset)
     path = files_of(tmp_path)[1]
     data = path.read_bytes()
     bad = (
@@ -80,14 +80,14 @@ def test_a_damaged_file_is_said_and_made_again(
     )
     assert bad != data
     path.write_bytes(bad)
-    store = Store(tmp_path, lens)
+    store = FeatureCache(tmp_path, lens)
     with pytest.warns(UserWarning, match=f"{path.name}: got .*, expected a whole file"):
         again = embed(store, lens, dataset)
-    assert store.computed == 5
+    assert store.num_computed == 5
     np.testing.assert_array_equal(again.features, whole.features)
-    mended = Store(tmp_path, lens)
+    mended = FeatureCache(tmp_path, lens)
     embed(mended, lens, dataset)
-    assert mended.computed == 0
+    assert mended.num_computed == 0
 
 
 def test_a_killed_evaluation_goes_on_where_it_was(lens: Embedder, dataset: Dataset, tmp_path: Path):
@@ -96,11 +96,11 @@ def test_a_killed_evaluation_goes_on_where_it_was(lens: Embedder, dataset: Datas
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        embed(Store(tmp_path, lens), lens, dataset, progress=stop)
+        embed(FeatureCache(tmp_path, lens), lens, dataset, progress=stop)
     assert len(files_of(tmp_path)) == 2
-    store = Store(tmp_path, lens)
+    store = FeatureCache(tmp_path, lens)
     embed(store, lens, dataset)
-    assert store.computed == 2
+    assert store.num_computed == 2
 
 
 def test_another_model_data_set_precision_or_change_has_its_own(
@@ -115,12 +115,12 @@ def test_another_model_data_set_precision_or_change_has_its_own(
         (Embedder(model, Tokenizer.clip(), device="cpu"), dataset, None),
         (Embedder(tiny_clip(), Tokenizer.clip(), device="cpu", precision="bf16"), dataset, None),
         (Embedder(tiny_clip(), Tokenizer.clip(), device="cpu", decode="exact"), dataset, None),
-        (lens, dataset, Change(name="dark", apply=lambda pixels, _: pixels // 2)),
+        (lens, dataset, ImageTransform(name="dark", apply=lambda pixels, _: pixels // 2)),
     ]
     for own, images, change in others:
-        store = Store(tmp_path, own)
-        embed(store, own, images, change=change)
-        assert store.computed == len(images.samples)
+        store = FeatureCache(tmp_path, own)
+        embed(store, own, images, transform=change)
+        assert store.num_computed == len(images.samples)
     assert len(list(tmp_path.iterdir())) == len(others)
 
 
@@ -132,7 +132,7 @@ def test_changes_are_seen_by_the_model(lens: Embedder, dataset: Dataset):
         assert pixels.shape == (32, 32, 3)
         return np.zeros_like(pixels)
 
-    found = embed(None, lens, dataset, change=Change(name="dark", apply=darken))
+    found = embed(None, lens, dataset, transform=ImageTransform(name="dark", apply=darken))
     assert places == list(range(12))
     assert np.ptp(found.features, axis=0).max() < 1e-5  # all images are black
 
@@ -142,12 +142,12 @@ def test_unreadable_images_are_kept_as_such(lens: Embedder, dataset: Dataset, tm
     path.write_bytes(b"no image")
     samples = [*list(dataset.samples) * 9, Sample(key="bad", source=path, label="red")]
     many = replace(dataset, samples=samples)
-    first = embed(Store(tmp_path / "store", lens), lens, many)
-    again = embed(Store(tmp_path / "store", lens), lens, many)
+    first = embed(FeatureCache(tmp_path / "store", lens), lens, many)
+    again = embed(FeatureCache(tmp_path / "store", lens), lens, many)
     assert list(first.unreadable) == ["bad"]
     assert again.unreadable == first.unreadable
     assert len(again.samples) == 108
-    assert again.places.tolist() == list(range(108))
+    assert again.indices.tolist() == list(range(108))
 
 
 def test_a_image_that_could_not_be_read_is_tried_again(
@@ -158,29 +158,29 @@ def test_a_image_that_could_not_be_read_is_tried_again(
     path.write_bytes(bytes(len(good)))  # of the same size: the same data set to the fingerprint
     samples = [*list(dataset.samples) * 9, Sample(key="late", source=path, label="red")]
     many = replace(dataset, samples=samples)
-    assert list(embed(Store(tmp_path / "store", lens), lens, many).unreadable) == ["late"]
+    assert list(embed(FeatureCache(tmp_path / "store", lens), lens, many).unreadable) == ["late"]
     path.write_bytes(good)
-    again = embed(Store(tmp_path / "store", lens), lens, many)
+    again = embed(FeatureCache(tmp_path / "store", lens), lens, many)
     assert again.unreadable == {}
     assert len(again.samples) == 109
 
 
 def test_texts_are_computed_once(lens: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     texts, names, prompts = ["a cat", "two dogs"], ["red", "blue"], ["a {}", "the {}"]
-    features = Features(lens, Store(tmp_path, lens))
-    embeddings, cut = features.texts([*texts, "long " * 100])
+    features = EvalContext(lens, FeatureCache(tmp_path, lens))
+    embeddings, cut = features.embed_texts([*texts, "long " * 100])
     np.testing.assert_allclose(embeddings[:2], lens.embed_texts(texts), atol=1e-6)
     assert cut == 1
-    weight = features.classifier(names, prompts)
+    weight = features.zero_shot_classifier(names, prompts)
     np.testing.assert_array_equal(weight, lens.zero_shot_classifier(names, prompts))
     forbid(lens, monkeypatch)
-    again = Features(lens, Store(tmp_path, lens))
-    np.testing.assert_array_equal(again.texts([*texts, "long " * 100])[0], embeddings)
-    np.testing.assert_array_equal(again.classifier(names, prompts), weight)
+    again = EvalContext(lens, FeatureCache(tmp_path, lens))
+    np.testing.assert_array_equal(again.embed_texts([*texts, "long " * 100])[0], embeddings)
+    np.testing.assert_array_equal(again.zero_shot_classifier(names, prompts), weight)
     with pytest.raises(AssertionError, match="computed again"):
-        again.classifier(names, ["a {}", "one {}"])
+        again.zero_shot_classifier(names, ["a {}", "one {}"])
     with pytest.raises(AssertionError, match="computed again"):
-        again.classifier(["red blue", ""], prompts)
+        again.zero_shot_classifier(["red blue", ""], prompts)
 
 
 def test_a_data_set_is_read_once_for_all_tasks(
@@ -191,8 +191,8 @@ def test_a_data_set_is_read_once_for_all_tasks(
     def tell(done: int, total: int, what: str = "") -> None:
         told.append((done, total, what))
 
-    features = Features(lens, progress=tell, expected=24)
-    first = features.images(dataset)
+    features = EvalContext(lens, progress=tell, expected_images=24)
+    first = features.embed_dataset(dataset)
     assert told == [(5, 24, "noise"), (10, 24, "noise"), (12, 24, "noise")]
     monkeypatch.setattr(lens, "probe_features", None)
-    assert features.images(dataset) is first
+    assert features.embed_dataset(dataset) is first

@@ -5,36 +5,33 @@ import numpy as np
 from twinlens.data.samples import Dataset
 from twinlens.eval.metrics.classification import calibration
 from twinlens.eval.metrics.statistics import bootstrap_means, percentile_interval
-from twinlens.eval.results.result import (
-    Evidence,
-    Example,
-    Found,
-    ProbeResult,
-    Reference,
-    RetrievalResult,
-    RobustnessResult,
-    ScoredPair,
-    ScoresResult,
-    Shifted,
-    Shots,
+from twinlens.eval.results.result import Evidence, ReferenceScore
+from twinlens.eval.tasks.classification import (
+    ClassificationResult,
+    ClassResult,
+    Confusion,
+    Misclassification,
 )
-from twinlens.eval.tasks.classification import Classification, ClassResult, Confusion, Mistake
+from twinlens.eval.tasks.linear_probe import FewShotResult, LinearProbeResult
 from twinlens.eval.tasks.multi_label import ClassPrecision, MultiLabelResult
+from twinlens.eval.tasks.retrieval import RetrievalExample, RetrievalResult, RetrievedCandidate
+from twinlens.eval.tasks.robustness import RobustnessResult, ShiftedResult
+from twinlens.eval.tasks.scores import CaptionScoreResult, ScoredPair
 
-SUPERVISED = Reference(metric="acc1", value=0.71, model="ResNet-50", source="our own training")
+SUPERVISED = ReferenceScore(metric="acc1", value=0.71, model="ResNet-50", source="our own training")
 
 
 def evidence(right: dict[str, np.ndarray], times: int = 200) -> Evidence:
-    drawn = bootstrap_means(np.stack(list(right.values())).astype(np.float64), times=times)
+    drawn = bootstrap_means(np.stack(list(right.values())).astype(np.float64), num_resamples=times)
     replicates = dict(zip(right, drawn.astype(np.float32), strict=True))
-    return Evidence(samples="0123456789abcdef", replicates=replicates, right=right)
+    return Evidence(samples_digest="0123456789abcdef", replicates=replicates, correct=right)
 
 
 def intervals(kept: Evidence) -> dict[str, tuple[float, float]]:
     return {key: percentile_interval(one) for key, one in kept.replicates.items()}
 
 
-def classification(dataset: Dataset, *, share: float = 0.55, seed: int = 0) -> Classification:
+def classification(dataset: Dataset, *, share: float = 0.55, seed: int = 0) -> ClassificationResult:
     """So large a share right, and a model that is somewhat too sure."""
     rng, names, count = np.random.default_rng(seed), dataset.classnames, len(dataset.samples)
     sure = rng.beta(2, 1.2, count)
@@ -44,20 +41,20 @@ def classification(dataset: Dataset, *, share: float = 0.55, seed: int = 0) -> C
     other = [names[(names.index(label) + 1) % len(names)] for label in labels]
     kept = evidence({"acc1": right, "acc5": right | (rng.random(count) < 0.6)})
     found = calibration(sure, right)
-    return Classification(
+    return ClassificationResult(
         task="zeroshot_classification",
         dataset=dataset.name,
-        metrics={key: float(one.mean()) for key, one in kept.right.items()}
+        metrics={key: float(one.mean()) for key, one in kept.correct.items()}
         | {"mean_per_class_recall": float(right.mean()) - 0.01, "ece": found.ece},
         intervals=intervals(kept),
         chance={"acc1": 1 / len(names), "acc5": min(1.0, 5 / len(names))},
-        samples=count,
+        num_samples=count,
         unreadable={"a/broken": "got 3 bytes, expected an image"},
         references=(SUPERVISED,),
         language="en",
         templates=("an icon of a {}.", "a drawing of a {}.", "{}", "a {} emoji."),
-        classes=len(names) + 2,
-        unnamed_classes=1,
+        num_classes=len(names) + 2,
+        num_unnamed_classes=1,
         shared_names={},
         per_class=[
             ClassResult(
@@ -73,14 +70,14 @@ def classification(dataset: Dataset, *, share: float = 0.55, seed: int = 0) -> C
                 truth=labels[place],
                 predicted=other[place],
                 images=12 - number,
-                places=tuple(places[number : number + 4].tolist()),
+                indices=tuple(places[number : number + 4].tolist()),
             )
             for number, place in enumerate(places[:12].tolist())
         ],
         calibration=found,
-        mistakes=[
-            Mistake(
-                place=place,
+        most_confident_errors=[
+            Misclassification(
+                index=place,
                 truth=labels[place],
                 predicted=other[place],
                 confidence=0.99 - number / 50,
@@ -106,58 +103,62 @@ def retrieval(dataset: Dataset, *, seed: int = 0) -> RetrievalResult:
         | {"image_retrieval_median_rank": 2.0, "text_retrieval_median_rank": 1.0},
         intervals=intervals(kept),
         chance={key: int(key.partition("@")[2]) / count for key in rights},
-        samples=count,
+        num_samples=count,
         unreadable={},
-        texts=2 * count,
-        uncaptioned=3,
-        cut_texts=1,
+        num_texts=2 * count,
+        num_uncaptioned=3,
+        num_truncated_texts=1,
         examples=_examples(dataset, rng),
         evidence=kept,
     )
 
 
-def _examples(dataset: Dataset, rng: np.random.Generator) -> list[Example]:
+def _examples(dataset: Dataset, rng: np.random.Generator) -> list[RetrievalExample]:
     captions = [(sample.captions or (str(sample.label),))[-1] for sample in dataset.samples]
-    examples: list[Example] = []
+    examples: list[RetrievalExample] = []
     for rank in (1, 1, 1, 1, 218, 305, 44, 97):
         place = int(rng.integers(len(captions)))
         found = [place, *rng.integers(len(captions), size=4).tolist()]
         if rank > 1:
             found = found[1:]
         texts = [
-            Found(text=captions[one], place=None, score=0.4 - n / 50, right=one == place)
+            RetrievedCandidate(
+                text=captions[one], index=None, score=0.4 - n / 50, is_relevant=one == place
+            )
             for n, one in enumerate(found)
         ]
         images = [
-            Found(text=None, place=one, score=0.4 - n / 50, right=one == place)
+            RetrievedCandidate(text=None, index=one, score=0.4 - n / 50, is_relevant=one == place)
             for n, one in enumerate(found)
         ]
-        by_text = Example(text=captions[place], place=None, rank=rank, found=tuple(images))
-        by_image = Example(text=None, place=place, rank=rank, found=tuple(texts))
+        by_text = RetrievalExample(
+            text=captions[place], index=None, rank=rank, candidates=tuple(images)
+        )
+        by_image = RetrievalExample(text=None, index=place, rank=rank, candidates=tuple(texts))
         examples += [by_text, by_image]
     return examples
 
 
-def probe(dataset: Dataset, *, seed: int = 0) -> ProbeResult:
+def probe(dataset: Dataset, *, seed: int = 0) -> LinearProbeResult:
     rng, count = np.random.default_rng(seed), len(dataset.samples)
     kept = evidence({"acc1": rng.random(count) < 0.82, "acc5": rng.random(count) < 0.95})
     strengths = np.logspace(-6, 6, 19)
     tried = {float(one): float(0.8 - 0.012 * (np.log10(one) + 1) ** 2) for one in strengths}
-    return ProbeResult(
+    return LinearProbeResult(
         task="linear_probe",
         dataset=dataset.name,
-        metrics={key: float(one.mean()) for key, one in kept.right.items()},
+        metrics={key: float(one.mean()) for key, one in kept.correct.items()},
         intervals=intervals(kept),
         chance={"acc1": 1 / len(dataset.classnames)},
-        samples=count,
+        num_samples=count,
         unreadable={},
-        classes=len(dataset.classnames),
-        train=4 * count,
-        validation=count,
-        strength=max(tried, key=lambda one: tried[one]),
-        tried={key: max(0.02, value) for key, value in tried.items()},
-        shots=[
-            Shots(
+        num_classes=len(dataset.classnames),
+        num_train=4 * count,
+        num_validation=count,
+        l2_penalty=max(tried, key=lambda one: tried[one]),
+        validation_accuracies={key: max(0.02, value) for key, value in tried.items()},
+        few_shot=[
+            FewShotResult(
                 shots=k,
                 accuracies=tuple((0.3 + 0.1 * np.log2(k) + 0.02 * rng.normal(size=5)).tolist()),
             )
@@ -182,7 +183,7 @@ CORRUPTIONS = (
 def robustness(dataset: Dataset, *, seed: int = 0) -> RobustnessResult:
     rng, count = np.random.default_rng(seed), len(dataset.samples)
     kept = evidence({"acc1": rng.random(count) < 0.62, "acc1@sketches": rng.random(count) < 0.48})
-    metrics = {key: float(one.mean()) for key, one in kept.right.items()}
+    metrics = {key: float(one.mean()) for key, one in kept.correct.items()}
     corruptions = {
         name: tuple((0.6 - 0.02 * n - (0.04 + 0.006 * n) * np.arange(1, 6)).tolist())
         for n, name in enumerate(CORRUPTIONS)
@@ -195,47 +196,47 @@ def robustness(dataset: Dataset, *, seed: int = 0) -> RobustnessResult:
         | {"corrupted_acc1": 0.41, "retained": 0.66, "effective_robustness@sketches": 0.147},
         intervals=intervals(kept),
         chance={"acc1": 1 / len(dataset.classnames)},
-        samples=count,
+        num_samples=count,
         unreadable={},
-        by="names",
-        classes=len(dataset.classnames),
+        classified_by="names",
+        num_classes=len(dataset.classnames),
         corruptions=corruptions,
         shifted=[
-            Shifted(
+            ShiftedResult(
                 dataset="sketches",
                 accuracy=metrics["acc1@sketches"],
                 interval=intervals(kept)["acc1@sketches"],
-                samples=count,
-                effective=0.147,
+                num_samples=count,
+                effective_robustness=0.147,
             ),
-            Shifted(
+            ShiftedResult(
                 dataset="another year",
                 accuracy=0.55,
                 interval=(0.5, 0.6),
-                samples=300,
-                effective=None,
+                num_samples=300,
+                effective_robustness=None,
             ),
         ],
-        baseline={"sketches": baseline},
+        baselines={"sketches": baseline},
         evidence=kept,
     )
 
 
-def captions(dataset: Dataset, *, seed: int = 0) -> ScoresResult:
+def captions(dataset: Dataset, *, seed: int = 0) -> CaptionScoreResult:
     found = np.sort(np.random.default_rng(seed).normal(0.68, 0.09, len(dataset.samples)))
-    return ScoresResult(
+    return CaptionScoreResult(
         task="scores",
         dataset=dataset.name,
         metrics={"clip_score": float(found.mean()), "ref_clip_score": float(found.mean()) + 0.05},
         intervals={"clip_score": (float(found.mean()) - 0.01, float(found.mean()) + 0.01)},
         chance={},
-        samples=len(found),
+        num_samples=len(found),
         unreadable={},
-        cut_texts=0,
+        num_truncated_texts=0,
         pairs=[
             ScoredPair(
                 key=sample.key,
-                place=place,
+                index=place,
                 caption=(sample.captions or (str(sample.label),))[-1],
                 score=float(score),
             )
@@ -251,12 +252,12 @@ def multi_label(dataset: Dataset) -> MultiLabelResult:
         metrics={"mean_average_precision": 0.71, "roc_auc": 0.9},
         intervals={"mean_average_precision": (0.69, 0.73)},
         chance={"mean_average_precision": 0.05, "roc_auc": 0.5},
-        samples=len(dataset.samples),
+        num_samples=len(dataset.samples),
         unreadable={},
         templates=("a photo with a {}.",),
-        classes=len(dataset.classnames),
+        num_classes=len(dataset.classnames),
         per_class=[
-            ClassPrecision(classname=name, average_precision=0.7, samples=3)
+            ClassPrecision(classname=name, average_precision=0.7, num_samples=3)
             for name in dataset.classnames
         ],
     )

@@ -12,12 +12,12 @@ from tests.benchmark.test_speed import rate
 from tests.eval import plausible
 from tests.eval.test_report import every_task, stored
 from twinlens.benchmark.interference import Disturbance
-from twinlens.benchmark.precision_costs import Standing
-from twinlens.benchmark.records import Asked, Failure, Speed
-from twinlens.benchmark.report import speed_page
+from twinlens.benchmark.precision_costs import PrecisionCost
+from twinlens.benchmark.records import BenchmarkFailure, BenchmarkOptions, BenchmarkResult
+from twinlens.benchmark.report import benchmark_page
 from twinlens.data.datasets import Dataset
 from twinlens.eval import report
-from twinlens.eval.results.compare import compare
+from twinlens.eval.results.compare import compare_results
 
 LONG = "runs/of-last-week/vit-b-32-with-a-long-name/model"
 
@@ -27,30 +27,34 @@ def comparison(dataset: Dataset) -> str:
     right = np.arange(1000) % 20
     base = plausible.classification(dataset)
     pair = [
-        replace(base, samples=1000, metrics=metrics, evidence=plausible.evidence({"acc1": rows}))
+        replace(
+            base, num_samples=1000, metrics=metrics, evidence=plausible.evidence({"acc1": rows})
+        )
         for metrics, rows in (
             ({"acc1": 0.05, "ece": 0.1, "acc5": 0.9}, right < 1),
             ({"acc1": 0.95, "ece": 0.1}, right < 19),
         )
     ]
     first, second = stored(LONG, pair[0]), stored("two", pair[1])
-    return report.comparison_page(first, second, compare(first, second))
+    return report.comparison_page(first, second, compare_results(first, second))
 
 
 def speed() -> str:
     cosines = {"image": 0.9999, "text": 0.9998}
     precisions = ("fp32", "bf16")
-    return speed_page(
-        Speed(
+    return benchmark_page(
+        BenchmarkResult(
             model=LONG,
             random_weights=True,
             device="cpu",
             machine={"device": "A processor of some maker, 2.20GHz", "cores": 2, "threads": 2},
-            asked=Asked(precisions=precisions, batches=(1, 2), price=3.6),
+            asked=BenchmarkOptions(precisions=precisions, batches=(1, 2), price=3.6),
             image_size=224,
             tokens_per_text=14.7,
             precisions=[
-                Standing(precision=one, load_seconds=1.5, peak_memory=4 * 10**8, cosines=cosines)
+                PrecisionCost(
+                    precision=one, load_seconds=1.5, peak_memory=4 * 10**8, cosines=cosines
+                )
                 for one in precisions
             ],
             ceilings={"fp32": 3.1e10, "bf16": 6e10},
@@ -61,7 +65,7 @@ def speed() -> str:
                 for batch in (1, 2)
             ],
             failures=[
-                Failure(
+                BenchmarkFailure(
                     library="open_clip 3.3.0",
                     precision="fp32",
                     tower="image",
@@ -79,7 +83,9 @@ def speed() -> str:
 @browser.NEEDED
 def test_nothing_is_cut_on_a_telephone(dataset: Dataset, tmp_path: Path):
     pages = {
-        "report": report.report_page(every_task(dataset), model=LONG, facts={"Precision": "fp32"}),
+        "report": report.evaluation_page(
+            every_task(dataset), model_name=LONG, facts={"Precision": "fp32"}
+        ),
         "comparison": comparison(dataset),
         "speed": speed(),
     }

@@ -7,22 +7,27 @@ from importlib.resources import files
 import pytest
 
 from twinlens.errors import DataError, UnknownNameError
-from twinlens.eval.paper_sets import PaperSet, paper_set, paper_sets, wanted_metric
+from twinlens.eval.paper_sets import (
+    PaperDataset,
+    find_paper_dataset,
+    paper_datasets,
+    paper_metric_key,
+)
 
-EVERY = [pytest.param(one, id=name) for name, one in paper_sets().items()]
+EVERY = [pytest.param(one, id=name) for name, one in paper_datasets().items()]
 
 TWICE = {"missile", "sunglasses"}
 """ImageNet's names that OpenAI published for two classes each."""
 
 
 def test_there_are_27_and_they_lie_together():
-    assert len(paper_sets()) == 27
-    assert all(name == one.name for name, one in paper_sets().items())
-    assert len({one.title for one in paper_sets().values()}) == 27
+    assert len(paper_datasets()) == 27
+    assert all(name == one.name for name, one in paper_datasets().items())
+    assert len({one.title for one in paper_datasets().values()}) == 27
 
 
 @pytest.mark.parametrize("one", EVERY)
-def test_a_data_set_is_whole(one: PaperSet):
+def test_a_data_set_is_whole(one: PaperDataset):
     assert one.templates
     assert all(template.count("{}") == 1 for template in one.templates)
     assert len(set(one.templates)) == len(one.templates)
@@ -31,7 +36,7 @@ def test_a_data_set_is_whole(one: PaperSet):
     assert one.source[-4:].isdigit()
     if one.name != "birdsnap":
         assert len(one.classnames) == one.classes
-    every = [name for names in one.names for name in names]
+    every = [name for names in one.class_synonyms for name in names]
     assert all(name and name == name.strip() for name in every)
     repeated = {name for name, times in Counter(every).items() if times > 1}
     assert repeated == (TWICE if one.name == "imagenet1k" else set())
@@ -39,8 +44,8 @@ def test_a_data_set_is_whole(one: PaperSet):
 
 def test_measures_are_the_paper_s():
     by_metric: dict[str, set[str]] = {}
-    for name in paper_sets():
-        by_metric.setdefault(wanted_metric(name), set()).add(name)
+    for name in paper_datasets():
+        by_metric.setdefault(paper_metric_key(name), set()).add(name)
     assert len(by_metric.pop("acc1")) == 20
     assert by_metric == {
         "mean_per_class_recall": {"fgvc_aircraft", "pets", "caltech101", "flowers"},
@@ -51,20 +56,23 @@ def test_measures_are_the_paper_s():
 
 
 def test_openai_s_texts_are_as_published():
-    assert paper_set("food101").templates == ("a photo of {}, a type of food.",)
-    assert paper_set("gtsrb").templates[0] == 'a zoomed in photo of a "{}" traffic sign.'
-    assert paper_set("caltech101").classnames[:3] == (
+    assert find_paper_dataset("food101").templates == ("a photo of {}, a type of food.",)
+    assert find_paper_dataset("gtsrb").templates[0] == 'a zoomed in photo of a "{}" traffic sign.'
+    assert find_paper_dataset("caltech101").classnames[:3] == (
         "background",
         "off-center face",
         "centered face",
     )
-    assert paper_set("pets").classnames[11:14] == (
+    assert find_paper_dataset("pets").classnames[11:14] == (
         "Sphynx",
         "american bulldog",
         "american pit bull terrier",
     )
-    assert paper_set("ucf101").classnames[36] == "Hand Stand Pushups"
-    counts = {name: len(paper_set(name).templates) for name in ("kinetics700", "ucf101", "cifar10")}
+    assert find_paper_dataset("ucf101").classnames[36] == "Hand Stand Pushups"
+    counts = {
+        name: len(find_paper_dataset(name).templates)
+        for name in ("kinetics700", "ucf101", "cifar10")
+    }
     assert counts == {"kinetics700": 28, "ucf101": 48, "cifar10": 18}
 
 
@@ -97,7 +105,7 @@ PAGE = [
 
 def test_openai_s_page_is_as_long_when_rebuilt():
     """Of the real page is known what stands at characters 16,000 to 64,000, and where it ends."""
-    page = "".join(section(title, paper_set(name)) for title, name in PAGE)
+    page = "".join(section(title, find_paper_dataset(name)) for title, name in PAGE)
     unpublished = page[page.index("    'stretching leg'") : page.index("    'yoga'")]
     page = page.replace(unpublished, "").replace("    'zumba',\n", "")
     start = page.index("ound',") - 16_000
@@ -107,35 +115,35 @@ def test_openai_s_page_is_as_long_when_rebuilt():
     assert len(page.rstrip("\n")) + len("\n\n\n") == start + 69_893
 
 
-def section(title: str, one: PaperSet) -> str:
-    many = any(len(names) > 1 for names in one.names)
-    names = [repr(list(names)) if many else repr(names[0]) for names in one.names]
+def section(title: str, one: PaperDataset) -> str:
+    many = any(len(names) > 1 for names in one.class_synonyms)
+    names = [repr(list(names)) if many else repr(names[0]) for names in one.class_synonyms]
     lists = ("classes", names), ("templates", [repr(template) for template in one.templates])
     parts = [f"{word} = [\n" + "".join(f"    {x},\n" for x in xs) + "]\n" for word, xs in lists]
     return f"## {title}\n\n```bash\n" + "\n".join(parts) + "```\n\n\n\n"
 
 
 def test_some_classes_have_several_names():
-    fer = paper_set("fer2013")
-    assert fer.names[3] == ("happy", "smiling")
+    fer = find_paper_dataset("fer2013")
+    assert fer.class_synonyms[3] == ("happy", "smiling")
     assert fer.classnames[3] == "happy"
 
 
 def test_clip_benchmark_s_prefixes_are_passed_over():
-    assert paper_set("wds/vtab/flowers") is paper_set("flowers")
-    assert paper_set("vtab/kitti_closest_vehicle_distance").classes == 4
+    assert find_paper_dataset("wds/vtab/flowers") is find_paper_dataset("flowers")
+    assert find_paper_dataset("vtab/kitti_closest_vehicle_distance").classes == 4
 
 
 def test_an_unknown_name_gets_close_ones():
     with pytest.raises(UnknownNameError, match=r"unknown data set of the paper .*'flowers'"):
-        paper_set("flower")
+        find_paper_dataset("flower")
     with pytest.raises(UnknownNameError, match="'cifar10'"):
-        wanted_metric("cifar")
+        paper_metric_key("cifar")
 
 
 def test_names_that_are_not_shipped_are_said_so():
     with pytest.raises(DataError, match="birdsnap: got no class names, expected 500"):
-        _ = paper_set("birdsnap").classnames
+        _ = find_paper_dataset("birdsnap").classnames
 
 
 def test_the_file_is_the_one_its_readme_tells_of():

@@ -6,7 +6,7 @@ import pytest
 
 from twinlens.data.datasets import Dataset
 from twinlens.errors import DataError
-from twinlens.eval.prompts import choose_templates, names_of_classes
+from twinlens.eval.prompts import choose_templates, localised_classnames
 
 
 def test_given_templates_come_first_then_the_data_set_s(dataset: Dataset):
@@ -17,18 +17,18 @@ def test_given_templates_come_first_then_the_data_set_s(dataset: Dataset):
 
 
 def test_english_names_are_the_labels(dataset: Dataset):
-    assert names_of_classes(dataset) == {name: name for name in dataset.classnames}
+    assert localised_classnames(dataset) == {name: name for name in dataset.classnames}
 
 
 def test_other_languages_leave_out_classes_without_a_name(dataset: Dataset):
-    assert names_of_classes(dataset, "de") == {"blue": "blau", "green": "grün", "red": "rot"}
+    assert localised_classnames(dataset, "de") == {"blue": "blau", "green": "grün", "red": "rot"}
 
 
 def test_a_language_without_names_lists_those_there_are(dataset: Dataset):
     with pytest.raises(DataError, match=r"language: got 'fr', expected .* de, en"):
-        names_of_classes(dataset, "fr")
+        localised_classnames(dataset, "fr")
 
 
 def test_a_data_set_without_labels_cannot_be_classified(dataset: Dataset):
     with pytest.raises(DataError, match="got no labels"):
-        names_of_classes(replace(dataset, classnames=()))
+        localised_classnames(replace(dataset, classnames=()))

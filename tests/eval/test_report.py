@@ -14,29 +14,31 @@ from twinlens import Embedder, Prediction, html
 from twinlens.data.datasets import Dataset, open_dataset
 from twinlens.errors import DataError
 from twinlens.eval import report
-from twinlens.eval.results.compare import compare
+from twinlens.eval.context import EvalContext
+from twinlens.eval.results.compare import compare_results
 from twinlens.eval.results.files import StoredResults
-from twinlens.eval.results.result import Example, Found, Reference, Result
-from twinlens.eval.tasks.classification import ClassResult, Mistake
-from twinlens.eval.tasks.zero_shot import measure
+from twinlens.eval.results.result import ReferenceScore, TaskResult
+from twinlens.eval.tasks.classification import ClassResult, Misclassification
+from twinlens.eval.tasks.retrieval import RetrievalExample, RetrievedCandidate
+from twinlens.eval.tasks.zero_shot import evaluate_zero_shot
 
 
-def image(**changes: object) -> report.ImageCard:
+def image(**changes: object) -> report.GalleryImage:
     fields = {
         "image": np.zeros((20, 10, 3), np.uint8),
         "predictions": [Prediction("cat", 0.9), Prediction("dog", 0.1)],
     }
-    return report.ImageCard(**(fields | changes))  # pyright: ignore[reportArgumentType]
+    return report.GalleryImage(**(fields | changes))  # pyright: ignore[reportArgumentType]
 
 
 def test_a_page_is_balanced_and_loads_nothing(lens: Embedder, dataset: Dataset):
-    document = html.page(
+    document = html.render_page(
         "Title",
         "Lead",
         html.section("Curve", html.line_chart([(0, 2), (9, 1)], title="Loss", x_label="steps")),
         html.section("Images", report.gallery([image(truth="cat"), image(title="two")])),
-        html.section("Facts", html.facts({"Steps": 3})),
-        report.classification_page(measure(lens, dataset), model="tiny"),
+        html.section("Facts", html.definition_list({"Steps": 3})),
+        report.classification_page(evaluate_zero_shot(EvalContext(lens), dataset), model="tiny"),
     )
     assert is_balanced(document)
     assert loads_nothing(document)
@@ -46,10 +48,10 @@ def test_words_are_escaped_everywhere():
     bad = "<b>&\"'</b>"
     document = "".join(
         [
-            html.page(bad, bad),
+            html.render_page(bad, bad),
             html.section(bad, note=bad),
-            html.facts({bad: bad}),
-            report.scores([report.Score(name=bad, value=0.5)]),
+            html.definition_list({bad: bad}),
+            report.metric_bar_group([report.BarMetric(name=bad, value=0.5)]),
             html.line_chart([(0, 1)], title=bad, x_label=bad),
             report.gallery([image(title=bad, truth=bad, predictions=[Prediction(bad, 1.0)])]),
             report.class_table(
@@ -62,8 +64,8 @@ def test_words_are_escaped_everywhere():
 
 
 def test_scores_say_interval_and_times_chance():
-    document = report.scores(
-        [report.Score(name="Top-1", value=0.25, interval=(0.2, 0.3), chance=0.001)]
+    document = report.metric_bar_group(
+        [report.BarMetric(name="Top-1", value=0.25, interval=(0.2, 0.3), chance=0.001)]
     )
     for words in (
         "25.0%",
@@ -81,11 +83,11 @@ def test_right_and_wrong_answers_are_marked_only_where_the_truth_is_known():
 
 
 def test_images_are_small_and_inside_the_page():
-    uri = report.data_uri(np.zeros((2000, 1000, 3), np.uint8))
+    uri = report.image_data_uri(np.zeros((2000, 1000, 3), np.uint8))
     assert uri.startswith("data:image/webp;base64,")
     assert len(uri) < 2000
     with pytest.raises(DataError):
-        report.data_uri(b"not an image")
+        report.image_data_uri(b"not an image")
 
 
 def test_long_class_tables_fold():
@@ -93,13 +95,13 @@ def test_long_class_tables_fold():
         ClassResult(classname=f"class {i}", recall=0.5, samples=2, mistaken_for=None)
         for i in range(30)
     ]
-    document = report.class_table(classes, shown=10)
+    document = report.class_table(classes, num_visible=10)
     assert "The other 20 classes" in document
     assert document.count("<tr><td>") == 30
-    assert "details" not in report.class_table(classes[:10], shown=10)
+    assert "details" not in report.class_table(classes[:10], num_visible=10)
 
 
-def every_task(dataset: Dataset) -> list[report.Measured]:
+def every_task(dataset: Dataset) -> list[report.MeasuredResult]:
     tasks = (
         plausible.classification,
         plausible.retrieval,
@@ -108,11 +110,13 @@ def every_task(dataset: Dataset) -> list[report.Measured]:
         plausible.captions,
         plausible.multi_label,
     )
-    return [report.Measured(task(dataset), dataset) for task in tasks]
+    return [report.MeasuredResult(task(dataset), dataset) for task in tasks]
 
 
 def test_a_report_holds_every_task_and_stands_alone(dataset: Dataset):
-    document = report.report_page(every_task(dataset), model="tiny", facts={"Precision": "fp32"})
+    document = report.evaluation_page(
+        every_task(dataset), model_name="tiny", facts={"Precision": "fp32"}
+    )
     assert is_balanced(document)
     assert loads_nothing(document)
     anchors = re.findall(r'<section id="(\w+)"', document)
@@ -139,7 +143,7 @@ def test_a_report_holds_every_task_and_stands_alone(dataset: Dataset):
 
 def test_nothing_measured_is_refused():
     with pytest.raises(DataError, match="results: got 0"):
-        report.report_page([], model="tiny", facts={})
+        report.evaluation_page([], model_name="tiny", facts={})
 
 
 def test_what_a_report_is_told_is_escaped(dataset: Dataset):
@@ -151,19 +155,19 @@ def test_what_a_report_is_told_is_escaped(dataset: Dataset):
         classnames=(bad, "other"),
     )
     measured = [
-        report.Measured(
+        report.MeasuredResult(
             replace(one.result, notes=(bad,), unreadable={bad: bad}, references=(REFERENCE,)),
             named,
         )
         for one in every_task(named)
     ]
-    document = report.report_page(measured, model=bad, facts={bad: bad})
+    document = report.evaluation_page(measured, model_name=bad, facts={bad: bad})
     assert is_balanced(document)
     assert "<u>&" not in document
     assert document.count("&lt;u&gt;&amp;") > 60
 
 
-REFERENCE = Reference(metric="acc5", value=0.9, model="<u>&\"'</u>", source="a paper")
+REFERENCE = ReferenceScore(metric="acc5", value=0.9, model="<u>&\"'</u>", source="a paper")
 
 
 def cells(html: str) -> list[str]:
@@ -182,7 +186,9 @@ def test_the_summary_has_the_main_figure_and_what_to_hold_it_against(dataset: Da
         chance={"acc1": 0.1},
         references=(),
     )
-    page = report.report_page([report.Measured(result, dataset)], model="tiny", facts={})
+    page = report.evaluation_page(
+        [report.MeasuredResult(result, dataset)], model_name="tiny", facts={}
+    )
     data, bar, figure, chance, supervised, images = cells(page)
     assert data.split() == ["noise", "zero-shot", "classification,", "Top-1", "accuracy"]
     assert bar == ""
@@ -190,7 +196,9 @@ def test_the_summary_has_the_main_figure_and_what_to_hold_it_against(dataset: Da
     assert (chance, supervised, images) == ("10.0%", "none given", "12")
     # Where a supervised figure is given, its metric is the main one.
     held = replace(result, references=(replace(REFERENCE, model="ResNet-50"),))
-    page = report.report_page([report.Measured(held, dataset)], model="tiny", facts={})
+    page = report.evaluation_page(
+        [report.MeasuredResult(held, dataset)], model_name="tiny", facts={}
+    )
     _, _, figure, chance, supervised, _ = cells(page)
     assert (figure, chance, supervised.split()) == ("75.0%", "none", ["90.0%", "ResNet-50"])
     assert '<i class="reference" style="left:90.00%">' in page
@@ -199,30 +207,36 @@ def test_the_summary_has_the_main_figure_and_what_to_hold_it_against(dataset: Da
 def test_images_that_went_since_are_said(dataset: Dataset):
     gone = replace(dataset.samples[0], source=Path("gone.png"))
     torn = replace(dataset, samples=[gone, *dataset.samples[1:]])
-    mistake = Mistake(place=0, truth="blue", predicted="red", confidence=0.9)
-    result = replace(plausible.classification(dataset), mistakes=[mistake], confusions=[])
-    document = report.report_page([report.Measured(result, torn)], model="tiny", facts={})
+    mistake = Misclassification(index=0, truth="blue", predicted="red", confidence=0.9)
+    result = replace(
+        plausible.classification(dataset), most_confident_errors=[mistake], confusions=[]
+    )
+    document = report.evaluation_page(
+        [report.MeasuredResult(result, torn)], model_name="tiny", facts={}
+    )
     assert "blue: cannot be read" in document
 
 
 def test_examples_mark_what_is_right(dataset: Dataset):
-    by_text = Example(
+    by_text = RetrievalExample(
         text="a query",
-        place=None,
+        index=None,
         rank=2,
-        found=(
-            Found(text=None, place=0, score=0.5, right=False),
-            Found(text=None, place=1, score=0.4, right=True),
+        candidates=(
+            RetrievedCandidate(text=None, index=0, score=0.5, is_relevant=False),
+            RetrievedCandidate(text=None, index=1, score=0.4, is_relevant=True),
         ),
     )
-    by_image = Example(
+    by_image = RetrievalExample(
         text=None,
-        place=2,
+        index=2,
         rank=1,
-        found=(Found(text="a text", place=None, score=0.25, right=True),),
+        candidates=(RetrievedCandidate(text="a text", index=None, score=0.25, is_relevant=True),),
     )
     result = replace(plausible.retrieval(dataset), examples=[by_text, by_image])
-    document = report.report_page([report.Measured(result, dataset)], model="tiny", facts={})
+    document = report.evaluation_page(
+        [report.MeasuredResult(result, dataset)], model_name="tiny", facts={}
+    )
     late = document.split("<h3>Found late</h3>")[1]
     assert "Its image came at rank 2" in late
     assert re.findall(r'<span class="thumb (\w+)"', late) == ["wrong", "right"]
@@ -232,13 +246,15 @@ def test_examples_mark_what_is_right(dataset: Dataset):
 
 
 def test_few_shots_are_drawn_beside_zero_shot_where_that_was_measured(dataset: Dataset):
-    probe = report.Measured(plausible.probe(dataset), dataset)
+    probe = report.MeasuredResult(plausible.probe(dataset), dataset)
     words = replace(plausible.classification(dataset), metrics={"acc1": 0.375, "ece": 0.1})
-    both = [probe, report.Measured(words, dataset)]
-    assert "zero-shot, 37.5%" in report.report_page(both, model="tiny", facts={})
-    assert "zero-shot, " not in report.report_page([probe], model="tiny", facts={})
-    elsewhere = report.Measured(replace(words, dataset="another"), dataset)
-    assert "zero-shot, " not in report.report_page([probe, elsewhere], model="tiny", facts={})
+    both = [probe, report.MeasuredResult(words, dataset)]
+    assert "zero-shot, 37.5%" in report.evaluation_page(both, model_name="tiny", facts={})
+    assert "zero-shot, " not in report.evaluation_page([probe], model_name="tiny", facts={})
+    elsewhere = report.MeasuredResult(replace(words, dataset="another"), dataset)
+    assert "zero-shot, " not in report.evaluation_page(
+        [probe, elsewhere], model_name="tiny", facts={}
+    )
 
 
 def test_robustness_shows_what_there_is(dataset: Dataset):
@@ -247,7 +263,9 @@ def test_robustness_shows_what_there_is(dataset: Dataset):
         metrics={"acc1": 0.6, "standard_acc1@sketches": 0.7},
         corruptions={"fog": (0.5, 0.25), "jpeg": (0.25, 0.25)},
     )
-    document = report.report_page([report.Measured(full, dataset)], model="tiny", facts={})
+    document = report.evaluation_page(
+        [report.MeasuredResult(full, dataset)], model_name="tiny", facts={}
+    )
     heat = document.split('<table class="heat">')[1].split("</table>")[0]
     rows = [re.findall(r">([^<>]+)<", row) for row in heat.split("<tr>")[1:]]
     assert rows == [
@@ -258,8 +276,10 @@ def test_robustness_shows_what_there_is(dataset: Dataset):
     ]
     accuracy = full.shifted[0].accuracy
     assert f">{100 * (accuracy - 0.7):.1f} points</td>" in document  # of the classes of both
-    bare = replace(full, corruptions={}, shifted=[], baseline={})
-    document = report.report_page([report.Measured(bare, dataset)], model="tiny", facts={})
+    bare = replace(full, corruptions={}, shifted=[], baselines={})
+    document = report.evaluation_page(
+        [report.MeasuredResult(bare, dataset)], model_name="tiny", facts={}
+    )
     assert "Corrupted images" not in document
     assert "Other sets" not in document
 
@@ -267,8 +287,8 @@ def test_robustness_shows_what_there_is(dataset: Dataset):
 def test_a_report_of_thumbnails_is_small():
     shards = open_dataset(str(files("twinlens").joinpath("assets/shards/unseen-style")))
     tasks = (plausible.classification, plausible.retrieval, plausible.captions)
-    measured = [report.Measured(task(shards), shards) for task in tasks]
-    document = report.report_page(measured, model="tiny", facts={})
+    measured = [report.MeasuredResult(task(shards), shards) for task in tasks]
+    document = report.evaluation_page(measured, model_name="tiny", facts={})
     assert document.count("data:image/webp") > 60
     assert len(document) < 500_000  # ten such data sets are 5 MB
 
@@ -277,7 +297,7 @@ def test_errors_are_words_and_not_bars(dataset: Dataset):
     document = report.classification_page(plausible.classification(dataset), model="tiny")
     assert "<dt>Expected calibration error</dt>" in document
     assert [
-        one.name for one in report.classification_scores(plausible.classification(dataset))
+        one.name for one in report.classification_bar_metrics(plausible.classification(dataset))
     ] == [
         "Top-1 accuracy",
         "Top-5 accuracy",
@@ -285,7 +305,7 @@ def test_errors_are_words_and_not_bars(dataset: Dataset):
     ]
 
 
-def stored(name: str, *results: Result) -> StoredResults:
+def stored(name: str, *results: TaskResult) -> StoredResults:
     return StoredResults(model=name, pretrained="by hand", results=list(results))
 
 
@@ -293,14 +313,16 @@ def test_a_comparison_is_drawn_around_nothing(dataset: Dataset):
     right = np.arange(1000) % 10
     worse = plausible.classification(dataset)
     pair = [
-        replace(worse, samples=1000, metrics=metrics, evidence=plausible.evidence({"acc1": rows}))
+        replace(
+            worse, num_samples=1000, metrics=metrics, evidence=plausible.evidence({"acc1": rows})
+        )
         for metrics, rows in (
             ({"acc1": 0.5, "ece": 0.1, "acc5": 0.9}, right < 5),
             ({"acc1": 0.7, "ece": 0.1}, right < 7),
         )
     ]
     first, second = stored("<u>&one", pair[0]), stored("two", pair[1])
-    document = report.comparison_page(first, second, compare(first, second))
+    document = report.comparison_page(first, second, compare_results(first, second))
     assert is_balanced(document)
     assert loads_nothing(document)
     assert "<u>&one" not in document

@@ -10,19 +10,16 @@ import pytest
 from twinlens import Embedder
 from twinlens.data.datasets import Dataset
 from twinlens.data.splits import Parts
-from twinlens.embed.feature_cache import Store
+from twinlens.embed.feature_cache import FeatureCache
 from twinlens.errors import DataError
-from twinlens.eval.context import Features
-from twinlens.eval.results.result import (
-    ProbeResult,
-    Reference,
-    Result,
-    RetrievalResult,
-    RobustnessResult,
-    ScoresResult,
-)
-from twinlens.eval.suite import Asked, run
-from twinlens.eval.tasks.classification import Classification
+from twinlens.eval.context import EvalContext
+from twinlens.eval.results.result import ReferenceScore, TaskResult
+from twinlens.eval.suite import EvalOptions, run_suite
+from twinlens.eval.tasks.classification import ClassificationResult
+from twinlens.eval.tasks.linear_probe import LinearProbeResult
+from twinlens.eval.tasks.retrieval import RetrievalResult
+from twinlens.eval.tasks.robustness import RobustnessResult
+from twinlens.eval.tasks.scores import CaptionScoreResult
 
 
 def captioned(dataset: Dataset, captions: int) -> Dataset:
@@ -39,16 +36,22 @@ def parts(dataset: Dataset) -> Parts:
     return Parts(name="noise", test=whole, train=lambda: replace(whole, name="noise train"))
 
 
-def measured(features: Features, parts: Parts, **asked: object) -> list[Result]:
-    return [result for result, _ in run(features, [parts], Asked(**asked))]  # pyright: ignore[reportArgumentType]
+def measured(features: EvalContext, parts: Parts, **asked: object) -> list[TaskResult]:
+    return [result for result, _ in run_suite(features, [parts], EvalOptions(**asked))]  # pyright: ignore[reportArgumentType]
 
 
 def test_every_task_answers_in_its_own_shape(lens: Embedder, parts: Parts):
     tasks = ("zero-shot", "retrieval", "linear-probe", "robustness", "scores")
     results = measured(
-        Features(lens), parts, tasks=tasks, corruptions=("contrast",), shots=(1, 2), seeds=2
+        EvalContext(lens), parts, tasks=tasks, corruptions=("contrast",), shots=(1, 2), num_seeds=2
     )
-    shapes = [Classification, RetrievalResult, ProbeResult, RobustnessResult, ScoresResult]
+    shapes = [
+        ClassificationResult,
+        RetrievalResult,
+        LinearProbeResult,
+        RobustnessResult,
+        CaptionScoreResult,
+    ]
     assert [type(one) for one in results] == shapes
     for one in results:
         answer = json.loads(json.dumps(one.to_dict(model="tiny", pretrained="by hand")))
@@ -61,17 +64,17 @@ def test_every_task_answers_in_its_own_shape(lens: Embedder, parts: Parts):
 
 
 def test_a_probe_that_saw_the_images_knows_them(lens: Embedder, parts: Parts):
-    [probe] = measured(Features(lens), parts, tasks=("linear-probe",))
-    assert isinstance(probe, ProbeResult)
+    [probe] = measured(EvalContext(lens), parts, tasks=("linear-probe",))
+    assert isinstance(probe, LinearProbeResult)
     assert probe.metrics["acc1"] == 1.0
-    assert (probe.train, probe.validation, probe.classes) == (12, 4, 4)
-    assert probe.strength in probe.tried
+    assert (probe.num_train, probe.num_validation, probe.num_classes) == (12, 4, 4)
+    assert probe.l2_penalty in probe.validation_accuracies
 
 
 def test_a_probe_is_the_reference_of_the_same_evaluation(lens: Embedder, parts: Parts):
-    given = {"noise": (Reference(metric="acc1", value=0.5, model="mine", source="results"),)}
+    given = {"noise": (ReferenceScore(metric="acc1", value=0.5, model="mine", source="results"),)}
     zero_shot, probe = measured(
-        Features(lens), parts, tasks=("zero-shot", "linear-probe"), references=given
+        EvalContext(lens), parts, tasks=("zero-shot", "linear-probe"), references=given
     )
     values = {(one.metric, one.model): one.value for one in zero_shot.references}
     assert values[("acc1", "mine")] == 0.5
@@ -84,11 +87,11 @@ def test_robustness_without_a_change_is_the_accuracy(lens: Embedder, parts: Part
     few = [one for one in parts.test.samples if one.label in ("red", "blue")]
     fewer = replace(parts.test, name="fewer", samples=few, classnames=("blue", "red"))
     zero_shot, robust = measured(
-        Features(lens),
+        EvalContext(lens),
         parts,
         tasks=("zero-shot", "robustness"),
         shifted=(same, fewer),
-        baseline={"same": [(0.5, 0.4), (0.6, 0.5)], "elsewhere": [(0.5, 0.5), (0.7, 0.6)]},
+        baselines={"same": [(0.5, 0.4), (0.6, 0.5)], "elsewhere": [(0.5, 0.5), (0.7, 0.6)]},
     )
     assert isinstance(robust, RobustnessResult)
     accuracy = zero_shot.metrics["acc1"]
@@ -109,7 +112,7 @@ def test_robustness_without_a_change_is_the_accuracy(lens: Embedder, parts: Part
 
 def test_corruptions_are_averaged(lens: Embedder, parts: Parts):
     [robust] = measured(
-        Features(lens), parts, tasks=("robustness",), corruptions=("contrast", "jpeg")
+        EvalContext(lens), parts, tasks=("robustness",), corruptions=("contrast", "jpeg")
     )
     assert isinstance(robust, RobustnessResult)
     found = [accuracy for row in robust.corruptions.values() for accuracy in row]
@@ -118,7 +121,7 @@ def test_corruptions_are_averaged(lens: Embedder, parts: Parts):
 
 
 def test_retrieval_is_that_of_a_full_matrix(lens: Embedder, parts: Parts):
-    [found] = measured(Features(lens), parts, tasks=("retrieval",))
+    [found] = measured(EvalContext(lens), parts, tasks=("retrieval",))
     assert isinstance(found, RetrievalResult)
     samples = parts.test.samples
     captions = [caption for sample in samples for caption in sample.captions]
@@ -132,20 +135,20 @@ def test_retrieval_is_that_of_a_full_matrix(lens: Embedder, parts: Parts):
     for k in (1, 5, 10):
         assert found.metrics[f"text_retrieval_recall@{k}"] == pytest.approx((to_text < k).mean())
         assert found.metrics[f"image_retrieval_recall@{k}"] == pytest.approx((to_image < k).mean())
-    assert found.texts == 24
-    assert {len(one.found) for one in found.examples} == {5}
+    assert found.num_texts == 24
+    assert {len(one.candidates) for one in found.examples} == {5}
 
 
 def test_scores_are_of_the_first_caption(lens: Embedder, parts: Parts):
-    [found] = measured(Features(lens), parts, tasks=("scores",))
-    assert isinstance(found, ScoresResult)
+    [found] = measured(EvalContext(lens), parts, tasks=("scores",))
+    assert isinstance(found, CaptionScoreResult)
     samples = parts.test.samples
     images = lens.embed_images([sample.image_bytes() for sample in samples])
     texts = lens.embed_texts([f"A photo depicts {sample.captions[0]}" for sample in samples])
     expected = 2.5 * np.maximum((images * texts).sum(axis=1), 0)
     assert found.metrics["clip_score"] == pytest.approx(expected.mean(), abs=1e-6)
     assert found.pairs[0].score == pytest.approx(expected.min(), abs=1e-6)
-    assert samples[found.pairs[0].place].key == found.pairs[0].key
+    assert samples[found.pairs[0].index].key == found.pairs[0].key
     assert "ref_clip_score" in found.metrics
 
 
@@ -154,13 +157,13 @@ def test_images_without_captions_or_references_are_said(lens: Embedder, parts: P
     samples[0] = replace(samples[0], captions=())
     samples[1] = replace(samples[1], captions=("one",))
     uneven = Parts(name="noise", test=replace(parts.test, samples=samples))
-    scores, retrieval = measured(Features(lens), uneven, tasks=("scores", "retrieval"))
+    scores, retrieval = measured(EvalContext(lens), uneven, tasks=("scores", "retrieval"))
     assert scores.notes == (
         "no RefCLIPScore: 1 images have one caption only",
         "left out: 1 images without a caption",
     )
     assert isinstance(retrieval, RetrievalResult)
-    assert retrieval.uncaptioned == 1
+    assert retrieval.num_uncaptioned == 1
     assert retrieval.notes == ("1 images have no caption: none looks for them",)
 
 
@@ -171,12 +174,12 @@ def test_everything_is_computed_once_for_all_time(
         "tasks": ("zero-shot", "retrieval", "linear-probe", "robustness", "scores"),
         "corruptions": ("contrast",),
     }
-    first = measured(Features(lens, Store(tmp_path, lens)), parts, **asked)
+    first = measured(EvalContext(lens, FeatureCache(tmp_path, lens)), parts, **asked)
     for name in ("probe_features", "embed_texts", "zero_shot_classifier"):
         monkeypatch.setattr(lens, name, None)  # not called again
-    store = Store(tmp_path, lens)
-    again = measured(Features(lens, store), parts, **asked)
-    assert store.computed == 0
+    store = FeatureCache(tmp_path, lens)
+    again = measured(EvalContext(lens, store), parts, **asked)
+    assert store.num_computed == 0
     assert [one.metrics for one in again] == [one.metrics for one in first]
 
 
@@ -186,7 +189,7 @@ def test_the_bar_counts_all_images_of_all_tasks(lens: Embedder, parts: Parts):
     def tell(done: int, total: int, what: str = "") -> None:
         told.append((done, total))
 
-    features = Features(lens, progress=tell)
+    features = EvalContext(lens, progress=tell)
     measured(features, parts, tasks=("zero-shot", "robustness"), corruptions=("contrast",))
     assert told[0] == (12, 72)
     assert told[-1] == (72, 72)
@@ -204,7 +207,7 @@ def test_what_a_task_needs_and_the_data_lack(
     lens: Embedder, dataset: Dataset, task: str, message: str
 ):
     with pytest.raises(DataError, match=message):
-        measured(Features(lens), Parts(name="noise", test=dataset), tasks=(task,))
+        measured(EvalContext(lens), Parts(name="noise", test=dataset), tasks=(task,))
 
 
 def test_a_class_without_training_images_is_named(lens: Embedder, parts: Parts):
@@ -212,15 +215,15 @@ def test_a_class_without_training_images_is_named(lens: Embedder, parts: Parts):
     train = replace(parts.test, name="train", samples=samples)
     lacking = Parts(name="noise", test=parts.test, train=lambda: train)
     with pytest.raises(DataError, match="train: got 0 images of 'red', expected at least 1"):
-        measured(Features(lens), lacking, tasks=("linear-probe",))
+        measured(EvalContext(lens), lacking, tasks=("linear-probe",))
     with pytest.raises(DataError, match="got 3 images of 'blue', expected at least 4"):
-        measured(Features(lens), parts, tasks=("linear-probe",), shots=(4,))
+        measured(EvalContext(lens), parts, tasks=("linear-probe",), shots=(4,))
 
 
 def test_classes_of_a_shifted_set_must_be_known(lens: Embedder, parts: Parts):
     other = replace(parts.test, name="other", classnames=("red", "pink"))
     with pytest.raises(DataError, match="other: got 'pink', expected classes of noise"):
-        measured(Features(lens), parts, tasks=("robustness",), shifted=(other,))
+        measured(EvalContext(lens), parts, tasks=("robustness",), shifted=(other,))
 
 
 def test_several_labels_are_ranked(lens: Embedder, dataset: Dataset):
@@ -230,7 +233,7 @@ def test_several_labels_are_ranked(lens: Embedder, dataset: Dataset):
     ]
     names = (*dataset.classnames, "image")
     many = replace(dataset, samples=samples, classnames=names, multi_label=True)
-    [found] = measured(Features(lens), Parts(name="noise", test=many))
+    [found] = measured(EvalContext(lens), Parts(name="noise", test=many))
     scores = lens.embed_images([s.image_bytes() for s in samples])
     scores = scores @ lens.zero_shot_classifier(names)
     sklearn = pytest.importorskip("sklearn.metrics")
@@ -241,4 +244,4 @@ def test_several_labels_are_ranked(lens: Embedder, dataset: Dataset):
         sklearn.roc_auc_score(has, scores, average="macro"), abs=1e-6
     )
     with pytest.raises(DataError, match="noise: got images with several labels, expected one"):
-        measured(Features(lens), Parts(name="noise", test=many), tasks=("robustness",))
+        measured(EvalContext(lens), Parts(name="noise", test=many), tasks=("robustness",))

@@ -11,17 +11,17 @@ from torch.distributed import ProcessGroup
 import twinlens
 from tests.processes import run_processes
 from twinlens import Embedder
-from twinlens.checkpoints.head import Head, save_head
+from twinlens.checkpoints.head import ClassifierHead, save_head
 from twinlens.checkpoints.native import save_model
 from twinlens.data.datasets import Dataset, Sample
 from twinlens.data.splits import Parts
 from twinlens.distributed.world import World
-from twinlens.embed.feature_cache import Store
+from twinlens.embed.feature_cache import FeatureCache
 from twinlens.errors import DataError
-from twinlens.eval.context import Features
-from twinlens.eval.suite import Asked, run
+from twinlens.eval.context import EvalContext
+from twinlens.eval.suite import EvalOptions, run_suite
 from twinlens.eval.tasks import classifier, zero_shot
-from twinlens.eval.tasks.classification import Classification
+from twinlens.eval.tasks.classification import ClassificationResult
 
 CLASSES = ("blue", "green", "red", "yellow", "pink")
 
@@ -31,43 +31,43 @@ def model(lens: Embedder, tmp_path: Path) -> Path:
     """The tiny model with a classifier that knows nothing."""
     weight = np.random.default_rng(0).normal(size=(16, len(CLASSES)))
     save_model(lens.model, tmp_path / "model")
-    save_head(Head(CLASSES, torch.from_numpy(weight).float()), tmp_path / "model")
+    save_head(ClassifierHead(CLASSES, torch.from_numpy(weight).float()), tmp_path / "model")
     return tmp_path / "model"
 
 
-def measured(world: World, model: Path, dataset: Dataset) -> list[Classification]:
-    lens = twinlens.load(model, device="cpu", precision="fp32")
+def measured(world: World, model: Path, dataset: Dataset) -> list[ClassificationResult]:
+    context = EvalContext(twinlens.load(model, device="cpu", precision="fp32"), world=world)
     return [
-        zero_shot.measure(lens, dataset, templates=["a {}", "the {}"], world=world),
-        zero_shot.measure(lens, dataset, language="de", world=world),
-        classifier.measure(lens, dataset, world=world),
+        zero_shot.evaluate_zero_shot(context, dataset, templates=["a {}", "the {}"]),
+        zero_shot.evaluate_zero_shot(context, dataset, language="de"),
+        classifier.evaluate_head(context, dataset),
     ]
 
 
-def settled(results: list[Classification]) -> list[Classification]:
+def settled(results: list[ClassificationResult]) -> list[ClassificationResult]:
     """Without what a batch's rounding decides: how sure a model is, to the seventh digit."""
     return [
         replace(
             one,
             metrics={key: value for key, value in one.metrics.items() if key != "ece"},
             intervals={key: value for key, value in one.intervals.items() if key != "ece"},
-            mistakes=[],
+            most_confident_errors=[],
         )
         for one in results
     ]
 
 
-def assert_same(found: list[list[Classification]], alone: list[Classification]) -> None:
+def assert_same(found: list[list[ClassificationResult]], alone: list[ClassificationResult]) -> None:
     for results in found:
         assert settled(results) == settled(alone)
         for one, other in zip(results, alone, strict=True):
             assert one.metrics["ece"] == pytest.approx(other.metrics["ece"], abs=1e-5)
-            assert one.evidence.samples == other.evidence.samples
-            for key, right in one.evidence.right.items():
-                np.testing.assert_array_equal(right, other.evidence.right[key])
+            assert one.evidence.samples_digest == other.evidence.samples_digest
+            for key, right in one.evidence.correct.items():
+                np.testing.assert_array_equal(right, other.evidence.correct[key])
 
 
-def in_a_world(group: ProcessGroup, model: Path, dataset: Dataset) -> list[Classification]:
+def in_a_world(group: ProcessGroup, model: Path, dataset: Dataset) -> list[ClassificationResult]:
     return measured(World(group.rank(), group.size(), 0, group), model, dataset)
 
 
@@ -77,7 +77,7 @@ def test_the_result_is_that_of_one_process(
 ):
     few = replace(dataset, samples=list(dataset.samples)[:images])
     alone = measured(World(), model, few)
-    assert alone[0].samples == images
+    assert alone[0].num_samples == images
     found = run_processes(in_a_world, processes, model, few)
     assert len(found) == processes
     assert_same(found, alone)
@@ -126,11 +126,11 @@ def features_in_a_world(
     group: ProcessGroup, model: Path, dataset: Dataset, folder: Path
 ) -> tuple[dict[str, float], int]:
     lens = twinlens.load(model, device="cpu", precision="fp32")
-    store = Store(folder, lens)
-    features = Features(lens, store, World(group.rank(), group.size(), 0, group))
-    [(result, _)] = run(features, [Parts(name="noise", test=dataset)], Asked())
-    assert len(features.images(dataset).samples) == result.samples
-    return result.metrics, store.computed
+    store = FeatureCache(folder, lens)
+    features = EvalContext(lens, store, World(group.rank(), group.size(), 0, group))
+    [(result, _)] = run_suite(features, [Parts(name="noise", test=dataset)], EvalOptions())
+    assert len(features.embed_dataset(dataset).samples) == result.num_samples
+    return result.metrics, store.num_computed
 
 
 def test_processes_share_the_images_and_the_files(
@@ -138,7 +138,7 @@ def test_processes_share_the_images_and_the_files(
 ):
     many = replace(dataset, samples=list(dataset.samples) * 100)  # 1,200: three files
     lens = twinlens.load(model, device="cpu", precision="fp32")
-    [(alone, _)] = run(Features(lens), [Parts(name="noise", test=many)], Asked())
+    [(alone, _)] = run_suite(EvalContext(lens), [Parts(name="noise", test=many)], EvalOptions())
     first, second = run_processes(features_in_a_world, 2, model, many, tmp_path / "kept")
     assert first[1] + second[1] == 1200 + 2 * 2 + 2  # texts: names by turns, prompts in both
     assert second[1] > 400

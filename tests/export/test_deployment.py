@@ -18,8 +18,8 @@ from twinlens.embed.embedder import Embedder
 from twinlens.errors import CheckpointError, ConfigError, MissingExtraError
 from twinlens.export import onnx, openvino, torch_export
 from twinlens.export.deployment import export_model
-from twinlens.export.gate import least_cosine
-from twinlens.export.towers import Run, Tower, towers_of, traced
+from twinlens.export.gate import check_min_cosine
+from twinlens.export.towers import ExportTower, TowerRunner, export_program, export_towers
 from twinlens.model.clip import CLIP
 from twinlens.text.clip_bpe import Tokenizer
 
@@ -69,7 +69,7 @@ def image_lens() -> Embedder:
 def text_lens() -> Embedder:
     """A text tower alone, that reads the first end token."""
     config = tiny_config(vocab_size=CLIP_VOCABULARY)
-    ends = replace(config.text_input, pooling="end", end_id=CLIP_VOCABULARY - 1)
+    ends = replace(config.text_config, pooling="end", end_id=CLIP_VOCABULARY - 1)
     alone = replace(config, vision=None, preprocess=None, text=ends)
     return embedder(reference.shaken(CLIP(alone)), Tokenizer.clip())
 
@@ -141,8 +141,8 @@ def test_openvino_s_files(text_lens: Embedder, tmp_path: Path):
     model = runtime.Core().read_model(tmp_path / "text.xml")
     facts = json.loads(model.get_rt_info("twinlens").astype(str))
     assert (facts["format"], facts["precision"]) == ("openvino", "fp16")
-    [tower] = towers_of(text_lens)
-    run = openvino.reader(tmp_path / "text.xml", tower)
+    [tower] = export_towers(text_lens)
+    run = openvino.open_runner(tmp_path / "text.xml", tower)
     got = run(text_lens.tokenizer(TEXTS, context_length=12).numpy())
     assert np.abs(got - text_lens.embed_texts(TEXTS)).max() < 1e-2
 
@@ -159,22 +159,22 @@ def test_torch_s_programs(text_lens: Embedder, tmp_path: Path):
 
 
 def test_fewer_bits_make_smaller_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(onnx, "_LARGE", 2**10)
-    [tower] = towers_of(embedder(reference.shaken(tiny_clip("resnet", text=None))))
-    seen = traced(tower)
+    monkeypatch.setattr(onnx, "_MIN_QUANTISED_BYTES", 2**10)
+    [tower] = export_towers(embedder(reference.shaken(tiny_clip("resnet", text=None))))
+    seen = export_program(tower)
     weights = sum(4 * parameter.numel() for parameter in tower.module.parameters())
     for precision, share in (("fp16", 0.7), ("int8", 0.5)):  # the graph itself counts, so small
         path = tmp_path / f"{precision}.onnx"
-        onnx.write(seen, tower, path, "{}", precision)
-        assert least_cosine(onnx.reader(path, tower), tower, precision) < 1 + 1e-6
+        onnx.write_program(seen, tower, path, "{}", precision)
+        assert check_min_cosine(onnx.open_runner(path, tower), tower, precision) < 1 + 1e-6
         assert path.stat().st_size < share * weights
 
 
 def test_integers_leave_a_text_s_answer_to_itself(tmp_path: Path, lens: Embedder):
     """One scale for a whole batch, as dynamic quantisation has it, would not."""
-    tower = towers_of(lens)[1]
-    onnx.write(traced(tower), tower, tmp_path / "text.onnx", "{}", "int8")
-    run, tokens = onnx.reader(tmp_path / "text.onnx", tower), tower.probes.numpy()
+    tower = export_towers(lens)[1]
+    onnx.write_program(export_program(tower), tower, tmp_path / "text.onnx", "{}", "int8")
+    run, tokens = onnx.open_runner(tmp_path / "text.onnx", tower), tower.inputs.numpy()
     alone = np.concatenate([run(tokens[i : i + 1]) for i in range(4)])
     assert np.abs(run(tokens)[:4] - alone).max() < 1e-5
 
@@ -182,25 +182,25 @@ def test_integers_leave_a_text_s_answer_to_itself(tmp_path: Path, lens: Embedder
 def test_weights_beyond_a_file_s_limit_go_beside_it(
     image_lens: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(onnx, "_MOST_INLINE", 2**10)
+    monkeypatch.setattr(onnx, "_MAX_INLINE_BYTES", 2**10)
     [image] = export_model(image_lens, tmp_path / "out").towers
     assert image.files == ("image.onnx", "image.onnx.data")
     assert image.size > 1000 * 4
-    [tower] = towers_of(image_lens)
-    got = answers(tmp_path / "out", "image", tower.probes[:3].numpy())  # where it is now
-    assert np.abs(got - tower.expected[:3].numpy()).max() < 1e-5
+    [tower] = export_towers(image_lens)
+    got = answers(tmp_path / "out", "image", tower.inputs[:3].numpy())  # where it is now
+    assert np.abs(got - tower.embeddings[:3].numpy()).max() < 1e-5
 
 
 def test_a_file_that_answers_otherwise_is_not_left(
     image_lens: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    honest = torch_export.reader
+    honest = torch_export.open_runner
 
-    def another(path: Path, tower: Tower) -> Run:
+    def another(path: Path, tower: ExportTower) -> TowerRunner:
         run = honest(path, tower)
         return lambda inputs: np.roll(run(inputs), 1, axis=1)
 
-    monkeypatch.setattr(torch_export, "reader", another)
+    monkeypatch.setattr(torch_export, "open_runner", another)
     with pytest.raises(CheckpointError, match=r"the image tower's file: got a cosine of .*0\.9999"):
         export_model(image_lens, tmp_path / "out", "torch")
     assert list(tmp_path.iterdir()) == []

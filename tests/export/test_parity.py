@@ -11,24 +11,25 @@ import torch
 from tests.checkpoints.formats import reference
 from tests.checkpoints.formats.hugging_face.test_describe import NAMES, made, written_config
 from tests.tiny import CLIP_VOCABULARY, tiny_clip
-from twinlens.checkpoints.formats import hugging_face, open_clip
+from twinlens.checkpoints.writer import write_hugging_face, write_open_clip
 from twinlens.config import PreprocessConfig
 from twinlens.embed.embedder import Embedder, load
 from twinlens.errors import CheckpointError
-from twinlens.export.convert import check_checkpoint, write_checkpoint
+from twinlens.export.convert import check_parity, write_checkpoint
 from twinlens.export.parity import (
-    TOLERANCE,
-    compare,
-    our_answers,
+    FEATURE_TOLERANCE,
+    compare_answers,
+    model_answers,
     probe_images,
     probe_texts,
-    store_answers,
+    write_answers,
 )
 from twinlens.export.references import reference_answers
-from twinlens.images.decode import normalize, to_pixels
+from twinlens.images.decode import to_pixels
+from twinlens.inference.preprocess import normalize
 from twinlens.text.clip_bpe import Tokenizer, train_tokenizer
 
-LAYOUTS = [hugging_face, pytest.param(open_clip, marks=pytest.mark.peers)]
+WRITERS = [write_hugging_face, pytest.param(write_open_clip, marks=pytest.mark.peers)]
 KINDS = ["tokens", "pixels", "image_features", "text_features", "logits"]
 
 
@@ -39,53 +40,53 @@ def lens() -> Embedder:
     return Embedder(model, Tokenizer.clip(), device="cpu", precision="fp32")
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_the_reference_libraries_agree_with_us(layout, lens: Embedder, tmp_path: Path):
-    layout.write(lens.model, tmp_path / "model", lens.tokenizer)
+@pytest.mark.parametrize("write", WRITERS)
+def test_the_reference_libraries_agree_with_us(write, lens: Embedder, tmp_path: Path):
+    write(lens.model, tmp_path / "model", lens.tokenizer)
     [(name, theirs)] = reference_answers(tmp_path / "model").items()
-    report = compare(our_answers(lens), theirs, name)
+    report = compare_answers(model_answers(lens), theirs, name)
     assert [one.what for one in report.comparisons] == KINDS
     assert report.passes, report.to_dict()
     assert json.loads(json.dumps(report.to_dict()))["passes"] is True
 
 
 def test_stored_answers_are_a_reference(lens: Embedder, tmp_path: Path):
-    store_answers(our_answers(lens), tmp_path)
+    write_answers(model_answers(lens), tmp_path)
     [(name, theirs)] = reference_answers(tmp_path).items()
     assert name == "stored answers"
-    report = compare(our_answers(lens), theirs, name)
+    report = compare_answers(model_answers(lens), theirs, name)
     assert report.passes
     assert max(one.max_error for one in report.comparisons) == 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_small_difference_in_any_answer_is_found(kind: str, lens: Embedder):
-    ours = our_answers(lens)
+    ours = model_answers(lens)
     theirs = {name: value.clone() for name, value in ours.items()}
-    theirs[kind][1, 1] += 1 if kind == "tokens" else 200 * TOLERANCE
-    report = compare(ours, theirs, "changed")
+    theirs[kind][1, 1] += 1 if kind == "tokens" else 200 * FEATURE_TOLERANCE
+    report = compare_answers(ours, theirs, "changed")
     assert [one.what for one in report.comparisons if not one.passes] == [kind]
 
 
 def test_another_shape_and_numbers_that_are_none_fail(lens: Embedder):
-    ours = our_answers(lens)
+    ours = model_answers(lens)
     cut = ours | {"image_features": ours["image_features"][:, :4]}
-    assert not compare(ours, cut, "cut").passes
+    assert not compare_answers(ours, cut, "cut").passes
     spoiled = ours | {"text_features": ours["text_features"] * float("nan")}
-    assert not compare(ours, spoiled, "spoiled").passes
+    assert not compare_answers(ours, spoiled, "spoiled").passes
 
 
 def test_padding_is_no_difference_but_a_missing_end_is():
     ours = {"tokens": torch.tensor([[8, 3, 4, 9, 0, 0], [8, 9, 0, 0, 0, 0]])}
     padded = {"tokens": torch.tensor([[8, 3, 4, 9, 9, 9], [8, 9, 9, 9, 9, 9]])}
-    assert compare(ours, padded, "padded with ends").passes
+    assert compare_answers(ours, padded, "padded with ends").passes
     shorter = {"tokens": torch.tensor([[8, 3, 9, 9, 9, 9], [8, 9, 9, 9, 9, 9]])}
-    assert not compare(ours, shorter, "shorter").passes
+    assert not compare_answers(ours, shorter, "shorter").passes
 
 
 def test_nothing_in_common_is_an_error(lens: Embedder):
     with pytest.raises(CheckpointError, match="expected features"):
-        compare(our_answers(lens), {"scores": torch.zeros(1)}, "other")
+        compare_answers(model_answers(lens), {"scores": torch.zeros(1)}, "other")
 
 
 def test_a_directory_without_a_reference_says_so(tmp_path: Path):
@@ -96,7 +97,7 @@ def test_a_directory_without_a_reference_says_so(tmp_path: Path):
 def test_a_library_that_is_not_installed_is_named(
     lens: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    open_clip.write(lens.model, tmp_path / "model", lens.tokenizer)
+    write_open_clip(lens.model, tmp_path / "model", lens.tokenizer)
     monkeypatch.setitem(__import__("sys").modules, "open_clip", None)
     with pytest.raises(CheckpointError, match="pip install open_clip_torch"):
         reference_answers(tmp_path / "model")
@@ -106,7 +107,7 @@ def test_a_library_that_breaks_is_named_with_the_cause(
     lens: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Not every failure is a missing package: the advice to install one would lead nowhere."""
-    hugging_face.write(lens.model, tmp_path / "model", lens.tokenizer)
+    write_hugging_face(lens.model, tmp_path / "model", lens.tokenizer)
 
     def broken(*_args: object, **_settings: object) -> None:
         try:
@@ -129,10 +130,10 @@ print(*reference_answers(Path(sys.argv[1])))
 """
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_references_answer_where_nothing_was_prepared(layout, lens: Embedder, tmp_path: Path):
+@pytest.mark.parametrize("write", WRITERS)
+def test_references_answer_where_nothing_was_prepared(write, lens: Embedder, tmp_path: Path):
     """As a user's process is."""
-    layout.write(lens.model, tmp_path / "model", lens.tokenizer)
+    write(lens.model, tmp_path / "model", lens.tokenizer)
     ended = subprocess.run(
         [sys.executable, "-c", IN_A_FRESH_PROCESS, str(tmp_path / "model")],
         capture_output=True,
@@ -140,7 +141,7 @@ def test_references_answer_where_nothing_was_prepared(layout, lens: Embedder, tm
         check=False,
     )
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.split()[-2] == ("open_clip" if layout is open_clip else "transformers")
+    assert ended.stdout.split()[-2] == ("open_clip" if write is write_open_clip else "transformers")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -154,7 +155,7 @@ def test_every_class_of_transformers_is_its_own_reference(name: str, tmp_path: P
     lens = Embedder(made(written_config(name, words.vocab_size)), words, device="cpu")
     write_checkpoint(lens, tmp_path / "model", "hf")
     again = load(tmp_path / "model", device="cpu", precision="fp32")
-    reports = check_checkpoint(again, tmp_path / "model", tmp_path / "model")
+    reports = check_parity(again, tmp_path / "model", tmp_path / "model")
     assert len(reports) == 3
     assert all(report.passes for report in reports), [report.to_dict() for report in reports]
     kinds = {one.what for one in reports[1].comparisons}

@@ -18,8 +18,10 @@ def drawn(svg: str) -> list[tuple[float, ...]]:
 
 def test_a_page_stands_alone():
     chart = html.line_chart([(0, 2), (9, 1)], title="Loss", x_label="steps")
-    folded = html.folded("More & more", html.facts({"Steps": 3}))
-    document = html.page("Title", "Lead", html.section("Curve", html.charts(chart)), folded)
+    folded = html.collapsible("More & more", html.definition_list({"Steps": 3}))
+    document = html.render_page(
+        "Title", "Lead", html.section("Curve", html.chart_row(chart)), folded
+    )
     assert is_balanced(document)
     assert loads_nothing(document)
     assert "More &amp; more" in document
@@ -41,7 +43,7 @@ def test_a_chart_keeps_every_point_inside(points: list[tuple[float, float]]):
 
 @given(st.floats(-1e9, 0), st.floats(0, 1e9))
 def test_ticks_span_their_range_in_few_steps(low: float, high: float):
-    marks = html.ticks(low, high)
+    marks = html.linear_ticks(low, high)
     slack = 1e-6 * (high - low) + 1e-12
     assert marks[0] <= low + slack
     assert marks[-1] >= high - slack
@@ -64,7 +66,7 @@ def test_thousands_of_points_are_thinned_to_what_is_seen():
 @given(st.lists(st.tuples(st.floats(0, 1e6), st.floats(-1e6, 1e6)), min_size=1, max_size=300))
 def test_thinning_keeps_order_ends_and_extremes(points: list[tuple[float, float]]):
     points.sort()
-    kept = list(html.thinned(points, columns=10))
+    kept = list(html.downsample(points, num_columns=10))
     assert len(kept) <= 40
     assert (kept[0], kept[-1]) == (points[0], points[-1])
     assert [x for x, _ in kept] == sorted(x for x, _ in kept)
@@ -90,8 +92,12 @@ def test_numbers_on_axes_are_short():
 
 
 def test_a_chart_of_several_lines_labels_its_points():
-    one = html.Series(name="fp32 & more", points=[(1, 5), (100, 10)], labels=["1", "8"], colour=0)
-    other = html.Series(name="bf16", points=[(10, 7)], labels=["4"], colour=1, dashes="6 3")
+    one = html.Series(
+        name="fp32 & more", points=[(1, 5), (100, 10)], labels=["1", "8"], colour_index=0
+    )
+    other = html.Series(
+        name="bf16", points=[(10, 7)], labels=["4"], colour_index=1, dash_pattern="6 3"
+    )
     chart = html.series_chart([one, other], title="Images", x_label="ms", y_label="a second")
     assert is_balanced(chart)
     assert 'points="44.0,100.0 388.0,14.0"' in chart  # a decade is half of the width
@@ -134,7 +140,7 @@ def test_a_reliability_chart_draws_shares_and_counts():
         np.array([math.nan, 0.4, 0.6, 0.9]),
         np.array([0, 10, 5, 20]),
         title="Right answers",
-        error=0.123,
+        calibration_error=0.123,
     )
     assert is_balanced(svg)
     shares, counts = rectangles(svg)[:3], rectangles(svg)[3:]
@@ -146,10 +152,10 @@ def test_a_reliability_chart_draws_shares_and_counts():
 
 
 def test_a_chart_of_points_has_no_line():
-    line = html.Series(name="line", points=[(0, 0), (1, 1)], colour=0, dotted=False)
-    points = html.Series(name="points", points=[(0.5, 0.25)], colour=1, joined=False)
+    line = html.Series(name="line", points=[(0, 0), (1, 1)], colour_index=0, has_markers=False)
+    points = html.Series(name="points", points=[(0.5, 0.25)], colour_index=1, has_line=False)
     chart = html.series_chart(
-        [line, points], title="t", x_label="x", y_label="y", log_x=False, as_percent=True
+        [line, points], title="t", x_label="x", y_label="y", log_x=False, y_as_percent=True
     )
     drawing, legend = chart.split("</svg>", 1)
     assert drawing.count("<polyline") == legend.count("<polyline") == 1
@@ -159,7 +165,7 @@ def test_a_chart_of_points_has_no_line():
 
 
 def test_parts_and_lists_of_nothing_are_nothing():
-    assert html.part("Heading", "", "", note="words") == ""
-    assert html.sentences([]) == ""
-    assert "<h3>A &amp; B</h3><p>note</p>piece" in html.part("A & B", "piece", note="note")
+    assert html.subsection("Heading", "", "", note="words") == ""
+    assert html.bullet_list([]) == ""
+    assert "<h3>A &amp; B</h3><p>note</p>piece" in html.subsection("A & B", "piece", note="note")
     assert '<section id="r1">' in html.section("Heading", anchor="r1")

@@ -9,7 +9,7 @@ from huggingface_hub import errors as hub_errors
 
 from tests.hub.conftest import COMMIT, HF_CLIP, Hub
 from twinlens.errors import CheckpointError
-from twinlens.hub import resolve
+from twinlens.hub.resolve import resolve
 
 WEIGHTS = b"the weights"
 SUM = hashlib.sha256(WEIGHTS).hexdigest()

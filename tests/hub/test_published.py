@@ -9,7 +9,7 @@ import pytest
 
 from twinlens.errors import UnknownNameError
 from twinlens.hub import published
-from twinlens.hub.published import TABLE, by_repository, published_models
+from twinlens.hub.published import TABLE, published_by_repository, published_models
 
 ROOT = Path(__file__).parents[2]
 MODELS = list(published_models().values())
@@ -18,7 +18,7 @@ MODELS = list(published_models().values())
 def test_it_has_every_row_under_a_name_and_a_repository_of_its_own():
     with TABLE.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == len(published_models()) == len(by_repository()) >= 60
+    assert len(rows) == len(published_models()) == len(published_by_repository()) >= 60
     assert [row["name"] for row in rows] == [one.name for one in MODELS]
 
 

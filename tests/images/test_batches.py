@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from twinlens.errors import DataError
-from twinlens.images.batches import pixel_batches
+from twinlens.images.batches import decode_batches
 
 
 def read(image: object) -> np.ndarray:
@@ -23,7 +23,7 @@ def first_pixels(batches: Iterator[object]) -> list[list[int]]:
 def test_batches_keep_the_order_and_count_what_failed(ahead: bool):
     images = [b"a", b"b", b"bad", b"c", b"bad", b"bad", b"d"]
     failures: dict[int, DataError] = {}
-    found = first_pixels(pixel_batches(images, read, 2, failures, ahead=ahead))
+    found = first_pixels(decode_batches(images, read, 2, failures, prefetch=ahead))
     assert found == [[97, 98], [99], [100]]
     assert sorted(failures) == [2, 4, 5]
 
@@ -31,7 +31,7 @@ def test_batches_keep_the_order_and_count_what_failed(ahead: bool):
 @pytest.mark.parametrize("ahead", [True, False])
 def test_a_failure_that_nobody_counts_is_raised(ahead: bool):
     with pytest.raises(DataError, match="bad"):
-        list(pixel_batches([b"a", b"bad"], read, 2, None, ahead=ahead))
+        list(decode_batches([b"a", b"bad"], read, 2, None, prefetch=ahead))
 
 
 @pytest.mark.parametrize(("ahead", "most"), [(True, 4), (False, 2)])
@@ -45,7 +45,7 @@ def test_no_more_is_asked_for_than_is_decoded(ahead: bool, most: int):
             yield bytes([letter])
 
     given = 0
-    for batch in pixel_batches(images(), read, 2, None, ahead=ahead):
+    for batch in decode_batches(images(), read, 2, None, prefetch=ahead):
         assert asked - given <= most
         given += len(batch)
     assert given == 8

@@ -240,7 +240,7 @@ def test_jpeg_xl_is_turned_once():
 def test_a_missing_decoder_is_named_with_its_pip_line(
     kind: str, start: bytes, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(module, "missing", lambda _: "pip install 'twinlens[formats]'")
+    monkeypatch.setattr(module, "missing_decoder", lambda _: "pip install 'twinlens[formats]'")
     told = f"^x: got an? {kind} image, which needs pip install 'twinlens\\[formats\\]'$"
     with pytest.raises(DataError, match=told):
         pixels(start)
@@ -327,7 +327,7 @@ def claims(kind: str, width: int, height: int) -> bytes:
 
 @pytest.mark.parametrize("kind", ["TIFF", "TIFF compressed", "TIFF tile", "PNM", "AVIF", "HEIC"])
 def test_a_bomb_is_refused_by_its_header(kind: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "missing", lambda _: None)  # no decoder sees it
+    monkeypatch.setattr(module, "missing_decoder", lambda _: None)  # no decoder sees it
     told = "got 20,000 x 20,000 pixels, expected at most 100,000,000 in all"
     with pytest.raises(DataError, match=f"^x.*: {told}"):
         decode_image(claims(kind, 20_000, 20_000), name="x")

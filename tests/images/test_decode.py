@@ -22,8 +22,9 @@ from PIL.PngImagePlugin import PngInfo
 
 from twinlens.config import PreprocessConfig
 from twinlens.errors import DataError, ShapeError
-from twinlens.images.decode import DecodeLimits, decode_image, normalize, read_image, to_pixels
+from twinlens.images.decode import DecodeLimits, decode_image, read_image_file, to_pixels
 from twinlens.images.resize import _resize_and_crop
+from twinlens.inference.preprocess import normalize
 
 CONFIG = PreprocessConfig(image_size=32)
 SMALL = Image.linear_gradient("L").resize((40, 30))
@@ -495,7 +496,7 @@ def test_computing_only_the_crop_differs_by_rounding(
 ):
     image = Image.fromarray(noise(width, height) // 2 + 64)  # no contrast that overshoots
     whole = np.asarray(_resize_and_crop(image, size, resampling), np.int16)
-    part = np.asarray(_resize_and_crop(image, size, resampling, most=0), np.int16)
+    part = np.asarray(_resize_and_crop(image, size, resampling, max_pixels=0), np.int16)
     assert np.abs(whole - part).max() <= 2
 
 
@@ -664,7 +665,7 @@ def test_unreadable_files(tmp_path: Path):
     path.write_bytes(b"x")
     path.chmod(0)
     with pytest.raises(DataError, match=r"secret.png: cannot be read: Permission denied"):
-        read_image(path)
+        read_image_file(path)
 
 
 # Threads

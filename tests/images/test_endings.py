@@ -81,7 +81,7 @@ def test_directories_on_the_command_line(tmp_path: Path):
     found = find_images([str(root)])
     assert found.images == sorted(str(root / "read" / name) for name in read)
     assert sorted(found.unreadable) == sorted(str(root / "known" / name) for name in known)
-    assert sorted(found.others) == sorted(str(root / "none" / name) for name in none)
+    assert sorted(found.non_images) == sorted(str(root / "none" / name) for name in none)
     assert find_images([f"{root}/**/*"]).images == found.images
     assert find_images([str(root / "known" / "a.psd")]).images == [str(root / "known" / "a.psd")]
     with pytest.raises(DataError, match=r"got no images that can be read \(\d+ x camera raw image"):

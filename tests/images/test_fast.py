@@ -22,7 +22,7 @@ from twinlens.errors import DataError, UnknownNameError
 from twinlens.images import decode
 from twinlens.images.decode import to_pixels
 from twinlens.model.clip import CLIP
-from twinlens.types import Decode
+from twinlens.types import DecodeMode
 
 CONFIG = PreprocessConfig(image_size=32)
 MAX_MEAN_ERROR = 1.0
@@ -53,7 +53,7 @@ def with_orientation(image: Image.Image, orientation: int, kind: str = "JPEG") -
 
 def decoded_size(data: bytes, size: int) -> tuple[int, int]:
     opened = decode._open(data, "x", decode.DecodeLimits()).image
-    decode._drafted(opened, decode._LEAST_TIMES * size)
+    decode._draft_jpeg(opened, decode._MIN_DRAFT_RATIO * size)
     return opened.size
 
 
@@ -157,7 +157,7 @@ def test_embeddings_hardly_move(name: str):
     lens = twinlens.load() if name == "icons" else Embedder(random_vit(), None)
     shapes = [(640, 427), (450, 601), (1100, 901), (2400, 450), (1360, 1344), (4000, 2250)]
     files = [encoded(camera(*shape), "JPEG", quality=87) for shape in shapes]
-    config = lens.config.image_input
+    config = lens.config.preprocess_config
     exact = lens.embed_images([to_pixels(data, config) for data in files])
     fast = lens.embed_images([to_pixels(data, config, "fast") for data in files])
     assert not np.array_equal(exact, fast)
@@ -231,7 +231,7 @@ def test_damaged_files_are_refused_by_both_or_by_none(data: st.DataObject):
         assert bool(refusal(file, "fast")) == bool(refusal(file, "exact"))
 
 
-def refusal(data: bytes, decode: Decode) -> str:
+def refusal(data: bytes, decode: DecodeMode) -> str:
     """What is said of a file, or nothing where it is taken."""
     try:
         to_pixels(data, CONFIG, decode)

@@ -82,13 +82,13 @@ def test_without_a_compiler_one_warning_says_so_and_towers_stay(monkeypatch: pyt
     monkeypatch.setattr("torch._inductor.cpp_builder.get_cpp_compiler", missing)
     with pytest.warns(UserWarning, match=r"compiled: got no C\+\+ compiler \(No working C"):
         lens = Embedder(tiny_clip(), None, device="cpu", compiled=True)
-    assert not isinstance(lens._tower("image"), CompiledTower)
+    assert not isinstance(lens.engine.prepared_tower("image"), CompiledTower)
 
 
 def test_only_image_towers_are_compiled_and_load_passes_it_on(
     tiny_directory: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("twinlens.embed.embedder.can_compile", lambda: True)
+    monkeypatch.setattr("twinlens.inference.torch_engine.can_compile", lambda: True)
     lens = twinlens.load(tiny_directory, device="cpu", compiled=True)
-    assert isinstance(lens._tower("image"), CompiledTower)
-    assert not isinstance(lens._tower("text"), CompiledTower)
+    assert isinstance(lens.engine.prepared_tower("image"), CompiledTower)
+    assert not isinstance(lens.engine.prepared_tower("text"), CompiledTower)

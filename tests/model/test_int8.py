@@ -9,12 +9,12 @@ from torch import nn
 
 from tests.tiny import tiny_clip, tiny_config
 from twinlens.errors import ConfigError
-from twinlens.model.int8 import Int8Linear, Int8WeightLinear, is_int8, to_int8
-from twinlens.model.layers import Block
+from twinlens.model.int8 import Int8Linear, Int8WeightOnlyLinear, is_int8, quantise_int8
+from twinlens.model.layers import TransformerBlock
 
 
-@pytest.mark.parametrize("kind", [Int8Linear, Int8WeightLinear])
-def test_a_layer_in_8_bits_is_close(kind: type[Int8Linear | Int8WeightLinear]):
+@pytest.mark.parametrize("kind", [Int8Linear, Int8WeightOnlyLinear])
+def test_a_layer_in_8_bits_is_close(kind: type[Int8Linear | Int8WeightOnlyLinear]):
     torch.manual_seed(0)
     linear = nn.Linear(64, 96)
     x = torch.randn(2, 5, 64)
@@ -42,29 +42,31 @@ def test_integers_are_symmetric_with_a_scale_an_output():
 def test_blocks_are_in_8_bits_and_nothing_else(kind: str, activations: bool):
     model = tiny_clip(kind)
     for tower in model.towers():
-        to_int8(tower, activations=activations)
+        quantise_int8(tower, quantise_activations=activations)
         linears = [name for name, part in tower.named_modules() if type(part) is nn.Linear]
         assert all("block" not in name for name in linears)
         assert all(parameter.dtype != torch.int8 for parameter in tower.parameters())
-    assert is_int8(model, activations=activations)
-    assert not is_int8(model, activations=not activations)
-    assert not is_int8(tiny_clip(kind), activations=activations)
+    assert is_int8(model, quantised_activations=activations)
+    assert not is_int8(model, quantised_activations=not activations)
+    assert not is_int8(tiny_clip(kind), quantised_activations=activations)
 
 
 @pytest.mark.parametrize("activations", [True, False])
 def test_widths_that_no_kernel_takes_stay_as_they_are(activations: bool):
     layer = nn.Module()
-    layer.block = Block(replace(tiny_config().text_input, width=40, heads=2), causal=True)
-    to_int8(layer, activations=activations)
+    layer.block = TransformerBlock(
+        replace(tiny_config().text_config, width=40, heads=2), causal=True
+    )
+    quantise_int8(layer, quantise_activations=activations)
     kinds = {name: type(part).__name__ for name, part in layer.named_modules()}
     assert kinds["block.attention.qkv"] == kinds["block.mlp.expand"] == "Linear"
-    assert kinds["block.mlp.contract"] == ("Int8Linear" if activations else "Int8WeightLinear")
+    assert kinds["block.mlp.contract"] == ("Int8Linear" if activations else "Int8WeightOnlyLinear")
     with torch.inference_mode():
         assert layer.block(torch.randn(2, 3, 40)).isfinite().all()
 
 
-@pytest.mark.parametrize("kind", [Int8Linear, Int8WeightLinear])
-def test_training_in_8_bits_is_refused(kind: type[Int8Linear | Int8WeightLinear]):
+@pytest.mark.parametrize("kind", [Int8Linear, Int8WeightOnlyLinear])
+def test_training_in_8_bits_is_refused(kind: type[Int8Linear | Int8WeightOnlyLinear]):
     layer = kind(nn.Linear(16, 8))
     with pytest.raises(ConfigError, match="gradients: got a model in 8 bits"):
         layer(torch.randn(2, 16, requires_grad=True))

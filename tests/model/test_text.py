@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tests.tiny import tiny_clip, tiny_config
-from twinlens.model.text import TextTransformer, encode_by_length
+from twinlens.model.text import TextTransformer, encode_sorted_by_length
 
 
 def texts(count: int, length: int = 12) -> Tensor:
@@ -21,7 +21,7 @@ def texts(count: int, length: int = 12) -> Tensor:
 
 
 def tower(**changes: object) -> TextTransformer:
-    config = tiny_config().text_input
+    config = tiny_config().text_config
     torch.manual_seed(0)
     made = TextTransformer(replace(config, **changes), 8)  # pyright: ignore[reportArgumentType]
     made.init_weights()
@@ -33,7 +33,7 @@ def tower(**changes: object) -> TextTransformer:
 )
 def test_texts_in_groups_of_one_length_are_encoded_exactly(changes: dict[str, object]):
     model, tokens = tower(**changes), texts(50)
-    torch.testing.assert_close(encode_by_length(model, tokens, 16), model(tokens))
+    torch.testing.assert_close(encode_sorted_by_length(model, tokens, 16), model(tokens))
 
 
 def test_a_group_is_of_like_length_and_no_longer_than_its_texts(monkeypatch: pytest.MonkeyPatch):
@@ -46,7 +46,7 @@ def test_a_group_is_of_like_length_and_no_longer_than_its_texts(monkeypatch: pyt
         return embed(tokens)
 
     monkeypatch.setattr(model, "_embed", watched)
-    encode_by_length(model, tokens, 16)
+    encode_sorted_by_length(model, tokens, 16)
     lengths = sorted(((tokens > 0).sum(dim=1)).tolist())
     assert seen == [(16, lengths[15]), (16, lengths[31]), (16, lengths[47]), (2, lengths[49])]
     assert lengths[15] < lengths[31] < lengths[47]
@@ -57,4 +57,4 @@ def test_a_whole_context_gives_what_a_cut_one_does(changes: dict[str, object]):
     model, tokens = tower(**changes), texts(20)
     tokens[:, 6:] = 0
     tokens[:, 5] = 63
-    torch.testing.assert_close(model.whole(tokens), model(tokens))
+    torch.testing.assert_close(model.forward_full_context(tokens), model(tokens))

@@ -24,7 +24,8 @@ from hypothesis import strategies as st
 from tests.peers import ARE_HERE, peer
 from tests.strange_texts import strange_text
 from twinlens.errors import CheckpointError, ConfigError, DataError
-from twinlens.text.clip_bpe import Tokenizer, clean, tokenize, train_tokenizer
+from twinlens.text.cleaning import clean_text
+from twinlens.text.clip_bpe import Tokenizer, tokenize, train_tokenizer
 
 CLIP = Tokenizer.clip()
 
@@ -90,12 +91,12 @@ def test_decoding_equals_the_reference() -> None:
 @given(st.text(st.characters(max_codepoint=127)) | st.text("&#;amplt123 <\x1b[m\x0b\x7f\r\n"))
 def test_ascii_is_cleaned_as_the_slow_way_would(text: str) -> None:
     slow = html.unescape(html.unescape(ftfy.fix_text(text)))
-    assert clean(text) == " ".join(slow.split()).lower()
+    assert clean_text(text, "lower") == " ".join(slow.split()).lower()
 
 
 @given(st.text())
 def test_decoding_gives_back_the_cleaned_text_but_for_spaces(text: str) -> None:
-    cleaned = clean(text)
+    cleaned = clean_text(text, "lower")
     if any(marker in cleaned for marker in ("<start_of_text>", "<end_of_text>", "</w>")):
         return
     # U+0345 is the one character that CLIP's pattern passes over, as the reference does.
@@ -153,13 +154,13 @@ def test_decoding_stops_at_the_first_end_token() -> None:
 
 
 def test_the_word_cache_stays_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("twinlens.text.clip_bpe._CACHED_WORDS", 10)
-    monkeypatch.setattr("twinlens.text.clip_bpe._CACHED_LENGTH", 6)
+    monkeypatch.setattr("twinlens.text.clip_bpe._MAX_CACHED_WORDS", 10)
+    monkeypatch.setattr("twinlens.text.clip_bpe._MAX_CACHED_WORD_LENGTH", 6)
     tokenizer = train_tokenizer(["a"], 514)
     for word in [f"word{i}" for i in range(25)] + ["longer-word"]:
         assert tokenizer.encode(word) == tokenizer.encode(word)
-        assert len(tokenizer._word_ids) <= 10
-    assert {len(word) for word in tokenizer._word_ids} == {6}
+        assert len(tokenizer._word_cache) <= 10
+    assert {len(word) for word in tokenizer._word_cache} == {6}
 
 
 # Vocabularies trained here -------------------------------------------------------------------
@@ -196,7 +197,7 @@ def test_a_trained_vocabulary_has_the_size_asked_for(trained: Tokenizer) -> None
 def test_training_shortens_its_texts(trained: Tokenizer) -> None:
     bare = train_tokenizer(CAPTIONS, 514)
     text = CAPTIONS[3]
-    assert len(bare.encode(text)) == len(clean(text).encode())
+    assert len(bare.encode(text)) == len(clean_text(text, "lower").encode())
     assert len(trained.encode(text)) < len(bare.encode(text))
     assert len(trained.encode("red apple")) == 2
 
@@ -210,8 +211,10 @@ def test_a_trained_vocabulary_knows_every_text_and_no_special_token(trained: Tok
     ]:
         ids = trained.encode(text)
         assert not {trained.start_id, trained.end_id} & set(ids)
-        if "</w>" not in clean(text):
-            assert trained.decode(ids).replace(" ", "") == clean(text).replace(" ", "")
+        if "</w>" not in clean_text(text, "lower"):
+            assert trained.decode(ids).replace(" ", "") == clean_text(text, "lower").replace(
+                " ", ""
+            )
 
 
 def test_marks_stay_with_their_letters(trained: Tokenizer) -> None:
@@ -235,7 +238,7 @@ def test_the_tokenizers_library_reads_the_file_to_the_same_ids(
         ours.save(tmp_path / "tokenizer.json")
         theirs = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
         for text in CAPTIONS:
-            cleaned = clean(text)
+            cleaned = clean_text(text, "lower")
             ids = theirs.encode(cleaned).ids
             assert ids == [ours.start_id, *ours.encode(text), ours.end_id]
             assert theirs.decode(ids).strip() == ours.decode(ids)

@@ -12,16 +12,17 @@ from torch.distributed import ProcessGroup
 
 import twinlens
 from tests.processes import run_processes
-from tests.train.runs import squares, tiny_recipe
-from twinlens.checkpoints.head import Head
+from tests.train.runs import FunctionEvaluator, squares, tiny_recipe
+from twinlens.checkpoints.head import ClassifierHead
 from twinlens.data.datasets import Dataset
 from twinlens.distributed.world import World
 from twinlens.embed.embedder import Embedder
 from twinlens.errors import DataError, DistributedError
+from twinlens.eval.context import EvalContext
 from twinlens.eval.tasks import classifier, zero_shot
 from twinlens.train.finetune import initial
-from twinlens.train.recipes.builtin import recipe_named
-from twinlens.train.recipes.recipe import Compute, Recipe
+from twinlens.train.recipes.builtin import find_recipe
+from twinlens.train.recipes.recipe import ComputeConfig, Recipe
 from twinlens.train.trainer import fit
 
 COLOURS = ("red", "green", "blue", "black")
@@ -29,7 +30,7 @@ KINDS = ("ddp", "fsdp")
 CASES: dict[str, tuple[str, dict[str, object]]] = {
     "lora": ("finetune-contrastive", {"lora_rank": 4}),
     "lit": ("lit", {}),
-    "classifier": ("finetune-classifier", {"unlocked_image_layers": 1, "keep": 0.7}),
+    "classifier": ("finetune-classifier", {"unlocked_image_layers": 1, "interpolation": 0.7}),
     "head-alone": ("finetune-classifier", {"unlocked_image_layers": 0, "head": "zero-shot"}),
 }
 CHANGED = [
@@ -44,7 +45,7 @@ CHANGED = [
 def recipe_of(case: str, base: Path, parallel: str) -> Recipe:
     name, adapt = CASES[case]
     lr = 1e-3 if "classifier" in case else 1e-2  # a probe that is good already wants small steps
-    recipe = recipe_named(name, str(base))
+    recipe = find_recipe(name, str(base))
     return replace(
         recipe,
         batch_size=8,
@@ -56,15 +57,16 @@ def recipe_of(case: str, base: Path, parallel: str) -> Recipe:
         precision="fp32",
         optim=replace(recipe.optim, lr=lr, warmup_steps=2, ema_decay=0.9),
         adapt=replace(recipe.adapt, **adapt),  # pyright: ignore[reportArgumentType]
-        compute=Compute(parallel="fsdp" if parallel == "fsdp" else "ddp"),
+        compute=ComputeConfig(parallel="fsdp" if parallel == "fsdp" else "ddp"),
     )
 
 
 def measured(lens: Embedder, dataset: Dataset, world: World | None = None) -> dict[str, float]:
     """By its own classifier where it has one, else by its words."""
-    if lens._head is None:  # pyright: ignore[reportPrivateUsage]
-        return zero_shot.measure(lens, dataset, world=world).metrics
-    return classifier.measure(lens, dataset, world=world).metrics
+    context = EvalContext(lens, world=world or World())
+    if not lens.has_head:
+        return zero_shot.evaluate_zero_shot(context, dataset).metrics
+    return classifier.evaluate_head(context, dataset).metrics
 
 
 def train(recipe: Recipe, dataset: Dataset, out: Path, world: World, *, resume: bool) -> None:
@@ -73,7 +75,7 @@ def train(recipe: Recipe, dataset: Dataset, out: Path, world: World, *, resume: 
         dataset,
         out,
         resume=resume,
-        evaluate=lambda lens: measured(lens, dataset, world),
+        evaluators=[FunctionEvaluator(lambda lens: measured(lens, dataset, world))],
         device="cpu",
         world=world,
     )
@@ -97,9 +99,9 @@ def train_all(group: ProcessGroup, root: Path, base: Path, dataset: Dataset) -> 
         if kind == "one":
             continue
         out = root / case / f"{begun}-then-{kind}"
-        if world.leads:
+        if world.is_main:
             half_of(root / case / begun, out)
-        world.wait()
+        world.barrier()
         train(recipe_of(case, base, kind), dataset, out, world, resume=True)
 
 
@@ -195,8 +197,10 @@ def first_number(group: ProcessGroup, base: Path, dataset: Dataset) -> float:
     """Of the classifier to begin with, where each process would find another one."""
     world = World(group.rank(), group.size(), 0, group)
     weight = torch.full((8, 4), 5.0 + world.rank)
-    initial.first_head = lambda lens, recipe, dataset: Head(COLOURS, weight)
-    head = initial.start_of(recipe_of("classifier", base, "ddp"), dataset, "cpu", world).head
+    initial.fit_initial_head = lambda *_: ClassifierHead(COLOURS, weight)
+    head = initial.load_initial_state(
+        recipe_of("classifier", base, "ddp"), dataset, "cpu", world
+    ).head
     assert head is not None
     return float(head.weight[0, 0])
 
@@ -213,11 +217,12 @@ def failing(group: ProcessGroup, out: Path, base: Path, dataset: Dataset) -> str
     def evaluate(lens: Embedder) -> dict[str, float]:
         if world.rank == 1:
             raise DataError("validation: gone")
-        return zero_shot.measure(lens, few, world=world).metrics
+        return zero_shot.evaluate_zero_shot(EvalContext(lens, world=world), few).metrics
 
     try:
         recipe = recipe_of("lit", base, "ddp")
-        fit(recipe, dataset, out, evaluate=evaluate, device="cpu", world=world)
+        evaluators = [FunctionEvaluator(evaluate)]
+        fit(recipe, dataset, out, evaluators=evaluators, device="cpu", world=world)
     except (DataError, DistributedError) as error:
         return f"{type(error).__name__}: {error}"
     return "done"

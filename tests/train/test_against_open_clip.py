@@ -8,11 +8,11 @@ import torch.nn.functional as F
 
 from tests.checkpoints.formats.open_clip import test_layout as layout
 from twinlens.data.loader import Batch
-from twinlens.images.decode import normalize
+from twinlens.inference.preprocess import normalize
 from twinlens.model.clip import MAX_LOGIT_SCALE
 from twinlens.train.optim import OptimConfig, learning_rate
-from twinlens.train.recipes.recipe import Compute, Recipe
-from twinlens.train.state import Run
+from twinlens.train.recipes.recipe import ComputeConfig, Recipe
+from twinlens.train.state import TrainState
 
 pytestmark = pytest.mark.peers
 
@@ -62,21 +62,23 @@ def their_losses(model: torch.nn.Module, data: list[Batch], preprocess) -> list[
 
 
 @pytest.mark.parametrize(
-    "compute", [Compute(), Compute(accum_freq=4, tile=3)], ids=["plain", "cut"]
+    "compute",
+    [ComputeConfig(), ComputeConfig(accum_freq=4, loss_tile_size=3)],
+    ids=["plain", "cut"],
 )
-def test_twenty_steps_have_the_losses_of_open_clip(compute: Compute, tmp_path: Path):
+def test_twenty_steps_have_the_losses_of_open_clip(compute: ComputeConfig, tmp_path: Path):
     theirs = layout.their_model(layout.TINY)
     layout.save(theirs, layout.TINY, tmp_path)
     ours = layout.our_model(tmp_path)
-    data = batches(ours.config.text_input.context_length)
+    data = batches(ours.config.text_config.context_length)
     recipe = Recipe(
         name="the same", model=ours.config, batch_size=8, steps=STEPS, precision="fp32",
         optim=OPTIM, compute=compute,
     )  # fmt: skip
-    run = Run(recipe, "random", "cpu")
+    run = TrainState(recipe, "random", "cpu")
     run.model.load_state_dict(ours.state_dict())
     found = [run.train_step(batch, step).loss for step, batch in enumerate(data)]
-    expected = their_losses(theirs.train(), data, ours.config.image_input)
+    expected = their_losses(theirs.train(), data, ours.config.preprocess_config)
     assert found == pytest.approx(expected, abs=1e-4)
     # They did move: another learning rate would have been noticed.
     gap = F.l1_loss(run.model.text_tower.projection, ours.text_tower.projection)

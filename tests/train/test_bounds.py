@@ -8,11 +8,11 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import pytest
 
 from tests.train.runs import tiny_recipe
-from twinlens.config_io import override
-from twinlens.curate.icons.config import IconsSettings
+from twinlens.config_io import apply_overrides
+from twinlens.curate.icons.config import IconsConfig
 from twinlens.data.datasets import open_dataset
 from twinlens.errors import ConfigError, DataError
-from twinlens.train.state import Run
+from twinlens.train.state import TrainState
 
 FREE = {"model.provenance.samples_seen"}
 """What is only written down."""
@@ -31,7 +31,7 @@ def whole_numbers(config: Any, prefix: str = "") -> Iterator[str]:
             yield name
 
 
-RECIPES = {"resnet": tiny_recipe("resnet"), "vit": tiny_recipe("vit"), "icons": IconsSettings()}
+RECIPES = {"resnet": tiny_recipe("resnet"), "vit": tiny_recipe("vit"), "icons": IconsConfig()}
 SETTINGS = [
     (kind, name) for kind, config in RECIPES.items() for name in whole_numbers(config)
     if name not in FREE
@@ -41,7 +41,12 @@ SETTINGS = [
 def test_all_are_found():
     names = {name for _, name in SETTINGS}
     assert len(names) > 30
-    assert {"batch_size", "compute.tile", "adapt.lora_rank", "model.text.mlp_width"} < names
+    assert {
+        "batch_size",
+        "compute.loss_tile_size",
+        "adapt.lora_rank",
+        "model.text.mlp_width",
+    } < names
 
 
 @pytest.mark.parametrize("value", [-1, 2**64, 10**13, 10**30, 10**300])
@@ -50,7 +55,7 @@ def test_a_number_out_of_all_proportion_is_refused_in_one_line(kind: str, name: 
     if name.endswith("seed") and value == 10**13:
         return
     with pytest.raises(ConfigError) as refused:
-        override(RECIPES[kind], [f"{name}={value}"])
+        apply_overrides(RECIPES[kind], [f"{name}={value}"])
     said = str(refused.value)
     assert name.rpartition(".")[2] in said
     assert "expected" in said
@@ -62,7 +67,7 @@ def test_a_number_out_of_all_proportion_is_refused_in_one_line(kind: str, name: 
     ("setting", "said"),
     [
         ("batch_size=1000000000", "batch_size: got 1000000000, expected 1 to 1,048,576"),
-        ("captions=1000000", "captions: got 1000000, expected 1 to 256"),
+        ("captions_per_image=1000000", "captions_per_image: got 1000000, expected 1 to 256"),
         ("seed=-1", "seed: got -1, expected 0 to 18,446,744,073,709,551,615"),
         (f"seed={2**64}", "seed: got 18446744073709551616, expected 0 to"),
         ("model.vision.layers=[1,1,1,100000]", "ResNetConfig.layers: got 100000, expected 1 to"),
@@ -71,13 +76,13 @@ def test_a_number_out_of_all_proportion_is_refused_in_one_line(kind: str, name: 
 )
 def test_what_is_said(setting: str, said: str):
     with pytest.raises(ConfigError) as refused:
-        override(RECIPES["resnet"], [setting])
+        apply_overrides(RECIPES["resnet"], [setting])
     assert said in str(refused.value)
 
 
 def test_the_largest_seed_can_be_used():
-    recipe = override(RECIPES["resnet"], [f"seed={2**64 - 1}"])
-    assert Run(recipe, "data", "cpu").recipe.seed == 2**64 - 1
+    recipe = apply_overrides(RECIPES["resnet"], [f"seed={2**64 - 1}"])
+    assert TrainState(recipe, "data", "cpu").recipe.seed == 2**64 - 1
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,9 @@ def test_another_architecture_is_named_where_it_differs(done: Path, pairs: Datas
 
 def test_how_a_run_is_computed_may_change(done: Path):
     recipe = tiny_recipe(steps=2)
-    directory.check_out(done, replace(recipe, compute=replace(recipe.compute, tile=4)), True)
+    directory.check_run_directory(
+        done, replace(recipe, compute=replace(recipe.compute, loss_tile_size=4)), True
+    )
 
 
 def test_a_disk_without_room_leaves_no_empty_directory(
@@ -96,8 +98,8 @@ def test_a_disk_without_room_leaves_no_empty_directory(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(directory, "write_json", full)
-    monkeypatch.setattr("twinlens.text.clip_bpe.write_whole", full)
+    monkeypatch.setattr(directory, "write_dataclass", full)
+    monkeypatch.setattr("twinlens.text.clip_bpe.atomic_write_text", full)
     with pytest.raises(CheckpointError, match="No space left on device"):
         fit(tiny_recipe(steps=2), pairs, tmp_path / "above" / "run", device="cpu")
     assert list(tmp_path.iterdir()) == []

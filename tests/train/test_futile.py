@@ -9,9 +9,9 @@ import pytest
 
 from tests.train.runs import squares, tiny_recipe
 from twinlens.data.datasets import Dataset
-from twinlens.train.futile import doubts_about
+from twinlens.train.futile import find_recipe_warnings
 from twinlens.train.optim import OptimConfig
-from twinlens.train.recipes.adapt import Adapt
+from twinlens.train.recipes.adapt import AdaptConfig
 from twinlens.train.recipes.recipe import Recipe
 from twinlens.train.trainer import fit
 
@@ -24,7 +24,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 def recipe_of(**changes: object) -> Recipe:
     """One whose vocabulary a single caption fills: bytes and nothing else."""
     recipe = tiny_recipe("vit", **changes)
-    text = replace(recipe.model.text_input, vocab_size=514)
+    text = replace(recipe.model.text_config, vocab_size=514)
     return replace(recipe, model=replace(recipe.model, text=text))
 
 
@@ -88,13 +88,13 @@ def test_one_pair_is_too_few(pairs: Dataset, tmp_path: Path, caplog: pytest.LogC
     ]
 
 
-def adapted(adapt: Adapt) -> Recipe:
+def adapted(adapt: AdaptConfig) -> Recipe:
     return replace(tiny_recipe("vit"), init="some", adapt=adapt)
 
 
 def test_locked_towers_without_a_classifier_learn_nothing():
-    locked = Adapt(unlocked_image_layers=0, unlocked_text_layers=0)
-    [line] = doubts_about(adapted(locked))
+    locked = AdaptConfig(unlocked_image_layers=0, unlocked_text_layers=0)
+    [line] = find_recipe_warnings(adapted(locked))
     assert line.startswith("adapt: got both towers locked, expected layers to train")
-    assert doubts_about(adapted(replace(locked, head="zero-shot"))) == []
-    assert doubts_about(adapted(replace(locked, unlocked_text_layers=1))) == []
+    assert find_recipe_warnings(adapted(replace(locked, head="zero-shot"))) == []
+    assert find_recipe_warnings(adapted(replace(locked, unlocked_text_layers=1))) == []

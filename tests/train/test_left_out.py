@@ -13,7 +13,7 @@ from twinlens.data.datasets import open_dataset
 from twinlens.errors import DataError
 from twinlens.train.trainer import fit
 
-SHORT = {"steps": 6, "checkpoint_every": 2, "eval_every": 6, "max_bad_share": 0.5}
+SHORT = {"steps": 6, "checkpoint_every": 2, "eval_every": 6, "max_bad_fraction": 0.5}
 
 
 def left_out(out: Path) -> dict[str, dict[str, int]]:

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from tests.tiny import tiny_clip
 from twinlens.data.loader import Batch
 from twinlens.distributed.world import World
-from twinlens.images.decode import normalize
+from twinlens.inference.preprocess import normalize
 from twinlens.model.clip import CLIP
 from twinlens.model.loss.contrastive import contrastive_loss
-from twinlens.train.objective import PairTask, backward, drawn_by, split
-from twinlens.train.parallel import Towers, checkpoint_activations
-from twinlens.train.recipes.recipe import Compute
+from twinlens.train.objective import ContrastiveObjective, backward, seeded, split_batch
+from twinlens.train.parallel import ParallelTowers, checkpoint_activations
+from twinlens.train.recipes.recipe import ComputeConfig
 
 PAIRS = 8
 
@@ -29,14 +29,16 @@ def a_batch(*, kept: bool = False) -> Batch:
     return Batch(
         pixels=torch.randint(0, 256, (PAIRS, 3, 32, 32), generator=generator, dtype=torch.uint8),
         tokens=tokens,
-        concepts=torch.tensor([[1, 1, 2, 3, 4, 5, 6, 6], [4, 5, 6, 7, 8, 9, 10, 11]]),
-        truncated=0,
-        kept=patches.sort(dim=1).values if kept else None,
+        concept_ids=torch.tensor([[1, 1, 2, 3, 4, 5, 6, 6], [4, 5, 6, 7, 8, 9, 10, 11]]),
+        num_truncated=0,
+        patch_indices=patches.sort(dim=1).values if kept else None,
     )
 
 
-def task_of(model: CLIP, compute: Compute | None = None) -> PairTask:
-    return PairTask(model, Towers(model), World(), compute or Compute(), torch.float32)
+def task_of(model: CLIP, compute: ComputeConfig | None = None) -> ContrastiveObjective:
+    return ContrastiveObjective(
+        model, ParallelTowers(model), World(), compute or ComputeConfig(), torch.float32
+    )
 
 
 def gradients(model: nn.Module) -> dict[str, Tensor]:
@@ -55,7 +57,7 @@ def test_the_loss_is_the_mean_over_the_sets_of_captions():
     images = model.encode_image(normalize(batch.pixels, model.config.preprocess))
     losses = [
         contrastive_loss(images, model.encode_text(tokens), model.logit_scale, concepts)
-        for tokens, concepts in zip(batch.tokens, batch.concepts, strict=True)
+        for tokens, concepts in zip(batch.tokens, batch.concept_ids, strict=True)
     ]
     loss = backward(task_of(model), batch, 1, (0, 0))
     torch.testing.assert_close(loss, (losses[0] + losses[1]).detach() / 2)
@@ -67,7 +69,7 @@ def test_in_parts_loss_and_gradients_are_those_of_the_whole(parts: int, loss: st
     batch = a_batch(kept=True)
     whole, cut = (tiny_clip(logit_bias=loss == "sigmoid") for _ in range(2))
     expected = backward(task_of(whole), batch, 1, (0, 0))
-    got = backward(task_of(cut, Compute(accum_freq=parts)), batch, parts, (0, 0))
+    got = backward(task_of(cut, ComputeConfig(accum_freq=parts)), batch, parts, (0, 0))
     torch.testing.assert_close(got, expected, rtol=1e-6, atol=0)
     assert whole.logit_scale.grad is not None
     assert whole.logit_scale.grad.abs() > 1e-4  # not equal because both are nothing
@@ -106,7 +108,7 @@ def test_lots_decide_and_leave_the_rest_alone():
     torch.manual_seed(0)
     drawn = []
     for lots in ((1, 2), (1, 2), (2, 1)):
-        with drawn_by(*lots, like=expected):
+        with seeded(*lots):
             drawn.append(torch.rand(3))
     assert torch.equal(torch.rand(3), expected)
     assert torch.equal(drawn[0], drawn[1])
@@ -119,7 +121,7 @@ def test_activations_computed_again_change_nothing(kind: str):
     plain, frugal = (tiny_clip(kind).train() for _ in range(2))
     backward(task_of(plain), batch, 1, (0, 0))
     task = task_of(frugal)
-    assert isinstance(task.towers, Towers)
+    assert isinstance(task.towers, ParallelTowers)
     checkpoint_activations(task.towers)
     held: list[int] = []
     with torch.autograd.graph.saved_tensors_hooks(
@@ -145,7 +147,7 @@ def test_batch_norms_count_each_image_once():
     backward(task_of(model), batch, 2, (0, 0))
     once = tiny_clip("resnet").train()
     with torch.no_grad():
-        for part in split(batch, 2):
+        for part in split_batch(batch, 2):
             once.encode_image(normalize(part.pixels, once.config.preprocess))
     for (name, got), expected in zip(model.named_buffers(), once.buffers(), strict=True):
         if not name.endswith("num_batches_tracked"):
@@ -156,20 +158,20 @@ def test_patches_that_are_not_kept_are_not_seen():
     model = tiny_clip()
     images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     kept = torch.tensor([[0, 2, 3], [0, 2, 3]])
-    features = model.encode_image(images, kept=kept)
+    features = model.encode_image(images, patch_indices=kept)
     other = images.clone()
     other[:, :, :16, 16:] = 0.0  # patch 1 of a 2 by 2 grid
-    torch.testing.assert_close(model.encode_image(other, kept=kept), features)
+    torch.testing.assert_close(model.encode_image(other, patch_indices=kept), features)
     assert not torch.allclose(model.encode_image(other), model.encode_image(images))
     everything = torch.arange(4).expand(2, -1)
     torch.testing.assert_close(
-        model.encode_image(images, kept=everything), model.encode_image(images)
+        model.encode_image(images, patch_indices=everything), model.encode_image(images)
     )
 
 
 def test_parts_are_cut_in_order():
     batch = replace(a_batch(kept=True), labels=torch.arange(PAIRS))
-    parts = split(batch, 4)
+    parts = split_batch(batch, 4)
     assert torch.equal(torch.cat([part.labels for part in parts]), batch.labels)
     assert torch.equal(torch.cat([part.tokens for part in parts], dim=1), batch.tokens)
-    assert torch.equal(torch.cat([part.kept for part in parts]), batch.kept)
+    assert torch.equal(torch.cat([part.patch_indices for part in parts]), batch.patch_indices)

@@ -17,13 +17,13 @@ from twinlens.data.datasets import Dataset
 from twinlens.data.loader import PairLoader
 from twinlens.model import presets
 from twinlens.model.clip import CLIP
-from twinlens.text.sentencepiece import PieceTokenizer
-from twinlens.train.finetune.initial import start_of
-from twinlens.train.log import Progress
+from twinlens.text.sentencepiece import SentencePieceTokenizer
+from twinlens.train.finetune.initial import load_initial_state
+from twinlens.train.log import LogEntry
 from twinlens.train.optim import OptimConfig
-from twinlens.train.recipes.builtin import recipe_named
+from twinlens.train.recipes.builtin import find_recipe
 from twinlens.train.recipes.recipe import Recipe
-from twinlens.train.state import Run
+from twinlens.train.state import TrainState
 from twinlens.train.trainer import fit
 
 CONTEXT = 8
@@ -38,13 +38,13 @@ def small_siglip(vocab_size: int) -> CLIPConfig:
         embed_dim=32,
         vision=replace(config.vision, image_size=32, **sizes),
         text=replace(
-            config.text_input,
+            config.text_config,
             context_length=CONTEXT,
             vocab_size=vocab_size,
             projection="none",
             **sizes,
         ),
-        preprocess=replace(config.image_input, image_size=32),
+        preprocess=replace(config.preprocess_config, image_size=32),
         tokenizer="tokenizer.json",
         text_cleaning="siglip",
         templates=("{}",),
@@ -56,7 +56,7 @@ def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """A checkpoint with random weights; T5's rows end in end tokens, Gemma's in padding."""
     folder = tmp_path_factory.mktemp("siglip")
     (folder / "spiece.model").write_bytes(trained(request.param))
-    tokenizer = PieceTokenizer.from_directory(folder, "siglip")
+    tokenizer = SentencePieceTokenizer.from_directory(folder, "siglip")
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = CLIP(small_siglip(tokenizer.vocab_size))
@@ -71,13 +71,13 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 def short(base: Path) -> Recipe:
     return replace(
-        recipe_named("finetune-contrastive", str(base)),
+        find_recipe("finetune-contrastive", str(base)),
         batch_size=8,
         steps=12,
         checkpoint_every=2,
         log_every=2,
         precision="fp32",
-        optim=OptimConfig(lr=1e-2, warmup_steps=2, clip_norm=1.0),
+        optim=OptimConfig(lr=1e-2, warmup_steps=2, grad_clip_norm=1.0),
     )
 
 
@@ -99,7 +99,7 @@ def test_the_loader_s_rows_are_those_that_the_embedder_asks_for(base: Path, pair
         seed=0,
     )
     batch = loader.batch(0)
-    assert batch.truncated == 1
+    assert batch.num_truncated == 1
     expected = tokenizer(captions, CONTEXT, truncate=True)
     assert sorted(batch.tokens[0].tolist()) == sorted(expected.tolist())
 
@@ -121,7 +121,7 @@ def test_it_learns_and_its_vocabulary_goes_along(base: Path, pairs: Dataset, tmp
 
 
 def test_a_killed_run_ends_with_the_same_bytes(base: Path, pairs: Dataset, tmp_path: Path):
-    def kill(progress: Progress) -> None:
+    def kill(progress: LogEntry) -> None:
         if progress.step == 6:
             while not (tmp_path / "killed" / "checkpoints" / "latest").exists():
                 time.sleep(0.01)  # it is written beside the training
@@ -138,10 +138,10 @@ def test_a_killed_run_ends_with_the_same_bytes(base: Path, pairs: Dataset, tmp_p
 def test_a_scale_above_clip_s_limit_stays(base: Path, pairs: Dataset):
     """SigLIP's published scale is 117: cut to 100 it would be another model."""
     recipe = short(base)
-    start = start_of(recipe, pairs, "cpu")
+    start = load_initial_state(recipe, pairs, "cpu")
     with torch.no_grad():
         start.model.logit_scale.fill_(4.77)
-    run = Run(recipe, "data", "cpu", start=start)
+    run = TrainState(recipe, "data", "cpu", initial=start)
     loader = PairLoader(
         pairs,
         start.tokenizer,
@@ -151,6 +151,6 @@ def test_a_scale_above_clip_s_limit_stays(base: Path, pairs: Dataset):
         augmentation=Augmentation(),
         seed=0,
     )
-    before = run.scale
+    before = run.exponentiated_logit_scale
     run.train_step(loader.batch(0), 0)
-    assert 110 < run.scale != before
+    assert 110 < run.exponentiated_logit_scale != before

@@ -9,8 +9,8 @@ import pytest
 from tests.markup import is_balanced, loads_nothing
 from tests.train.runs import tiny_recipe
 from twinlens.errors import CheckpointError
-from twinlens.train.recipes.adapt import Adapt
-from twinlens.train.report import render, write_page
+from twinlens.train.recipes.adapt import AdaptConfig
+from twinlens.train.report import render_report, write_report
 
 
 def line(step: int, **changes: object) -> dict[str, object]:
@@ -38,7 +38,7 @@ def line(step: int, **changes: object) -> dict[str, object]:
 
 def written(out: Path, *lines: dict[str, object]) -> str:
     (out / "log.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
-    path = write_page(out, tiny_recipe())
+    path = write_report(out, tiny_recipe())
     assert path == out / "train.html"
     return path.read_text()
 
@@ -101,8 +101,8 @@ def test_a_run_that_is_done_says_how_long_it_took(
 
 
 def test_a_classifier_s_accuracy_is_not_called_zero_shot():
-    recipe = replace(tiny_recipe(), init="icons", adapt=Adapt(head="linear-probe"))
-    html = render(recipe, [line(4, metrics={"acc1": 0.5})], title="t")
+    recipe = replace(tiny_recipe(), init="icons", adapt=AdaptConfig(head="linear-probe"))
+    html = render_report(recipe, [line(4, metrics={"acc1": 0.5})], title="t")
     assert "Accuracy (top-1) <b>50.0%</b>" in html
     assert "Zero-shot" not in html
 
@@ -115,4 +115,4 @@ def test_a_run_without_a_line_has_a_page_too(tmp_path: Path):
 
 def test_a_page_that_cannot_be_written_says_so(tmp_path: Path):
     with pytest.raises(CheckpointError, match=r"train\.html: cannot be written"):
-        write_page(tmp_path / "nowhere", tiny_recipe())
+        write_report(tmp_path / "nowhere", tiny_recipe())

@@ -8,8 +8,8 @@ import pytest
 
 from tests.train.runs import tiny_recipe
 from twinlens.errors import MissingExtraError, UnknownNameError
-from twinlens.train.log import Progress
-from twinlens.train.trackers import figures, open_trackers
+from twinlens.train.log import LogEntry
+from twinlens.train.trackers import open_trackers, scalar_metrics
 
 
 @pytest.fixture(params=["wandb", "trackio"])
@@ -104,7 +104,7 @@ def test_unknown_trackers_suggest_close_ones(tmp_path: Path):
 
 
 def test_figures_are_the_numbers_of_a_line():
-    progress = Progress(
+    progress = LogEntry(
         step=2,
         steps=4,
         samples_seen=16,
@@ -116,7 +116,7 @@ def test_figures_are_the_numbers_of_a_line():
         truncated_captions=0,
         metrics={"acc1": 0.5},
     )
-    values = figures(progress)
+    values = scalar_metrics(progress)
     assert (values["loss"], values["samples_seen"], values["val/acc1"]) == (1.5, 16.0, 0.5)
     assert "grad_norm" not in values  # not known
     assert {"step", "steps", "metrics"} & set(values) == set()

@@ -18,9 +18,9 @@ import torch
 
 from tests.train.runs import tiny_recipe
 from twinlens.data.datasets import open_dataset
-from twinlens.distributed.world import joined_world
+from twinlens.distributed.world import distributed_world
 from twinlens.errors import TwinlensError
-from twinlens.train.recipes.recipe import Compute, Recipe
+from twinlens.train.recipes.recipe import ComputeConfig, Recipe
 from twinlens.train.trainer import fit
 
 
@@ -33,7 +33,7 @@ class Processes:
     accum_freq: int = 1
 
     def recipe(self, **changes: object) -> Recipe:
-        how = Compute(accum_freq=self.accum_freq, parallel=self.parallel)  # pyright: ignore[reportArgumentType]
+        how = ComputeConfig(accum_freq=self.accum_freq, parallel=self.parallel)  # pyright: ignore[reportArgumentType]
         usual = {"precision": "fp32", "keep_checkpoints": 3}
         return tiny_recipe("vit", compute=how, **(usual | changes))
 
@@ -78,7 +78,7 @@ def _train(
     os.environ |= {name: str(value) for name, value in names.items()}
     os.environ["MASTER_ADDR"] = "127.0.0.1"
     warnings.simplefilter("ignore")  # a damaged checkpoint that is passed over
-    with joined_world(patience=60) as world:
+    with distributed_world(timeout=60) as world:
         recipe = processes.recipe(**changes)
         fit(recipe, open_dataset(data), out, resume=resume, device="cpu", world=world)
 

@@ -1,1 +1,1 @@
-"""Speed and memory of engines and peers, measured and reported."""
+"""Speed and memory of this library and of others with the same model."""

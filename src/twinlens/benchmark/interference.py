@@ -1,54 +1,33 @@
-"""Whether a machine was quiet while speed was measured: what others took, how far repeats agree."""
+"""Interference with a benchmark: CPU time of other processes, and the spread of repeated calls."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
-from typing import Protocol
 
-from twinlens.hardware import bound_cores, cores_busy
+from twinlens.hardware import affinity_cpu_count, cpu_busy_seconds
 
-OTHERS = 0.25
-"""Cores that other work may take beyond those that the measured threads leave free."""
+MAX_OTHER_CORES = 0.25
+"""Cores that other processes may use beyond those that the measured threads leave free."""
 
-SPREAD = 0.15
-"""How far apart the quartiles of a call's times may lie, by their median; of the usual rate."""
+MAX_SPREAD = 0.15
+"""Largest interquartile range of a call's times, as a fraction of their median."""
 
-_SHORTEST = 0.5
-"""Seconds below which the system's count of time, in hundredths, says too little."""
-
-
-class Quartiles(Protocol):
-    """A rate by the median call, and by the quartiles."""
-
-    @property
-    def per_second(self) -> float:
-        """By the median."""
-        ...
-
-    @property
-    def low(self) -> float:
-        """By the slower quartile."""
-        ...
-
-    @property
-    def high(self) -> float:
-        """By the faster quartile."""
-        ...
+_MIN_SECONDS = 0.5
+"""Seconds below which the system's clock of CPU time, which counts hundredths, is too coarse."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disturbance:
-    """What else went on while speed was measured.
+    """Other work during a benchmark, and whether it makes the benchmark unreliable.
 
     Attributes:
-        others: Cores that other processes, and other machines on the same processor, kept busy on
-            average; None where the system does not say or too little time went by.
-        spread: Distance of the quartiles of a call's times by their median: of the median rate.
-        reasons: Why the figures are not this machine's, a sentence each; none where they are.
+        others: Mean number of cores that other processes, and other virtual machines on the same
+            processor, kept busy; None if the system does not say or the time was too short.
+        spread: Interquartile range of a call's times divided by their median; the median over
+            calls.
+        reasons: Why the benchmark is unreliable, a sentence each; empty if it is reliable.
     """
 
     others: float | None
@@ -56,55 +35,66 @@ class Disturbance:
     reasons: tuple[str, ...]
 
 
-class Watch:
-    """Sees from its making on what others do on the cores that are ours to use."""
+class CpuMonitor:
+    """Measures, from its construction on, how busy other processes keep our cores."""
 
     def __init__(self) -> None:
-        self._began, self._busy, self._ours = time.perf_counter(), cores_busy(), _our_seconds()
-        self._load = None if self._busy is not None else _load()
+        self._start, self._start_busy, self._start_cpu_seconds = (
+            time.perf_counter(),
+            cpu_busy_seconds(),
+            _process_cpu_seconds(),
+        )
+        self._load_average = None if self._start_busy is not None else _load_average()
 
-    def others(self) -> float | None:
-        """Cores that others kept busy so far; where only the load is known, that at the start."""
-        elapsed, busy = time.perf_counter() - self._began, cores_busy()
-        if busy is None or self._busy is None:
-            return self._load
-        if elapsed < _SHORTEST:
+    def other_cores_busy(self) -> float | None:
+        """Mean number of cores that others kept busy so far.
+
+        If the system gives only the load average, that is the load average at the start.
+        """
+        elapsed, busy = time.perf_counter() - self._start, cpu_busy_seconds()
+        if busy is None or self._start_busy is None:
+            return self._load_average
+        if elapsed < _MIN_SECONDS:
             return None
-        return max(0.0, busy - self._busy - (_our_seconds() - self._ours)) / elapsed
+        return (
+            max(0.0, busy - self._start_busy - (_process_cpu_seconds() - self._start_cpu_seconds))
+            / elapsed
+        )
 
 
-def disturbance(others: float | None, threads: int, rates: Sequence[Quartiles]) -> Disturbance:
-    """Hold what was seen against the limits.
+def check_disturbance(
+    other_cores_busy: float | None, num_threads: int, spread: float
+) -> Disturbance:
+    """Compare the interference with its limits.
 
     Args:
-        others: Cores that others kept busy.
-        threads: Of ours that worked at a time.
-        rates: What was measured.
+        other_cores_busy: Cores that others kept busy.
+        num_threads: Threads of the benchmark that ran at a time.
+        spread: See `Disturbance`.
     """
-    cores = bound_cores()
-    free = max(0, cores - threads)
-    spread = median([(1 / one.low - 1 / one.high) * one.per_second for one in rates] or [0.0])
+    cores = affinity_cpu_count()
+    free = max(0, cores - num_threads)
     reasons: list[str] = []
-    if others is not None and others > free + OTHERS:
+    if other_cores_busy is not None and other_cores_busy > free + MAX_OTHER_CORES:
         reasons.append(
-            f"other work kept {others:.1f} of {cores} cores busy, "
-            f"expected at most {free + OTHERS:g} beside {threads} threads"
+            f"other work kept {other_cores_busy:.1f} of {cores} cores busy, "
+            f"expected at most {free + MAX_OTHER_CORES:g} beside {num_threads} threads"
         )
-    if spread > SPREAD:
+    if spread > MAX_SPREAD:
         reasons.append(
             f"repeats of one call differed by {spread:.0%} (between their quartiles), "
-            f"expected at most {SPREAD:.0%}"
+            f"expected at most {MAX_SPREAD:.0%}"
         )
-    return Disturbance(others=others, spread=spread, reasons=tuple(reasons))
+    return Disturbance(others=other_cores_busy, spread=spread, reasons=tuple(reasons))
 
 
-def _our_seconds() -> float:
-    """Of a core, that this process and those it started and saw end have used."""
+def _process_cpu_seconds() -> float:
+    """CPU seconds used by this process and by its children that have ended."""
     return sum(os.times()[:4])
 
 
-def _load() -> float | None:
-    """Processes that want a core, on average over the last minute."""
+def _load_average() -> float | None:
+    """Load average of the last minute; None if the system has none."""
     try:
         return os.getloadavg()[0]
     except (AttributeError, OSError):

@@ -1,4 +1,4 @@
-"""What a precision asks of a machine and gives up for it: loading, memory, nearness to float32."""
+"""Costs of a precision: time to load, peak memory, and the difference from float32."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -17,27 +17,27 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from twinlens.benchmark import synthetic_inputs
-from twinlens.benchmark.timing import out_of_memory
-from twinlens.embed.embedder import Embedder, Precision, load
-from twinlens.model.device import peak_memory
-from twinlens.types import Count
+from twinlens.benchmark.timing import is_out_of_memory
+from twinlens.embed.embedder import Embedder, load
+from twinlens.inference.device import peak_memory
+from twinlens.types import Precision, ProgressCallback
 
-_COMPARED = 64
-_AT_ONCE = 32
-_Answers: TypeAlias = "dict[str, Tensor]"
+_NUM_COMPARED = 64
+_BATCH_SIZE = 32
+_Embeddings: TypeAlias = "dict[str, Tensor]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """One precision.
+class PrecisionCost:
+    """The costs of a model in one precision.
 
     Attributes:
-        precision: Its name.
-        load_seconds: From files in the system's cache to a model that answers.
-        peak_memory: Bytes that a process of its own held at most, from its start to the answers
-            to the largest batch: of the device, or of the machine where that has none. None
-            where it did not suffice.
-        cosines: The least cosine of its answers with those in float32, by tower.
+        precision: Name of the precision.
+        load_seconds: Time to load the model from files in the system's cache.
+        peak_memory: Peak memory in bytes of a separate process that loads the model and embeds the
+            largest batch: memory of the device, or of the machine if the device has none of its
+            own. None if there was too little memory.
+        cosines: Smallest cosine between its embeddings and those in float32, by tower.
     """
 
     precision: str
@@ -46,89 +46,98 @@ class Standing:
     cosines: dict[str, float]
 
 
-def stand(
-    path: Path, precisions: Sequence[str], device: torch.device, batch: int, progress: Count
-) -> list[tuple[Embedder, Standing]]:
-    """Load a model in every precision, and see what each takes.
+def measure_precisions(
+    path: Path,
+    precisions: Sequence[Precision],
+    device: torch.device,
+    max_batch_size: int,
+    progress: ProgressCallback,
+) -> list[tuple[Embedder, PrecisionCost]]:
+    """Load a model in every precision and measure the costs of each.
 
     Args:
-        path: The model.
-        precisions: Names of `Precision`.
-        device: Where.
-        batch: The largest, for the memory.
-        progress: Told what is being done.
+        path: Directory or file of the model.
+        precisions: The precisions, without "auto".
+        device: The device to compute on.
+        max_batch_size: Batch size of the memory measurement.
+        progress: Called before each precision.
 
     Raises:
         CheckpointError: The model cannot be read.
     """
     progress(0, len(precisions), "loading")
-    reference = _answers(_load(path, device, "fp32"))
-    found: list[tuple[Embedder, Standing]] = []
+    reference = _embed_samples(load(path, device=str(device), precision="fp32"))
+    measured: list[tuple[Embedder, PrecisionCost]] = []
     for number, precision in enumerate(precisions):
         progress(number, len(precisions), f"loading, {precision}")
         start = time.perf_counter()
-        lens = _load(path, device, precision)
+        embedder = load(path, device=str(device), precision=precision)
         seconds = time.perf_counter() - start
-        standing = Standing(
+        cost = PrecisionCost(
             precision=precision,
             load_seconds=seconds,
-            peak_memory=memory_alone(path, device, precision, batch),
-            cosines=_least_cosines(reference, _answers(lens)),
+            peak_memory=peak_memory_in_subprocess(path, device, precision, max_batch_size),
+            cosines=_min_cosines(reference, _embed_samples(embedder)),
         )
-        found.append((lens, standing))
-    return found
+        measured.append((embedder, cost))
+    return measured
 
 
 @torch.inference_mode()
 def embed_pixels(
-    lens: Embedder, pixels: UInt8[Tensor, "n 3 size size"]
+    embedder: Embedder, pixels: UInt8[Tensor, "n 3 size size"]
 ) -> Float[Tensor, "n embed"]:
-    """Unit vectors, in float32 and on the device, of raw pixels."""
-    return F.normalize(lens.encode_pixels(pixels).float(), dim=-1)
+    """Embeddings of raw pixels: unit vectors in float32, on the model's device."""
+    return F.normalize(embedder.encode_pixels(pixels).float(), dim=-1)
 
 
-def _load(path: Path, device: torch.device, precision: str) -> Embedder:
-    return load(path, device=str(device), precision=cast(Precision, precision))
+def _embed_samples(
+    embedder: Embedder, count: int = _NUM_COMPARED, batch_size: int = _BATCH_SIZE
+) -> _Embeddings:
+    """Embed the same images and texts at every call; embeddings by tower."""
+    embeddings: _Embeddings = {}
+    if embedder.config.vision is not None:
+        pixels = synthetic_inputs.random_pixels(
+            count, embedder.config.preprocess_config, embedder.device
+        )
+        batches = [embed_pixels(embedder, batch) for batch in pixels.split(batch_size)]
+        embeddings["image"] = torch.cat(batches).cpu()
+    if embedder.config.text is not None:
+        texts = synthetic_inputs.synthetic_texts(embedder.config.text, embedder.tokenizer, count)
+        embeddings["text"] = torch.from_numpy(embedder.embed_texts(texts))
+    return embeddings
 
 
-def _answers(lens: Embedder) -> _Answers:
-    """By tower, to the same images and texts."""
-    answers: _Answers = {}
-    if lens.config.vision is not None:
-        pixels = synthetic_inputs.pixels(_COMPARED, lens.config.image_input, lens.device)
-        parts = [embed_pixels(lens, some) for some in pixels.split(_AT_ONCE)]
-        answers["image"] = torch.cat(parts).cpu()
-    if lens.config.text is not None:
-        texts = synthetic_inputs.texts(lens.config.text, lens.tokenizer, _COMPARED)
-        answers["text"] = torch.from_numpy(lens.embed_texts(texts))
-    return answers
-
-
-def _least_cosines(ours: _Answers, theirs: _Answers) -> dict[str, float]:
+def _min_cosines(embeddings: _Embeddings, reference: _Embeddings) -> dict[str, float]:
     return {
-        tower: F.cosine_similarity(ours[tower].double(), theirs[tower].double()).min().item()
-        for tower in ours
+        tower: F.cosine_similarity(embeddings[tower].double(), reference[tower].double())
+        .min()
+        .item()
+        for tower in embeddings
     }
 
 
-def memory_alone(path: Path, device: torch.device, precision: str, batch: int) -> float | None:
-    """Bytes that a process of its own takes; None where memory did not suffice."""
+def peak_memory_in_subprocess(
+    path: Path, device: torch.device, precision: Precision, batch_size: int
+) -> float | None:
+    """Peak memory in bytes of a separate process; None if there was too little memory."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         try:
-            return pool.submit(_memory_here, path, str(device), precision, batch).result()
+            return pool.submit(
+                _peak_memory_of_process, path, device, precision, batch_size
+            ).result()
         except BrokenProcessPool:  # killed, as systems do when memory runs out
             return None
         except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             return None
 
 
-def _memory_here(path: Path, device: str, precision: str, batch: int) -> float:
-    lens = load(path, device=device, precision=cast(Precision, precision))
-    if lens.config.vision is not None:
-        embed_pixels(lens, synthetic_inputs.pixels(batch, lens.config.image_input, lens.device))
-    if lens.config.text is not None:
-        lens.embed_texts(synthetic_inputs.texts(lens.config.text, lens.tokenizer, batch))
-    return peak_memory(lens.device)
+def _peak_memory_of_process(
+    path: Path, device: torch.device, precision: Precision, batch_size: int
+) -> float:
+    embedder = load(path, device=str(device), precision=precision)
+    _embed_samples(embedder, batch_size, batch_size)
+    return peak_memory(embedder.device)

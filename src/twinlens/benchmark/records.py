@@ -1,48 +1,51 @@
-"""What is said of a model's speed: what was asked, what was measured, what to set."""
+"""Records of a benchmark: its options, its measurements, and the recommended settings."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from twinlens.benchmark.interference import Disturbance
-from twinlens.benchmark.precision_costs import Standing
-from twinlens.embed.embedder import Precision
+from twinlens.benchmark.precision_costs import PrecisionCost
 from twinlens.errors import UnknownNameError, require
+from twinlens.types import Precision
 
-Tower = Literal["image", "text"]
+if TYPE_CHECKING:
+    from torch import Tensor
 
-OURS = "twinlens"
-GATE = 0.999
-"""The least cosine with float32 that a recommended precision may have."""
+TowerName = Literal["image", "text"]
 
-NEAR = 0.05
-"""How far below the best rate that of the recommended batch may be."""
+TWINLENS = "twinlens"
+MIN_COSINE = 0.999
+"""Smallest cosine with float32 of a recommended precision."""
 
-MOST = 4096
-"""The largest batch."""
+BATCH_TOLERANCE = 0.05
+"""Fraction of the best throughput that a smaller recommended batch may lose."""
 
-_MILLION, _HOUR = 1e6, 3600.0
+MAX_BATCH_SIZE = 4096
+"""Largest batch size."""
+
+_MILLION, _SECONDS_PER_HOUR = 1e6, 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What to measure.
+class BenchmarkOptions:
+    """Options of a benchmark.
 
     Attributes:
-        precisions: Of `Precision`, without "auto".
-        batches: Images or texts at once, in 1..4096.
-        seconds: For each rate, about.
-        price: Of the machine for an hour, in US dollars.
+        precisions: The precisions, without "auto".
+        batches: Batch sizes, in 1..4096.
+        seconds: Time to spend on each throughput, approximately.
+        price: Price of the machine for an hour, in US dollars.
 
     Raises:
         ConfigError: A number is out of its range, or there is nothing to measure.
         UnknownNameError: There is no such precision.
     """
 
-    precisions: tuple[str, ...]
+    precisions: tuple[Precision, ...]
     batches: tuple[int, ...] = (1, 8, 32, 64)
     seconds: float = 0.7
     price: float | None = None
@@ -55,7 +58,7 @@ class Asked:
         require(len(self.precisions) > 0, "precision", self.precisions, "at least one")
         require(len(self.batches) > 0, "batch", self.batches, "at least one")
         for batch in self.batches:
-            require(1 <= batch <= MOST, "batch", batch, f"1 to {MOST:,}")
+            require(1 <= batch <= MAX_BATCH_SIZE, "batch", batch, f"1 to {MAX_BATCH_SIZE:,}")
         require(0 < self.seconds <= 600, "seconds", self.seconds, "more than 0, at most 600")
         price = self.price
         fair = price is None or (price > 0 and math.isfinite(price))
@@ -63,28 +66,45 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rate:
-    """One library at one precision and batch.
+class BenchmarkTarget:
+    """A model in a library, as functions to time.
 
     Attributes:
-        library: "twinlens", or a peer with its version.
-        precision: What it computed in.
-        tower: "image" or "text".
-        batch: Images or texts at once.
-        calls: How many were timed.
-        per_second: Images or texts a second, by the median call.
-        low: The same by the upper quartile of the calls' times.
-        high: The same by the lower one.
-        p50_ms: The median call, in milliseconds.
-        p99_ms: What 99% of the calls did not exceed; of fewer than a hundred, about the slowest.
-        ceiling_share: The model's operations as a share of what a matrix product reaches here in
-            that precision; None where that is not known.
-        ratio: Our rate by a peer's.
+        library: Name of the library, with its version if it is another one than ours.
+        precision: The precision of its weights and computations.
+        embed_images: Embeds uint8 [n, 3, size, size] on the device; normalised by our code.
+        embed_texts: Embeds strings; tokenised by the library.
     """
 
     library: str
     precision: str
-    tower: Tower
+    embed_images: Callable[[Tensor], object]
+    embed_texts: Callable[[Sequence[str]], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Throughput:
+    """Throughput and latency of one library, precision, tower and batch size.
+
+    Attributes:
+        library: "twinlens", or another library with its version.
+        precision: The precision of its computations.
+        tower: "image" or "text".
+        batch: Batch size.
+        calls: Number of timed calls.
+        per_second: Images or texts a second, by the median call.
+        low: The same by the upper quartile of the calls' durations.
+        high: The same by the lower quartile.
+        p50_ms: Median duration of a call in milliseconds.
+        p99_ms: 99th percentile of the durations; near the maximum if there are under 100 calls.
+        ceiling_share: The model's FLOP/s as a fraction of those of a large matrix product in the
+            same precision; None if these were not measured.
+        ratio: Our throughput divided by this one; None if this one is ours.
+    """
+
+    library: str
+    precision: str
+    tower: TowerName
     batch: int
     calls: int
     per_second: float
@@ -97,19 +117,19 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """What could not be measured, and why."""
+class BenchmarkFailure:
+    """A throughput that could not be measured, and the reason."""
 
     library: str
     precision: str
-    tower: Tower
+    tower: TowerName
     batch: int
     reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DecodeRate:
-    """JPEG files a second to the pixels that the model reads, on so many threads."""
+class DecodeThroughput:
+    """JPEG files a second, decoded and resized to the model's input on `threads` threads."""
 
     decode: str
     threads: int
@@ -119,13 +139,13 @@ class DecodeRate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
-    """What to set for a tower: the fastest precision that is near float32, the least batch.
+class Recommendation:
+    """Recommended settings of a tower: the fastest precision near float32, a small batch size.
 
-    `cost_per_million` is in US dollars, of images or texts, where a price was given.
+    `cost_per_million` is the price of a million images or texts in US dollars, if there is one.
     """
 
-    tower: Tower
+    tower: TowerName
     precision: str
     batch: int
     per_second: float
@@ -133,81 +153,87 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Speed:
-    """All that was measured of a model on a machine.
+class BenchmarkResult:
+    """Everything that a benchmark measured of a model on a machine.
 
     Attributes:
-        model: Its name.
-        random_weights: Whether the weights were only there to be measured.
-        device: Where.
-        machine: Its device's name, cores, threads, and the versions of what was run.
-        asked: What was to be measured.
+        model: Name of the model.
+        random_weights: True if the weights are random.
+        device: The device that computed.
+        machine: Name of the device, cores, threads, and versions of the software.
+        asked: Options of the benchmark.
         image_size: Side of the images in pixels; None without an image tower.
-        tokens_per_text: On average, start and end counted; None without a text tower.
-        precisions: Of each what it asks of the machine, and how near it is to float32.
-        ceilings: Operations a second of a large matrix product, by precision: the best seen.
-        rates: What was measured.
-        failures: What was not.
-        decode: Files a second.
-        disturbance: What else went on meanwhile.
-        recommended: For each tower, where there is a setting to recommend; of a machine that was
-            disturbed, none.
+        tokens_per_text: Mean number, with start and end tokens; None without a text tower.
+        precisions: Costs of each precision.
+        ceilings: FLOP/s of a large matrix product by precision: the best measured.
+        rates: The throughputs.
+        failures: Throughputs that could not be measured.
+        decode: Throughputs of decoding.
+        disturbance: Other work on the machine meanwhile.
+        recommended: Settings for each tower that has any; none if the machine was disturbed.
     """
 
     model: str
     random_weights: bool
     device: str
     machine: dict[str, str | int]
-    asked: Asked
+    asked: BenchmarkOptions
     image_size: int | None
     tokens_per_text: float | None
-    precisions: list[Standing]
+    precisions: list[PrecisionCost]
     ceilings: dict[str, float]
-    rates: list[Rate]
-    failures: list[Failure]
-    decode: list[DecodeRate]
+    rates: list[Throughput]
+    failures: list[BenchmarkFailure]
+    decode: list[DecodeThroughput]
     disturbance: Disturbance
-    recommended: list[Setting]
+    recommended: list[Recommendation]
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON types; `disturbed` is whether there is a reason not to trust them."""
-        return asdict(self) | {"disturbed": self.disturbed}
+        """Plain JSON types; `disturbed` is true if the benchmark is unreliable."""
+        return asdict(self) | {"disturbed": self.is_disturbed}
 
     @property
-    def disturbed(self) -> bool:
-        """Whether other work made the figures what they are."""
+    def is_disturbed(self) -> bool:
+        """True if other work on the machine makes the benchmark unreliable."""
         return bool(self.disturbance.reasons)
 
     @property
-    def towers(self) -> list[Tower]:
-        """Those that the model has."""
-        measured: list[Tower] = [one.tower for one in (*self.rates, *self.failures)]
+    def towers(self) -> list[TowerName]:
+        """The towers that were measured."""
+        measured: list[TowerName] = [one.tower for one in (*self.rates, *self.failures)]
         return list(dict.fromkeys(measured))
 
 
-def recommend(
-    tower: Tower, rates: Sequence[Rate], standings: Sequence[Standing], price: float | None
-) -> Setting | None:
-    """The best precision near float32, and the smallest batch that is about as fast.
+def recommend_setting(
+    tower: TowerName,
+    throughputs: Sequence[Throughput],
+    precision_costs: Sequence[PrecisionCost],
+    price_per_hour: float | None,
+) -> Recommendation | None:
+    """Recommend the fastest precision near float32 and the smallest batch about as fast.
 
-    None where no precision is near enough, or nothing could be measured.
+    None if no precision is near enough, or nothing could be measured.
     """
-    near = {one.precision for one in standings if one.cosines[tower] >= GATE}
+    near = {one.precision for one in precision_costs if one.cosines[tower] >= MIN_COSINE}
     fit = [
         rate
-        for rate in rates
-        if rate.library == OURS and rate.tower == tower and rate.precision in near
+        for rate in throughputs
+        if rate.library == TWINLENS and rate.tower == tower and rate.precision in near
     ]
     if not fit:
         return None
     best = max(fit, key=lambda rate: rate.per_second)
-    enough = (1 - NEAR) * best.per_second
+    enough = (1 - BATCH_TOLERANCE) * best.per_second
     chosen = min(
         (rate for rate in fit if rate.precision == best.precision and rate.per_second >= enough),
         key=lambda rate: rate.batch,
     )
-    cost = None if price is None else price / _HOUR * _MILLION / chosen.per_second
-    return Setting(
+    cost = (
+        None
+        if price_per_hour is None
+        else price_per_hour / _SECONDS_PER_HOUR * _MILLION / chosen.per_second
+    )
+    return Recommendation(
         tower=tower,
         precision=chosen.precision,
         batch=chosen.batch,
@@ -216,11 +242,11 @@ def recommend(
     )
 
 
-def dollars(cost: float) -> str:
-    """To the cent, or to three digits below a dollar.
+def format_dollars(amount: float) -> str:
+    """Format US dollars to the cent, or to three digits below a dollar.
 
     Example:
-        >>> dollars(12.345), dollars(0.020149)
+        >>> format_dollars(12.345), format_dollars(0.020149)
         ('$12.35', '$0.0201')
     """
-    return f"${cost:,.2f}" if cost >= 1 else f"${cost:.3g}"
+    return f"${amount:,.2f}" if amount >= 1 else f"${amount:.3g}"

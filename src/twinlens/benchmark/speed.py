@@ -1,43 +1,44 @@
-"""What a machine does with a model: images and texts a second, by precision and batch."""
+"""Throughput of a model on this machine: images and texts a second, by precision and batch."""
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cache, partial
+from itertools import cycle, islice
 from pathlib import Path
-from statistics import fmean
-from typing import TYPE_CHECKING, Any, Protocol
+from statistics import fmean, median
+from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import UInt8
 from torch import Tensor
 
 from twinlens import __version__
 from twinlens.benchmark import synthetic_inputs
-from twinlens.benchmark.interference import Disturbance, Watch, disturbance
-from twinlens.benchmark.precision_costs import embed_pixels, stand
+from twinlens.benchmark.interference import CpuMonitor, Disturbance, check_disturbance
+from twinlens.benchmark.precision_costs import embed_pixels, measure_precisions
 from twinlens.benchmark.records import (
-    OURS,
-    Asked,
-    DecodeRate,
-    Failure,
-    Rate,
-    Speed,
-    Tower,
-    recommend,
+    TWINLENS,
+    BenchmarkFailure,
+    BenchmarkOptions,
+    BenchmarkResult,
+    BenchmarkTarget,
+    DecodeThroughput,
+    Throughput,
+    TowerName,
+    recommend_setting,
 )
-from twinlens.benchmark.timing import Timed, time_in_turn
+from twinlens.benchmark.timing import TimedCall, time_interleaved
 from twinlens.config import CLIPConfig
 from twinlens.embed.embedder import Embedder
-from twinlens.hardware import usable_cores
+from twinlens.hardware import usable_cpu_count
 from twinlens.images.decode import to_pixels
-from twinlens.model.device import device_name, measured_peak, synchronize
-from twinlens.model.flops import image_cost, text_cost
+from twinlens.inference.device import device_name, measure_peak_flops, synchronize
+from twinlens.model.flops import image_flops, text_flops
 from twinlens.model.precision import has_fast_bf16, has_fast_fp16
-from twinlens.types import Count
+from twinlens.types import Precision, ProgressCallback
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,60 +49,17 @@ DECODERS: Mapping[str, Callable[[bytes, PreprocessConfig], NDArray[Any]]] = {
     "exact": to_pixels,
     "fast": partial(to_pixels, decode="fast"),
 }
-"""Ways from a file to pixels, by name."""
+"""Decoders of image files by the name of their mode."""
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-"""What a matrix product can be measured in."""
+"""Precisions in which matrix products are measured."""
 
-_JPEGS = 32
-
-
-class Contestant(Protocol):
-    """A library with a model: unit vectors of raw pixels and of strings."""
-
-    @property
-    def library(self) -> str:
-        """Its name, and a peer's version."""
-        ...
-
-    @property
-    def precision(self) -> str:
-        """What it computes in."""
-        ...
-
-    def images(self, pixels: UInt8[Tensor, "n 3 size size"], /) -> object:
-        """Images on the device."""
-        ...
-
-    def texts(self, texts: Sequence[str], /) -> object:
-        """Strings."""
-        ...
+_NUM_JPEGS = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Ours:
-    """The calls that users of twinlens make."""
-
-    lens: Embedder
-    library: str = OURS
-
-    @property
-    def precision(self) -> str:
-        """The Embedder's."""
-        return self.lens.precision
-
-    def images(self, pixels: UInt8[Tensor, "n 3 size size"], /) -> Tensor:
-        """Images on the device: normalised, encoded, made unit length."""
-        return embed_pixels(self.lens, pixels)
-
-    def texts(self, texts: Sequence[str], /) -> object:
-        """Strings: tokenised, encoded, made unit length."""
-        return self.lens.embed_texts(texts)
-
-
-def precisions_for(device: torch.device) -> tuple[str, ...]:
-    """The precisions that are worth measuring on a device."""
-    worth = {
+def benchmark_precisions(device: torch.device) -> tuple[Precision, ...]:
+    """The precisions that may be fast on a device."""
+    worth: dict[Precision, bool] = {
         "fp32": True,
         "bf16": has_fast_bf16(device),
         "fp16": has_fast_fp16(device),
@@ -110,212 +68,239 @@ def precisions_for(device: torch.device) -> tuple[str, ...]:
     return tuple(precision for precision in worth if worth[precision])
 
 
-def measure(
+def run_benchmark(
     path: Path,
-    asked: Asked,
+    options: BenchmarkOptions,
     *,
     model: str,
     device: torch.device,
-    random_weights: bool = False,
-    peers: Sequence[Contestant] = (),
-    progress: Count,
-) -> Speed:
-    """Measure a model on this machine, and peers beside it.
+    has_random_weights: bool = False,
+    baselines: Sequence[BenchmarkTarget] = (),
+    progress: ProgressCallback,
+) -> BenchmarkResult:
+    """Measure a model on this machine, and the baselines with it.
 
-    Images are noise on the device, so that the tower alone counts; texts are strings, and the
-    tokenizer counts, too. All rates are taken in turn.
+    Images are noise on the device, so that only the tower is timed; texts are strings, so that the
+    tokenizer is timed too. All calls are interleaved.
 
     Args:
-        path: The model's directory or file.
-        asked: What to measure.
-        model: What to call it.
-        device: Where.
-        random_weights: Whether the weights are only there to be measured.
-        peers: Other libraries with the same model.
-        progress: Told what is being measured.
+        path: Directory or file of the model.
+        options: What to measure.
+        model: Name of the model.
+        device: The device to compute on.
+        has_random_weights: True if the weights are random.
+        baselines: Other libraries with the same model.
+        progress: Called before each measurement.
 
     Raises:
         CheckpointError: The model cannot be read.
     """
-    watch = Watch()
-    found = stand(path, asked.precisions, device, max(asked.batches), progress)
-    lenses, standings = [lens for lens, _ in found], [one for _, one in found]
-    config, lens = lenses[0].config, lenses[0]
-    texts = [] if config.text is None else synthetic_inputs.texts(config.text, lens.tokenizer)
-    lengths = [synthetic_inputs.token_count(text, lens.tokenizer) for text in texts]
-    contestants = [*map(Ours, lenses), *peers]
-    calls = dict(_calls(contestants, config, asked.batches, texts, device))
-    decoding, peaks = _decoding(config), _Peaks(asked.precisions, device)
-    time_in_turn([*calls.values(), *decoding.values(), *peaks.calls], asked.seconds, progress)
-    ceilings = peaks.best()
+    monitor = CpuMonitor()
+    measured = measure_precisions(path, options.precisions, device, max(options.batches), progress)
+    embedders, costs = [embedder for embedder, _ in measured], [cost for _, cost in measured]
+    config, first = embedders[0].config, embedders[0]  # a model without texts has no tokenizer
+    texts = synthetic_inputs.synthetic_texts(config.text, first.tokenizer) if config.text else []
+    lengths = [synthetic_inputs.count_tokens(text, first.tokenizer) for text in texts]
+    targets = [*map(_twinlens_target, embedders), *baselines]
+    calls = dict(_embedding_calls(targets, config, options.batches, texts, device))
+    decoding, peaks = _decoding_calls(config), _MatmulPeaks(options.precisions, device)
+    time_interleaved([*calls.values(), *decoding.values(), *peaks.calls], options.seconds, progress)
+    ceilings = peaks.best_by_precision()
+    done = {case: timed for case, timed in calls.items() if not timed.failure}
+    ours = {
+        (case.precision, case.tower, case.batch): timed.quantile(0.5)
+        for case, timed in done.items()
+        if case.library == TWINLENS
+    }
     rates = [
-        _rate(key, timed, _operations(config, key.tower, lengths), ceilings.get(key.precision))
-        for key, timed in calls.items()
-        if not timed.failed
+        _throughput(
+            case,
+            timed,
+            _flops_per_item(config, case.tower, lengths),
+            ceilings.get(case.precision),
+            ours.get((case.precision, case.tower, case.batch)),
+        )
+        for case, timed in done.items()
     ]
-    rates = [replace(rate, ratio=_ratio(rate, rates)) for rate in rates]
-    towers: dict[Tower, bool] = {"image": config.vision is not None, "text": bool(texts)}
-    seen = _disturbance(watch, rates, device)
+    towers: dict[TowerName, bool] = {"image": config.vision is not None, "text": bool(texts)}
+    disturbance = _measure_disturbance(monitor, rates, device)
     settings = [
-        recommend(tower, rates, standings, asked.price)
+        recommend_setting(tower, rates, costs, options.price)
         for tower in towers
-        if towers[tower] and not seen.reasons
+        if towers[tower] and not disturbance.reasons
     ]
-    return Speed(
+    return BenchmarkResult(
         model=model,
-        random_weights=random_weights,
+        random_weights=has_random_weights,
         device=str(device),
-        machine=_machine(device),
-        asked=asked,
+        machine=_describe_machine(device),
+        asked=options,
         image_size=config.preprocess.image_size if config.preprocess else None,
         tokens_per_text=fmean(lengths) if lengths else None,
-        precisions=standings,
+        precisions=costs,
         ceilings=ceilings,
         rates=rates,
         failures=[
-            Failure(**asdict(key), reason=timed.failed)
-            for key, timed in calls.items()
-            if timed.failed
+            BenchmarkFailure(**asdict(case), reason=timed.failure)
+            for case, timed in calls.items()
+            if timed.failure
         ],
-        decode=[_decode_rate(name, timed) for name, timed in decoding.items() if not timed.failed],
-        disturbance=seen,
+        decode=[
+            _decode_throughput(name, timed) for name, timed in decoding.items() if not timed.failure
+        ],
+        disturbance=disturbance,
         recommended=[setting for setting in settings if setting is not None],
     )
 
 
+def _twinlens_target(embedder: Embedder) -> BenchmarkTarget:
+    """The calls that users of twinlens make."""
+    return BenchmarkTarget(
+        library=TWINLENS,
+        precision=embedder.precision,
+        embed_images=partial(embed_pixels, embedder),
+        embed_texts=embedder.embed_texts,
+    )
+
+
 @dataclass(frozen=True, slots=True)
-class _Key:
+class _BenchmarkCase:
     library: str
     precision: str
-    tower: Tower
+    tower: TowerName
     batch: int
 
     def __str__(self) -> str:
         return f"{self.library}, {self.precision}, {self.tower}s, batch {self.batch}"
 
 
-def _calls(
-    contestants: Sequence[Contestant],
+def _embedding_calls(
+    targets: Sequence[BenchmarkTarget],
     config: CLIPConfig,
-    batches: Sequence[int],
+    batch_sizes: Sequence[int],
     texts: list[str],
     device: torch.device,
-) -> Iterator[tuple[_Key, Timed]]:
-    """Those of one tower and batch follow each other: they are what is compared."""
+) -> Iterator[tuple[_BenchmarkCase, TimedCall]]:
+    """The calls to time. Those that are compared, of one tower and batch size, are adjacent."""
 
-    @cache  # inside the calls: memory may not suffice for the images, either
+    @cache  # called inside the timed calls: these images may also be too large for the memory
     def pixels(batch: int) -> Tensor:
-        return synthetic_inputs.pixels(batch, config.image_input, device)
+        return synthetic_inputs.random_pixels(batch, config.preprocess_config, device)
 
-    def embed_images(contestant: Contestant, batch: int) -> None:
-        contestant.images(pixels(batch))
+    def embed_images(target: BenchmarkTarget, batch: int) -> None:
+        target.embed_images(pixels(batch))
         synchronize(device)
 
-    def embed_texts(contestant: Contestant, batch: int, stream: synthetic_inputs.Stream) -> None:
-        contestant.texts(stream.take(batch))
+    def embed_texts(target: BenchmarkTarget, batch: int, stream: Iterator[str]) -> None:
+        target.embed_texts(list(islice(stream, batch)))
         synchronize(device)
 
-    for batch in batches:
-        for one in contestants:
+    for batch in batch_sizes:
+        for target in targets:
             if config.vision is not None:
-                key = _Key(one.library, one.precision, "image", batch)
-                yield key, Timed(str(key), partial(embed_images, one, batch))
-        for one in contestants:
+                case = _BenchmarkCase(target.library, target.precision, "image", batch)
+                yield case, TimedCall(str(case), partial(embed_images, target, batch))
+        for target in targets:
             if texts:
-                key = _Key(one.library, one.precision, "text", batch)
-                stream = synthetic_inputs.Stream(texts)
-                yield key, Timed(str(key), partial(embed_texts, one, batch, stream))
+                case = _BenchmarkCase(target.library, target.precision, "text", batch)
+                yield case, TimedCall(str(case), partial(embed_texts, target, batch, cycle(texts)))
 
 
-def _decoding(config: CLIPConfig) -> dict[str, Timed]:
+def _decoding_calls(config: CLIPConfig) -> dict[str, TimedCall]:
     if config.vision is None:
         return {}
 
-    def decode(one: Callable[[bytes, PreprocessConfig], object]) -> None:
-        files = synthetic_inputs.jpegs(_JPEGS)
-        with ThreadPoolExecutor(usable_cores()) as pool:  # as an Embedder does
-            list(pool.map(one, files, [config.image_input] * len(files)))
+    def decode(decoder: Callable[[bytes, PreprocessConfig], object]) -> None:
+        files = synthetic_inputs.synthetic_jpegs(_NUM_JPEGS)
+        with ThreadPoolExecutor(usable_cpu_count()) as pool:  # as an Embedder does
+            list(pool.map(decoder, files, [config.preprocess_config] * len(files)))
 
     return {
-        name: Timed(f"decoding, {name}", partial(decode, one)) for name, one in DECODERS.items()
+        name: TimedCall(f"decoding, {name}", partial(decode, decoder))
+        for name, decoder in DECODERS.items()
     }
 
 
-class _Peaks:
-    """What a matrix product reaches, asked between the other calls; the best counts."""
+class _MatmulPeaks:
+    """Peak FLOP/s of matrix products, measured between the other calls."""
 
     def __init__(self, precisions: Sequence[str], device: torch.device) -> None:
-        self._found: dict[str, list[float]] = {
+        self._measured: dict[str, list[float]] = {
             precision: [] for precision in precisions if precision in _DTYPES
         }
         self.calls = [
-            Timed(f"matrix product, {precision}", partial(self._ask, precision, device))
-            for precision in self._found
+            TimedCall(f"matrix product, {precision}", partial(self._measure, precision, device))
+            for precision in self._measured
         ]
 
-    def _ask(self, precision: str, device: torch.device) -> None:
-        self._found[precision].append(measured_peak(device, _DTYPES[precision]))
+    def _measure(self, precision: str, device: torch.device) -> None:
+        self._measured[precision].append(measure_peak_flops(device, _DTYPES[precision]))
 
-    def best(self) -> dict[str, float]:
-        """By precision; without those that memory did not suffice for."""
-        return {precision: max(found) for precision, found in self._found.items() if found}
+    def best_by_precision(self) -> dict[str, float]:
+        """Best FLOP/s by precision, without precisions that ran out of memory."""
+        return {precision: max(rates) for precision, rates in self._measured.items() if rates}
 
 
-def _decode_rate(name: str, timed: Timed) -> DecodeRate:
-    return DecodeRate(
+def _decode_throughput(name: str, timed: TimedCall) -> DecodeThroughput:
+    return DecodeThroughput(
         decode=name,
-        threads=usable_cores(),
-        per_second=_JPEGS / timed.quantile(0.5),
-        low=_JPEGS / timed.quantile(0.75),
-        high=_JPEGS / timed.quantile(0.25),
+        threads=usable_cpu_count(),
+        per_second=_NUM_JPEGS / timed.quantile(0.5),
+        low=_NUM_JPEGS / timed.quantile(0.75),
+        high=_NUM_JPEGS / timed.quantile(0.25),
     )
 
 
-def _rate(key: _Key, timed: Timed, operations: float, ceiling: float | None) -> Rate:
-    per_second = key.batch / timed.quantile(0.5)
-    return Rate(
-        **asdict(key),
+def _throughput(
+    case: _BenchmarkCase,
+    timed: TimedCall,
+    flops: float,
+    peak_flops: float | None,
+    twinlens_seconds: float | None,
+) -> Throughput:
+    """Summarise the durations of a call; `twinlens_seconds` is the median of ours."""
+    is_baseline = case.library != TWINLENS
+    per_second = case.batch / timed.quantile(0.5)
+    return Throughput(
+        **asdict(case),
         calls=len(timed.seconds),
         per_second=per_second,
-        low=key.batch / timed.quantile(0.75),
-        high=key.batch / timed.quantile(0.25),
+        low=case.batch / timed.quantile(0.75),
+        high=case.batch / timed.quantile(0.25),
         p50_ms=1e3 * timed.quantile(0.5),
         p99_ms=1e3 * timed.quantile(0.99),
-        ceiling_share=operations * per_second / ceiling if ceiling else None,
+        ceiling_share=flops * per_second / peak_flops if peak_flops else None,
+        ratio=case.batch / twinlens_seconds / per_second
+        if is_baseline and twinlens_seconds
+        else None,
     )
 
 
-def _disturbance(watch: Watch, rates: Sequence[Rate], device: torch.device) -> Disturbance:
-    """What else went on, by our own rates: another library may have reasons of its own."""
+def _measure_disturbance(
+    monitor: CpuMonitor, rates: Sequence[Throughput], device: torch.device
+) -> Disturbance:
+    """Check for interference; the spread is that of our calls: a library may vary by itself."""
     threads = torch.get_num_threads() if device.type == "cpu" else 1
-    return disturbance(watch.others(), threads, [one for one in rates if one.library == OURS])
+    spreads = [
+        (1 / rate.low - 1 / rate.high) * rate.per_second
+        for rate in rates
+        if rate.library == TWINLENS
+    ]
+    return check_disturbance(monitor.other_cores_busy(), threads, median(spreads or [0.0]))
 
 
-def _operations(config: CLIPConfig, tower: Tower, lengths: Sequence[int]) -> float:
-    """Of one image, or of the mean text: padding is no work that was asked for."""
+def _flops_per_item(config: CLIPConfig, tower: TowerName, token_counts: Sequence[int]) -> float:
+    """FLOPs of an image, or of a text on average; padding does not count as useful work."""
     if tower == "image":
         assert config.vision is not None
-        return image_cost(config.vision, config.embed_dim).forward
-    return fmean(text_cost(config.text_input, config.embed_dim, n).forward for n in lengths)
+        return image_flops(config.vision, config.embed_dim).forward
+    return fmean(text_flops(config.text_config, config.embed_dim, n).forward for n in token_counts)
 
 
-def _ratio(rate: Rate, rates: Sequence[Rate]) -> float | None:
-    """Our rate by this one, if this is a peer's and ours is there."""
-    if rate.library == OURS:
-        return None
-    where = (rate.precision, rate.tower, rate.batch)
-    ours = [
-        one.per_second
-        for one in rates
-        if one.library == OURS and (one.precision, one.tower, one.batch) == where
-    ]
-    return ours[0] / rate.per_second if ours else None
-
-
-def _machine(device: torch.device) -> dict[str, str | int]:
+def _describe_machine(device: torch.device) -> dict[str, str | int]:
     return {
         "device": device_name(device),
-        "cores": usable_cores(),
+        "cores": usable_cpu_count(),
         "threads": torch.get_num_threads(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),

@@ -1,4 +1,4 @@
-"""What speed is measured with: made-up images, texts of natural lengths, random weights."""
+"""Inputs of benchmarks: noise images, texts of natural lengths, JPEG files, random weights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from itertools import cycle, islice
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -33,18 +33,18 @@ ARCHITECTURES: Mapping[str, Callable[[], CLIPConfig]] = {
     "ViT-L-14-336": presets.vit_l_14_336,
     "ViT-B-16-SigLIP": presets.siglip_vit_b_16,
 }
-"""As open_clip and `twinlens models --known` call them."""
+"""Architectures by open_clip's names, which `twinlens models --known` also shows."""
 
 JPEG_SIZE = (640, 480)
-"""Pixels, as data sets for training store images."""
+"""Width and height in pixels, typical of images in training data."""
 
-_COARSE, _GRAIN = 40, 5.0
+_COARSE_CELL, _NOISE_STD = 40, 5.0
 _JPEG_QUALITY = 88
-_USUAL_WORDS, _SPREAD, _MOST_WORDS = 9, 0.5, 30
-"""Alternative texts of the web: most have six to fourteen words, a few twice that."""
+_MEDIAN_WORDS, _WORDS_SIGMA, _MAX_WORDS = 9, 0.5, 30
+"""Lengths of alternative texts of the web: mostly six to fourteen words, a few twice that."""
 
-_TEXTS = 512
-_WORDS = """
+_NUM_TEXTS = 512
+_VOCABULARY = """
 a the of in on with and at from by near under over behind two three old new small large red blue
 green white black yellow wooden golden happy quiet photo image drawing painting view portrait
 morning evening summer winter dog cat horse bird fish child woman man family crowd street house
@@ -54,8 +54,8 @@ running sitting playing sleeping smiling eating reading holding looking isolated
 """.split()  # noqa: SIM905  a list would be a line a word
 
 
-def write_random(architecture: str, directory: Path) -> None:
-    """Write a checkpoint of one of `ARCHITECTURES` with the weights that training begins with.
+def write_random_checkpoint(architecture: str, directory: Path) -> None:
+    """Write a checkpoint of one of `ARCHITECTURES` with freshly initialised weights, seed 0.
 
     Raises:
         CheckpointError: It cannot be written.
@@ -65,65 +65,59 @@ def write_random(architecture: str, directory: Path) -> None:
         save_model(CLIP(ARCHITECTURES[architecture]()), directory)
 
 
-def pixels(
+def random_pixels(
     count: int, config: PreprocessConfig, device: torch.device
 ) -> UInt8[Tensor, "n 3 size size"]:
-    """Noise of the size that a model reads, on its device; the first ones are always the same."""
+    """Noise images of a model's input size on a device, with the same seed at every call."""
     random = np.random.default_rng(0)
     shape = (count, 3, config.image_size, config.image_size)
     return torch.as_tensor(random.integers(0, 256, shape, np.uint8)).to(device)
 
 
-def texts(config: TextConfig, tokenizer: AnyTokenizer, count: int = _TEXTS) -> list[str]:
-    """Texts of mixed lengths, each once, that the model's context has room for.
+def synthetic_texts(
+    config: TextConfig, tokenizer: AnyTokenizer, count: int = _NUM_TEXTS
+) -> list[str]:
+    """Distinct texts of mixed lengths that fit a model's context.
 
-    There may be fewer where the context is so short that texts repeat.
+    There are fewer than `count` if the context is so short that texts repeat.
     """
-    drawn = (_fitting(words, config, tokenizer) for words in islice(_captions(), 4 * count))
+    drawn = (
+        _truncate_to_context(words, config, tokenizer)
+        for words in islice(_random_captions(), 4 * count)
+    )
     return list(islice(dict.fromkeys(drawn), count))
 
 
-def _captions() -> Iterator[list[str]]:
+def _random_captions() -> Iterator[list[str]]:
     random = np.random.default_rng(0)
     while True:
-        length = round(random.lognormal(math.log(_USUAL_WORDS), _SPREAD))
-        yield [str(word) for word in random.choice(_WORDS, min(max(length, 1), _MOST_WORDS))]
+        length = round(random.lognormal(math.log(_MEDIAN_WORDS), _WORDS_SIGMA))
+        yield [str(word) for word in random.choice(_VOCABULARY, min(max(length, 1), _MAX_WORDS))]
 
 
-def _fitting(words: list[str], config: TextConfig, tokenizer: AnyTokenizer) -> str:
-    while len(words) > 1 and token_count(" ".join(words), tokenizer) > config.context_length:
+def _truncate_to_context(words: list[str], config: TextConfig, tokenizer: AnyTokenizer) -> str:
+    while len(words) > 1 and count_tokens(" ".join(words), tokenizer) > config.context_length:
         words = words[:-1]
     return " ".join(words)
 
 
-def token_count(text: str, tokenizer: AnyTokenizer) -> int:
-    """Ids of a text, its start and its end counted."""
+def count_tokens(text: str, tokenizer: AnyTokenizer) -> int:
+    """Number of token ids of a text, with the start and end tokens."""
     return len(tokenizer.encode(text)) + 2
 
 
-class Stream:
-    """Texts without end: each call gets the next ones."""
-
-    def __init__(self, texts: list[str]) -> None:
-        self._next = cycle(texts)
-
-    def take(self, count: int) -> list[str]:
-        """The next texts."""
-        return list(islice(self._next, count))
-
-
 @cache
-def jpegs(count: int) -> list[bytes]:
-    """Files of about the size that photographs of these pixels have: soft shapes and some grain."""
-    return [_jpeg(np.random.default_rng(seed)) for seed in range(count)]
+def synthetic_jpegs(count: int) -> list[bytes]:
+    """JPEG files of about the size of photographs: blurred shapes with noise."""
+    return [_synthetic_jpeg(np.random.default_rng(seed)) for seed in range(count)]
 
 
-def _jpeg(random: np.random.Generator) -> bytes:
+def _synthetic_jpeg(rng: np.random.Generator) -> bytes:
     width, height = JPEG_SIZE
-    shape = (height // _COARSE, width // _COARSE, 3)
-    coarse = Image.fromarray(random.integers(0, 256, shape, np.uint8))
+    shape = (height // _COARSE_CELL, width // _COARSE_CELL, 3)
+    coarse = Image.fromarray(rng.integers(0, 256, shape, np.uint8))
     soft = np.asarray(coarse.resize(JPEG_SIZE, Image.Resampling.BICUBIC), np.float32)
-    grain = random.normal(0, _GRAIN, (height, width, 1))
+    grain = rng.normal(0, _NOISE_STD, (height, width, 1))
     out = io.BytesIO()
     Image.fromarray((soft + grain).clip(0, 255).astype(np.uint8)).save(
         out, "jpeg", quality=_JPEG_QUALITY

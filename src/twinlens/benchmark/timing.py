@@ -1,4 +1,4 @@
-"""Calls timed in turn: a busy moment of the machine falls on all of them."""
+"""Interleaved timing: a busy moment of the machine slows all calls alike."""
 
 from __future__ import annotations
 
@@ -9,47 +9,47 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from twinlens.types import Count
+from twinlens.types import ProgressCallback
 
-ROUNDS = 5
-FEWEST = 3
-"""Calls of which there is a median, however long one takes."""
+NUM_ROUNDS = 5
+MIN_CALLS = 3
+"""Fewest calls to time, however long one takes."""
 
-WARM_UP = 0.1
-"""Share of the time that is spent before any is counted."""
+WARM_UP_FRACTION = 0.1
+"""Fraction of the time that warm-up calls take; they are not counted."""
 
 
 @dataclass(slots=True, eq=False)
-class Timed:
-    """A call, and what it took each time.
+class TimedCall:
+    """A function and the durations of its calls.
 
     Attributes:
-        name: What is shown while it runs.
-        call: Ends when its answer is there.
-        seconds: Of each call that was counted.
-        failed: Why there are none, where memory did not suffice.
+        name: Name for the progress display.
+        call: Returns when its result is complete.
+        seconds: Duration of each counted call.
+        failure: Reason why there are no durations; empty if there are.
     """
 
     name: str
     call: Callable[[], object]
     seconds: list[float] = field(default_factory=list[float])
-    failed: str = ""
+    failure: str = ""
 
-    def quantile(self, share: float) -> float:
-        """Seconds that this share of the calls did not exceed."""
-        return float(np.quantile(self.seconds, share))
+    def quantile(self, q: float) -> float:
+        """Quantile `q` in [0, 1] of the durations, in seconds."""
+        return float(np.quantile(self.seconds, q))
 
-    def spend(self, seconds: float) -> None:
-        """Call at least once, and again until the time is spent."""
+    def run_for(self, seconds: float) -> None:
+        """Call at least once, and again until the time is up; stop when memory runs out."""
         until = time.perf_counter() + seconds
-        while not self.failed:
+        while not self.failure:
             start = time.perf_counter()
             try:
                 self.call()
             except (RuntimeError, MemoryError) as error:
-                if not out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
-                self.seconds, self.failed = [], "out of memory"
+                self.seconds, self.failure = [], "out of memory"
                 break
             end = time.perf_counter()
             self.seconds.append(end - start)
@@ -57,28 +57,30 @@ class Timed:
                 break
 
 
-def time_in_turn(calls: Sequence[Timed], seconds: float, progress: Count) -> None:
-    """Time every call for about so long: a little in each round, after some that do not count.
+def time_interleaved(
+    calls: Sequence[TimedCall], seconds_per_call: float, progress: ProgressCallback
+) -> None:
+    """Time every call for about `seconds_per_call`, spread over rounds, after a warm-up.
 
-    A call that fails for want of memory is left out from there on and says so; calls that take
-    long are made three times.
+    A call that runs out of memory gets a `failure` and is not repeated. Slow calls are timed at
+    least `MIN_CALLS` times.
     """
-    steps = (ROUNDS + 1) * len(calls)
+    steps = (NUM_ROUNDS + 1) * len(calls)
     for number, one in enumerate(calls):
         progress(number, steps, f"{one.name}, warming up")
-        one.spend(WARM_UP * seconds)
+        one.run_for(WARM_UP_FRACTION * seconds_per_call)
         one.seconds.clear()
     for step in range(len(calls), steps):
         one = calls[step % len(calls)]
         progress(step, steps, one.name)
-        if len(one.seconds) < FEWEST or sum(one.seconds) < seconds:
-            one.spend(seconds / ROUNDS)
+        if len(one.seconds) < MIN_CALLS or sum(one.seconds) < seconds_per_call:
+            one.run_for(seconds_per_call / NUM_ROUNDS)
     progress(steps, steps)
 
 
-def out_of_memory(error: BaseException) -> bool:
-    """Whether it says that the device or the machine has no more; allocators differ in how."""
-    said = str(error)
+def is_out_of_memory(error: BaseException) -> bool:
+    """True if the device or the machine ran out of memory; allocators word that differently."""
+    message = str(error)
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
-        words in said for words in ("allocate memory", "out of memory")
+        phrase in message for phrase in ("allocate memory", "out of memory")
     )

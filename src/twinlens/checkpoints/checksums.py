@@ -1,8 +1,8 @@
-"""Checksums of a model's directory: a CRC-32 of each tensor and of the files beside the weights.
+"""Checksums of a model's directory: a CRC-32 of each tensor and of the other files.
 
 They find damage (a flipped byte, a part of another file), not forgery. A tensor is checked when it
-is read, so that a tower that is not asked for costs nothing. Weights that agree with their sum were
-finite when they were saved, and are not looked through again.
+is read, so that a tower that is not loaded costs nothing. Weights that match their checksum were
+finite when they were saved, and are not checked for that again.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from twinlens.checkpoints.finite import is_finite, require_finite
-from twinlens.config_io import read_plain_json, write_json
+from twinlens.checkpoints.formats.storage.arrays import Array
+from twinlens.config_io import read_json_object, write_dataclass
 from twinlens.errors import CheckpointError, ConfigError
-from twinlens.hardware import usable_cores
+from twinlens.hardware import usable_cpu_count
 
 CHECKSUMS_FILE = "checksums.json"
 
-_FILES = ("config.json", "tokenizer.json", "classifier.safetensors")
+_CHECKSUMMED_FILES = ("config.json", "tokenizer.json", "classifier.safetensors")
 _METHOD = "crc32"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checksums:
-    """What a model's files and tensors should be, by name, in hexadecimal.
+    """Checksums of a model's files and tensors by name, in hexadecimal.
 
     Attributes:
-        method: Of all sums.
-        files: Beside the weights; of all their bytes.
-        tensors: Of the type, the shape and the numbers as they are in the file.
+        method: The algorithm of all checksums.
+        files: Of the files other than the weights; over all their bytes.
+        tensors: Over the type, the shape and the numbers as they are in the file.
     """
 
     method: str = _METHOD
@@ -44,28 +44,30 @@ class Checksums:
     tensors: dict[str, str] = field(default_factory=dict[str, str])
 
 
-def write_checksums(directory: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write the checksums of a model whose files are all there.
+def write_checksums(directory: Path, tensors: Mapping[str, Array]) -> None:
+    """Write the checksums of a model after all its files are written.
 
     Args:
         directory: The model's.
-        tensors: What was written, as it was before: what the disk changed is found later. Those
-            that are not finite have no sum, and are refused by whoever reads them.
+        tensors: The weights in memory, not read back, so that a write error is found later. Those
+            that are not finite get no checksum, and are refused on reading.
 
     Raises:
         OSError: A file cannot be read or written.
     """
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        sums = dict(zip(tensors, pool.map(_sum_of, tensors.values()), strict=True))
+    with ThreadPoolExecutor(usable_cpu_count()) as pool:
+        sums = dict(zip(tensors, pool.map(_tensor_checksum, tensors.values()), strict=True))
     finite = {name: sums[name] for name, tensor in tensors.items() if is_finite(tensor)}
     files = {
-        name: _sum_of_file(directory / name) for name in _FILES if (directory / name).is_file()
+        name: _file_checksum(directory / name)
+        for name in _CHECKSUMMED_FILES
+        if (directory / name).is_file()
     }
-    write_json(Checksums(files=files, tensors=finite), directory / CHECKSUMS_FILE)
+    write_dataclass(Checksums(files=files, tensors=finite), directory / CHECKSUMS_FILE)
 
 
-def note_file(path: Path) -> None:
-    """Bring the checksum of a file that was written anew into those of its directory, if any.
+def update_file_checksum(path: Path) -> None:
+    """Update the checksum of a rewritten file, if its directory has checksums.
 
     Raises:
         CheckpointError: They are damaged.
@@ -73,12 +75,12 @@ def note_file(path: Path) -> None:
     """
     sums = read_checksums(path.parent)
     if sums is not None:
-        files = {**sums.files, path.name: _sum_of_file(path)}
-        write_json(Checksums(files=files, tensors=sums.tensors), path.parent / CHECKSUMS_FILE)
+        files = {**sums.files, path.name: _file_checksum(path)}
+        write_dataclass(Checksums(files=files, tensors=sums.tensors), path.parent / CHECKSUMS_FILE)
 
 
 def read_checksums(directory: Path) -> Checksums | None:
-    """The checksums of a model's directory; None where it has none, as before there were any.
+    """Read the checksums of a model's directory; None if it has none, as older ones.
 
     Raises:
         CheckpointError: They are damaged.
@@ -87,99 +89,99 @@ def read_checksums(directory: Path) -> Checksums | None:
     if not path.is_file():
         return None
     try:
-        data = read_plain_json(path)
+        data = read_json_object(path)
         method, files, tensors = (data[name] for name in ("method", "files", "tensors"))
-        if method != _METHOD or not all(map(_are_sums, (files, tensors))):
+        if method != _METHOD or not all(map(_is_checksum_table, (files, tensors))):
             raise ConfigError(f"got other things than sums by {_METHOD}")
     except (ConfigError, KeyError) as error:
         raise CheckpointError(
-            f"{path}: cannot be read as checksums: {error}; {_way_out(directory)}"
+            f"{path}: cannot be read as checksums: {error}; {_recovery_hint(directory)}"
         ) from error
     return Checksums(files=files, tensors=tensors)
 
 
-def _are_sums(table: object) -> bool:
+def _is_checksum_table(table: object) -> bool:
     if not isinstance(table, dict):
         return False
     entries = cast("dict[object, object]", table)
-    return all(isinstance(one, str) for item in entries.items() for one in item)
+    return all(isinstance(text, str) for item in entries.items() for text in item)
 
 
-def check_files(directory: Path, sums: Checksums, names: Iterable[str]) -> None:
-    """Compare files beside the weights with their checksums, as far as both are there.
+def verify_file_checksums(directory: Path, checksums: Checksums, names: Iterable[str]) -> None:
+    """Compare files with their checksums; a file or checksum that is missing is skipped.
 
     Raises:
-        CheckpointError: One is another than when the model was saved.
+        CheckpointError: A file has changed since the model was saved.
     """
     for name in names:
-        path, expected = directory / name, sums.files.get(name)
+        path, expected = directory / name, checksums.files.get(name)
         if expected is None or not path.is_file():
             continue
-        if (got := _sum_of_file(path)) != expected:
-            raise _differs(str(path), got, expected, directory)
+        if (got := _file_checksum(path)) != expected:
+            raise _mismatch_error(str(path), got, expected, directory)
 
 
-def check_tensors(
-    tensors: Iterable[tuple[str, Tensor]], sums: Mapping[str, str], path: Path
+def verify_tensor_checksums(
+    tensors: Iterable[tuple[str, Array]], checksums: Mapping[str, str], path: Path
 ) -> None:
     """Compare tensors with their checksums; those without one must be finite.
 
     Args:
-        tensors: Each is looked at once and not kept.
-        sums: By name.
+        tensors: Each is used once and not stored.
+        checksums: By name.
         path: The model's directory or its file of weights.
 
     Raises:
-        CheckpointError: One is another than when the model was saved, or not finite.
+        CheckpointError: A tensor has changed since the model was saved, or is not finite.
     """
-    for name, tensor, got in _summed(tensors, sums):
+    for name, tensor, got in _iter_checksums(tensors, checksums):
         if got is None:
             require_finite(name, tensor, path)
-        elif got != sums[name]:
-            require_finite(name, tensor, path)  # which says more
-            raise _differs(
-                f"{path}: {name}", got, sums[name], path.parent if path.is_file() else path
+        elif got != checksums[name]:
+            require_finite(name, tensor, path)  # its message says more
+            raise _mismatch_error(
+                f"{path}: {name}", got, checksums[name], path.parent if path.is_file() else path
             )
 
 
-def _summed(
-    tensors: Iterable[tuple[str, Tensor]], sums: Mapping[str, str]
-) -> Iterator[tuple[str, Tensor, str | None]]:
-    """Tensors with their sums, made by all cores; few are held at a time."""
-    cores = usable_cores()
-    pending: deque[tuple[str, Tensor, Future[str] | None]] = deque()
+def _iter_checksums(
+    tensors: Iterable[tuple[str, Array]], checksums: Mapping[str, str]
+) -> Iterator[tuple[str, Array, str | None]]:
+    """Tensors with their checksums, computed by all cores; few are in memory at a time."""
+    cores = usable_cpu_count()
+    pending: deque[tuple[str, Array, Future[str] | None]] = deque()
     with ThreadPoolExecutor(cores) as pool:
         for name, tensor in tensors:
-            made = pool.submit(_sum_of, tensor) if name in sums else None
+            made = pool.submit(_tensor_checksum, tensor) if name in checksums else None
             pending.append((name, tensor, made))
             if len(pending) > cores:
-                yield _settled(*pending.popleft())
+                yield _resolve(*pending.popleft())
         while pending:
-            yield _settled(*pending.popleft())
+            yield _resolve(*pending.popleft())
 
 
-def _settled(name: str, tensor: Tensor, made: Future[str] | None) -> tuple[str, Tensor, str | None]:
-    return name, tensor, None if made is None else made.result()
+def _resolve(name: str, tensor: Array, future: Future[str] | None) -> tuple[str, Array, str | None]:
+    return name, tensor, None if future is None else future.result()
 
 
-def _sum_of(tensor: Tensor) -> str:
-    kind = f"{tensor.dtype} {list(tensor.shape)}".encode()
-    numbers = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+def _tensor_checksum(tensor: Array) -> str:
+    kind = f"torch.{tensor.dtype} {list(tensor.shape)}".encode()
+    numbers = np.ascontiguousarray(tensor).reshape(-1).view(np.uint8)
     return f"{zlib.crc32(numbers.data, zlib.crc32(kind)):08x}"
 
 
-def _sum_of_file(path: Path) -> str:
+def _file_checksum(path: Path) -> str:
     return f"{zlib.crc32(path.read_bytes()):08x}"
 
 
-def _differs(what: str, got: str, expected: str, directory: Path) -> CheckpointError:
+def _mismatch_error(what: str, got: str, expected: str, directory: Path) -> CheckpointError:
     return CheckpointError(
         f"{what}: got {_METHOD} {got}, expected {expected} as in {CHECKSUMS_FILE}: damaged, or "
-        f"changed since the model was saved; {_way_out(directory)}"
+        f"changed since the model was saved; {_recovery_hint(directory)}"
     )
 
 
-def _way_out(directory: Path) -> str:
+def _recovery_hint(directory: Path) -> str:
     return (
         "copy the model again, or, if it was changed on purpose, delete "
         f"{directory / CHECKSUMS_FILE}"

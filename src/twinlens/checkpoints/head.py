@@ -1,4 +1,4 @@
-"""A classifier over a model's image features, and its file beside the model's."""
+"""A classifier over a model's image features, and its file in the model's directory."""
 
 from __future__ import annotations
 
@@ -11,24 +11,28 @@ from jaxtyping import Float, Float32
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from twinlens.checkpoints.checksums import check_files, note_file, read_checksums
+from twinlens.checkpoints.checksums import (
+    read_checksums,
+    update_file_checksum,
+    verify_file_checksums,
+)
 from twinlens.checkpoints.native import WEIGHTS_FILE, write_tensors
 from twinlens.errors import CheckpointError
-from twinlens.files import made_directory
+from twinlens.files import ensure_directory
 
 HEAD_FILE = "classifier.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class ClassifierHead:
     """Class names and a weight for each, on the model's logit scale."""
 
     classnames: tuple[str, ...]
     weight: Float32[Tensor, "embed class"]
 
 
-class Classifier(nn.Module):
-    """Logits of classes: features of unit length by a weight a class, scaled as CLIP's own."""
+class ClassifierModule(nn.Module):
+    """Logits of classes: unit-length features times class weights, scaled as CLIP's logits."""
 
     def __init__(self, weight: Float32[Tensor, "embed class"]) -> None:
         super().__init__()
@@ -42,7 +46,7 @@ class Classifier(nn.Module):
         return logit_scale.float().exp() * unit @ self.weight.float()
 
 
-def save_head(head: Head, directory: Path) -> None:
+def save_head(head: ClassifierHead, directory: Path) -> None:
     """Write the classifier into a model's directory.
 
     Raises:
@@ -50,22 +54,22 @@ def save_head(head: Head, directory: Path) -> None:
     """
     names = {"classnames": json.dumps(head.classnames)}
     try:
-        with made_directory(directory):
+        with ensure_directory(directory):
             write_tensors({"weight": head.weight.float()}, directory / HEAD_FILE, names)
-            note_file(directory / HEAD_FILE)
+            update_file_checksum(directory / HEAD_FILE)
     except OSError as error:
         raise CheckpointError(f"{directory}: the classifier could not be saved: {error}") from error
 
 
-def load_head(path: Path, embed_dim: int) -> Head | None:
-    """The classifier of a model's directory; None where it has none.
+def load_head(path: Path, embed_dim: int) -> ClassifierHead | None:
+    """Load the classifier of a model's directory; None if it has none.
 
     Args:
-        path: The directory; or a file of weights, of which only the directory's own has it.
+        path: The directory; or its file of weights. Files of other names have no classifier.
         embed_dim: The model's.
 
     Raises:
-        CheckpointError: It is damaged or does not fit the model, or is another than was saved.
+        CheckpointError: It is damaged, does not fit the model, or has changed since it was saved.
     """
     file = (path.parent if path.name == WEIGHTS_FILE else path) / HEAD_FILE
     if not file.is_file():
@@ -80,9 +84,9 @@ def load_head(path: Path, embed_dim: int) -> Head | None:
         raise CheckpointError(
             f"{file}: got a weight of {list(weight.shape)}, expected [{embed_dim}, class names]"
         )
-    head = Head(tuple(map(str, names)), weight)
+    head = ClassifierHead(tuple(map(str, names)), weight)
     if len(set(head.classnames)) < len(head.classnames):
         raise CheckpointError(f"{file}: got a class name twice, expected each once")
     if (sums := read_checksums(file.parent)) is not None:
-        check_files(file.parent, sums, (HEAD_FILE,))
+        verify_file_checksums(file.parent, sums, (HEAD_FILE,))
     return head

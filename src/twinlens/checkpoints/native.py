@@ -1,4 +1,4 @@
-"""Weights on disk: `config.json`, `model.safetensors`, the vocabulary, and their checksums."""
+"""Save models: `config.json`, `model.safetensors`, the vocabulary, and their checksums."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from twinlens.checkpoints.checksums import write_checksums
-from twinlens.checkpoints.mismatch import differences
-from twinlens.config_io import write_json
+from twinlens.checkpoints.formats.storage.arrays import write_arrays
+from twinlens.checkpoints.torch_arrays import to_array, to_arrays
+from twinlens.config_io import write_dataclass
 from twinlens.errors import CheckpointError
-from twinlens.files import made_directory, remove_partials, whole_path
+from twinlens.files import ensure_directory, remove_partial_files
 from twinlens.model.clip import CLIP
-from twinlens.model.int8 import in_8_bits
+from twinlens.model.int8 import is_quantised
 from twinlens.text.loading import TOKENIZER_FILE, AnyTokenizer
 
 CONFIG_FILE = "config.json"
@@ -33,8 +34,8 @@ def save_model(
     """Write a model's directory; an existing one is replaced file by file, checksums last.
 
     Args:
-        model: Its configuration travels with the weights.
-        directory: Made if it is missing.
+        model: Its configuration is written with the weights.
+        directory: Created if it is missing.
         tokenizer: The vocabulary, where it is not CLIP's own.
         dtype: Type on disk of the floating-point weights; as they are if not given.
 
@@ -42,49 +43,40 @@ def save_model(
         CheckpointError: The files cannot be written, the vocabulary is missing, or the model is in
             8 bits.
     """
-    require_whole(model, directory)
+    require_unquantised(model, directory)
     if tokenizer is None and model.config.tokenizer != "clip":
         raise CheckpointError(f"{directory}: got no tokenizer, expected one for {TOKENIZER_FILE}")
-    tensors = {
-        name: value.to(dtype) if dtype and value.is_floating_point() else value
+    arrays = {
+        name: to_array(value.to(dtype) if dtype and value.is_floating_point() else value)
         for name, value in model.state_dict().items()
     }
     try:
-        with made_directory(directory):
-            remove_partials(directory)
-            write_tensors(tensors, directory / WEIGHTS_FILE)
+        with ensure_directory(directory):
+            remove_partial_files(directory)
+            write_arrays(arrays, directory / WEIGHTS_FILE)
             if tokenizer is not None and model.config.tokenizer != "clip":
                 tokenizer.save(directory / TOKENIZER_FILE)
-            write_json(model.config, directory / CONFIG_FILE)
-            write_checksums(directory, tensors)
+            write_dataclass(model.config, directory / CONFIG_FILE)
+            write_checksums(directory, arrays)
     except OSError as error:
         raise CheckpointError(f"{directory}: the model could not be saved: {error}") from error
 
 
-def require_whole(model: CLIP, path: Path) -> None:
-    """Make sure that the weights are those of a checkpoint.
+def require_unquantised(model: CLIP, path: Path) -> None:
+    """Refuse models in 8 bits, which can only be used for inference.
 
     Raises:
-        CheckpointError: They are in 8 bits, which only answer.
+        CheckpointError: The model is in 8 bits.
     """
-    if in_8_bits(model):
+    if is_quantised(model):
         raise CheckpointError(f"{path}: got a model in 8 bits, expected fp32, bf16 or fp16 to save")
 
 
 def write_tensors(
-    tensors: Mapping[str, Tensor], path: Path, header: dict[str, str] | None = None
+    tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None = None
 ) -> None:
-    """Write a safetensors file whole or not at all, and have it on the disk before it counts.
-
-    Raises:
-        CheckpointError: It could not be written (a full disk, say); what was there stays.
-    """
-    try:
-        with whole_path(path) as partial:
-            laid_out = {name: value.contiguous() for name, value in tensors.items()}
-            save_file(laid_out, partial, header)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: could not be written: {error}") from error
+    """Write tensors as a safetensors file: see `write_arrays`."""
+    write_arrays(to_arrays(tensors), path, metadata)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -97,22 +89,3 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: cannot be read as safetensors: {error}") from error
-
-
-def check_tensors(got: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> None:
-    """Compare names and shapes.
-
-    Raises:
-        CheckpointError: They differ; every difference is listed.
-    """
-    found = differences(
-        missing=[name for name in expected if name not in got],
-        unexpected=[name for name in got if name not in expected],
-        shapes={
-            name: (got[name].shape, value.shape)
-            for name, value in expected.items()
-            if name in got and got[name].shape != value.shape
-        },
-    )
-    if found:
-        raise CheckpointError(f"{path}: does not fit its configuration: {found}")

@@ -5,43 +5,43 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from twinlens.checkpoints.checksums import check_tensors
-from twinlens.checkpoints.formats.key_map import Linked
-from twinlens.checkpoints.formats.storage.tensors import passing
+from twinlens.checkpoints.checksums import verify_tensor_checksums
+from twinlens.checkpoints.formats.key_map import NativeTensors
+from twinlens.checkpoints.formats.storage.tensors import stream_tensors
+from twinlens.checkpoints.meta import meta_model
 from twinlens.checkpoints.recognise import Checkpoint, open_checkpoint
+from twinlens.checkpoints.torch_arrays import to_tensor
 from twinlens.config import Activation, CLIPConfig, ViTConfig
 from twinlens.errors import ConfigError
 from twinlens.model.clip import CLIP, INITIAL_LOGIT_SCALE
-from twinlens.model.meta import meta_model
+from twinlens.types import TowerSelection
 
 __all__ = [
     "Checkpoint",
-    "Towers",
-    "chosen_towers",
+    "TowerSelection",
     "load_model",
     "meta_model",
     "open_checkpoint",
     "read_model",
-    "resized_config",
-    "resized_positions",
+    "resize_config",
+    "resize_positional_embedding",
+    "select_towers",
 ]
 
-Towers = Literal["both", "image", "text"]
 
-_POSITIONS = "image_tower.positional_embedding"
+_POSITIONAL_EMBEDDING = "image_tower.positional_embedding"
 
 
 def load_model(
     path: Path,
     *,
-    towers: Towers = "both",
+    towers: TowerSelection = "both",
     image_size: int | None = None,
     activation: Activation | None = None,
 ) -> CLIP:
@@ -49,8 +49,8 @@ def load_model(
 
     Args:
         path: Any checkpoint that `open_checkpoint` takes.
-        towers: Only these towers' tensors are read and held.
-        image_size: Another size of images than the checkpoint's: the positional embedding of a
+        towers: Only these towers' tensors are read.
+        image_size: A size of images other than the checkpoint's: the positional embedding of a
             vision transformer is resized, bicubic as in open_clip.
         activation: See `open_checkpoint`.
 
@@ -63,49 +63,56 @@ def load_model(
 
 
 def read_model(
-    checkpoint: Checkpoint, towers: Towers = "both", image_size: int | None = None
+    checkpoint: Checkpoint, towers: TowerSelection = "both", image_size: int | None = None
 ) -> CLIP:
-    """The model of an opened checkpoint: see `load_model`."""
-    config = chosen_towers(checkpoint.config, towers)
+    """Read the model of an opened checkpoint: see `load_model`."""
+    config = select_towers(checkpoint.config, towers)
     model = meta_model(config)
     expected = model.state_dict()
     if config.vision is None or config.text is None:
         del expected["logit_scale"]  # one tower has no logits, and its file may have no scale
-    checkpoint.check(expected)
-    wanted = [name for link in checkpoint.links if link.native in expected for name in link.foreign]
-    passed = passing(checkpoint.tensors, dict.fromkeys(wanted))
-    check_tensors(passed, checkpoint.sums, checkpoint.path)
-    linked = Linked(checkpoint.links, checkpoint.tensors)
+    checkpoint.check_compatible(expected)
+    wanted = [
+        name
+        for mapping in checkpoint.key_map
+        if mapping.native_name in expected
+        for name in mapping.foreign_names
+    ]
+    passed = stream_tensors(checkpoint.tensors, dict.fromkeys(wanted))
+    verify_tensor_checksums(passed, checkpoint.checksums, checkpoint.path)
+    native_tensors = NativeTensors(checkpoint.key_map, checkpoint.tensors)
     tensors = {"logit_scale": torch.tensor(INITIAL_LOGIT_SCALE)}
     for name in expected:
-        tensor = linked[name]
+        tensor = to_tensor(native_tensors[name])
         tensors[name] = tensor.float() if tensor.is_floating_point() else tensor
-    if image_size is not None and image_size != config.image_input.image_size:
-        config = resized_config(config, image_size)
+    if image_size is not None and image_size != config.preprocess_config.image_size:
+        config = resize_config(config, image_size)
         model = meta_model(config)
-        tensors[_POSITIONS] = resized_positions(tensors[_POSITIONS], config)
+        tensors[_POSITIONAL_EMBEDDING] = resize_positional_embedding(
+            tensors[_POSITIONAL_EMBEDDING], config
+        )
     model.load_state_dict(tensors, assign=True)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     return model.eval()
 
 
-def chosen_towers(config: CLIPConfig, towers: Towers) -> CLIPConfig:
-    """The configuration without the tower that is not wanted.
+def select_towers(config: CLIPConfig, towers: TowerSelection) -> CLIPConfig:
+    """Remove the towers that are not selected from a configuration.
 
     Raises:
-        ConfigError: The model has not got the one that is.
+        ConfigError: The model does not have the selected tower.
     """
     if towers == "image":
-        _ = config.image_input
+        _ = config.preprocess_config
         return replace(config, text=None)
     if towers == "text":
-        _ = config.text_input
+        _ = config.text_config
         return replace(config, vision=None, preprocess=None)
     return config
 
 
-def resized_config(config: CLIPConfig, image_size: int) -> CLIPConfig:
+def resize_config(config: CLIPConfig, image_size: int) -> CLIPConfig:
     """The configuration for images of another size.
 
     Raises:
@@ -119,14 +126,16 @@ def resized_config(config: CLIPConfig, image_size: int) -> CLIPConfig:
     return replace(
         config,
         vision=replace(config.vision, image_size=image_size),
-        preprocess=replace(config.image_input, image_size=image_size),
+        preprocess=replace(config.preprocess_config, image_size=image_size),
     )
 
 
-def resized_positions(
+def resize_positional_embedding(
     positions: Float[Tensor, "old width"], config: CLIPConfig
 ) -> Float[Tensor, "new width"]:
-    """A positional embedding for the configuration's grid of patches; a class token's stays.
+    """Resize a positional embedding to the configuration's grid of patches.
+
+    A class token's row is not changed.
 
     Bicubic with anti-aliasing, as open_clip's `resize_pos_embed`.
     """

@@ -1,4 +1,4 @@
-"""Checkpoints of any family: recognised by what is in them, and opened."""
+"""Open checkpoints of any family, recognised by their content."""
 
 from __future__ import annotations
 
@@ -7,55 +7,57 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from torch import Tensor
-
-from twinlens.checkpoints.checksums import check_files, read_checksums
+from twinlens.checkpoints.checksums import read_checksums, verify_file_checksums
 from twinlens.checkpoints.formats import big_vision, hugging_face, open_clip, openai
-from twinlens.checkpoints.formats.key_map import Link, Linked, same
-from twinlens.checkpoints.formats.storage.tensors import Renamed, open_sharded, open_tensors
-from twinlens.checkpoints.formats.trainers import model_names
-from twinlens.checkpoints.mismatch import differences
+from twinlens.checkpoints.formats.key_map import KeyMapping, NativeTensors, renamed
+from twinlens.checkpoints.formats.storage.arrays import DTYPES, Array, is_float
+from twinlens.checkpoints.formats.storage.tensors import RenamedTensors, open_sharded, open_tensors
+from twinlens.checkpoints.formats.trainers import find_model_names
+from twinlens.checkpoints.meta import meta_model
+from twinlens.checkpoints.mismatch import describe_mismatch
 from twinlens.checkpoints.native import CONFIG_FILE, WEIGHTS_FILE
 from twinlens.config import Activation, CLIPConfig, ResNetConfig, TextConfig, ViTConfig
-from twinlens.config_io import from_file, read_plain_json
+from twinlens.config_io import dataclass_from_json, read_json_object
 from twinlens.errors import CheckpointError, ConfigError, TwinlensError
-from twinlens.hub import to_stderr
-from twinlens.hub.layouts import layout_of, missing
-from twinlens.hub.strangers import model_root, other_model
-from twinlens.model.meta import meta_model
+from twinlens.hub.layouts import describe_missing, find_layout
+from twinlens.hub.resolve import print_to_stderr
+from twinlens.hub.unsupported import describe_other_model, find_model_root
 from twinlens.text.loading import TOKENIZER_FILE
 
-Family = Literal["native", "openai", "open_clip", "hugging_face", "big_vision"]
+if TYPE_CHECKING:
+    from torch import Tensor
 
-_LAYERS = 1000
-"""Of a tower that is looked for in any file, so that all it lacks is listed."""
+CheckpointFamily = Literal["native", "openai", "open_clip", "hugging_face", "big_vision"]
+
+_MAX_MISSING_LAYERS = 1000
+"""Layers of a tower that any file may lack, so that all missing tensors are listed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """A checkpoint that was opened; its tensors are read when they are asked for.
+    """An opened checkpoint; its tensors are read lazily.
 
     Attributes:
-        family: Whose layout it has.
+        family: The library whose layout it has.
         path: Its directory or file.
         config: The model's.
-        links: Where each of our tensors lies in it.
+        key_map: The foreign names of each of our tensors.
         tensors: Its own tensors by its own names.
-        ignored: Tells names that carry no weights, such as those of masks.
-        sums: The checksums of its tensors, where it has any.
+        is_ignored: True for names without weights, such as those of masks.
+        checksums: The checksums of its tensors, where it has any.
     """
 
-    family: Family
+    family: CheckpointFamily
     path: Path
     config: CLIPConfig
-    links: Sequence[Link]
-    tensors: Mapping[str, Tensor]
-    ignored: Callable[[str], bool] = lambda name: False
-    sums: Mapping[str, str] = field(default_factory=dict[str, str])
+    key_map: Sequence[KeyMapping]
+    tensors: Mapping[str, Array]
+    is_ignored: Callable[[str], bool] = lambda name: False
+    checksums: Mapping[str, str] = field(default_factory=dict[str, str])
 
-    def check(self, expected: Mapping[str, Tensor]) -> None:
+    def check_compatible(self, expected: Mapping[str, Tensor]) -> None:
         """Compare names, shapes and types with those of a model.
 
         Args:
@@ -65,42 +67,41 @@ class Checkpoint:
             CheckpointError: Tensors are missing, unexpected, of another shape, or of a type that
                 no weights have; all are listed.
         """
-        linked = Linked(self.links, self.tensors)
-        known = {name for link in self.links for name in link.foreign}
-        found = differences(
+        native_tensors = NativeTensors(self.key_map, self.tensors)
+        known = {name for mapping in self.key_map for name in mapping.foreign_names}
+        found = describe_mismatch(
             missing=[
                 name
-                for link in self.links
-                if link.native in expected
-                for name in link.foreign
+                for mapping in self.key_map
+                if mapping.native_name in expected
+                for name in mapping.foreign_names
                 if name not in self.tensors
             ],
             unexpected=[
-                name for name in self.tensors if name not in known and not self.ignored(name)
+                name for name in self.tensors if name not in known and not self.is_ignored(name)
             ],
             shapes={
                 name: (shape, value.shape)
                 for name, value in expected.items()
-                if name in linked and (shape := linked[name].shape) != value.shape
+                if name in native_tensors
+                and (shape := native_tensors[name].shape) != tuple(value.shape)
             },
-            types=self._wrong_types(expected),
+            types=self._dtype_mismatches(expected),
         )
         if found:
             raise CheckpointError(f"{self.path}: does not fit its configuration: {found}")
 
-    def _wrong_types(self, expected: Mapping[str, Tensor]) -> dict[str, tuple[str, str]]:
-        """Whole and complex numbers where floats should be, of whatever size."""
+    def _dtype_mismatches(self, expected: Mapping[str, Tensor]) -> dict[str, tuple[str, str]]:
+        """Integers and complex numbers where floating-point numbers of any size should be."""
         wrong: dict[str, tuple[str, str]] = {}
-        for link in self.links:
-            for name in link.foreign if link.native in expected else ():
+        for mapping in self.key_map:
+            for name in mapping.foreign_names if mapping.native_name in expected else ():
                 if name not in self.tensors:
                     continue
-                got, wanted = self.tensors[name].dtype, expected[link.native].dtype
-                if got.is_complex or (wanted.is_floating_point and not got.is_floating_point):
-                    wrong[name] = (
-                        str(got).removeprefix("torch."),
-                        str(wanted).removeprefix("torch."),
-                    )
+                got = self.tensors[name].dtype
+                wanted = str(expected[mapping.native_name].dtype).removeprefix("torch.")
+                if got.kind == "c" or (is_float(DTYPES[wanted]) and not is_float(got)):
+                    wrong[name] = (got.name, wanted)
         return wrong
 
 
@@ -109,10 +110,10 @@ def open_checkpoint(path: Path, *, activation: Activation | None = None) -> Chec
 
     Args:
         path: A directory in our layout, Hugging Face's, open_clip's or sentence-transformers'; or
-            a file of weights, with its configuration beside it or, where shapes tell enough,
-            without: OpenAI's TorchScript archive, a state dict or a trainer's checkpoint in any of
-            these names, or SigLIP's `.npz`.
-        activation: Of weights without a configuration, which cannot tell; OpenAI's own files need
+            a file of weights, with its configuration in the same directory or, where shapes are
+            enough, without: OpenAI's TorchScript archive, a state dict or a trainer's checkpoint
+            with any of these names, or SigLIP's `.npz`.
+        activation: The activation of weights without a configuration; OpenAI's own files need
             none.
 
     Raises:
@@ -121,16 +122,16 @@ def open_checkpoint(path: Path, *, activation: Activation | None = None) -> Chec
     """
     path = Path(path)
     if path.is_file():
-        return _open_file(path, _weights(path), activation)
-    path = model_root(path)
-    layout = layout_of(path)
+        return _open_file(path, _open_weights(path), activation)
+    path = find_model_root(path)
+    layout = find_layout(path)
     if layout is None:
-        raise CheckpointError(f"{path}: {missing(path)}")
+        raise CheckpointError(f"{path}: {describe_missing(path)}")
     weights = path / next(name for name in layout.weights if (path / name).is_file())
-    return _open_layout(path, weights, layout.config)
+    return _open_configured(path, weights, layout.config)
 
 
-def _weights(path: Path) -> Mapping[str, Tensor]:
+def _open_weights(path: Path) -> Mapping[str, Array]:
     """The model's tensors in a file or in those that an index names, without wrappers."""
     is_index = path.suffix == ".json" and ".index." in path.name
     tensors = (open_sharded if is_index else open_tensors)(path)
@@ -140,106 +141,98 @@ def _weights(path: Path) -> Mapping[str, Tensor]:
             f"{path}: got {adapter[:100]}, a part of a LoRA adapter, expected whole weights: "
             "merge it into its base model first"
         )
-    names = model_names(tensors, path, say_once)
-    return tensors if names is None else Renamed(tensors, names)
+    names = find_model_names(tensors, path, log_once)
+    return tensors if names is None else RenamedTensors(tensors, names)
 
 
 @cache
-def say_once(message: str) -> None:
-    """A line on stderr, once however often a file is opened."""
-    to_stderr(message)
+def log_once(message: str) -> None:
+    """Print a line on stderr, once a process however often a file is opened."""
+    print_to_stderr(message)
 
 
-def _open_layout(
-    path: Path, weights: Path, config: str, tensors: Mapping[str, Tensor] | None = None
+def _open_configured(
+    path: Path, weights: Path, config: str, tensors: Mapping[str, Array] | None = None
 ) -> Checkpoint:
-    """Weights that a configuration beside them describes.
+    """Open weights that have a configuration in their directory.
 
     Args:
-        path: What messages begin with.
+        path: The beginning of messages.
         weights: The file of weights, or its index.
         config: The name of the configuration.
         tensors: The weights, if they were opened before.
     """
-    beside = weights.parent / config
-    data = read_plain_json(beside)
-    is_other = config != open_clip.CONFIG_FILE and not hugging_face.matches(data)
-    if is_other and (other := other_model(data)) is not None:
-        raise CheckpointError(f"{beside}: {other}")
-    tensors = _weights(weights) if tensors is None else tensors
+    config_path = weights.parent / config
+    data = read_json_object(config_path)
+    is_other = config != open_clip.CONFIG_FILE and not hugging_face.is_supported_config(data)
+    if is_other and (other := describe_other_model(data)) is not None:
+        raise CheckpointError(f"{config_path}: {other}")
+    tensors = _open_weights(weights) if tensors is None else tensors
     if config == open_clip.CONFIG_FILE:
-        return _open_open_clip(path, beside.parent, tensors)
-    if hugging_face.matches(data):
-        described = hugging_face.read_config(beside.parent, alone=path.is_file())
-        return _hugging_face(path, described, tensors)
-    return _open_native(path, weights, tensors, from_file(CLIPConfig, data, beside))
+        described = open_clip.read_config(config_path.parent, tensors)
+        return _open_foreign("open_clip", path, described, tensors)
+    if hugging_face.is_supported_config(data):
+        described = hugging_face.read_config(config_path.parent, allow_missing_files=path.is_file())
+        return _open_foreign("hugging_face", path, described, tensors)
+    return _open_native(path, weights, tensors, dataclass_from_json(CLIPConfig, data, config_path))
 
 
 def _open_native(
-    path: Path, weights: Path, tensors: Mapping[str, Tensor], config: CLIPConfig
+    path: Path, weights: Path, tensors: Mapping[str, Array], config: CLIPConfig
 ) -> Checkpoint:
-    config = _with_bias(config, tensors)
-    _require_layers(config, tensors, path)
-    links = [same(name, name) for name in meta_model(config).state_dict()]
+    config = _detect_logit_bias(config, tensors)
+    _check_layer_count(config, tensors, path)
+    mappings = [renamed(name, name) for name in meta_model(config).state_dict()]
     sums: Mapping[str, str] = {}
     checksums = read_checksums(weights.parent)
     if checksums is not None:
-        check_files(weights.parent, checksums, (CONFIG_FILE, TOKENIZER_FILE))
+        verify_file_checksums(weights.parent, checksums, (CONFIG_FILE, TOKENIZER_FILE))
         sums = checksums.tensors if weights.name == WEIGHTS_FILE else {}
     return Checkpoint(
         family="native",
         path=path,
         config=config,
-        links=links,
+        key_map=mappings,
         tensors=tensors,
-        sums=sums,
+        checksums=sums,
     )
 
 
-def _hugging_face(path: Path, config: CLIPConfig, tensors: Mapping[str, Tensor]) -> Checkpoint:
-    config = _with_bias(config, tensors)
-    _require_layers(config, tensors, path)
+def _open_foreign(
+    family: CheckpointFamily, path: Path, config: CLIPConfig, tensors: Mapping[str, Array]
+) -> Checkpoint:
+    """Open a checkpoint of another library with its configuration."""
+    config = _detect_logit_bias(config, tensors)
+    _check_layer_count(config, tensors, path)
+    layout = hugging_face if family == "hugging_face" else open_clip
     return Checkpoint(
-        family="hugging_face",
+        family=family,
         path=path,
         config=config,
-        links=hugging_face.links(config, tensors),
+        key_map=layout.key_map(config, tensors),
         tensors=tensors,
-        ignored=hugging_face.ignored,
+        is_ignored=layout.is_ignored,
     )
 
 
-def _open_open_clip(path: Path, directory: Path, tensors: Mapping[str, Tensor]) -> Checkpoint:
-    config = _with_bias(open_clip.read_config(directory, tensors), tensors)
-    _require_layers(config, tensors, path)
-    return Checkpoint(
-        family="open_clip",
-        path=path,
-        config=config,
-        links=open_clip.links(config, tensors),
-        tensors=tensors,
-        ignored=open_clip.ignored,
-    )
-
-
-def _with_bias(config: CLIPConfig, tensors: Mapping[str, Tensor]) -> CLIPConfig:
-    """The configuration with the bias of the logits that the weights have, if it names none."""
+def _detect_logit_bias(config: CLIPConfig, tensors: Mapping[str, Array]) -> CLIPConfig:
+    """Add the bias of the logits to a configuration if the weights have it."""
     both = config.vision is not None and config.text is not None
     has_bias = config.logit_bias or (both and "logit_bias" in tensors)
     return replace(config, logit_bias=has_bias)
 
 
-def _require_layers(config: CLIPConfig, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Refuse more layers than a file can hold, before anything is made for each of them.
+def _check_layer_count(config: CLIPConfig, tensors: Mapping[str, Array], path: Path) -> None:
+    """Refuse more layers than a file can hold, before memory is used for each of them.
 
     Raises:
-        CheckpointError: There are.
+        CheckpointError: There are more.
     """
     for tower in (config.vision, config.text):
         if tower is None:
             continue
         layers = sum(tower.layers) if isinstance(tower, ResNetConfig) else tower.layers
-        if layers > max(len(tensors), _LAYERS):
+        if layers > max(len(tensors), _MAX_MISSING_LAYERS):
             raise CheckpointError(
                 f"{path}: got a configuration of {layers} layers and {len(tensors)} tensors, "
                 "expected more tensors than layers"
@@ -247,21 +240,25 @@ def _require_layers(config: CLIPConfig, tensors: Mapping[str, Tensor], path: Pat
 
 
 def _open_file(
-    path: Path, tensors: Mapping[str, Tensor], activation: Activation | None
+    path: Path, tensors: Mapping[str, Array], activation: Activation | None
 ) -> Checkpoint:
-    """Weights by their names: with the configuration of these names beside them, or without."""
+    """Open weights by their names, with a configuration in their directory or without."""
     if big_vision.matches(tensors):
         return _open_big_vision(path, tensors)
     is_native = any(name.startswith(("image_tower.", "text_tower.")) for name in tensors)
-    is_hugging_face = hugging_face.named(tensors)
-    is_openai_s_own = all(name in tensors for name in openai.MARKS)
+    is_hugging_face = hugging_face.has_hugging_face_names(tensors)
+    is_openai_s_own = all(name in tensors for name in openai.ARCHIVE_KEYS)
     names = "config.json" if is_native or is_hugging_face else open_clip.CONFIG_FILE
-    beside = path.parent / names
-    if not is_openai_s_own and beside.is_file() and _describes(beside, native=is_native):
-        found = _open_layout(path, path, names, tensors)
+    config_path = path.parent / names
+    if (
+        not is_openai_s_own
+        and config_path.is_file()
+        and _is_matching_config(config_path, is_native=is_native)
+    ):
+        found = _open_configured(path, path, names, tensors)
         for tower in (found.config.vision, found.config.text):
             if isinstance(tower, ViTConfig | TextConfig):
-                _refuse_another(activation, tower.activation, path)
+                _check_activation(activation, tower.activation, path)
         return found
     if is_native or hugging_face.is_siglip(tensors):
         files = "config.json" if is_native else "config.json, preprocessor_config.json"
@@ -271,7 +268,7 @@ def _open_file(
             f"expected the model's {files} and tokenizer.json beside them"
         )
     if is_openai_s_own:
-        _refuse_another(activation, "quick_gelu", path)
+        _check_activation(activation, "quick_gelu", path)
         activation = "quick_gelu"  # OpenAI's weights always are
     if activation is None:
         raise CheckpointError(
@@ -279,58 +276,52 @@ def _open_file(
             "expected quick_gelu (OpenAI, MetaCLIP, DFN) or gelu (LAION, DataComp) to be named: "
             f"convert --activation, or load(activation=); or {names} beside it"
         )
-    return _inferred(path, tensors, activation, is_hugging_face=is_hugging_face)
+    return _open_inferred(path, tensors, activation, is_hugging_face=is_hugging_face)
 
 
-def _describes(beside: Path, *, native: bool) -> bool:
-    """Whether a configuration beside a file may be of its names, and not of something else."""
-    if beside.name == open_clip.CONFIG_FILE:
+def _is_matching_config(config_path: Path, *, is_native: bool) -> bool:
+    """True if a configuration next to a file can be the one of its names."""
+    if config_path.name == open_clip.CONFIG_FILE:
         return True
-    data = read_plain_json(beside)
-    return other_model(data) is None if native else hugging_face.matches(data)
+    data = read_json_object(config_path)
+    return (
+        describe_other_model(data) is None if is_native else hugging_face.is_supported_config(data)
+    )
 
 
-def _open_big_vision(path: Path, tensors: Mapping[str, Tensor]) -> Checkpoint:
-    with _naming(path):
+def _open_big_vision(path: Path, tensors: Mapping[str, Array]) -> Checkpoint:
+    with _prefix_errors(path):
         config = big_vision.infer_config(tensors)
     return Checkpoint(
         family="big_vision",
         path=path,
         config=config,
-        links=big_vision.links(config, tensors),
+        key_map=big_vision.key_map(config, tensors),
         tensors=tensors,
     )
 
 
-def _inferred(
-    path: Path, tensors: Mapping[str, Tensor], activation: Activation, *, is_hugging_face: bool
+def _open_inferred(
+    path: Path, tensors: Mapping[str, Array], activation: Activation, *, is_hugging_face: bool
 ) -> Checkpoint:
-    """Weights whose shapes tell their architecture."""
-    family = hugging_face if is_hugging_face else openai
-    with _naming(path):
-        config = family.infer_config(tensors, activation)
-    if is_hugging_face:
-        return _hugging_face(path, config, tensors)
-    return Checkpoint(
-        family="openai",
-        path=path,
-        config=config,
-        links=openai.links(config, text_prefix=openai.text_prefix_of(tensors)),
-        tensors=tensors,
-        ignored=openai.ignored,
-    )
+    """Open weights whose architecture is inferred from their shapes."""
+    layout = hugging_face if is_hugging_face else openai
+    with _prefix_errors(path):
+        config = layout.infer_config(tensors, activation)
+    return _open_foreign("hugging_face" if is_hugging_face else "openai", path, config, tensors)
 
 
-def _refuse_another(asked: Activation | None, told: str, path: Path) -> None:
-    if asked not in (None, told):
+def _check_activation(requested: Activation | None, recorded: str, path: Path) -> None:
+    if requested not in (None, recorded):
         raise ConfigError(
-            f"activation: got {asked!r} for {path}, expected {told}, as the checkpoint tells itself"
+            f"activation: got {requested!r} for {path}, expected {recorded}, "
+            "as the checkpoint states"
         )
 
 
 @contextmanager
-def _naming(path: Path) -> Generator[None]:
-    """Have errors about shapes, which know no file, begin with its path."""
+def _prefix_errors(path: Path) -> Generator[None]:
+    """Prefix errors about shapes with the file's path."""
     try:
         yield
     except TwinlensError as error:

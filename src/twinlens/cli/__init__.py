@@ -1,1 +1,1 @@
-"""The command line: one small module a verb, which parses, calls and prints."""
+"""The command line: one module for each verb, and the modules that verbs share."""

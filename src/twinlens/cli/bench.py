@@ -1,5 +1,5 @@
 # ruff: noqa: PLC0415  imports wait until the verb runs: --help stays instant
-"""`twinlens bench`: what this hardware does with a model."""
+"""`twinlens bench`: speed and memory of a model on this machine."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from twinlens.cli.given import check_file
-from twinlens.cli.output import counting, log, print_json, write_text
+from twinlens.cli.given import check_output_file
+from twinlens.cli.options import Device, Json, comma_separated, parse_counts
+from twinlens.cli.output import log, print_json, progress_reporter, write_text
 from twinlens.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
 
-    from twinlens.benchmark.baselines import Peer
-    from twinlens.benchmark.records import Asked, Speed
+    from twinlens.benchmark.records import BenchmarkOptions, BenchmarkResult, BenchmarkTarget
+    from twinlens.types import Precision
 
 
 def bench(
@@ -35,88 +36,92 @@ def bench(
         float | None, typer.Option(help="Of this machine, in US dollars.")
     ] = None,
     compare: Annotated[str, typer.Option(help="Also measure open_clip,transformers.")] = "",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    device: Device = "auto",
     out: Annotated[Path | None, typer.Option(help="Write the JSON here.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write a page here.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Measure speed: by precision and batch, with memory, nearness to float32 and cost."""
-    check_file("--out", out)
-    check_file("--html", html)
+    check_output_file("--out", out)
+    check_output_file("--html", html)
     if out is not None and html is not None and out.absolute() == html.absolute():
         raise ConfigError(f"--out and --html: got {out} twice, expected two files")
-    batches = _numbers(batch)
-    from twinlens.benchmark.records import Asked
-    from twinlens.benchmark.speed import precisions_for
+    from twinlens.benchmark.records import MAX_BATCH_SIZE, BenchmarkOptions
+    from twinlens.benchmark.speed import benchmark_precisions
     from twinlens.model.precision import pick_device
 
-    place = pick_device(device)
-    precisions = precisions_for(place) if precision == "all" else tuple(_words(precision))
-    asked = Asked(precisions=precisions, batches=batches, seconds=seconds, price=price_per_hour)
-    result = _measure(model, asked, place, _words(compare))
-    _report(result, out, html, as_json=as_json)
+    batches = parse_counts("--batch", batch, MAX_BATCH_SIZE)
+    chosen_device = pick_device(device)
+    options = BenchmarkOptions(
+        precisions=benchmark_precisions(chosen_device)
+        if precision == "all"
+        else cast("tuple[Precision, ...]", tuple(comma_separated(precision))),
+        batches=batches,
+        seconds=seconds,
+        price=price_per_hour,
+    )
+    result = _run_benchmark(model, options, chosen_device, comma_separated(compare))
+    _write_result(result, out, html, as_json=as_json)
 
 
-def _words(text: str) -> list[str]:
-    words = (word.strip() for word in text.split(","))
-    return list(dict.fromkeys(word for word in words if word))  # each once
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    words = _words(text)
-    if not words or not all(word.isdecimal() for word in words):
-        raise ConfigError(f"batch: got {text!r}, expected numbers, such as 1,8,32")
-    return tuple(sorted({int(word) for word in words}))
-
-
-def _measure(model: str, asked: Asked, device: torch.device, compare: list[str]) -> Speed:
-    from twinlens.benchmark.baselines import open_peers
-    from twinlens.benchmark.speed import measure
+def _run_benchmark(
+    model: str, options: BenchmarkOptions, device: torch.device, libraries: list[str]
+) -> BenchmarkResult:
+    from twinlens.benchmark.baselines import open_baselines
+    from twinlens.benchmark.speed import run_benchmark
     from twinlens.embed.embedder import load
 
-    with checkpoint(model) as (path, is_random), counting(f"measuring {model}") as progress:
-        peers: list[Peer] = []
-        if compare:
-            lens = load(path, device=str(device), precision="fp32")
-            peers = open_peers(compare, lens, asked.precisions)
-        return measure(
+    with (
+        open_checkpoint_path(model) as (path, is_random),
+        progress_reporter(f"measuring {model}") as progress,
+    ):
+        baselines: list[BenchmarkTarget] = []
+        if libraries:
+            embedder = load(path, device=str(device), precision="fp32")
+            baselines = open_baselines(libraries, embedder, options.precisions)
+        return run_benchmark(
             path,
-            asked,
+            options,
             model=model,
             device=device,
-            random_weights=is_random,
-            peers=peers,
+            has_random_weights=is_random,
+            baselines=baselines,
             progress=progress,
         )
 
 
 @contextmanager
-def checkpoint(model: str) -> Generator[tuple[Path, bool]]:
-    """Where a model is; an architecture is written with random weights, for as long."""
-    from twinlens import hub
-    from twinlens.benchmark.synthetic_inputs import ARCHITECTURES, write_random
+def open_checkpoint_path(model: str) -> Generator[tuple[Path, bool]]:
+    """Open a model's path; True if it is a temporary checkpoint with random weights.
+
+    An architecture's name gets such a checkpoint for the time of the block.
+    """
+    from twinlens.benchmark.synthetic_inputs import ARCHITECTURES, write_random_checkpoint
+    from twinlens.hub.resolve import resolve
 
     if model not in ARCHITECTURES or Path(model).exists():
-        yield hub.resolve(model), False
+        yield resolve(model), False
         return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / model
-        write_random(model, path)
+        write_random_checkpoint(model, path)
         yield path, True
 
 
-def _report(result: Speed, out: Path | None, html: Path | None, *, as_json: bool) -> None:
-    from twinlens.benchmark.report import speed_page
-    from twinlens.cli.bench_tables import print_speed
+def _write_result(
+    result: BenchmarkResult, out: Path | None, html: Path | None, *, as_json: bool
+) -> None:
+    from twinlens.benchmark.report import benchmark_page
+    from twinlens.cli.bench_tables import print_benchmark
 
     if as_json:
         print_json(result.to_dict())
     else:
-        print_speed(result)
+        print_benchmark(result)
     if out is not None:
         write_text(out, json.dumps(result.to_dict(), indent=2, ensure_ascii=False) + "\n")
     if html is not None:
-        write_text(html, speed_page(result))
+        write_text(html, benchmark_page(result))
     for reason in result.disturbance.reasons:
         log(f"warning: the machine was disturbed, and nothing is recommended: {reason}")
     for path in (out, html):

@@ -1,5 +1,5 @@
 # ruff: noqa: PLC0415  imports wait until the verb runs: --help stays instant
-"""`twinlens classify`: which label fits each image."""
+"""`twinlens classify`: choose the label that fits each image."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from twinlens.cli.found import find_images, log_failures
-from twinlens.cli.output import USER_MISTAKE, log, print_json
+from twinlens.cli.options import Device, Json, Templates
+from twinlens.cli.output import EXIT_USER_ERROR, log, print_json
 from twinlens.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from torch import Tensor
 
     from twinlens.embed.embedder import Embedder, Prediction
 
-_FOR_PHOTOGRAPHS = (
+_PHOTOGRAPH_HINT = (
     "for photographs take --model openai/ViT-B-32, downloaded once, or another that "
     "`twinlens models --known` lists"
 )
@@ -38,70 +37,59 @@ def classify(
         ),
     ] = None,
     labels_file: Annotated[Path | None, typer.Option(help="The same, one to a line.")] = None,
-    template: Annotated[
-        list[str] | None,
-        typer.Option(help="A sentence with {} where the label goes; several are averaged."),
-    ] = None,
+    templates: Templates = None,
     top: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many labels to show.")] = 5,
     model: Annotated[str, typer.Option(help="A known name, a directory, hf://org/name.")] = "icons",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    device: Device = "auto",
+    as_json: Json = False,
 ) -> None:
     """Say which label fits each image, best first."""
-    found = find_images(images)
-    words = read_labels(labels, labels_file)
+    inputs = find_images(images)
+    names = read_labels(labels, labels_file)
     from twinlens.embed.embedder import load
-    from twinlens.embed.labels import checked_labels
+    from twinlens.embed.labels import group_duplicate_labels
 
-    if words is None:  # before a model is read, or even downloaded
+    if names is None:  # checked before a model is read or even downloaded
         _require_classifier(model)
     else:
-        checked_labels(words)
-    lens = load(model, device=device, decode="exact")
-    names, classifier = _classifier(lens, words, template)
-    readable, ranked, failures = _ranked(lens, model, found.images, names, classifier)
-    if ranked:
-        _print(readable, [best[:top] for best in ranked], as_json=as_json)
-    if log_failures(failures, found):
-        raise typer.Exit(USER_MISTAKE)
+        group_duplicate_labels(names)
+    embedder = load(model, device=device, decode="exact")
+    readable, predictions, failures = _classify(embedder, model, inputs.images, names, templates)
+    if predictions:
+        _print_predictions(readable, [best[:top] for best in predictions], as_json=as_json)
+    if log_failures(failures, inputs):
+        raise typer.Exit(EXIT_USER_ERROR)
 
 
-def _classifier(
-    lens: Embedder, words: list[str] | None, templates: list[str] | None
-) -> tuple[list[str], NDArray[np.float32]]:
-    """Labels and their weights [embed, label]: the model's own, or those of the words."""
-    from twinlens.embed.labels import grouped_labels
-
-    if words is None:
-        return list(lens.head.classnames), lens.head.weight.numpy()
-    groups = grouped_labels(words, lens.tokenizer)
-    _log_repeated(groups)
-    names = list(groups)
-    return names, lens.zero_shot_classifier(names, templates or None)
-
-
-def _ranked(
-    lens: Embedder,
+def _classify(
+    embedder: Embedder,
     model: str,
     images: list[str],
-    names: list[str],
-    classifier: NDArray[np.float32],
+    labels: list[str] | None,
+    templates: list[str] | None,
 ) -> tuple[list[str], list[list[Prediction]], list[DataError]]:
-    """The images that could be read, their labels, and what is wrong with the others."""
-    unlike: list[bool] = []
+    """Classify images: those that can be read, their predictions, and the errors of the others."""
+    from twinlens.embed.labels import group_duplicate_labels
 
-    def look(pixels: Tensor) -> None:
-        if lens.drawing_test is not None:
-            unlike.extend(lens.drawing_test.unlike(pixels.numpy()).tolist())
+    if labels is not None:
+        _log_duplicate_labels(group_duplicate_labels(labels, embedder.tokenizer))
+    not_drawings: list[bool] = []
 
-    embeddings, failures = lens.embed_readable_images(images, seen=look)
+    def test_for_drawings(pixels: Tensor) -> None:
+        if embedder.drawing_test is not None:
+            not_drawings.extend(embedder.drawing_test.is_not_drawing(pixels.numpy()).tolist())
+
+    predictions, failures = embedder.classify(
+        images, labels, templates or None, on_error="skip", on_pixels=test_for_drawings
+    )
     readable = [path for index, path in enumerate(images) if index not in failures]
-    if any(unlike):
-        log(f"{no_drawings(readable, unlike)}, and {model} knows nothing else: {_FOR_PHOTOGRAPHS}")
-    return readable, lens.rank(embeddings @ classifier, names), list(failures.values())
+    if any(not_drawings):
+        message = not_drawings_message(readable, not_drawings)
+        log(f"{message}, and {model} knows nothing else: {_PHOTOGRAPH_HINT}")
+    return readable, predictions, list(failures.values())
 
 
-def _log_repeated(groups: dict[str, list[str]]) -> None:
+def _log_duplicate_labels(groups: dict[str, list[str]]) -> None:
     for label, others in groups.items():
         if others:
             again = ", ".join(map(repr, others))
@@ -109,40 +97,42 @@ def _log_repeated(groups: dict[str, list[str]]) -> None:
 
 
 def _require_classifier(model: str) -> None:
-    """Refuse a model that could only choose among labels, before its weights are read."""
-    from twinlens import hub
+    """Refuse a model without a classifier of its own, before its weights are read."""
     from twinlens.checkpoints.head import HEAD_FILE
+    from twinlens.hub.resolve import resolve
 
-    if not (hub.resolve(model) / HEAD_FILE).is_file():
+    if not (resolve(model) / HEAD_FILE).is_file():
         raise ConfigError(
             "--labels: the model has no classifier of its own, expected one fine-tuned to classes, "
             "or --labels or --labels-file"
         )
 
 
-def no_drawings(images: Sequence[str], unlike: Sequence[bool]) -> str:
-    """Which of the images do not look like drawings.
+def not_drawings_message(images: Sequence[str], is_not_drawing: Sequence[bool]) -> str:
+    """Message about the images that do not look like drawings, of which there is at least one.
 
     Example:
-        >>> no_drawings(["a.png"], [True])
+        >>> not_drawings_message(["a.png"], [True])
         'a.png does not look like a drawing'
-        >>> no_drawings(["a.png", "b.png", "c.png"], [False, True, False])
+        >>> not_drawings_message(["a.png", "b.png", "c.png"], [False, True, False])
         '1 of 3 images does not look like a drawing (b.png)'
-        >>> no_drawings(["a.png", "b.png", "c.png"], [True, True, True])
+        >>> not_drawings_message(["a.png", "b.png", "c.png"], [True, True, True])
         '3 of 3 images do not look like drawings (a.png and others)'
     """
-    found = [image for image, is_unlike in zip(images, unlike, strict=True) if is_unlike]
+    flagged = [
+        image for image, is_flagged in zip(images, is_not_drawing, strict=True) if is_flagged
+    ]
     if len(images) == 1:
-        return f"{found[0]} does not look like a drawing"
-    do = "does not look like a drawing" if len(found) == 1 else "do not look like drawings"
-    others = "" if len(found) == 1 else " and others"
-    return f"{len(found):,} of {len(images):,} images {do} ({found[0]}{others})"
+        return f"{flagged[0]} does not look like a drawing"
+    do = "does not look like a drawing" if len(flagged) == 1 else "do not look like drawings"
+    others = "" if len(flagged) == 1 else " and others"
+    return f"{len(flagged):,} of {len(images):,} images {do} ({flagged[0]}{others})"
 
 
 def read_labels(labels: str | None, file: Path | None) -> list[str] | None:
-    """The labels of `--labels` or `--labels-file`; blank ones are dropped.
+    """Read the labels of `--labels` or `--labels-file`; blank ones are dropped.
 
-    None where neither is given: the model has its own, or none.
+    None if neither is given: the model may have classes of its own.
 
     Raises:
         ConfigError: Both are given.
@@ -152,18 +142,20 @@ def read_labels(labels: str | None, file: Path | None) -> list[str] | None:
     if labels is not None and file is not None:
         raise ConfigError("labels: got both of --labels and --labels-file, expected one")
     if labels is not None:
-        found = labels.split(",")
+        lines = labels.split(",")
     elif file is None:
         return None
     else:
         try:
-            found = file.read_text(encoding="utf-8-sig").splitlines()
+            lines = file.read_text(encoding="utf-8-sig").splitlines()
         except UnicodeDecodeError as error:
             raise DataError(f"{file}: got no UTF-8 text, expected labels, one to a line") from error
-    return [label for label in found if label.strip()]
+    return [label for label in lines if label.strip()]
 
 
-def _print(images: list[str], ranked: list[list[Prediction]], *, as_json: bool) -> None:
+def _print_predictions(
+    images: list[str], predictions: list[list[Prediction]], *, as_json: bool
+) -> None:
     if as_json:
         print_json(
             [
@@ -173,12 +165,12 @@ def _print(images: list[str], ranked: list[list[Prediction]], *, as_json: bool) 
                         {"label": one.label, "probability": one.probability} for one in best
                     ],
                 }
-                for image, best in zip(images, ranked, strict=True)
+                for image, best in zip(images, predictions, strict=True)
             ]
         )
         return
-    widest = max(len(one.label) for best in ranked for one in best)
-    for image, best in zip(images, ranked, strict=True):
+    widest = max(len(one.label) for best in predictions for one in best)
+    for image, best in zip(images, predictions, strict=True):
         typer.echo(image)
         for one in best:
             bar = "━" * round(30 * one.probability)

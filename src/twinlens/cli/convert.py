@@ -1,19 +1,21 @@
 # ruff: noqa: PLC0415  imports wait until the verb runs: --help stays instant
-"""`twinlens convert`: a checkpoint of one family as one of another."""
+"""`twinlens convert`: write a checkpoint in the layout of another library."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twinlens.cli.given import check_new, undone
-from twinlens.cli.output import log, print_json, print_table, working, write_text
+from twinlens.cli.given import check_new_directory, remove_on_error
+from twinlens.cli.options import Json
+from twinlens.cli.output import log, print_json, print_table, spinner, write_text
+from twinlens.config import Activation
 from twinlens.errors import CheckpointError
+from twinlens.types import CheckpointLayout
 
 if TYPE_CHECKING:
     from twinlens.embed.embedder import Embedder
@@ -22,91 +24,77 @@ if TYPE_CHECKING:
 PARITY_FILE = "parity.json"
 
 
-class Layout(StrEnum):
-    """Whose library opens the result."""
-
-    NATIVE = "native"
-    HF = "hf"
-    OPEN_CLIP = "open_clip"
-
-
-class ActivationName(StrEnum):
-    """What a state dict without a configuration cannot tell."""
-
-    QUICK_GELU = "quick_gelu"
-    GELU = "gelu"
-
-
 def convert(
     source: Annotated[str, typer.Argument(help="A known name, a directory or a file of weights.")],
     destination: Annotated[Path, typer.Argument(help="A new directory.")],
     *,
-    to: Annotated[Layout, typer.Option(help="The layout to write.")] = Layout.NATIVE,
+    to: Annotated[CheckpointLayout, typer.Option(help="The layout to write.")] = "native",
     image_size: Annotated[
         int | None,
         typer.Option(min=1, max=4096, help="Resize a ViT's positions for images of this size."),
     ] = None,
     activation: Annotated[
-        ActivationName | None,
+        Activation | None,
         typer.Option(help="Of a state dict without a configuration."),
     ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Compare with the reference; write parity.json.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Rewrite a checkpoint for another library; the numbers stay as they are."""
-    check_new("DESTINATION", destination)
+    check_new_directory("DESTINATION", destination)
     from twinlens.embed.embedder import load
-    from twinlens.export.convert import check_checkpoint, write_checkpoint
-    from twinlens.hub import resolve
+    from twinlens.export.convert import check_parity, write_checkpoint
+    from twinlens.hub.resolve import resolve
 
-    with working(f"reading {source}"):
-        lens = load(
+    with spinner(f"reading {source}"):
+        embedder = load(
             source,
             device="cpu",
             precision="fp32",
             image_size=image_size,
-            activation=activation.value if activation else None,
+            activation=activation,
         )
-    _note_source(lens, source)
-    with working(f"writing {destination}"), undone(destination):
-        write_checkpoint(lens, destination, to.value)
+    _record_provenance(embedder, source)
+    with spinner(f"writing {destination}"), remove_on_error(destination):
+        write_checkpoint(embedder, destination, to)
     reports: list[ParityReport] = []
     if check:
-        with working("comparing with the reference"):
-            same_answers = image_size is None
-            reports = check_checkpoint(lens, destination, resolve(source) if same_answers else None)
+        with spinner("comparing with the reference"):
+            original = resolve(source) if image_size is None else None
+            reports = check_parity(embedder, destination, original)
         write_text(destination / PARITY_FILE, json.dumps([r.to_dict() for r in reports], indent=2))
-    _report(destination, to, reports, as_json=as_json)
-    _require_passed(destination, reports)
+    _print_parity(destination, to, reports, as_json=as_json)
+    _require_parity(destination, reports)
 
 
-def _require_passed(destination: Path, reports: list[ParityReport]) -> None:
-    failed = [report.reference for report in reports if report.fails]
+def _require_parity(destination: Path, reports: list[ParityReport]) -> None:
+    failed = [report.reference for report in reports if report.has_failures]
     if failed:
         raise CheckpointError(f"{destination}: differs from {', '.join(failed)}: see {PARITY_FILE}")
-    why = [report.unchecked for report in reports if report.unchecked]
-    if reports and len(why) == len(reports) - 1:  # the first is no reference
+    skip_reasons = [report.skip_reason for report in reports if report.skip_reason]
+    if reports and len(skip_reasons) == len(reports) - 1:  # the first is our own, not a reference
         raise CheckpointError(
-            f"{destination}: is written but not checked, see {PARITY_FILE}: {'; '.join(why)}"
+            f"{destination}: is written but not checked, see {PARITY_FILE}: "
+            f"{'; '.join(skip_reasons)}"
         )
 
 
-def _note_source(lens: Embedder, source: str) -> None:
-    """Note where the model came from, where the checkpoint itself does not say."""
-    origin = lens.config.provenance
+def _record_provenance(embedder: Embedder, source: str) -> None:
+    """Record the source of a model whose checkpoint does not name one."""
+    origin = embedder.config.provenance
     if not origin.source:
         local = Path(source).expanduser()
         origin = replace(origin, source=local.name if local.exists() else source)
-        lens.model.config = replace(lens.config, provenance=origin)
+        embedder.model.config = replace(embedder.config, provenance=origin)
 
 
-def _report(
-    destination: Path, layout: Layout, reports: list[ParityReport], *, as_json: bool
+def _print_parity(
+    destination: Path, layout: CheckpointLayout, reports: list[ParityReport], *, as_json: bool
 ) -> None:
     if as_json:
-        answer = {"path": str(destination), "layout": layout.value}
+        answer = {"path": str(destination), "layout": layout}
         print_json(answer | {"parity": [report.to_dict() for report in reports]})
         return
     rows = [
@@ -121,10 +109,10 @@ def _report(
         for one in report.comparisons
     ]
     rows += [
-        (report.reference, "", "", "", f"not checked, because {report.unchecked}")
+        (report.reference, "", "", "", f"not checked, because {report.skip_reason}")
         for report in reports
-        if report.unchecked
+        if report.skip_reason
     ]
     if rows:
         print_table(("Reference", "What", "Largest error", "1 - cosine", "Verdict"), rows)
-    log(f"{destination}: written in the layout of {layout.value}")
+    log(f"{destination}: written in the layout of {layout}")

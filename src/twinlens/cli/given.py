@@ -12,10 +12,10 @@ from typing import Any
 from typer.core import TyperCommand
 
 from twinlens.errors import ConfigError
-from twinlens.files import remove_partials
+from twinlens.files import remove_partial_files
 
 
-class Verb(TyperCommand):
+class StrictCommand(TyperCommand):
     """A verb that takes no blank word: it is a variable of the shell that was never set.
 
     As a path, a blank would be the working directory; as a list, none of what was meant.
@@ -29,37 +29,38 @@ class Verb(TyperCommand):
         """
         given: dict[str, Any] = self.make_parser(ctx).parse_args(args=list(args))[0]
         for parameter in self.params:
-            for word in _words(given.get(parameter.name or "")):
+            for word in _flatten_strings(given.get(parameter.name or "")):
                 if not word.strip(" "):  # a tab may be a separator
                     raise ConfigError(
-                        f"{_name(parameter)}: got {word!r}, expected {_kind(parameter)}"
+                        f"{_parameter_name(parameter)}: got {word!r}, expected "
+                        f"{_expected_value(parameter)}"
                     )
         return super().parse_args(ctx, args)
 
 
-def _words(value: object) -> Iterable[str]:
+def _flatten_strings(value: object) -> Iterable[str]:
     """The words of an option that may be repeated, or take more than one."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, list | tuple):
         for one in value:  # pyright: ignore[reportUnknownVariableType]
-            yield from _words(one)  # pyright: ignore[reportUnknownArgumentType]
+            yield from _flatten_strings(one)  # pyright: ignore[reportUnknownArgumentType]
 
 
-def _name(parameter: Any) -> str:
+def _parameter_name(parameter: Any) -> str:
     """As it is typed, or as the help calls it where it has no name."""
     if parameter.param_type_name == "option":
         return parameter.opts[0]
     return parameter.metavar or parameter.opts[0].upper()
 
 
-def _kind(parameter: Any) -> str:
+def _expected_value(parameter: Any) -> str:
     """What belongs there: its help line says it best."""
     said = str(getattr(parameter, "help", "") or "").split(";")[0].rstrip(".")
     return f"a value ({said})" if said else "a value"
 
 
-def check_directory(name: str, path: Path | None) -> None:
+def check_output_directory(name: str, path: Path | None) -> None:
     """Make sure, before work begins, that a directory can be made or written to.
 
     Args:
@@ -73,10 +74,10 @@ def check_directory(name: str, path: Path | None) -> None:
         return
     if path.exists() and not path.is_dir():
         raise ConfigError(f"{name}: got {path}, which is a file, expected a directory")
-    _check_place(name, path, path)
+    _check_writable(name, path, path)
 
 
-def check_file(name: str, path: Path | None) -> None:
+def check_output_file(name: str, path: Path | None) -> None:
     """The same of a file; a pipe or a device is written to as it is.
 
     Raises:
@@ -87,10 +88,10 @@ def check_file(name: str, path: Path | None) -> None:
     if path.is_dir():
         raise ConfigError(f"{path}: got a directory, expected a name for a file, for {name}")
     if not path.exists() or path.is_file():
-        _check_place(name, path, path.resolve().parent)
+        _check_writable(name, path, path.resolve().parent)
 
 
-def _check_place(name: str, path: Path, folder: Path) -> None:
+def _check_writable(name: str, path: Path, folder: Path) -> None:
     """Write a nameless file into the nearest directory there is: permissions do not say all."""
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not there.is_dir():
@@ -104,30 +105,31 @@ def _check_place(name: str, path: Path, folder: Path) -> None:
         ) from error
 
 
-def check_new(name: str, directory: Path) -> None:
+def check_new_directory(name: str, directory: Path) -> None:
     """Refuse to write where something is, or where nothing can be written.
 
     Raises:
-        ConfigError: There is a file, or a directory that is not empty; or as `check_directory`.
+        ConfigError: There is a file, or a directory that is not empty; or as
+            `check_output_directory`.
     """
     if directory.is_dir():
         with suppress(OSError):
-            remove_partials(directory)  # what a killed process left
+            remove_partial_files(directory)  # what a killed process left
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise ConfigError(
             f"{directory}: is there already, expected a new or an empty directory for {name}"
         )
-    check_directory(name, directory)
+    check_output_directory(name, directory)
 
 
 @contextmanager
-def undone(*directories: Path | None, worth: str = "") -> Generator[None]:
+def remove_on_error(*directories: Path | None, keep_pattern: str = "") -> Generator[None]:
     """Should the block fail, take away what it left that is of no use.
 
     Args:
         directories: Where the block writes. What was in them before stays.
-        worth: A pattern of files that make a directory worth keeping, where there was nothing
-            before: then only empty directories in it go, else all that is in it.
+        keep_pattern: A pattern of files that make a directory worth keeping, where there was
+            nothing before: then only empty directories in it go, else all that is in it.
     """
     wanted = [path.absolute() for path in directories if path is not None]
     new = [path for path in wanted if not path.exists() or not any(path.iterdir())]
@@ -136,17 +138,17 @@ def undone(*directories: Path | None, worth: str = "") -> Generator[None]:
         yield
     except BaseException:
         for path in new:
-            if worth and any(path.glob(worth)):
-                _drop_empty(path)
+            if keep_pattern and any(path.glob(keep_pattern)):
+                _remove_empty_directories(path)
             else:
-                _drop_all(path)
+                _remove_contents(path)
         for place in above:  # each before those above it
             with suppress(OSError):
                 place.rmdir()
         raise
 
 
-def _drop_all(path: Path) -> None:
+def _remove_contents(path: Path) -> None:
     """Remove all that is in a directory."""
     with suppress(OSError):
         for inside in list(path.iterdir()):
@@ -156,7 +158,7 @@ def _drop_all(path: Path) -> None:
                 inside.unlink()
 
 
-def _drop_empty(path: Path) -> None:
+def _remove_empty_directories(path: Path) -> None:
     """Remove the empty directories in a directory."""
     for inside in sorted(path.rglob("*"), reverse=True):
         if inside.is_dir() and not inside.is_symlink():

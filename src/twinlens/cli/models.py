@@ -1,5 +1,5 @@
 # ruff: noqa: PLC0415  imports wait until the verb runs: --help stays instant
-"""`twinlens models`: what can be loaded, at hand or from the Hugging Face hub."""
+"""`twinlens models`: list the models that are local or on the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ import typer
 from twinlens.cli.output import log, print_json, print_table
 
 if TYPE_CHECKING:
-    from twinlens.hub import KnownModel, PublishedModel
+    from twinlens.hub.published import PublishedModel
+    from twinlens.hub.resolve import KnownModel
 
-AT_HAND = ("Name", "Where", "Size", "Licence", "Input", "Embedding", "Measured")
-KNOWN = ("Name", "Architecture", "Input", "Parameters", "ImageNet-1k acc1", "Licence")
+LOCAL_COLUMNS = ("Name", "Where", "Size", "Licence", "Input", "Embedding", "Measured")
+KNOWN_COLUMNS = ("Name", "Architecture", "Input", "Parameters", "ImageNet-1k acc1", "Licence")
 
-_UNKNOWN: dict[str, Any] = {
+_DEFAULTS: dict[str, Any] = {
     "name": "",
     "where": "",
     "path": None,
@@ -37,10 +38,10 @@ _UNKNOWN: dict[str, Any] = {
     "source": "",
     "metrics": {},
 }
-"""Every key that is told of a model, in order, and what it is where nothing is known."""
+"""The JSON keys of a model, in order, with their values if nothing is known."""
 
 
-def models(
+def list_models(
     known: Annotated[
         bool, typer.Option("--known", help="List the published models that can be downloaded.")
     ] = False,
@@ -49,27 +50,28 @@ def models(
     ] = False,
 ) -> None:
     """List the models at hand: embedded in the package, or in the Hugging Face cache."""
-    from twinlens.hub import known_models, published_models
+    from twinlens.hub.published import published_models
+    from twinlens.hub.resolve import known_models
 
     at_hand = known_models()
     table = published_models()
     others = table.keys() - {model.name for model in at_hand}
     if as_json:
-        shown = [describe(model) for model in at_hand if model.published or not known]
+        shown = [local_model_json(model) for model in at_hand if model.published or not known]
         print_json(
-            shown + [describe_published(one) for one in table.values() if one.name in others]
+            shown + [published_model_json(one) for one in table.values() if one.name in others]
         )
     elif known:
-        print_table(KNOWN, [_known_row(one) for one in table.values()])
+        print_table(KNOWN_COLUMNS, [_known_row(one) for one in table.values()])
     else:
         if at_hand:
-            print_table(AT_HAND, [_row(describe(model)) for model in at_hand])
+            print_table(LOCAL_COLUMNS, [_local_row(local_model_json(model)) for model in at_hand])
         else:
             log("no models: none is embedded, and the Hugging Face cache has none in our layouts")
         log(f"{len(others)} more are downloaded when they are named: twinlens models --known")
 
 
-def describe(model: KnownModel) -> dict[str, Any]:
+def local_model_json(model: KnownModel) -> dict[str, Any]:
     """What the table of published models says of one at hand, or else its own files.
 
     `metrics` is its `metrics.json`, if it has one.
@@ -78,8 +80,8 @@ def describe(model: KnownModel) -> dict[str, Any]:
     metrics = folder / "metrics.json"
     published = {} if model.published is None else asdict(model.published)
     return {
-        **_UNKNOWN,
-        **_of_its_files(model, folder),
+        **_DEFAULTS,
+        **_read_model_files(model, folder),
         **published,
         "name": model.name,
         "where": model.where,
@@ -90,31 +92,31 @@ def describe(model: KnownModel) -> dict[str, Any]:
     }
 
 
-def describe_published(one: PublishedModel) -> dict[str, Any]:
+def published_model_json(model: PublishedModel) -> dict[str, Any]:
     """A row of the table, under the keys of `describe`."""
-    return {**_UNKNOWN, **asdict(one), "where": "downloadable"}
+    return {**_DEFAULTS, **asdict(model), "where": "downloadable"}
 
 
-def _of_its_files(model: KnownModel, folder: Path) -> dict[str, Any]:
+def _read_model_files(model: KnownModel, folder: Path) -> dict[str, Any]:
     """Licence, input and embedding size as the configuration and the model card have them."""
     from twinlens.config import CLIPConfig
-    from twinlens.config_io import read_json, read_plain_json
+    from twinlens.config_io import read_dataclass, read_json_object
 
     if model.layout == "native":
-        config = read_json(CLIPConfig, model.path / "config.json")
+        config = read_dataclass(CLIPConfig, model.path / "config.json")
         return {
             "licence": config.provenance.licence,
             "image_size": config.preprocess.image_size if config.preprocess else None,
             "embed_dim": config.embed_dim,
         }
-    licence = _licence_of_card(folder / "README.md")
+    licence = _read_card_licence(folder / "README.md")
     if model.layout == "big_vision":
         return {"licence": licence}
     if model.layout == "hf":
-        config = read_plain_json(model.path / "config.json")
+        config = read_json_object(model.path / "config.json")
         vision, embed_dim = config.get("vision_config", config), config.get("projection_dim")
     else:
-        config = read_plain_json(model.path / "open_clip_config.json")["model_cfg"]
+        config = read_json_object(model.path / "open_clip_config.json")["model_cfg"]
         vision, embed_dim = config.get("vision_cfg"), config.get("embed_dim")
     return {
         "licence": licence,
@@ -123,16 +125,16 @@ def _of_its_files(model: KnownModel, folder: Path) -> dict[str, Any]:
     }
 
 
-def _licence_of_card(card: Path) -> str:
-    """The `license` in a model card's front matter."""
+def _read_card_licence(card: Path) -> str:
+    """Read the `license` of a model card's front matter; empty if there is none."""
     text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
     front = text.split("\n---", 1)[0] if text.startswith("---\n") else ""
     found = re.search(r"^license: *(\S+)", front, re.MULTILINE)
     return found[1] if found else ""
 
 
-def _row(one: dict[str, Any]) -> tuple[str, ...]:
-    measured = [f"{name} {value:.1%}" for name, value in _fractions(one["metrics"])]
+def _local_row(one: dict[str, Any]) -> tuple[str, ...]:
+    measured = [f"{name} {value:.1%}" for name, value in _fraction_metrics(one["metrics"])]
     if one["imagenet_acc1_percent"] is not None:
         measured.append(f"ImageNet-1k acc1 {one['imagenet_acc1_percent']:.1f}%")
     no_input = "texts" if one["layout"] == "native" else "not stated"
@@ -147,7 +149,7 @@ def _row(one: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _fractions(metrics: dict[str, Any]) -> list[tuple[str, float]]:
+def _fraction_metrics(metrics: dict[str, Any]) -> list[tuple[str, float]]:
     return [(name, value) for name, value in metrics.items() if isinstance(value, float)]
 
 

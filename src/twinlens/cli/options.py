@@ -1,16 +1,30 @@
-"""Options that several verbs have, and what they say of what is left out of a data set."""
+"""Options that several verbs share, and parsers of their values."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable, Sequence
+from typing import Annotated
 
 import typer
 
-from twinlens.cli.output import log
+from twinlens.errors import ConfigError
 
-if TYPE_CHECKING:
-    from twinlens.data.left_out import LeftOut
-
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A known name, a directory, a file, hf://org/name.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, as optim.lr=0.001."),
+]
+Init = Annotated[
+    str, typer.Option(metavar="MODEL", help="The model to start from, for fine-tuning.")
+]
+Templates = Annotated[
+    list[str] | None,
+    typer.Option("--template", help="A sentence with {} where the class goes; several average."),
+]
 ImageColumn = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Of a table: the column of images. [default: by its name]"),
@@ -30,9 +44,43 @@ Strict = Annotated[
 ]
 
 
-def log_left_out(left_out: LeftOut, title: str) -> None:
-    """A line on stderr for each reason, under a title."""
-    if left_out.total:
-        log(f"{title}:")
-    for line in left_out.lines():
-        log(f"  {line}")
+def one_of(choices: Sequence[str]) -> Callable[[str], str]:
+    """Make a parser of a repeatable option with a fixed set of values.
+
+    Typer takes a `Literal` for a single value, but for a list it needs a parser.
+    """
+
+    def parse(value: str) -> str:
+        if value not in choices:
+            raise typer.BadParameter(f"{value!r} is not one of {', '.join(map(repr, choices))}")
+        return value
+
+    return parse
+
+
+def comma_separated(text: str) -> list[str]:
+    """Split names at commas; blank ones and repetitions are dropped.
+
+    Example:
+        >>> comma_separated("fp32, bf16,,fp32")
+        ['fp32', 'bf16']
+    """
+    names = (name.strip() for name in text.split(","))
+    return list(dict.fromkeys(name for name in names if name))
+
+
+def parse_counts(option: str, text: str, at_most: int) -> tuple[int, ...]:
+    """Parse positive integers between commas; they are sorted, each once.
+
+    Raises:
+        ConfigError: One is not an integer from 1 to `at_most`.
+    """
+    words = comma_separated(text)
+    digits = len(str(at_most))
+    if not all(
+        word.isdecimal() and len(word) <= digits and 1 <= int(word) <= at_most for word in words
+    ):
+        raise ConfigError(
+            f"{option}: got {text!r}, expected numbers from 1 to {at_most:,}, such as 1,2,4,8"
+        )
+    return tuple(sorted({int(word) for word in words}))

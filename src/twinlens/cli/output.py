@@ -1,4 +1,4 @@
-"""Results to stdout, everything else to stderr, and every ending with its exit status."""
+"""Output of verbs: results on stdout, everything else on stderr; errors and exit statuses."""
 
 from __future__ import annotations
 
@@ -9,31 +9,36 @@ import traceback
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from twinlens.errors import DataError, StoppedError, TwinlensError
-from twinlens.files import made_directory, write_whole
-from twinlens.types import Count
+from twinlens.files import atomic_write_text, ensure_directory
+from twinlens.formatting import format_minutes
+from twinlens.types import ProgressCallback
 
-BUG = 1
-USER_MISTAKE = 2
-STOPPED = 75
-"""As sysexits.h has it: temporary, try again."""
-INTERRUPTED = 130
+if TYPE_CHECKING:
+    from twinlens.data.left_out import LeftOut
+
+EXIT_BUG = 1
+EXIT_USER_ERROR = 2
+EXIT_STOPPED = 75
+"""EX_TEMPFAIL of sysexits.h: temporary, try again."""
+EXIT_INTERRUPTED = 130
 
 
-def print_json(answer: object) -> None:
-    """An answer for programs."""
-    typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+def print_json(value: object) -> None:
+    """Print a result for programs."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
-    """An answer for people; columns whose cells are numbers are right-aligned."""
+    """Print a table for people; columns of numbers are right-aligned."""
     from rich.console import Console  # noqa: PLC0415  only tables need it
     from rich.table import Table  # noqa: PLC0415
 
-    if title:  # not the table's own, which is cut into lines of the table's width
+    if title:  # not as the title of the table, which is wrapped at the table's width
         typer.echo(title)
     table = Table(box=None, padding=(0, 2, 0, 0))
     for number, column in enumerate(columns):
@@ -42,37 +47,37 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title:
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)
-    # A pipe has no width: lines there are as long as they need to be.
+    # A pipe has no width: its lines are not wrapped.
     width = None if sys.stdout.isatty() else 200
     Console(markup=False, highlight=False, width=width).print(table)
 
 
 def log(message: str) -> None:
-    """A line beside the answer."""
+    """Print a line to stderr."""
     typer.echo(message, err=True)
 
 
 @contextmanager
-def working(message: str) -> Generator[None]:
-    """Say on a terminal what takes a while, until it is done."""
+def spinner(message: str) -> Generator[None]:
+    """Show a message with a spinner on a terminal while the block runs."""
     from rich.console import Console  # noqa: PLC0415
 
     with Console(stderr=True).status(message):
         yield
 
 
-_AT_ONCE = 2.0
-"""Seconds that work may take without a bar."""
+_BAR_DELAY = 2.0
+"""Seconds before a progress bar appears."""
 
-_LINE_EVERY = 30.0
-"""Seconds between lines where there is no terminal."""
+_LOG_INTERVAL = 30.0
+"""Seconds between lines of progress if there is no terminal."""
 
 
 @contextmanager
-def counting(message: str) -> Generator[Count]:
-    """Show how much of some long work is done: a bar on a terminal, now and then a line elsewhere.
+def progress_reporter(message: str) -> Generator[ProgressCallback]:
+    """Report progress on stderr: a bar on a terminal, else a line now and then.
 
-    What is over at once shows nothing. Gives a function of (done, in all, what is next).
+    Short work shows nothing. Yields a function of (done, total, what is next).
     """
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import (  # noqa: PLC0415
@@ -87,20 +92,23 @@ def counting(message: str) -> Generator[Count]:
     texts = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
     bar = Progress(*texts, TimeRemainingColumn(), console=console, transient=True)
     task = bar.add_task(message, total=None)
-    said = began = time.monotonic()
-    first: dict[int, tuple[float, int]] = {}  # when each piece of work of so many began, and where
+    logged = start = time.monotonic()
+    starts: dict[int, tuple[float, int]] = {}  # time and count at the first call, by total
 
     def progress(done: int, total: int, what: str = "") -> None:
-        nonlocal said
+        nonlocal logged
         described = f"{message}: {what}" if what else message
         now = time.monotonic()
-        first.setdefault(total, (now, done))
+        starts.setdefault(total, (now, done))
         bar.update(task, description=described, completed=done, total=total)
-        if console.is_terminal and now - began >= _AT_ONCE:
+        if console.is_terminal and now - start >= _BAR_DELAY:
             bar.start()
-        elif not console.is_terminal and now - said >= _LINE_EVERY:
-            log(f"{described}: {done:,} of {total:,}{_left(*first[total], now, done, total)}")
-            said = now
+        elif not console.is_terminal and now - logged >= _LOG_INTERVAL:
+            log(
+                f"{described}: {done:,} of "
+                f"{total:,}{_format_time_left(*starts[total], now, done, total)}"
+            )
+            logged = now
 
     try:
         yield progress
@@ -109,32 +117,32 @@ def counting(message: str) -> Generator[Count]:
             bar.stop()
 
 
-def _left(began: float, at: int, now: float, done: int, total: int) -> str:
-    """The time that the rest takes at the pace so far."""
-    if done <= at:
+def _format_time_left(start: float, start_count: int, now: float, done: int, total: int) -> str:
+    """Format the time that the rest takes at the speed so far."""
+    if done <= start_count:
         return ""
-    minutes, seconds = divmod(round((now - began) / (done - at) * (total - done)), 60)
-    return f", {minutes}:{seconds:02d} left"
+    seconds = (now - start) / (done - start_count) * (total - done)
+    return f", {format_minutes(seconds)} left"
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file and the directories above it; whole or not at all.
+    """Write a file, atomically, and the directories above it.
 
     Raises:
-        DataError: It cannot be written: a full disk, say.
+        DataError: It cannot be written, as on a full disk.
     """
     try:
-        with made_directory(path.parent):
-            if path.exists() and not path.is_file():  # a pipe or a device: no name to take over
+        with ensure_directory(path.parent):
+            if path.exists() and not path.is_file():  # a pipe or a device is not replaced
                 path.write_text(text, encoding="utf-8")
             else:
-                write_whole(text, path.resolve())  # through a link, as any program would
+                atomic_write_text(text, path.resolve())  # a symbolic link is followed
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def report_error(error: Exception, *, with_traceback: bool) -> int:
-    """Print what went wrong as one line; returns the exit status."""
+    """Print an error as one line and return the exit status."""
     if with_traceback:
         traceback.print_exception(error)
     usage = getattr(error, "format_message", None)  # an option or argument that Typer refused
@@ -142,20 +150,28 @@ def report_error(error: Exception, *, with_traceback: bool) -> int:
         message = usage()
         if message:
             log(f"error: {message.rstrip('.')}; see --help")
-        return USER_MISTAKE
+        return EXIT_USER_ERROR
     if isinstance(error, StoppedError):
         log(str(error))
-        return STOPPED
+        return EXIT_STOPPED
     if isinstance(error, TwinlensError | OSError):
-        log(f"error: {_one_line(error)}")
-        return USER_MISTAKE
+        log(f"error: {_error_message(error)}")
+        return EXIT_USER_ERROR
     hint = "" if with_traceback else "; run again with --traceback and report it"
-    log(f"error: a bug in twinlens: {type(error).__name__}: {_one_line(error)}{hint}")
-    return BUG
+    log(f"error: a bug in twinlens: {type(error).__name__}: {_error_message(error)}{hint}")
+    return EXIT_BUG
 
 
-def _one_line(error: Exception) -> str:
+def _error_message(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
-        place = f"{error.filename}: " if error.filename else ""
-        return f"{place}{error.strerror}"
+        path = f"{error.filename}: " if error.filename else ""
+        return f"{path}{error.strerror}"
     return " ".join(str(error).split())
+
+
+def log_left_out(left_out: LeftOut, title: str) -> None:
+    """Log what is left out, under a title: a line for each reason."""
+    if left_out.total:
+        log(f"{title}:")
+    for line in left_out.lines():
+        log(f"  {line}")

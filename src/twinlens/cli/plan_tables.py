@@ -1,4 +1,4 @@
-"""A plan as tables: parameters and operations, memory, time and cost, storage."""
+"""A training plan as tables: parameters and FLOPs, memory, time and cost, storage."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING
 import typer
 
 from twinlens.cli.output import print_json, print_table
+from twinlens.formatting import format_gigabytes, format_si, format_three_digits
 
 if TYPE_CHECKING:
-    from twinlens.train.planning.plan import GroupPlan, Plan
+    from twinlens.train.planning.plan import DeviceGroupPlan, TrainingPlan
 
-_YEAR, _DAY, _HOUR, _MINUTE = 365.25 * 86_400, 86_400, 3600, 60
+_TIME_UNITS = ((365.25 * 86_400, "years"), (86_400, "days"), (3600, "hours"), (60, "minutes"))
+"""Seconds of each unit, and its name."""
 
 
-def print_plan(plan: Plan, *, as_json: bool) -> None:
-    """Answer with a plan."""
+def print_plan(plan: TrainingPlan, *, as_json: bool) -> None:
+    """Print a plan as tables, or as JSON."""
     if as_json:
         print_json(plan.to_dict())
         return
@@ -32,41 +34,41 @@ def print_plan(plan: Plan, *, as_json: bool) -> None:
         typer.echo()
 
 
-def _headline(plan: Plan) -> str:
+def _headline(plan: TrainingPlan) -> str:
     assumed = plan.assumed
     return (
         f"{plan.recipe}: {plan.steps:,} steps of {plan.batch_size:,}, {plan.pairs:,} pairs, "
-        f"{si(plan.operations.run)}FLOP in all\n"
+        f"{format_si(plan.operations.run)}FLOP in all\n"
         f"assumed: captions of {assumed.caption_tokens:g} tokens with start and end, "
         f"{assumed.mfu:.0%} of the peak, samples of {assumed.sample_kb:g} kB, "
         f"{assumed.shard_samples:,} in a shard"
     )
 
 
-def _print_model(plan: Plan) -> None:
-    done, count, tokens = plan.operations, plan.parameters, plan.assumed.caption_tokens
-    whole = done.text == done.text_full_context
-    text = "text tower" if whole else f"text tower, {tokens:g} tokens"
+def _print_model(plan: TrainingPlan) -> None:
+    flops, count, tokens = plan.operations, plan.parameters, plan.assumed.caption_tokens
+    full_context = flops.text == flops.text_full_context
+    text = "text tower" if full_context else f"text tower, {tokens:g} tokens"
     parts = [
-        ("image tower", count["image_tower"], done.image, done.image_training),
-        (text, count["text_tower"], done.text, done.text_training),
-        ("  at full context", None, done.text_full_context, done.text_full_context_training),
-        ("similarities", count["other"], done.similarities, done.similarities_training),
-        ("a pair", count["total"], done.pair, done.pair_training),
+        ("image tower", count["image_tower"], flops.image, flops.image_training),
+        (text, count["text_tower"], flops.text, flops.text_training),
+        ("  at full context", None, flops.text_full_context, flops.text_full_context_training),
+        ("similarities", count["other"], flops.similarities, flops.similarities_training),
+        ("a pair", count["total"], flops.pair, flops.pair_training),
         ("  of it trained", count["trained"], None, None),
-        ("  with what is computed twice", None, None, done.pair_executed),
+        ("  with what is computed twice", None, None, flops.pair_executed),
     ]
     if count["trained"] == count["total"]:
         del parts[5]
     rows = [
-        [name, "" if number is None else f"{number:,}", flop(forward), flop(training)]
+        [name, "" if number is None else f"{number:,}", format_flop(forward), format_flop(training)]
         for name, number, forward, training in parts
     ]
     print_table(["", "parameters", "forward", "forward and backward"], rows)
 
 
-def _print_memory(plan: Plan) -> None:
-    """One column for each group, in GB."""
+def _print_memory(plan: TrainingPlan) -> None:
+    """Print the memory in GB, with a column for each group of devices."""
     groups = plan.groups
 
     def row(name: str, *cells: str) -> list[str]:
@@ -77,22 +79,22 @@ def _print_memory(plan: Plan) -> None:
         row("computed in", *(group.precision for group in groups)),
     ]
     rows += [
-        row(part, *(gigabytes(group.parts[part]) for group in groups))
+        row(part, *(format_gigabytes(group.parts[part]) for group in groups))
         for part in groups[0].parts
         if any(group.parts[part] for group in groups)
     ]
-    rows.append(row("needed", *(gigabytes(group.needed) for group in groups)))
-    rows.append(row("on the device", *(gigabytes(group.available) for group in groups)))
+    rows.append(row("needed", *(format_gigabytes(group.needed) for group in groups)))
+    rows.append(row("on the device", *(format_gigabytes(group.available) for group in groups)))
     rows.append(row("fits with a tenth free", *("yes" if g.fits else "no" for g in groups)))
     rows.append(row("", *("" for _ in groups)))
     rows += [
-        row(name, *(gigabytes(getattr(group.memory, part)) for group in groups))
-        for name, part in _FORMS
+        row(name, *(format_gigabytes(getattr(group.memory, part)) for group in groups))
+        for name, part in _ALTERNATIVES
     ]
     print_table(["GB a device", *(group.devices for group in groups)], rows)
 
 
-_FORMS = (
+_ALTERNATIVES = (
     ("activations, all kept", "activations_whole"),
     ("activations, checkpointed", "activations_checkpointed"),
     ("similarities, dense", "similarities_dense"),
@@ -100,72 +102,39 @@ _FORMS = (
 )
 
 
-def _print_time(plan: Plan) -> None:
+def _print_time(plan: TrainingPlan) -> None:
     columns = ["devices", "pairs/s", "time", "device hours", "$/h", "cost"]
     columns += ["images/s to read", "MB/s", "shards/s"]
     print_table(columns, [_time_row(group) for group in plan.groups])
 
 
-def _time_row(group: GroupPlan) -> list[str]:
+def _time_row(group: DeviceGroupPlan) -> list[str]:
     return [
         group.devices,
-        short(group.pairs_per_second),
-        duration(group.seconds),
+        format_three_digits(group.pairs_per_second),
+        format_duration(group.seconds),
         f"{group.device_hours:,.1f}",
         f"{group.price:g}",
         f"{group.cost:,.0f}",
-        short(group.images_per_second),
-        short(group.megabytes_per_second),
-        short(group.shards_per_second),
+        format_three_digits(group.images_per_second),
+        format_three_digits(group.megabytes_per_second),
+        format_three_digits(group.shards_per_second),
     ]
 
 
-def short(value: float) -> str:
-    """Three digits, or all before the point.
+def format_flop(value: float | None) -> str:
+    """Format a number of operations; None is an empty cell."""
+    return "" if value is None else f"{format_si(value)}FLOP"
+
+
+def format_duration(seconds: float) -> str:
+    """Format a duration in the largest unit that it fills.
 
     Example:
-        >>> short(19426.3), short(1.943), short(0.00838)
-        ('19,426', '1.94', '0.00838')
-    """
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def si(value: float) -> str:
-    """A number with its prefix.
-
-    Example:
-        >>> si(8.8e9), si(3.2e20), si(0.0)
-        ('8.8 G', '320 E', '0 ')
-    """
-    for power, prefix in ((21, "Z"), (18, "E"), (15, "P"), (12, "T"), (9, "G"), (6, "M"), (3, "k")):
-        if value >= 10**power:
-            return f"{float(f'{value / 10**power:.3g}'):g} {prefix}"
-    return f"{value:g} "
-
-
-def flop(value: float | None) -> str:
-    """Operations, or nothing."""
-    return "" if value is None else f"{si(value)}FLOP"
-
-
-def gigabytes(value: float) -> str:
-    """Bytes in 10^9.
-
-    Example:
-        >>> gigabytes(1.26e9), gigabytes(2e6)
-        ('1.26', '0.002')
-    """
-    return f"{value / 1e9:,.2f}" if value >= 1e7 or not value else f"{value / 1e9:.3f}"
-
-
-def duration(seconds: float) -> str:
-    """In the unit that fits.
-
-    Example:
-        >>> duration(90), duration(3 * 86400), duration(1e9)
+        >>> format_duration(90), format_duration(3 * 86400), format_duration(1e9)
         ('1.5 minutes', '3.0 days', '31.7 years')
     """
-    for unit, name in ((_YEAR, "years"), (_DAY, "days"), (_HOUR, "hours"), (_MINUTE, "minutes")):
+    for unit, name in _TIME_UNITS:
         if seconds >= unit:
             return f"{seconds / unit:.1f} {name}"
     return f"{seconds:.1f} seconds"

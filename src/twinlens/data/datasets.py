@@ -40,8 +40,8 @@ from twinlens.data.sources.remote import is_url, name_of
 from twinlens.data.sources.split_directories import SplitPart, splits_in
 from twinlens.data.sources.table_datasets import open_tables
 from twinlens.data.webdataset.indexes import Progress
-from twinlens.data.webdataset.tars import Tars, open_tars
-from twinlens.errors import DataError
+from twinlens.data.webdataset.tars import TarGroup, open_tars
+from twinlens.errors import DataError, os_errors_as
 from twinlens.images.file_names import is_image_name
 from twinlens.types import Split
 
@@ -98,7 +98,7 @@ def open_dataset(
     return _join(parts, str(spec))
 
 
-def tars_in(spec: str | Path) -> list[Tars]:
+def tars_in(spec: str | Path) -> list[TarGroup]:
     """The tars that each part of a SPEC names.
 
     Raises:
@@ -107,9 +107,9 @@ def tars_in(spec: str | Path) -> list[Tars]:
     """
     found = [(part, _find(part, _Asked(Columns(), ()))) for _, part in _parts(spec)]
     for part, one in found:
-        if not isinstance(one, Tars):
+        if not isinstance(one, TarGroup):
             raise DataError(f"{part}: got a data set without tars, expected tars")
-    return [one for _, one in found if isinstance(one, Tars)]
+    return [one for _, one in found if isinstance(one, TarGroup)]
 
 
 def _parts(spec: str | Path) -> list[tuple[float | None, str]]:
@@ -177,7 +177,7 @@ def open_split(
         raise DataError(f"{where}: cannot be read: {error.strerror or error}") from error
 
 
-def _find_split(part: SplitPart, columns: Columns) -> Tars | Dataset:
+def _find_split(part: SplitPart, columns: Columns) -> TarGroup | Dataset:
     found = _split_alone(part, columns)
     for path in shown(part.root)[0]:
         if path.name.lower() in METADATA_FILES:  # it is of several splits
@@ -185,22 +185,22 @@ def _find_split(part: SplitPart, columns: Columns) -> Tars | Dataset:
     return found
 
 
-def _split_alone(part: SplitPart, columns: Columns) -> Tars | Dataset:
+def _split_alone(part: SplitPart, columns: Columns) -> TarGroup | Dataset:
     if part.folder is not None:
         return _find_in_directory(part.folder, part.root, columns, part.split)
     name = f"{part.root.resolve().name}/{part.split}"
     if part.files[0].suffix.lower() == ".tar":
-        return Tars(part.files, name, split=part.split)
+        return TarGroup(part.files, name, split=part.split)
     return open_tables(part.files, name, columns, lists=part.root, split=part.split)
 
 
-def _opened(found: Tars | Dataset, progress: Progress | None) -> Dataset:
-    return open_tars(found, progress) if isinstance(found, Tars) else found
+def _opened(found: TarGroup | Dataset, progress: Progress | None) -> Dataset:
+    return open_tars(found, progress) if isinstance(found, TarGroup) else found
 
 
-def _find(spec: str, asked: _Asked) -> Tars | Dataset:
+def _find(spec: str, asked: _Asked) -> TarGroup | Dataset:
     """Tars by their places; anything else is opened."""
-    try:
+    with os_errors_as(DataError, spec, "cannot be read"):
         if spec.startswith("hf://datasets/"):
             from twinlens.data.sources.hub_datasets import fetch  # noqa: PLC0415  only here
 
@@ -214,13 +214,11 @@ def _find(spec: str, asked: _Asked) -> Tars | Dataset:
         if not path.exists() and (named := open_named(spec)) is not None:
             return named
         if "{" in spec and not path.exists():
-            return Tars([Path(one) for one in _expand(str(path))], path.parent.name)
+            return TarGroup([Path(one) for one in _expand(str(path))], path.parent.name)
         return _find_files([path], spec, asked.columns)
-    except OSError as error:
-        raise DataError(f"{spec}: cannot be read: {error.strerror or error}") from error
 
 
-def _find_in_root(root: Path, asked: _Asked) -> Tars | Dataset:
+def _find_in_root(root: Path, asked: _Asked) -> TarGroup | Dataset:
     """One split of a directory that has them; else all of it."""
     parts = splits_in(root)
     if not parts:
@@ -245,17 +243,19 @@ def _data_folder(root: Path) -> Path:
     return inner if held and not any(map(has_images, others)) else root
 
 
-def _find_urls(spec: str) -> Tars:
+def _find_urls(spec: str) -> TarGroup:
     urls = list(_expand(spec)) if "{" in spec else [spec]
     if not all(name_of(url).lower().endswith(".tar") for url in urls):
         raise DataError(f"{spec}: got a URL of something else than tars, expected {_EXPECTED}")
     folder = PurePosixPath(urlsplit(urls[0]).path).parent.name
-    return Tars(urls, folder if len(urls) > 1 and folder else PurePosixPath(name_of(urls[0])).stem)
+    return TarGroup(
+        urls, folder if len(urls) > 1 and folder else PurePosixPath(name_of(urls[0])).stem
+    )
 
 
 def _find_files(
     paths: Sequence[Path], spec: str, columns: Columns, name: str = ""
-) -> Tars | Dataset:
+) -> TarGroup | Dataset:
     """Files that are all tables, or all tars."""
     first = paths[0]
     if not spec or not first.exists():
@@ -263,7 +263,7 @@ def _find_files(
     if first.suffix.lower() in tables.SUFFIXES:
         return open_tables(paths, name or first.stem, columns)
     if first.suffix.lower() == ".tar":
-        return Tars(paths, name or first.stem)
+        return TarGroup(paths, name or first.stem)
     raise DataError(f"{spec}: got a file of another kind, expected {_EXPECTED}")
 
 
@@ -293,7 +293,7 @@ def _expand(pattern: str) -> Iterator[str]:
 
 def _find_in_directory(
     root: Path, lists: Path, columns: Columns, split: Split | None = None
-) -> Tars | Dataset:
+) -> TarGroup | Dataset:
     """What is in a directory; names and prompts of a folder per class are those in `lists`."""
     left_out = LeftOut()
     files, folders = shown(root, left_out)
@@ -301,7 +301,7 @@ def _find_in_directory(
     if tars := [path for path in files if path.suffix.lower() == ".tar"]:
         check_count(root / COUNT_FILE, len(tars))
         _count_strange(files, tars, left_out)
-        return Tars(tars, name, left_out, split)
+        return TarGroup(tars, name, left_out, split)
     if found := _parquet_sets(files):
         _count_strange(files, found, left_out)
         return open_tables(found, name, columns, left_out=left_out, lists=lists, split=split)

@@ -18,26 +18,27 @@ from torch import Tensor
 
 from twinlens.data.augment import Augmentation, augment, random_square_crop
 from twinlens.data.left_out import NO_CAPTION
-from twinlens.data.prefetch import read_in_processes, read_in_threads
-from twinlens.data.sampler import SampleOrder
+from twinlens.data.prefetch import read_in_threads
+from twinlens.data.sampler import TrainingSampler
 from twinlens.data.samples import Dataset, Sample
 from twinlens.data.sources.captions import UNREADABLE as NO_FILE
+from twinlens.data.workers import read_in_processes
 from twinlens.errors import DataError
 from twinlens.images.decode import decode_image
-from twinlens.types import Vocabulary
+from twinlens.types import TrainingTokenizer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-TRIES = 10
+MAX_REPLACEMENTS = 10
 """Samples asked in the place of one that cannot be used, before the run stops."""
 
-NEAR = 1000
+REPLACEMENT_WINDOW = 1000
 """How far on in the stream those are looked for; and how many without a caption are passed by."""
 
-UNREADABLE = "sample that cannot be read"
-UNDECODABLE = "image that cannot be decoded"
-NO_LABEL = "image without one of the classes"
+UNREADABLE_SAMPLE = "sample that cannot be read"
+UNDECODABLE_IMAGE = "image that cannot be decoded"
+UNKNOWN_LABEL = "image without one of the classes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,30 +65,31 @@ class Batch:
     Attributes:
         pixels: uint8, not normalised.
         tokens: Padded, `context_length` wide; one set of captions after the other.
-        concepts: Equal numbers depict the same thing (see `contrastive_loss`); where the data
+        concept_ids: Equal numbers depict the same thing (see `contrastive_loss`); where the data
             does not say what an image depicts, its caption counts.
-        truncated: How many captions were longer than the context and cut.
+        num_truncated: How many captions were longer than the context and cut.
         labels: Places in the data set's class names, where they were asked for.
-        kept: Patches of each image that are shown to the model, in order; all of them if None.
-        bad: Samples that could not be used and were replaced.
+        patch_indices: Patches of each image that are shown to the model, in order; all of them if
+            None.
+        bad_samples: Samples that could not be used and were replaced.
         passed_over: What samples say that is of another kind, a reason and a sample each; of each
             sample once, in the first epoch.
     """
 
     pixels: UInt8[Tensor, "pair 3 size size"]
     tokens: Int64[Tensor, "set pair length"]
-    concepts: Int64[Tensor, "set pair"]
-    truncated: int
+    concept_ids: Int64[Tensor, "set pair"]
+    num_truncated: int
     labels: Int64[Tensor, " pair"] | None = None
-    kept: Int64[Tensor, "pair kept"] | None = None
-    bad: tuple[BadSample, ...] = ()
+    patch_indices: Int64[Tensor, "pair kept"] | None = None
+    bad_samples: tuple[BadSample, ...] = ()
     passed_over: tuple[tuple[str, str], ...] = ()
 
     def pin_memory(self) -> Batch:
         """A copy that is quick to bring to a GPU."""
         tensors = {
             name: value.pin_memory()
-            for name in ("pixels", "tokens", "concepts", "labels", "kept")
+            for name in ("pixels", "tokens", "concept_ids", "labels", "patch_indices")
             if (value := getattr(self, name)) is not None
         }
         return replace(self, **tensors)
@@ -97,14 +99,14 @@ class Batch:
 class _Pair:
     """One pair as it was drawn."""
 
-    image: NDArray[np.uint8]
+    pixels: NDArray[np.uint8]
     captions: list[str]
-    concepts: list[int]
+    concept_ids: list[int]
     label: int
     passed_over: tuple[tuple[str, str], ...] = ()
 
 
-class _Refused(NamedTuple):
+class _Rejected(NamedTuple):
     """Why a sample cannot be used: how it is counted, and what was wrong, and where."""
 
     kind: str
@@ -121,9 +123,9 @@ class PairLoader:
     A sample that cannot be used is replaced by another, drawn from (seed, place, try) and told of
     in the batch.
 
-    Of the `captions` sets of a batch each draws from its own share of an image's caption list,
-    in order: with two, the first from the first half, the second from the second. A caption on
-    the border belongs to both shares in proportion; all together, each is drawn as often as any.
+    Of the `captions_per_image` sets of a batch each draws from its own share of an image's caption
+    list, in order: with two, the first from the first half, the second from the second. A caption
+    on the border belongs to both shares in proportion; all together, each is drawn as often as any.
 
     Args:
         dataset: Where the pairs come from.
@@ -133,54 +135,56 @@ class PairLoader:
         context_length: Most tokens of a text.
         augmentation: Random changes of the images.
         seed: What decides.
-        captions: Captions drawn for an image.
+        captions_per_image: Captions drawn for an image.
         background: What transparent images are laid on.
         rank: Which process this is.
         world_size: Of how many.
-        patches: Patches of an image and how many of them are kept, for patch dropout.
-        labels: Whether to give labels; a sample without one counts as bad.
+        patch_counts: Patches of an image and how many of them are kept, for patch dropout.
+        with_labels: Whether to give labels; a sample without one counts as bad.
 
     Raises:
-        DataError: The data set is empty, or in the place of a bad sample `TRIES` others are bad
-            too, or `NEAR` others without a caption.
+        DataError: The data set is empty, or in the place of a bad sample `MAX_REPLACEMENTS` others
+            are bad too, or `BATCH_TOLERANCE` others without a caption.
     """
 
     def __init__(
         self,
         dataset: Dataset,
-        tokenizer: Vocabulary,
+        tokenizer: TrainingTokenizer,
         *,
         batch_size: int,
         image_size: int,
         context_length: int,
         augmentation: Augmentation,
         seed: int,
-        captions: int = 1,
+        captions_per_image: int = 1,
         background: tuple[int, int, int] = (255, 255, 255),
         rank: int = 0,
         world_size: int = 1,
-        patches: tuple[int, int] | None = None,
-        labels: bool = False,
+        patch_counts: tuple[int, int] | None = None,
+        with_labels: bool = False,
     ) -> None:
         if not dataset.samples:
             raise DataError("training data: got no samples, expected at least one")
         self.samples = dataset.samples
-        self.order = SampleOrder(dataset, seed)
+        self.sampler = TrainingSampler(dataset, seed)
         self.tokenizer = tokenizer
         self.batch_size = batch_size
         self.image_size = image_size
         self.context_length = context_length
         self.augmentation = augmentation
         self.seed = seed
-        self.captions = captions
+        self.captions_per_image = captions_per_image
         self.background = background
-        self.patches = patches
-        self.share = batch_size // world_size
-        self.first = rank * self.share
-        self.places = {name: i for i, name in enumerate(dataset.classnames)} if labels else None
+        self.patch_counts = patch_counts
+        self.local_batch_size = batch_size // world_size
+        self.local_offset = rank * self.local_batch_size
+        self.class_indices = (
+            {name: i for i, name in enumerate(dataset.classnames)} if with_labels else None
+        )
 
     def batches(
-        self, first_step: int, last_step: int, *, workers: int = 0, pin: bool = False
+        self, first_step: int, last_step: int, *, workers: int = 0, pin_memory: bool = False
     ) -> Iterator[Batch]:
         """Batches `first_step` to `last_step` (not included), read ahead.
 
@@ -189,144 +193,155 @@ class PairLoader:
             last_step: Number of the batch after the last.
             workers: Processes that read and change the images; with 0, threads of this process
                 read, and the images are changed here.
-            pin: Whether the batches are to go to a GPU.
+            pin_memory: Whether the batches are to go to a GPU.
 
         Raises:
             DataError: See the class; or a worker died.
         """
         steps = range(first_step, last_step)
         if workers:
-            yield from read_in_processes(self.batch, steps, workers=workers, pin=pin)
+            yield from read_in_processes(self.batch, steps, workers=workers, pin_memory=pin_memory)
         else:
             # torch's own threads would fight with those of the model: not in the reading threads.
-            for step, batch in zip(steps, read_in_threads(self._read, steps), strict=True):
-                changed = self._augmented(batch, step)
-                yield changed.pin_memory() if pin else changed
+            for step, batch in zip(steps, read_in_threads(self._read_batch, steps), strict=True):
+                changed = self._augment(batch, step)
+                yield changed.pin_memory() if pin_memory else changed
 
     def batch(self, step: int) -> Batch:
         """Batch number `step`: a pure function of the data, the seed and the number."""
-        return self._augmented(self._read(step), step)
+        return self._augment(self._read_batch(step), step)
 
-    def _augmented(self, batch: Batch, step: int) -> Batch:
-        generator = torch.Generator().manual_seed(_mix(self.seed, step))
+    def _augment(self, batch: Batch, step: int) -> Batch:
+        generator = torch.Generator().manual_seed(_mix_seed(self.seed, step))
         pixels = augment(
-            batch.pixels, self.augmentation, generator, first=self.first, batch=self.batch_size
+            batch.pixels,
+            self.augmentation,
+            generator,
+            batch_offset=self.local_offset,
+            batch_size=self.batch_size,
         )
         return replace(batch, pixels=pixels)
 
-    def _read(self, step: int) -> Batch:
+    def _read_batch(self, step: int) -> Batch:
         """Decoded and cropped images with their captions."""
-        start = step * self.batch_size + self.first
-        positions = range(start, start + self.share)
+        start = step * self.batch_size + self.local_offset
+        positions = range(start, start + self.local_batch_size)
         bad: list[BadSample] = []
-        pairs = [self._pair(position, bad) for position in positions]
-        pixels = torch.from_numpy(np.stack([pair.image for pair in pairs]))
-        tokens, truncated = self._tokens([pair.captions for pair in pairs])
+        pairs = [self._read_pair(position, bad) for position in positions]
+        pixels = torch.from_numpy(np.stack([pair.pixels for pair in pairs]))
+        tokens, truncated = self._tokenize([pair.captions for pair in pairs])
         return Batch(
             pixels=pixels.permute(0, 3, 1, 2).contiguous(),
             tokens=tokens,
-            concepts=torch.tensor([pair.concepts for pair in pairs]).T.contiguous(),
-            truncated=truncated,
-            labels=torch.tensor([pair.label for pair in pairs]) if self.places else None,
-            kept=self._kept(positions) if self.patches else None,
-            bad=tuple(bad),
+            concept_ids=torch.tensor([pair.concept_ids for pair in pairs]).T.contiguous(),
+            num_truncated=truncated,
+            labels=torch.tensor([pair.label for pair in pairs]) if self.class_indices else None,
+            patch_indices=self._draw_patch_indices(positions) if self.patch_counts else None,
+            bad_samples=tuple(bad),
             passed_over=tuple(one for pair in pairs for one in pair.passed_over),
         )
 
-    def _pair(self, position: int, bad: list[BadSample]) -> _Pair:
+    def _read_pair(self, position: int, bad_samples: list[BadSample]) -> _Pair:
         """The pair at a place of the stream, or another one in its place."""
-        refused: list[_Refused] = []
-        for attempt in range(NEAR + 1):
-            key, tried = self._tried(position, attempt)
+        refused: list[_Rejected] = []
+        for attempt in range(REPLACEMENT_WINDOW + 1):
+            key, tried = self._try_sample(position, attempt)
             if isinstance(tried, _Pair):
-                bad += [
+                bad_samples += [
                     BadSample(position=position, kind=kind, reason=reason, replaced_by=key)
                     for kind, reason in refused
                 ]
                 return tried
             refused.append(tried)
             # Without a caption is how some data is; damaged samples in a row are a fault.
-            if sum(one.kind != NO_CAPTION for one in refused) > TRIES:
+            if sum(one.kind != NO_CAPTION for one in refused) > MAX_REPLACEMENTS:
                 break
         first = refused[0].reason
         raise DataError(f"training data: {len(refused):,} samples in a row are bad: {first}")
 
-    def _tried(self, position: int, attempt: int) -> tuple[str, _Pair | _Refused]:
+    def _try_sample(self, position: int, attempt: int) -> tuple[str, _Pair | _Rejected]:
         """The key of a sample and what came of it."""
         try:
-            sample = self.samples[self._index(position, attempt)]
+            sample = self.samples[self._sample_index(position, attempt)]
         except DataError as error:
-            return "", _Refused(UNREADABLE, str(error))
-        texts = self._captions_of(sample)
+            return "", _Rejected(UNREADABLE_SAMPLE, str(error))
+        texts = self._candidate_captions(sample)
         if not texts:
             odd = f" ({'; '.join(sample.passed_over)})" if sample.passed_over else ""
             reason = f"{sample.where}: got no caption{odd}"
-            kind = UNREADABLE if NO_FILE in sample.passed_over else NO_CAPTION
-            return sample.key, _Refused(kind, reason)
-        if self.places is not None and sample.label not in self.places:
+            kind = UNREADABLE_SAMPLE if NO_FILE in sample.passed_over else NO_CAPTION
+            return sample.key, _Rejected(kind, reason)
+        if self.class_indices is not None and sample.label not in self.class_indices:
             reason = f"{sample.where}: got the label {sample.label!r}, expected a class"
-            return sample.key, _Refused(NO_LABEL, reason)
+            return sample.key, _Rejected(UNKNOWN_LABEL, reason)
         rng = np.random.default_rng([self.seed, position])
         try:
-            image = self._image(sample, rng)
+            image = self._crop_image(sample, rng)
         except DataError as error:
-            return sample.key, _Refused(UNDECODABLE, str(error))
+            return sample.key, _Rejected(UNDECODABLE_IMAGE, str(error))
         told = sample.passed_over if position < len(self.samples) and not attempt else ()
-        drawn = self._drawn(texts, rng)
+        drawn = self._draw_captions(texts, rng)
         return sample.key, _Pair(
-            image=image,
+            pixels=image,
             captions=drawn,
-            concepts=[_concept_number(sample.concept or text) for text in drawn],
-            label=self.places[str(sample.label)] if self.places else 0,
+            concept_ids=[_concept_id(sample.concept or text) for text in drawn],
+            label=self.class_indices[str(sample.label)] if self.class_indices else 0,
             passed_over=tuple((reason, sample.where) for reason in told),
         )
 
-    def _index(self, position: int, attempt: int) -> int:
+    def _sample_index(self, position: int, attempt: int) -> int:
         if not attempt:
-            return self.order.at(position)
+            return self.sampler.sample_index(position)
         # Another place of the stream, not of the list: not far in its storage, and drawn from the
         # sources of a mixture by their weights.
-        ahead = np.random.default_rng([self.seed, position, attempt]).integers(1, NEAR)
-        return self.order.at(position + int(ahead))
+        ahead = np.random.default_rng([self.seed, position, attempt]).integers(
+            1, REPLACEMENT_WINDOW
+        )
+        return self.sampler.sample_index(position + int(ahead))
 
-    def _kept(self, positions: range) -> Int64[Tensor, "pair kept"]:
-        patches, kept = self.patches or (0, 0)
+    def _draw_patch_indices(self, positions: range) -> Int64[Tensor, "pair kept"]:
+        patches, kept = self.patch_counts or (0, 0)
         rows = [
             np.sort(
-                np.random.default_rng([self.seed, place, TRIES + 1]).permutation(patches)[:kept]
+                np.random.default_rng([self.seed, place, MAX_REPLACEMENTS + 1]).permutation(
+                    patches
+                )[:kept]
             )
             for place in positions
         ]
         return torch.from_numpy(np.stack(rows))
 
-    def _image(self, sample: Sample, rng: np.random.Generator) -> NDArray[np.uint8]:
+    def _crop_image(self, sample: Sample, rng: np.random.Generator) -> NDArray[np.uint8]:
         image = decode_image(sample.image_bytes(), background=self.background, name=sample.where)
-        return random_square_crop(image, self.image_size, self.augmentation.crop_side, rng)
+        return random_square_crop(image, self.image_size, self.augmentation.min_crop_side, rng)
 
-    def _captions_of(self, sample: Sample) -> tuple[str, ...]:
-        if not sample.captions and self.places is not None and sample.label is not None:
+    def _candidate_captions(self, sample: Sample) -> tuple[str, ...]:
+        if not sample.captions and self.class_indices is not None and sample.label is not None:
             return (sample.label,)  # nobody reads it where labels are learned
         return sample.captions
 
-    def _drawn(self, captions: tuple[str, ...], rng: np.random.Generator) -> list[str]:
+    def _draw_captions(self, captions: tuple[str, ...], rng: np.random.Generator) -> list[str]:
         # What a data set's lists begin with, often plain names, is learned from in every step.
         # A caption stands for as many numbers as there are sets, a set for as many as captions.
-        starts = len(captions) * np.arange(self.captions)
-        return [captions[i // self.captions] for i in rng.integers(starts, starts + len(captions))]
+        starts = len(captions) * np.arange(self.captions_per_image)
+        return [
+            captions[i // self.captions_per_image]
+            for i in rng.integers(starts, starts + len(captions))
+        ]
 
-    def _tokens(self, captions: list[list[str]]) -> tuple[Int64[Tensor, "set pair length"], int]:
+    def _tokenize(self, captions: list[list[str]]) -> tuple[Int64[Tensor, "set pair length"], int]:
         """Tokens, and how many captions were cut."""
         texts = [caption for one_set in zip(*captions, strict=True) for caption in one_set]
-        tokens, cut = self.tokenizer.fitted(texts, self.context_length)
-        return tokens.view(self.captions, len(captions), -1), cut
+        tokens, cut = self.tokenizer.encode_truncated(texts, self.context_length)
+        return torch.from_numpy(tokens).view(self.captions_per_image, len(captions), -1), cut
 
 
-def _concept_number(concept: str) -> int:
+def _concept_id(concept: str) -> int:
     """A 63-bit number for a concept, the same in every process."""
     digest = hashlib.blake2b(concept.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 
-def _mix(seed: int, step: int) -> int:
+def _mix_seed(seed: int, step: int) -> int:
     """One well-spread number of two."""
     return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> 1)

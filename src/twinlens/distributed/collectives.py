@@ -1,4 +1,4 @@
-"""What the ranks of a run pass to each other inside a loss: rows gathered, and rows round a ring.
+"""Collectives inside a loss: gathering rows, and passing rows round a ring.
 
 Everything here is called by all ranks of the group, in the same order and with tensors of the same
 shape. It works on gloo and on NCCL.
@@ -18,77 +18,77 @@ from torch.autograd.function import once_differentiable
 from torch.distributed import ProcessGroup
 
 # The names of torch 2.13 and, before, of 2.10.
-_all_gather: Callable[..., object] = (
+_all_gather_into_tensor: Callable[..., object] = (
     getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor  # pyright: ignore[reportDeprecated]
 )
-_reduce_scatter: Callable[..., object] = (
+_reduce_scatter_tensor: Callable[..., object] = (
     getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor  # pyright: ignore[reportDeprecated]
 )
 
 
 def rank_and_size(group: ProcessGroup | None) -> tuple[int, int]:
-    """Our place in a group and the number of its ranks; (0, 1) without one."""
+    """The rank of this process in a group and the group's size; (0, 1) without a group."""
     return (0, 1) if group is None else (group.rank(), group.size())
 
 
-def gather(
+def all_gather(
     rows: Shaped[Tensor, "row ..."], group: ProcessGroup | None
 ) -> Shaped[Tensor, "all ..."]:
     """The rows of all ranks, rank by rank, on every rank; the rows themselves without a group.
 
-    No gradient flows through it: see `gather_with_gradient`.
+    No gradient flows through it: see `all_gather_with_grad`.
     """
     if group is None:
         return rows
-    everyones = rows.new_empty(group.size() * len(rows), *rows.shape[1:])
-    _all_gather(everyones, rows.detach().contiguous(), group=group)
-    return everyones
+    gathered = rows.new_empty(group.size() * len(rows), *rows.shape[1:])
+    _all_gather_into_tensor(gathered, rows.detach().contiguous(), group=group)
+    return gathered
 
 
-def gather_with_gradient(
+def all_gather_with_grad(
     rows: Float[Tensor, "row ..."], group: ProcessGroup | None
 ) -> Float[Tensor, "all ..."]:
-    """`gather`; a row's gradient is the sum of those it gets on all ranks.
+    """Gather rows as `all_gather` does; a row's gradient is the sum of those it gets on all ranks.
 
     That is the gradient of the sum of all ranks' losses. Where parameters' gradients are then
     averaged over the ranks, as data parallelism does, the result is that of the mean loss.
     """
-    return rows if group is None else _Gather.apply(rows, group)  # pyright: ignore[reportReturnType]
+    return rows if group is None else _AllGather.apply(rows, group)  # pyright: ignore[reportReturnType]
 
 
-class _Gather(Function):
+class _AllGather(Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, group: ProcessGroup) -> Tensor:
         ctx.group = group
-        return gather(rows, group)
+        return all_gather(rows, group)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         own = gradient.new_empty(len(gradient) // ctx.group.size(), *gradient.shape[1:])
-        _reduce_scatter(own, gradient.contiguous(), group=ctx.group)
+        _reduce_scatter_tensor(own, gradient.contiguous(), group=ctx.group)
         return own, None
 
 
-def start_passing(
+def start_ring_exchange(
     tensors: Sequence[Shaped[Tensor, "..."]], group: ProcessGroup
 ) -> Callable[[], list[Tensor]]:
-    """Begin to send tensors to the next rank of the ring, and to receive the previous rank's.
+    """Start to send tensors to the next rank of the ring and to receive the previous rank's.
 
-    Both directions are under way at once, so that no rank waits for another one's receiving. What
-    is sent must not change before the returned function, which waits for the end, has returned.
+    Sending and receiving run at once, so that no rank waits until another one receives. The tensors
+    must not change before the returned function, which waits for both, has returned.
 
     Returns:
-        A function that gives the previous rank's tensors.
+        A function that waits and returns the previous rank's tensors.
     """
     rank, size = group.rank(), group.size()
     received = [torch.empty_like(tensor) for tensor in tensors]
     operations: list[dist.P2POp] = []
-    for tag, (mine, theirs) in enumerate(zip(tensors, received, strict=True)):
-        to, source = (rank + 1) % size, (rank - 1) % size
+    for tag, (sent, target) in enumerate(zip(tensors, received, strict=True)):
+        destination, source = (rank + 1) % size, (rank - 1) % size
         operations += [
-            dist.P2POp(dist.isend, mine, group=group, tag=tag, group_peer=to),
-            dist.P2POp(dist.irecv, theirs, group=group, tag=tag, group_peer=source),
+            dist.P2POp(dist.isend, sent, group=group, tag=tag, group_peer=destination),
+            dist.P2POp(dist.irecv, target, group=group, tag=tag, group_peer=source),
         ]
     works = dist.batch_isend_irecv(operations)
 
@@ -100,28 +100,28 @@ def start_passing(
     return finish
 
 
-def pass_on(tensors: Sequence[Shaped[Tensor, "..."]], group: ProcessGroup) -> list[Tensor]:
-    """The previous rank's tensors, while ours go to the next rank."""
-    return start_passing(tensors, group)()
+def ring_exchange(tensors: Sequence[Shaped[Tensor, "..."]], group: ProcessGroup) -> list[Tensor]:
+    """Send tensors to the next rank of the ring; returns the previous rank's."""
+    return start_ring_exchange(tensors, group)()
 
 
-def reduce_sums(
-    largest: Float[Tensor, " row"], sums: Float[Tensor, " row"], group: ProcessGroup | None
+def all_reduce_exp_sums(
+    max_logit: Float[Tensor, " row"], exp_sum: Float[Tensor, " row"], group: ProcessGroup | None
 ) -> tuple[Float[Tensor, " row"], Float[Tensor, " row"]]:
     """Sums of exponentials over all ranks, each rank's being relative to its own largest term.
 
     Args:
-        largest: The largest exponent of each sum on this rank.
-        sums: What exp(exponent - largest) adds up to on this rank.
+        max_logit: The largest exponent of each sum on this rank.
+        exp_sum: The sum of exp(exponent - largest) on this rank.
         group: The ranks that each saw a part of every sum.
 
     Returns:
         The largest exponents of all ranks, and the sums relative to them.
     """
     if group is None:
-        return largest, sums
-    overall = largest.clone()
-    dist.all_reduce(overall, dist.ReduceOp.MAX, group=group)
-    sums = sums * (largest - overall).exp()
-    dist.all_reduce(sums, dist.ReduceOp.SUM, group=group)
-    return overall, sums
+        return max_logit, exp_sum
+    global_max = max_logit.clone()
+    dist.all_reduce(global_max, dist.ReduceOp.MAX, group=group)
+    exp_sum = exp_sum * (max_logit - global_max).exp()
+    dist.all_reduce(exp_sum, dist.ReduceOp.SUM, group=group)
+    return global_max, exp_sum

@@ -1,7 +1,7 @@
-"""The processes of one run: who this one is, and what they tell each other.
+"""The processes of one run: this one's rank, and collectives of Python values.
 
-The only module that reads the environment: torchrun describes the world there. Without it there is
-a world of one process, in which nothing here costs anything.
+The only module that reads torchrun's environment variables. Without them the world has one process,
+and nothing here costs anything.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-PATIENCE = 600.0
-"""Seconds that a process waits for the others before it takes one of them for dead."""
+COLLECTIVE_TIMEOUT = 600.0
+"""Seconds that a process waits for the others before it assumes that one of them died."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +33,9 @@ class World:
 
     Attributes:
         rank: This process's number, from 0.
-        world_size: How many there are.
-        local_rank: This process's number on its machine: which of its devices is its own.
-        group: What collectives run in; None where there is one process.
+        world_size: The number of processes.
+        local_rank: This process's number on its machine, and the index of its device.
+        group: The process group of collectives; None where there is one process.
     """
 
     rank: int = 0
@@ -44,45 +44,45 @@ class World:
     group: ProcessGroup | None = None
 
     @property
-    def leads(self) -> bool:
-        """Whether this is the process that writes and reports."""
+    def is_main(self) -> bool:
+        """True if this is the process that writes and reports."""
         return self.rank == 0
 
-    def sums(self, values: Sequence[float]) -> list[float]:
-        """Each value summed over the processes, in double precision: the same list in all."""
+    def all_reduce_sum(self, values: Sequence[float]) -> list[float]:
+        """Sum each value over the processes in float64; returns the same list in all."""
         if self.group is None:
             return list(values)
         summed = torch.tensor(values, dtype=torch.float64)
         dist.all_reduce(summed, group=self.group)
         return summed.tolist()
 
-    def told_by_leader(self, value: int) -> int:
-        """The leader's value, in every process."""
-        return int(self.sums([value if self.leads else 0])[0])
+    def broadcast(self, value: int) -> int:
+        """The main process's value, in every process."""
+        return int(self.all_reduce_sum([value if self.is_main else 0])[0])
 
-    def share(self, items: Sequence[_T]) -> Sequence[_T]:
-        """Every n-th item from this process's number on, n being the processes: all have all."""
+    def shard(self, items: Sequence[_T]) -> Sequence[_T]:
+        """This process's share of the items: every `world_size`-th, from its rank on."""
         return items[self.rank :: self.world_size]
 
-    def gathered(self, value: _T) -> list[_T]:
+    def all_gather(self, value: _T) -> list[_T]:
         """Each process's value, rank by rank: the same list in all.
 
         Raises:
-            DistributedError: A process failed before it came here; see `together`.
+            DistributedError: A process failed before this call; see `propagate_errors`.
         """
         values: list[_T] = []
-        for rank, (failure, theirs) in enumerate(self._exchange("", value)):
+        for rank, (failure, theirs) in enumerate(self._all_gather_outcomes("", value)):
             if failure:
                 raise DistributedError(f"process {rank} failed: {failure}")
             values.append(cast(_T, theirs))
         return values
 
     @contextmanager
-    def together(self) -> Generator[None]:
-        """Work that succeeds in all processes, or ends with an error in all.
+    def propagate_errors(self) -> Generator[None]:
+        """Run a block that succeeds in all processes, or ends with an error in all.
 
-        One that fails raises its own error. The others learn of it where they next meet, in
-        `gathered` or at the end of the work; no other collective may be in it. Not to be nested.
+        A process that fails raises its own error. The others learn of it at their next
+        `all_gather` or at the end of the block; it may hold no other collective. Not to be nested.
 
         Raises:
             DistributedError: Another process failed; says which, and why.
@@ -90,35 +90,37 @@ class World:
         try:
             yield
         except DistributedError:
-            raise  # that of another one, which all know
+            raise  # the error of another process, which all know of
         except Exception as error:
-            self._exchange(f"{type(error).__name__}: {' '.join(str(error).split())}", None)
+            self._all_gather_outcomes(
+                f"{type(error).__name__}: {' '.join(str(error).split())}", None
+            )
             raise
-        self.gathered(None)
+        self.all_gather(None)
 
-    def _exchange(self, failure: str, value: object) -> list[tuple[str, object]]:
-        """What each process has to say: what went wrong there, if anything, and a value."""
-        said: list[Any] = [(failure, value)] * self.world_size
+    def _all_gather_outcomes(self, failure: str, value: object) -> list[tuple[str, object]]:
+        """Gather from each process an error message, empty if there was none, and a value."""
+        outcomes: list[Any] = [(failure, value)] * self.world_size
         if self.group is not None:
-            dist.all_gather_object(said, (failure, value), group=self.group)
-        return said
+            dist.all_gather_object(outcomes, (failure, value), group=self.group)
+        return outcomes
 
-    def wait(self) -> None:
-        """Return when all processes have come here."""
+    def barrier(self) -> None:
+        """Return when all processes have called it."""
         if self.group is not None:
             dist.barrier(group=self.group)
 
 
 @contextmanager
-def joined_world(patience: float = PATIENCE) -> Generator[World]:
-    """The world that torchrun describes, left again in the end; one process without torchrun.
+def distributed_world(timeout: float = COLLECTIVE_TIMEOUT) -> Generator[World]:
+    """Set up the world that torchrun describes; one process without torchrun.
 
     Args:
-        patience: Seconds that a collective may take.
+        timeout: Seconds that a collective may take at most.
 
     Raises:
         ConfigError: The environment describes no world.
-        DistributedError: Another process died, or did not come to a collective in time.
+        DistributedError: Another process died, or did not reach a collective in time.
     """
     if "RANK" not in os.environ:
         yield World()
@@ -129,39 +131,47 @@ def joined_world(patience: float = PATIENCE) -> Generator[World]:
         raise ConfigError(
             f"environment: got RANK without {error}, expected all that torchrun sets"
         ) from error
-    with collective_errors(rank, patience):
+    with translate_collective_errors(rank, timeout):
         try:
-            _join(local, patience)
+            _init_process_group(local, timeout)
             yield World(rank, size, local, dist.group.WORLD)
         finally:
             if dist.is_initialized():
                 dist.destroy_process_group()
 
 
-def _join(local_rank: int, patience: float) -> None:
+def _init_process_group(local_rank: int, timeout: float) -> None:
     backend = "gloo"
     if torch.cuda.is_available():
         torch.cuda.set_device(local_rank)
-        backend = (
-            "cpu:gloo,cuda:nccl"  # small decisions go between processors, tensors between GPUs
-        )
-    dist.init_process_group(backend, timeout=timedelta(seconds=patience))
+        backend = "cpu:gloo,cuda:nccl"  # Python values are sent between CPUs, tensors between GPUs
+    dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
 
 
-_SIGNS = ("closed by peer", "timed out", "timeout", "reset by peer", "connect", "nccl", "gloo")
+_LOST_PROCESS_MESSAGES = (
+    "closed by peer",
+    "timed out",
+    "timeout",
+    "reset by peer",
+    "connect",
+    "nccl",
+    "gloo",
+)
 
 
 @contextmanager
-def collective_errors(rank: int, patience: float) -> Generator[None]:
-    """What torch says in pages when a process is lost becomes one line."""
+def translate_collective_errors(rank: int, timeout: float) -> Generator[None]:
+    """Turn torch's long errors about a lost process into one line."""
     try:
         yield
     except (dist.DistError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        lost = isinstance(error, dist.DistError) or any(s in reason.lower() for s in _SIGNS)
+        lost = isinstance(error, dist.DistError) or any(
+            s in reason.lower() for s in _LOST_PROCESS_MESSAGES
+        )
         if not lost:
             raise
         raise DistributedError(
-            f"process {rank}: another process died or was silent for {patience:g} s ({reason}): "
+            f"process {rank}: another process died or was silent for {timeout:g} s ({reason}): "
             "run again with --resume"
         ) from error

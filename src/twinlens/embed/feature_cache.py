@@ -1,8 +1,8 @@
 """Features on disk, so that no image and no prompt is computed twice.
 
-A file is named after all that decides what is in it: the tower's weights and precision, how
-images are read, and the samples. It is written whole or not at all and carries a checksum, so
-that a file that was cut short or damaged is noticed, said, and made again.
+The name of a file is made of everything that its contents depend on: the tower's weights and
+precision, how images are decoded, and the samples. A file is written whole or not at all and has a
+checksum: one that was cut short or damaged is removed with a warning and computed again.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,9 +22,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
 from twinlens.config_io import to_dict
-from twinlens.data.fingerprint import fingerprint
+from twinlens.data.samples import fingerprint
 from twinlens.errors import DataError
-from twinlens.files import whole_file
+from twinlens.files import atomic_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,177 +34,188 @@ if TYPE_CHECKING:
     from twinlens.embed.embedder import Embedder
     from twinlens.types import Embeddings
 
-_FORMAT = "1"
-"""Of the files; another number where the same key would mean other contents."""
+_FORMAT_VERSION = "1"
+"""Version of the files; a new one is due when the same name would mean other contents."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """Features of some images that lie together in a data set.
+class FeatureChunk:
+    """Features of consecutive images of a data set.
 
     Attributes:
-        features: What `Embedder.probe_features` gave: float32 [readable, width].
-        readable: Which of the images these are, from 0: int64 [readable].
-        unreadable: What ails the others, by their number.
+        features: Features from `Embedder.probe_features`: float32 [readable, width].
+        readable_indices: Indices of their images in the chunk, from 0: int64 [readable].
+        unreadable: Why the other images cannot be decoded, by their indices.
     """
 
     features: NDArray[np.float32]
-    readable: NDArray[np.int64]
+    readable_indices: NDArray[np.int64]
     unreadable: dict[int, str]
 
 
-def default_folder() -> Path:
-    """Where features are kept unless another place is named."""
+def default_cache_dir() -> Path:
+    """The directory of features unless another one is given."""
     return Path.home() / ".cache" / "twinlens" / "features"
 
 
 @dataclass(slots=True)
-class Store:
-    """A folder of features of one model.
+class FeatureCache:
+    """A directory of features of one model.
 
     Attributes:
-        folder: Where the files are; made when the first is written.
-        lens: The model.
-        computed: How many images and texts were computed, not read.
+        directory: The directory; made when the first file is written.
+        embedder: The model.
+        num_computed: Number of images and texts that were computed and not read.
     """
 
-    folder: Path
-    lens: Embedder
-    computed: int = 0
-    _towers: dict[str, str] = field(default_factory=dict[str, str])
+    directory: Path
+    embedder: Embedder
+    num_computed: int = 0
+    _tower_digests: dict[str, str] = field(default_factory=dict[str, str])
 
-    def shelf(self, name: str, samples: Sequence[Sample], change: str = "") -> Shelf:
-        """The place of a data set's features.
+    def dataset_cache(
+        self, name: str, samples: Sequence[Sample], transform: str = ""
+    ) -> DatasetCache:
+        """The part of the cache with a data set's features.
 
         Args:
-            name: The data set's, for people who look into the folder.
-            samples: Its samples, all of them.
-            change: What was done to the images first, if anything.
+            name: The data set's name, for people who look into the directory.
+            samples: All its samples.
+            transform: A name of what was done to the images first, if anything.
         """
-        lens = self.lens
-        image = json.dumps(to_dict(lens.config.image_input), sort_keys=True)
-        read = _digest(image, lens.decode, change)
-        key = f"{self._tower('image')}-{read}-{fingerprint(samples)}"
+        preprocessing = json.dumps(to_dict(self.embedder.config.preprocess_config), sort_keys=True)
+        pixels = _digest_of_pieces(preprocessing, self.embedder.decode, transform)
+        key = f"{self._tower_digest('image')}-{pixels}-{fingerprint(samples)}"
         tidy = "".join(c if c.isalnum() else "-" for c in name)[:40]
-        return Shelf(self.folder / f"{tidy}-{key}")
+        return DatasetCache(self.directory / f"{tidy}-{key}")
 
-    def classifier(self, classnames: Sequence[str], templates: Sequence[str]) -> Embeddings:
-        """`Embedder.zero_shot_classifier`, computed once: float32 [embed, class]."""
-        return self._texts(
-            lambda: self.lens.zero_shot_classifier(classnames, templates),
+    def zero_shot_classifier(
+        self, classnames: Sequence[str], templates: Sequence[str]
+    ) -> Embeddings:
+        """`Embedder.zero_shot_classifier` from the cache: float32 [embed, class]."""
+        return self._cached_texts(
+            lambda: self.embedder.zero_shot_classifier(classnames, templates),
             [*classnames, *templates],
             f"{len(classnames)} x {len(templates)}",
         )
 
-    def texts(self, texts: Sequence[str]) -> Embeddings:
-        """`Embedder.embed_texts`, computed once; what is too long is cut."""
-        return self._texts(lambda: self.lens.embed_texts(texts, truncate=True), texts, "texts")
+    def embed_texts(self, texts: Sequence[str]) -> Embeddings:
+        """`Embedder.embed_texts` from the cache; texts that are too long are cut."""
+        return self._cached_texts(
+            lambda: self.embedder.embed_texts(texts, truncate=True), texts, "texts"
+        )
 
-    def _texts(
-        self, compute: Callable[[], Embeddings], texts: Sequence[str], how: str
+    def _cached_texts(
+        self, compute: Callable[[], Embeddings], texts: Sequence[str], kind: str
     ) -> Embeddings:
-        # Ids, not only words: another vocabulary reads the same words otherwise.
-        context = self.lens.config.text_input.context_length
-        ids = self.lens.tokenizer(list(texts), context_length=context, truncate=True)
-        words = _digest("\n".join(map(ascii, texts)), ids.numpy().tobytes(), how)
-        path = self.folder / "texts" / f"{self._tower('text')}-{words}.safetensors"
-        found = _read(path)
-        if found is not None:
-            return found[0]["embeddings"]
+        # Ids, not only texts: another vocabulary has other ids for the same text.
+        context = self.embedder.config.text_config.context_length
+        ids = self.embedder.tokenizer(list(texts), context_length=context, truncate=True)
+        key = _digest_of_pieces("\n".join(map(ascii, texts)), ids.numpy().tobytes(), kind)
+        path = self.directory / "texts" / f"{self._tower_digest('text')}-{key}.safetensors"
+        stored = _read_file(path)
+        if stored is not None:
+            return stored[0]["embeddings"]
         embeddings = np.ascontiguousarray(compute())
-        self.computed += len(texts)
-        _write(path, {"embeddings": embeddings}, {})
+        self.num_computed += len(texts)
+        _write_file(path, {"embeddings": embeddings}, {})
         return embeddings
 
-    def _tower(self, name: str) -> str:
-        """A digest of a tower's weights and of what it computes in."""
-        if name not in self._towers:
-            lens = self.lens
-            tower = cast("nn.Module", getattr(lens.model, f"{name}_tower"))
-            digest = hashlib.blake2b(digest_size=8)
-            sizes = lens.config.vision if name == "image" else lens.config.text
-            head = [_FORMAT, lens.precision, lens.device.type, repr(sizes)]
-            digest.update(ascii(head).encode())
-            for key, value in tower.state_dict().items():
-                digest.update(key.encode())
-                if isinstance(value, torch.Tensor):
-                    raw = value.detach().cpu().contiguous().flatten()
-                    digest.update(cast(Any, raw.view(torch.uint8).numpy()))
-            self._towers[name] = digest.hexdigest()
-        return self._towers[name]
+    def _tower_digest(self, name: str) -> str:
+        """A digest of a tower's weights, sizes, precision and type of device."""
+        if name not in self._tower_digests:
+            embedder = self.embedder
+            tower = cast("nn.Module", getattr(embedder.model, f"{name}_tower"))
+            sizes = embedder.config.vision if name == "image" else embedder.config.text
+            head = [_FORMAT_VERSION, embedder.precision, embedder.device.type, repr(sizes)]
+            pieces = chain([ascii(head).encode()], _tensor_pieces(tower.state_dict()))
+            self._tower_digests[name] = _digest(pieces)
+        return self._tower_digests[name]
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
-    """The parts of one data set's features, a file each."""
+class DatasetCache:
+    """The features of one data set, a file a chunk."""
 
-    folder: Path
+    directory: Path
 
-    def read(self, number: int) -> Part | None:
-        """A part, or nothing where there is none; a damaged one is removed with a warning."""
-        found = _read(self._path(number))
-        if found is None:
+    def read(self, index: int) -> FeatureChunk | None:
+        """Read a chunk; None where there is none. A damaged one is removed with a warning."""
+        stored = _read_file(self._path(index))
+        if stored is None:
             return None
-        arrays, facts = found
-        return Part(
+        arrays, metadata = stored
+        return FeatureChunk(
             features=arrays["features"],
-            readable=arrays["readable"],
-            unreadable={int(k): why for k, why in json.loads(facts["unreadable"]).items()},
+            readable_indices=arrays["readable"],
+            unreadable={int(k): reason for k, reason in json.loads(metadata["unreadable"]).items()},
         )
 
-    def write(self, number: int, part: Part) -> None:
-        """Keep a part.
+    def write(self, index: int, chunk: FeatureChunk) -> None:
+        """Write a chunk.
 
         Raises:
-            DataError: It cannot be written: a full disk, say.
+            DataError: It cannot be written, because the disk is full, say.
         """
-        arrays = {"features": part.features, "readable": part.readable}
-        _write(self._path(number), arrays, {"unreadable": json.dumps(part.unreadable)})
+        arrays = {"features": chunk.features, "readable": chunk.readable_indices}
+        _write_file(self._path(index), arrays, {"unreadable": json.dumps(chunk.unreadable)})
 
-    def _path(self, number: int) -> Path:
-        return self.folder / f"{number:06}.safetensors"
+    def _path(self, index: int) -> Path:
+        return self.directory / f"{index:06}.safetensors"
 
 
-def _read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]] | None:
-    """What is in a file; nothing where there is none, or where it is not what was written."""
+def _read_file(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]] | None:
+    """Read a file's arrays and metadata; None where there is none, or where it is damaged."""
     if not path.exists():
         return None
     try:
         with safe_open(path, "numpy") as file:
             arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  no mapping
-            facts = dict(file.metadata() or {})
+            metadata = dict(file.metadata() or {})
     except (SafetensorError, OSError) as error:
-        return _discard(path, f"cut short or damaged ({' '.join(str(error).split())})")
-    if facts.pop("checksum", "") != _checksum(arrays):
-        return _discard(path, "other bytes than were written")
-    return arrays, facts
+        return _discard_file(path, f"cut short or damaged ({' '.join(str(error).split())})")
+    if metadata.pop("checksum", "") != _checksum(arrays):
+        return _discard_file(path, "other bytes than were written")
+    return arrays, metadata
 
 
-def _discard(path: Path, why: str) -> None:
+def _discard_file(path: Path, why: str) -> None:
     warnings.warn(f"{path}: got {why}, expected a whole file: computing it again", stacklevel=4)
     path.unlink(missing_ok=True)
 
 
-def _write(path: Path, arrays: dict[str, NDArray[Any]], facts: dict[str, str]) -> None:
+def _write_file(path: Path, arrays: dict[str, NDArray[Any]], metadata: dict[str, str]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as file:
-            file.write(to_bytes(arrays, facts | {"checksum": _checksum(arrays)}))
+        with atomic_file(path) as file:
+            file.write(to_bytes(arrays, metadata | {"checksum": _checksum(arrays)}))
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _checksum(arrays: dict[str, NDArray[Any]]) -> str:
-    digest = hashlib.blake2b(digest_size=8)
-    for key in sorted(arrays):
-        digest.update(key.encode())
-        digest.update(np.ascontiguousarray(arrays[key]).tobytes())
-    return digest.hexdigest()
+    pieces = ((key.encode(), np.ascontiguousarray(arrays[key]).tobytes()) for key in sorted(arrays))
+    return _digest(chain.from_iterable(pieces))
 
 
-def _digest(*pieces: str | bytes) -> str:
+def _tensor_pieces(state: Mapping[str, object]) -> Iterator[bytes | memoryview]:
+    """The names and bytes of a tower's tensors, in order."""
+    for key, value in state.items():
+        yield key.encode()
+        if isinstance(value, torch.Tensor):
+            raw = value.detach().cpu().contiguous().flatten()
+            yield raw.view(torch.uint8).numpy().data
+
+
+def _digest_of_pieces(*pieces: str | bytes) -> str:
+    """A digest that tells pieces apart also where they are the same when joined."""
+    encoded = [piece if isinstance(piece, bytes) else piece.encode() for piece in pieces]
+    return _digest(len(piece).to_bytes(8, "little") + piece for piece in encoded)
+
+
+def _digest(pieces: Iterable[bytes | memoryview]) -> str:
+    """Sixteen hexadecimal digits of the pieces' bytes, joined."""
     digest = hashlib.blake2b(digest_size=8)
     for piece in pieces:
-        data = piece if isinstance(piece, bytes) else piece.encode()
-        digest.update(len(data).to_bytes(8, "little") + data)
+        digest.update(piece)
     return digest.hexdigest()

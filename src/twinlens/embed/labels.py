@@ -1,29 +1,45 @@
-"""What images are told apart by: words, each of them once."""
+"""Class labels: validation, and ranking by probability."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
 
 from twinlens.errors import DataError
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
-class Reader(Protocol):
-    """What tells whether two labels are the same for a model: its tokenizer."""
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A label and its probability among the labels to choose from."""
+
+    label: str
+    probability: float
+
+
+class TextEncoder(Protocol):
+    """A tokenizer, as far as it is needed to compare labels."""
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text."""
         ...
 
 
-def grouped_labels(labels: Sequence[str], tokenizer: Reader | None = None) -> dict[str, list[str]]:
-    """The labels without blanks around them, each once, with those that say the same again.
+def group_duplicate_labels(
+    labels: Sequence[str], tokenizer: TextEncoder | None = None
+) -> dict[str, list[str]]:
+    """Strip labels and group equal ones: the first of each, with its repetitions.
 
-    One that is there twice would share its probability with itself.
+    A label that is there twice would share its probability with itself.
 
     Args:
-        labels: What to choose from.
-        tokenizer: The model's: what it reads alike is the same. Most make no difference of case.
+        labels: The labels to choose from.
+        tokenizer: The model's: labels with the same ids are equal. Most ignore case.
 
     Raises:
         DataError: There is none, or one is empty.
@@ -40,6 +56,17 @@ def grouped_labels(labels: Sequence[str], tokenizer: Reader | None = None) -> di
     return {first: others for first, *others in groups.values()}
 
 
-def checked_labels(labels: Sequence[str], tokenizer: Reader | None = None) -> list[str]:
-    """The labels of `grouped_labels`: each once, as it is written the first time."""
-    return list(grouped_labels(labels, tokenizer))
+def validate_labels(labels: Sequence[str], tokenizer: TextEncoder | None = None) -> list[str]:
+    """Validate class labels: non-empty and unique, as `group_duplicate_labels` groups them."""
+    return list(group_duplicate_labels(labels, tokenizer))
+
+
+def rank_labels(logits: NDArray[np.floating], labels: Sequence[str]) -> list[list[Prediction]]:
+    """Turn logits [image, label] into probabilities, each image's best first."""
+    exact = logits.astype(np.float64)
+    odds = np.exp(exact - exact.max(axis=1, keepdims=True, initial=-np.inf))
+    probabilities = odds / odds.sum(axis=1, keepdims=True)
+    return [
+        [Prediction(labels[int(i)], float(row[i])) for i in np.argsort(-row, kind="stable")]
+        for row in probabilities
+    ]

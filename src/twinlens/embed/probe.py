@@ -1,296 +1,257 @@
-"""Logistic regression on features: what a linear probe is."""
+"""The linear probe: logistic regression whose L2 penalty is chosen on samples held out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
-from twinlens.embed.lbfgs import minimise
-from twinlens.errors import DataError, ShapeError, require
+from twinlens.embed.logistic_regression import (
+    MAX_ITERATIONS,
+    LinearProbe,
+    LogisticRegressionSolver,
+    check_labelled_features,
+)
+from twinlens.errors import ShapeError
+from twinlens.types import no_progress
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-ITERATIONS = 1000
-"""Of L-BFGS, at most (paper appendix A.3)."""
+    from twinlens.types import ProgressCallback
 
-TOLERANCE = 1e-10
-"""What a fit may still gain, nats a sample: probabilities are then within 1e-4 or so."""
+STEPS_PER_DECADE = 8
+"""Resolution of the search for a penalty (paper appendix A.3)."""
 
-_BLOCK = 1024
-"""Samples whose products are made at a time: what they take stays in the processor's cache."""
+L2_PENALTIES = tuple(10.0 ** (step / STEPS_PER_DECADE) for step in range(-48, 49))
+"""The penalties that the search can choose: 1e-6 to 1e6 in 96 logarithmic steps."""
 
-_BLOCKS = 4
-"""Among which the curvature is guessed."""
+SEARCH_TOLERANCE = 1e-6
+"""Decrease in nats a sample that a fit of the search leaves out; scikit-learn's leave out more."""
 
-_LEAST_CURVATURE = 1e-6
+ONE_SHOT_L2_PENALTY = 1.0
+"""Penalty where there is one sample a class, and none can be held out to choose a penalty."""
+
+_VALIDATION_DIVISOR = 5
+"""One of so many samples of a class is held out."""
+
+_COARSE_STEP = 2 * STEPS_PER_DECADE
+_MAX_FITS = 7 + 2 * 4 + 1
+"""Coarse steps; two neighbours at 1, 1/2, 1/4 and 1/8 of a decade; the last fit."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelledFeatures:
+    """Features with their classes.
+
+    Attributes:
+        features: Features on any scale: [sample, feature].
+        targets: Class of each sample, from 0: [sample].
+    """
+
+    features: Float[np.ndarray, "sample feature"]
+    targets: Int[np.ndarray, " sample"]
+
+    def __getitem__(self, which: NDArray[np.int64] | NDArray[np.bool_]) -> LabelledFeatures:
+        """The samples with these indices, or where a mask is true."""
+        return LabelledFeatures(self.features[which], self.targets[which])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Probe:
-    """A linear classifier.
+class SweepResult:
+    """The penalty that was chosen, and those that were tried.
 
     Attributes:
-        weight: float32 [feature, class].
-        bias: float32 [class].
-        strength: Of the regularisation it was fitted with.
-        iterations: Of L-BFGS that the fit took.
-        converged: Whether it got within the tolerance of the optimum.
+        l2_penalty: The best on the validation set; of several the strongest.
+        validation_accuracies: Accuracy on the validation set by penalty, weakest first.
+        probe: Fitted to training and validation sets together with the best penalty.
+        unconverged: Penalties whose fit took all its iterations and was not at its optimum.
     """
 
-    weight: NDArray[np.float32]
-    bias: NDArray[np.float32]
-    strength: float
-    iterations: int
-    converged: bool
-
-    def predict_logits(
-        self, features: Float[np.ndarray, "sample feature"]
-    ) -> Float[np.ndarray, "sample class"]:
-        """Logits in float32; their softmax is the probabilities.
-
-        Raises:
-            ShapeError: The probe is for another number of features.
-        """
-        if features.ndim != 2 or features.shape[1] != len(self.weight):
-            raise ShapeError(
-                f"features: got {list(features.shape)}, expected [sample, {len(self.weight)}]"
-            )
-        return features.astype(np.float32, copy=False) @ self.weight + self.bias
+    l2_penalty: float
+    validation_accuracies: dict[float, float]
+    probe: LinearProbe
+    unconverged: tuple[float, ...]
 
 
-def fit(
-    features: Float[np.ndarray, "sample feature"],
-    targets: Int[np.ndarray, " sample"],
-    classes: int,
-    *,
-    strength: float,
-    start: Probe | None = None,
-    iterations: int = ITERATIONS,
-) -> Probe:
-    """Multinomial logistic regression with L2 regularisation (paper appendix A.3).
+def fit_linear_probe(
+    data: LabelledFeatures, num_classes: int, *, bias: bool = True, seed: int = 0
+) -> LinearProbe:
+    """Fit to all samples, with a penalty that is chosen on a fifth of each class.
 
-    Minimises the sum over samples of the cross-entropy, in nats, plus `strength / 2` times the
-    sum of the squared weights; the bias is free. That is scikit-learn's
-    `LogisticRegression(C=1 / strength)`, also in that two classes have one vector between them:
-    the difference of their weights is what is squared.
+    With one sample a class none can be held out: the penalty is `ONE_SHOT_L2_PENALTY`.
 
     Args:
-        features: On any scale.
-        targets: Of each sample, from 0 to `classes - 1`; each class at least once.
-        classes: How many there are, at least two.
-        strength: Above 0.
-        start: A probe of the same features and classes to begin with, else zeros.
-        iterations: At most so many.
-
-    Raises:
-        ConfigError: There are fewer than two classes, or the strength is not above 0.
-        DataError: A target is no class, a class has no samples, or a feature is not finite.
-        ShapeError: There is not one target a sample, or `start` is of another shape.
-
-    Example:
-        >>> probe = fit(np.array([[0.0], [1.0]]), np.array([0, 1]), 2, strength=1e-3)
-        >>> probe.predict_logits(np.array([[0.2], [0.9]])).argmax(axis=1).tolist()
-        [0, 1]
-    """
-    return Regression(features, targets, classes).fit(strength, start=start, iterations=iterations)
-
-
-class Regression:
-    """Features made ready to be fitted with many strengths.
-
-    They are centred and turned to their principal axes. Neither changes the optimum: the bias is
-    free and the squared length of a weight is the same in all bases. But along these axes both the
-    data and the regularisation bend the objective independently, so each is scaled to about one,
-    whatever the strength and however badly the features are scaled; and there are no more of them
-    than samples.
-    """
-
-    def __init__(
-        self,
-        features: Float[np.ndarray, "sample feature"],
-        targets: Int[np.ndarray, " sample"],
-        classes: int,
-    ) -> None:
-        check(features, targets, classes)
-        missing = np.flatnonzero(np.bincount(targets, minlength=classes) == 0)
-        if len(missing):
-            raise DataError(f"class {missing[0]}: got no samples, expected at least one")
-        self._classes = classes
-        self._targets = targets
-        self._mean: NDArray[np.float64] = features.mean(axis=0, dtype=np.float64)
-        self._axes, spread = _principal_axes(features, self._mean)
-        # The last axis is the bias's.
-        self._spread = np.append(spread, len(features))
-        # Each block is [axis, sample]: products with few classes are fastest this way round.
-        self._scores: list[NDArray[np.float32]] = []
-        for part in _centred(features, self._mean):
-            block = np.ones((len(self._spread), len(part)), np.float32)
-            block[:-1] = (part @ self._axes).T
-            self._scores.append(block)
-
-    def fit(
-        self,
-        strength: float,
-        *,
-        start: Probe | None = None,
-        iterations: int = ITERATIONS,
-        tolerance: float = TOLERANCE,
-    ) -> Probe:
-        """Fit with one strength, as the function `fit` does.
-
-        Args:
-            strength: Above 0.
-            start: As there.
-            iterations: As there.
-            tolerance: What there may still be to gain, nats a sample.
-        """
-        require(0 < strength < np.inf, "strength", strength, "a number above 0")
-        # With two classes w and -w are fitted, and (2 w)^2 is to count, not 2 w^2.
-        decay = np.full(len(self._spread), strength * (2 if self._classes == 2 else 1), np.float32)
-        decay[-1] = 0
-        begin = self._turned(start)
-        bend = self._curvature(begin) * self._spread + decay
-        scale = (1 / np.sqrt(bend)).astype(np.float32)
-
-        def objective(place: NDArray[np.float32]) -> tuple[float, NDArray[np.float32]]:
-            weight = place * scale
-            loss, slope = self.cross_entropy(weight)
-            pull = weight * decay
-            penalty = float((pull * weight).sum(dtype=np.float64)) / 2
-            slope += pull
-            slope *= scale
-            return loss + penalty, slope
-
-        found = minimise(
-            objective,
-            begin / scale,
-            tolerance=tolerance * len(self._targets),
-            iterations=iterations,
-        )
-        return self._probe(found.place * scale, strength, found.iterations, found.converged)
-
-    def cross_entropy(
-        self, weight: Float[np.ndarray, "class axis"]
-    ) -> tuple[float, NDArray[np.float32]]:
-        """The sum over samples in nats, and its gradient; weights along the principal axes."""
-        total, gradient = 0.0, np.zeros(weight.shape, np.float32)
-        for number, scores in enumerate(self._scores):
-            targets = self._targets[number * _BLOCK :][:_BLOCK]
-            loss, slope = _cross_entropy(weight @ scores, targets)
-            total += loss
-            gradient += (scores @ slope.T).T
-        return total, gradient
-
-    def _turned(self, start: Probe | None) -> NDArray[np.float32]:
-        """Weights and bias along the principal axes: [class, axis]."""
-        if start is None:
-            return np.zeros((self._classes, len(self._spread)), np.float32)
-        expected = (len(self._axes), self._classes)
-        if start.weight.shape != expected:
-            raise ShapeError(f"start: got {list(start.weight.shape)}, expected {list(expected)}")
-        weight = start.weight.astype(np.float64)
-        bias = start.bias + self._mean @ weight
-        return np.vstack([self._axes.T @ weight, bias]).T.astype(np.float32)
-
-    def _probe(
-        self, weight: NDArray[np.float32], strength: float, iterations: int, converged: bool
-    ) -> Probe:
-        turned: NDArray[np.float64] = self._axes @ weight[:, :-1].T
-        return Probe(
-            weight=turned.astype(np.float32),
-            bias=(weight[:, -1] - self._mean @ turned).astype(np.float32),
-            strength=strength,
-            iterations=iterations,
-            converged=converged,
-        )
-
-    def _curvature(self, weight: NDArray[np.float32]) -> float:
-        """The mean of p (1 - p), about, over samples and classes."""
-        some = self._scores[:: -(-len(self._scores) // _BLOCKS)]
-        logits = np.hstack([weight @ scores for scores in some])
-        odds = np.exp(logits - logits.max(axis=0))
-        chance = odds / odds.sum(axis=0)
-        return max(float((chance * (1 - chance)).mean()), _LEAST_CURVATURE)
-
-
-def check(
-    features: Float[np.ndarray, "sample feature"],
-    targets: Int[np.ndarray, " sample"],
-    classes: int,
-) -> None:
-    """Make sure that features have targets that are classes.
+        data: The samples.
+        num_classes: Number of classes, at least two.
+        bias: Fit a bias. Without one, classes may have no samples.
+        seed: Draws the samples that are held out.
 
     Raises:
         ConfigError: There are fewer than two classes.
-        DataError: There are no samples, a target is no class, or a feature is not finite.
-        ShapeError: There is not one row of features and one target a sample.
+        DataError: There are no samples, a target is no class, a class has no samples although
+            there is a bias, or a feature is not finite.
     """
-    require(classes >= 2, "classes", classes, "at least 2")
-    if features.ndim != 2 or targets.shape != features.shape[:1]:
+    held = draw_validation_mask(data.targets, seed=seed)
+    if held.any():
+        return sweep_l2_penalty(data[~held], data[held], num_classes, bias=bias).probe
+    solver = LogisticRegressionSolver(data.features, data.targets, num_classes, bias=bias)
+    return solver.fit(ONE_SHOT_L2_PENALTY)
+
+
+def draw_validation_mask(
+    targets: Int[np.ndarray, " sample"], *, seed: int = 0
+) -> Bool[np.ndarray, " sample"]:
+    """Draw a fifth of each class, at least one sample; a class of a single sample keeps it.
+
+    Example:
+        >>> int(draw_validation_mask(np.array([0, 0, 1])).sum())
+        1
+    """
+    order = np.random.default_rng(seed).permutation(len(targets))
+    held = np.zeros(len(targets), np.bool_)
+    for number in np.unique(targets).tolist():
+        own = order[targets[order] == number]
+        held[own[: max(len(own) // _VALIDATION_DIVISOR, int(len(own) > 1))]] = True
+    return held
+
+
+def probe_accuracy(probe: LinearProbe, test: LabelledFeatures) -> float:
+    """Fraction of samples whose class has the highest logit."""
+    predicted = probe.predict_logits(test.features).argmax(axis=1)
+    return float((predicted == test.targets).mean())
+
+
+def sweep_l2_penalty(
+    train: LabelledFeatures,
+    validation: LabelledFeatures,
+    num_classes: int,
+    *,
+    bias: bool = True,
+    max_iterations: int = MAX_ITERATIONS,
+    progress: ProgressCallback = no_progress,
+) -> SweepResult:
+    """Choose a penalty on a validation set, and fit to all with it (paper appendix A.3).
+
+    Fits with 1e6, 1e4, ..., 1e-6 come first. Then the interval around the best is halved, four
+    times, to 8 steps a decade: 16 fits at most for 97 possible penalties. Of equally accurate ones
+    the strongest is the best. Each fit begins where that with the nearest penalty ended.
+
+    Args:
+        train: Samples to fit to; with a bias, each class at least once.
+        validation: Samples to choose on.
+        num_classes: Number of classes.
+        bias: Fit a bias.
+        max_iterations: Iterations of each fit at most.
+        progress: Called with the number of fits done and their largest number.
+
+    Raises:
+        ConfigError: There are fewer than two classes.
+        DataError: A set is empty, a target is no class, a class has no samples to train on, or a
+            feature is not finite.
+        ShapeError: There is not one target a sample, or sets differ in their features.
+    """
+    check_labelled_features(validation.features, validation.targets, num_classes)
+    solvers = [LogisticRegressionSolver(train.features, train.targets, num_classes, bias=bias)]
+    both = _concatenate(train, validation)
+    fits: dict[float, Sequence[LinearProbe]] = {}
+    tried = search_folds(solvers, [validation], fits, max_iterations, progress)
+    best = best_l2_penalty(tried)
+    progress(_MAX_FITS - 1, _MAX_FITS, "the last fit")
+    solver = LogisticRegressionSolver(both.features, both.targets, num_classes, bias=bias)
+    probe = solver.fit(best, initial=fits[best][0], max_iterations=max_iterations)
+    progress(_MAX_FITS, _MAX_FITS)
+    return SweepResult(
+        l2_penalty=best,
+        validation_accuracies=tried,
+        probe=probe,
+        unconverged=tuple(penalty for penalty in tried if not fits[penalty][0].converged),
+    )
+
+
+def search_l2_penalty(score: Callable[[float], float]) -> dict[float, float]:
+    """Search for a penalty as the paper does: the score of each that is tried, weakest first.
+
+    Example:
+        >>> tried = search_l2_penalty(lambda penalty: -abs(np.log10(penalty) - 1.1))
+        >>> round(best_l2_penalty(tried), 2), len(tried)
+        (13.34, 15)
+    """
+    middle = len(L2_PENALTIES) // 2
+    coarse = range(-middle, middle + 1, _COARSE_STEP)
+    # From the strongest on: the stronger, the sooner fitted, and each fit helps the next.
+    tried = {step: score(L2_PENALTIES[middle + step]) for step in reversed(coarse)}
+    distance = _COARSE_STEP
+    while distance > 1:
+        distance //= 2
+        best = best_l2_penalty(tried)
+        for step in (best + distance, best - distance):
+            if abs(step) <= middle and step not in tried:
+                tried[step] = score(L2_PENALTIES[middle + step])
+    return {L2_PENALTIES[middle + step]: tried[step] for step in sorted(tried)}
+
+
+_Number = TypeVar("_Number", int, float)
+
+
+def best_l2_penalty(scores: Mapping[_Number, float]) -> _Number:
+    """The penalty with the best score; of several the strongest."""
+    return max(scores, key=lambda penalty: (scores[penalty], penalty))
+
+
+def search_folds(
+    solvers: Sequence[LogisticRegressionSolver],
+    held_out: Sequence[LabelledFeatures],
+    fits: dict[float, Sequence[LinearProbe]],
+    max_iterations: int,
+    progress: ProgressCallback = no_progress,
+) -> dict[float, float]:
+    """Search for a penalty by the accuracy over all folds: the accuracy of each that is tried.
+
+    Args:
+        solvers: Prepared samples to fit to, a solver for each fold.
+        held_out: The samples that each fold's probe is measured on.
+        fits: Gets the probes by penalty, one a fold.
+        max_iterations: Iterations of each fit at most.
+        progress: Called with the number of penalties done and their largest number.
+    """
+
+    def score(penalty: float) -> float:
+        progress(len(fits), _MAX_FITS, f"strength {penalty:.3g}")
+        near = min(fits, key=lambda other: abs(np.log(other / penalty)), default=None)
+        starts = [None] * len(solvers) if near is None else fits[near]
+        fits[penalty] = [
+            solver.fit(
+                penalty, initial=start, max_iterations=max_iterations, tolerance=SEARCH_TOLERANCE
+            )
+            for solver, start in zip(solvers, starts, strict=True)
+        ]
+        folds = zip(fits[penalty], held_out, strict=True)
+        correct = sum(probe_accuracy(probe, held) * len(held.targets) for probe, held in folds)
+        return correct / sum(len(held.targets) for held in held_out)
+
+    return search_l2_penalty(score)
+
+
+def _concatenate(first: LabelledFeatures, second: LabelledFeatures) -> LabelledFeatures:
+    check_same_width(first, second)
+    return LabelledFeatures(
+        np.concatenate([first.features, second.features]),
+        np.concatenate([first.targets, second.targets]),
+    )
+
+
+def check_same_width(train: LabelledFeatures, other: LabelledFeatures) -> None:
+    """Make sure that two sets have the same number of features.
+
+    Raises:
+        ShapeError: They have not.
+    """
+    if train.features.shape[1] != other.features.shape[1]:
         raise ShapeError(
-            f"features and targets: got {list(features.shape)} and {list(targets.shape)}, "
-            "expected [sample, feature] and [sample]"
+            f"features: got {other.features.shape[1]} a sample, "
+            f"expected {train.features.shape[1]} as in the training set"
         )
-    if features.size == 0:
-        raise DataError(f"features: got {list(features.shape)}, expected at least one of one")
-    low, high = targets.min(), targets.max()
-    if low < 0 or high >= classes:
-        wrong = low if low < 0 else high
-        raise DataError(f"targets: got {wrong}, expected 0 to {classes - 1}")
-    bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
-    if len(bad):
-        raise DataError(f"features of sample {bad[0]}: got nan or infinity, expected numbers")
-
-
-def _centred(
-    features: Float[np.ndarray, "sample feature"], mean: NDArray[np.float64]
-) -> Iterator[NDArray[np.float64]]:
-    """The features less their mean in float64, a block of rows at a time."""
-    for begin in range(0, len(features), _BLOCK):
-        yield features[begin : begin + _BLOCK] - mean
-
-
-def _principal_axes(
-    features: Float[np.ndarray, "sample feature"], mean: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Orthonormal axes, float64 [feature, axis], and the sum of squares along each.
-
-    Those along which float32 features do not differ are left out, constants for one.
-    """
-    samples, width = features.shape
-    if samples < width:  # all that differs lies in a space of so many dimensions
-        frame = np.linalg.qr((features - mean).T).Q
-        axes, spread = _principal_axes((features - mean) @ frame, np.zeros(samples))
-        return frame @ axes, spread
-    gram = np.zeros((width, width))
-    for part in _centred(features, mean):
-        gram += part.T @ part
-    spread, axes = np.linalg.eigh(gram)
-    kept = spread > np.finfo(np.float32).eps ** 2 * spread[-1]
-    return axes[:, kept], spread[kept]
-
-
-def _cross_entropy(
-    logits: NDArray[np.float32], targets: Int[np.ndarray, " sample"]
-) -> tuple[float, NDArray[np.float32]]:
-    """The sum over samples, and its gradient by the logits [class, sample], which it overwrites.
-
-    Exact in float32 also where a sample's probability is so near 1 that the difference is lost:
-    what the other classes have is added up by itself.
-    """
-    own = (targets, np.arange(len(targets)))
-    logits -= logits[own]
-    top = logits.max(axis=0)
-    odds = np.exp(np.subtract(logits, top, out=logits), out=logits)
-    right = odds[own]
-    odds[own] = 0
-    wrong = odds.sum(axis=0)
-    loss = float((top + np.log1p(wrong + (right - 1))).sum(dtype=np.float64))
-    odds /= wrong + right
-    odds[own] = -wrong / (wrong + right)
-    return loss, odds

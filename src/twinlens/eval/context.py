@@ -1,4 +1,4 @@
-"""What a model makes of images and words, each computed once however many tasks ask."""
+"""One model's features of images and texts, each computed once for all tasks."""
 
 from __future__ import annotations
 
@@ -9,98 +9,102 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from twinlens.distributed.world import World
-from twinlens.embed.dataset import Change, Readable, embed_samples
+from twinlens.embed.dataset import EmbeddedDataset, ImageTransform, embed_dataset
+from twinlens.types import no_progress
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from twinlens.data.samples import Dataset
     from twinlens.embed.embedder import Embedder
-    from twinlens.embed.feature_cache import Store
-    from twinlens.types import Count, Embeddings
+    from twinlens.embed.feature_cache import FeatureCache
+    from twinlens.types import Embeddings, ProgressCallback
 
-_HELD = 4
-"""Data sets whose features are held in memory."""
+_MAX_DATASETS_IN_MEMORY = 4
+"""Data sets whose features are in memory."""
 
 
 @dataclass(slots=True)
-class Features:
-    """One model's features, kept in memory and, where there is a store, on disk.
+class EvalContext:
+    """One model's features, cached in memory and, where there is a cache, on disk.
 
     Attributes:
-        lens: The model.
-        store: Where features are kept from one evaluation to the next; None keeps none.
-        world: The processes that compute together, each its share; all of them have to ask.
-        progress: Told how many images are done, of all that are expected.
-        expected: Images that will be asked for in all, where that is known.
+        embedder: The model. Its weights must not change during the life of the context.
+        cache: Features on disk, from one evaluation to the next; None for none.
+        world: The processes that compute together, each its share; all must make the same calls.
+        progress: Called with the number of images done, of all that are expected.
+        expected_images: Images that will be embedded in all, where that is known.
     """
 
-    lens: Embedder
-    store: Store | None = None
+    embedder: Embedder
+    cache: FeatureCache | None = None
     world: World = field(default_factory=World)
-    progress: Count | None = None
-    expected: int = 0
-    _done: int = 0
-    _held: dict[tuple[int, str], tuple[Dataset, Readable]] = field(
-        default_factory=dict[tuple[int, str], "tuple[Dataset, Readable]"]
+    progress: ProgressCallback = no_progress
+    expected_images: int = 0
+    _images_done: int = 0
+    _recent: dict[tuple[int, str], tuple[Dataset, EmbeddedDataset]] = field(
+        default_factory=dict[tuple[int, str], "tuple[Dataset, EmbeddedDataset]"]
     )
 
-    def images(self, dataset: Dataset, change: Change | None = None) -> Readable:
-        """A data set's images, those that can be read.
+    def embed_dataset(
+        self, dataset: Dataset, transform: ImageTransform | None = None
+    ) -> EmbeddedDataset:
+        """Embed those images of a data set that can be decoded.
 
         Raises:
             DataError: There are none, or more than 1% cannot be decoded.
         """
-        key = (id(dataset), change.name if change else "")
-        if key not in self._held:
-            found = embed_samples(
-                self.lens,
+        key = (id(dataset), transform.name if transform else "")
+        if key not in self._recent:
+            embedded = embed_dataset(
+                self.embedder,
                 dataset.samples,
                 dataset.name,
-                store=self.store,
+                cache=self.cache,
                 world=self.world,
-                change=change,
-                progress=self._told,
+                transform=transform,
+                progress=self._report_progress,
             )
-            self._done += len(dataset.samples)
-            if len(self._held) >= _HELD:
-                self._held.pop(next(iter(self._held)))
-            self._held[key] = dataset, found  # with the data set, so that its id stays its own
-        return self._held[key][1]
+            self._images_done += len(dataset.samples)
+            if len(self._recent) >= _MAX_DATASETS_IN_MEMORY:
+                self._recent.pop(next(iter(self._recent)))
+            self._recent[key] = dataset, embedded  # with the data set, so that its id stays its own
+        return self._recent[key][1]
 
-    def _told(self, done: int, total: int, what: str = "") -> None:
-        if self.progress is not None:
-            done += self._done
-            self.progress(done, max(total, done, self.expected), what)
+    def _report_progress(self, done: int, total: int, what: str = "") -> None:
+        done += self._images_done
+        self.progress(done, max(total, done, self.expected_images), what)
 
-    def classifier(
+    def zero_shot_classifier(
         self, classnames: Sequence[str], templates: Sequence[str]
     ) -> NDArray[np.float32]:
-        """A classifier written in words: float32 [embed, class] (see `zero_shot_classifier`).
+        """Build a zero-shot classifier: float32 [embed, class]; see `Embedder`'s.
 
         Raises:
             DataError: A text is longer than the model's context.
             ConfigError: A template has no `{}`.
         """
-        mine = self.world.share(classnames)
+        mine = self.world.shard(classnames)
         own = (
-            self.store.classifier(mine, templates)
-            if self.store
-            else self.lens.zero_shot_classifier(mine, templates)
+            self.cache.zero_shot_classifier(mine, templates)
+            if self.cache
+            else self.embedder.zero_shot_classifier(mine, templates)
         )
-        parts = self.world.gathered(own)
+        parts = self.world.all_gather(own)
         whole = np.empty((len(parts[0]), len(classnames)), np.float32)
         for rank, part in enumerate(parts):
             whole[:, rank :: len(parts)] = part
         return whole
 
-    def texts(self, texts: Sequence[str]) -> tuple[Embeddings, int]:
-        """Embeddings of texts, float32 [text, embed], and how many had to be cut."""
-        lens = self.lens
-        mine = list(self.world.share(texts))
-        cut = lens.tokenizer.fitted(mine, lens.config.text_input.context_length)[1] if mine else 0
-        own = self.store.texts(mine) if self.store else lens.embed_texts(mine, truncate=True)
-        parts = self.world.gathered((own, cut))
+    def embed_texts(self, texts: Sequence[str]) -> tuple[Embeddings, int]:
+        """Embed texts: float32 [text, embed], and the number of texts that were cut."""
+        embedder = self.embedder
+        mine = list(self.world.shard(texts))
+        context = embedder.config.text_config.context_length
+        cut = embedder.tokenizer.encode_truncated(mine, context)[1] if mine else 0
+        cached = self.cache and self.cache.embed_texts(mine)
+        own = embedder.embed_texts(mine, truncate=True) if cached is None else cached
+        parts = self.world.all_gather((own, cut))
         whole = np.empty((len(texts), own.shape[1]), np.float32)
         for rank, (part, _) in enumerate(parts):
             whole[rank :: len(parts)] = part

@@ -1,4 +1,4 @@
-"""The 27 data sets that the paper measures on: sizes, measures, class names and templates."""
+"""The 27 data sets of the paper: sizes, metrics, class names and templates."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from typing import Any, Literal
 from twinlens.errors import DataError, UnknownNameError
 from twinlens.eval.prompts import imagenet_classnames, imagenet_templates
 
-Metric = Literal["accuracy", "mean per class", "11-point mAP", "ROC AUC", "mean of top-1 and top-5"]
-"""What the paper measures a data set by."""
+PaperMetric = Literal[
+    "accuracy", "mean per class", "11-point mAP", "ROC AUC", "mean of top-1 and top-5"
+]
+"""Metrics of the paper."""
 
-Split = Literal["test", "val", "dev", "drawn"]
-"""What the paper tests on; "drawn" where the data set has no test images of its own."""
+PaperSplit = Literal["test", "val", "dev", "drawn"]
+"""The split that the paper tests on; "drawn" where the data set has no test images of its own."""
 
-_KEYS: dict[Metric, str] = {
+_METRIC_KEYS: dict[PaperMetric, str] = {
     "accuracy": "acc1",
     "mean per class": "mean_per_class_recall",
     "11-point mAP": "mean_average_precision",
@@ -27,21 +29,21 @@ _KEYS: dict[Metric, str] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PaperSet:
+class PaperDataset:
     """A data set of the paper's 27 (appendix A, table 9).
 
     Attributes:
         name: CLIP_benchmark's name where it has one, without `vtab/`.
-        title: As the paper prints it.
-        classes: How many there are to choose from.
-        train: Images that the paper learns linear probes from, validation included.
-        test: Images that it tests on.
-        metric: What it measures by.
-        split: What it tests on.
-        source: Who published it, and when.
-        templates: OpenAI's sentences with `{}`.
-        names: What OpenAI calls each class, the usual name first; none if they are not shipped.
-            Their order is OpenAI's, which is not every copy's order of labels: go by names.
+        title: The name in the paper.
+        classes: Number of classes.
+        train: Number of images that the paper learns linear probes from, validation included.
+        test: Number of images that it tests on.
+        metric: The paper's metric.
+        split: The split that it tests on.
+        source: The publication, with its year.
+        templates: OpenAI's prompt templates.
+        class_synonyms: OpenAI's names of each class, the usual one first; none if they are not
+            included. Copies of a data set may order their labels otherwise: go by names.
     """
 
     name: str
@@ -49,58 +51,58 @@ class PaperSet:
     classes: int
     train: int
     test: int
-    metric: Metric
-    split: Split
+    metric: PaperMetric
+    split: PaperSplit
     source: str
     templates: tuple[str, ...]
-    names: tuple[tuple[str, ...], ...]
+    class_synonyms: tuple[tuple[str, ...], ...]
 
     @property
     def classnames(self) -> tuple[str, ...]:
         """The usual name of each class.
 
         Raises:
-            DataError: They are not shipped.
+            DataError: They are not included.
         """
-        if not self.names:
+        if not self.class_synonyms:
             raise DataError(
                 f"{self.name}: got no class names, expected {self.classes}: "
                 f"they are not shipped, take the labels of the data set"
             )
-        return tuple(first for first, *_ in self.names)
+        return tuple(first for first, *_ in self.class_synonyms)
 
 
 @cache
-def paper_sets() -> dict[str, PaperSet]:
-    """All 27 by name, in the paper's order.
+def paper_datasets() -> dict[str, PaperDataset]:
+    """All 27 data sets by name, in the paper's order.
 
     Example:
-        >>> len(paper_sets())
+        >>> len(paper_datasets())
         27
     """
     text = files("twinlens").joinpath("assets", "benchmarks", "paper.json").read_text("utf-8")
-    return {row["name"]: _paper_set(row) for row in json.loads(text)}
+    return {row["name"]: _parse_row(row) for row in json.loads(text)}
 
 
-def paper_set(name: str) -> PaperSet:
-    """One of the 27; CLIP_benchmark's prefixes `wds/` and `vtab/` are passed over.
+def find_paper_dataset(name: str) -> PaperDataset:
+    """Find one of the 27 data sets; CLIP_benchmark's prefixes `wds/` and `vtab/` are ignored.
 
     Raises:
         UnknownNameError: It is none of them.
 
     Example:
-        >>> paper_set("vtab/pets").templates
+        >>> find_paper_dataset("vtab/pets").templates
         ('a photo of a {}, a type of pet.',)
     """
-    known = paper_sets()
-    found = known.get(name.removeprefix("wds/").removeprefix("vtab/"))
-    if found is None:
+    known = paper_datasets()
+    dataset = known.get(name.removeprefix("wds/").removeprefix("vtab/"))
+    if dataset is None:
         raise UnknownNameError("data set of the paper", name, known)
-    return found
+    return dataset
 
 
-def wanted_metric(name: str) -> str:
-    """The key of the metric that the paper measures a data set by.
+def paper_metric_key(name: str) -> str:
+    """The key of the paper's metric of a data set.
 
     For `mean_average_precision` it interpolates at 11 points, as VOC 2007 did;
     `mean_acc1_acc5` is the mean of `acc1` and `acc5`.
@@ -109,18 +111,18 @@ def wanted_metric(name: str) -> str:
         UnknownNameError: The data set is none of the paper's.
 
     Example:
-        >>> wanted_metric("pets"), wanted_metric("cifar10")
+        >>> paper_metric_key("pets"), paper_metric_key("cifar10")
         ('mean_per_class_recall', 'acc1')
     """
-    return _KEYS[paper_set(name).metric]
+    return _METRIC_KEYS[find_paper_dataset(name).metric]
 
 
-def _paper_set(row: dict[str, Any]) -> PaperSet:
+def _parse_row(row: dict[str, Any]) -> PaperDataset:
     templates, names = row.pop("templates", ()), row.pop("classnames", ())
     if row["name"] == "imagenet1k":
         templates, names = imagenet_templates(), imagenet_classnames()
-    return PaperSet(
+    return PaperDataset(
         **row,
         templates=tuple(templates),
-        names=tuple((one,) if isinstance(one, str) else tuple(one) for one in names),
+        class_synonyms=tuple((one,) if isinstance(one, str) else tuple(one) for one in names),
     )

@@ -1,13 +1,13 @@
-"""Many tasks on many data sets in one pass: one model, and every image seen once."""
+"""Several tasks on several data sets with one model, each image embedded once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, get_args
 
-from twinlens.errors import DataError
-from twinlens.eval.results.result import ProbeResult, Reference, Result
+from twinlens.eval.requirements import require_captions
+from twinlens.eval.results.result import ReferenceScore, TaskResult
 from twinlens.eval.tasks import (
     linear_probe,
     multi_label,
@@ -16,157 +16,162 @@ from twinlens.eval.tasks import (
     scores,
     zero_shot,
 )
-from twinlens.eval.tasks.classification import measure_choice
-from twinlens.eval.tasks.classifier import choice_of_head
+from twinlens.eval.tasks.classifier import evaluate_head, head_classifier
+from twinlens.eval.tasks.linear_probe import LinearProbeResult
 from twinlens.images.corruptions import SEVERITIES
+from twinlens.types import TaskName, no_progress
 
 if TYPE_CHECKING:
     from twinlens.data.samples import Dataset
     from twinlens.data.splits import Parts
-    from twinlens.eval.context import Features
-    from twinlens.eval.tasks.robustness import Points
-    from twinlens.types import Count
+    from twinlens.eval.context import EvalContext
+    from twinlens.eval.tasks.robustness import BaselinePoints
+    from twinlens.types import ProgressCallback
 
-Task = Literal["zero-shot", "classifier", "retrieval", "linear-probe", "robustness", "scores"]
-TASKS: tuple[Task, ...] = get_args(Task)
+TASKS: tuple[TaskName, ...] = get_args(TaskName)
 
-_IN_CLASSES = ("zeroshot_classification", "classifier")
+_CLASSIFICATION_TASKS = ("zeroshot_classification", "classifier")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What is asked about every data set.
+class EvalOptions:
+    """The tasks of an evaluation and their settings, for every data set.
 
     Attributes:
-        tasks: In this order.
+        tasks: The tasks, in order.
         templates: Prompts with `{}`; none means a data set's own, else the model's.
-        language: Which of a data set's names to call the classes by.
-        shots: Images a class of few-shot probes, each size `seeds` times.
-        seeds: How often few images are drawn.
-        shifted: Sets that the robustness task holds against each data set.
-        corruptions: Of the robustness task.
-        baseline: Of the robustness task: what supervised models reach, by shifted set.
-        references: What supervised models reach, by data set.
+        language: Language of the class names.
+        shots: Images a class of few-shot probes, each number `num_seeds` times.
+        num_seeds: Number of draws of few images.
+        shifted: Shifted sets of the robustness task.
+        corruptions: Corruptions of the robustness task.
+        baselines: Accuracies of supervised models for the robustness task, by shifted set.
+        references: Scores of supervised models, by data set.
     """
 
-    tasks: tuple[Task, ...] = ("zero-shot",)
+    tasks: tuple[TaskName, ...] = ("zero-shot",)
     templates: tuple[str, ...] = ()
     language: str = "en"
     shots: tuple[int, ...] = ()
-    seeds: int = 5
+    num_seeds: int = 5
     shifted: tuple[Dataset, ...] = ()
     corruptions: tuple[str, ...] = ()
-    baseline: Mapping[str, Points] = field(default_factory=dict[str, "Points"])
-    references: Mapping[str, tuple[Reference, ...]] = field(
-        default_factory=dict[str, tuple[Reference, ...]]
+    baselines: Mapping[str, BaselinePoints] = field(default_factory=dict[str, "BaselinePoints"])
+    references: Mapping[str, tuple[ReferenceScore, ...]] = field(
+        default_factory=dict[str, tuple[ReferenceScore, ...]]
     )
 
 
-def run(
-    features: Features, datasets: Sequence[Parts], asked: Asked, progress: Count | None = None
-) -> Iterator[tuple[Result, Dataset]]:
-    """Measure every task on every data set: each result with the images that it is of.
+def run_suite(
+    context: EvalContext,
+    datasets: Sequence[Parts],
+    options: EvalOptions,
+    progress: ProgressCallback = no_progress,
+) -> Iterator[tuple[TaskResult, Dataset]]:
+    """Run every task on every data set; yield each result with its data set.
 
     Args:
-        features: Of the model.
-        datasets: What to measure on, with what probes learn from.
-        asked: The tasks.
-        progress: Told about steps of a task that take a while.
+        context: The model's features.
+        datasets: Data sets with the splits that probes learn from.
+        options: The tasks and their settings.
+        progress: Called by tasks with steps that take long.
 
     Raises:
         DataError: Something is wrong with a data set, or it lacks what a task needs.
         ConfigError: The model lacks what a task needs.
     """
     for parts in datasets:
-        _check_needs(features, parts, asked)
-    features.expected = sum(_images(parts, asked) for parts in datasets)
+        _check_requirements(context, parts, options)
+    context.expected_images = sum(_count_images(parts, options) for parts in datasets)
     for parts in datasets:
-        results = [_measure(features, parts, task, asked, progress) for task in asked.tasks]
-        for result in _with_references(results, asked.references.get(parts.name, ())):
+        results = [_run_task(context, parts, task, options, progress) for task in options.tasks]
+        for result in _add_references(results, options.references.get(parts.name, ())):
             yield replace(result, left_out=parts.test.left_out.as_json()), parts.test
 
 
-def _check_needs(features: Features, parts: Parts, asked: Asked) -> None:
-    """Find out now, not hours after, that a data set lacks what a task needs."""
-    dataset = parts.test
-    if "linear-probe" in asked.tasks:
-        linear_probe.check_parts(parts)
-    if {"retrieval", "scores"} & set(asked.tasks) and not any(s.captions for s in dataset.samples):
-        raise DataError(f"{dataset.name}: got no captions, expected images with one each")
-    if "classifier" in asked.tasks:
-        choice_of_head(features.lens, dataset)
+def _check_requirements(context: EvalContext, splits: Parts, options: EvalOptions) -> None:
+    """Refuse a data set that lacks what a task needs, before hours of work."""
+    dataset = splits.test
+    if "linear-probe" in options.tasks:
+        linear_probe.require_train_split(splits)
+    if {"retrieval", "scores"} & set(options.tasks):
+        require_captions(dataset.name, dataset.samples)
+    if "classifier" in options.tasks:
+        head_classifier(context.embedder, dataset)
 
 
-def _images(parts: Parts, asked: Asked) -> int:
-    """How many will be embedded, at most."""
-    count = len(parts.test.samples)
-    if "robustness" in asked.tasks:
-        count *= 1 + len(SEVERITIES) * len(asked.corruptions)
-        count += sum(len(one.samples) for one in asked.shifted)
-    if "linear-probe" in asked.tasks:
-        count += sum(len(one.samples) for one in (parts.train, parts.val) if one is not None)
+def _count_images(splits: Parts, options: EvalOptions) -> int:
+    """The number of images that will be embedded, at most."""
+    count = len(splits.test.samples)
+    if "robustness" in options.tasks:
+        count *= 1 + len(SEVERITIES) * len(options.corruptions)
+        count += sum(len(one.samples) for one in options.shifted)
+    if "linear-probe" in options.tasks:
+        count += sum(len(one.samples) for one in (splits.train, splits.val) if one is not None)
     return count
 
 
-def _measure(
-    features: Features, parts: Parts, task: Task, asked: Asked, progress: Count | None
-) -> Result:
-    dataset = parts.test
-    if task in ("zero-shot", "classifier"):
-        return _classified(features, dataset, task, asked)
-    if task == "retrieval":
-        return retrieval.measure(features, dataset, progress=progress)
-    if task == "linear-probe":
-        return linear_probe.measure(
-            features, parts, shots=asked.shots, seeds=asked.seeds, progress=progress
-        )
-    if task == "robustness":
-        return robustness.measure(
-            features,
+def _run_task(
+    context: EvalContext,
+    splits: Parts,
+    task: TaskName,
+    options: EvalOptions,
+    progress: ProgressCallback,
+) -> TaskResult:
+    dataset = splits.test
+    templates, language = options.templates, options.language
+    runs: dict[TaskName, Callable[[], TaskResult]] = {
+        "zero-shot": lambda: (
+            multi_label.evaluate_multi_label(context, dataset, templates=templates)
+            if dataset.multi_label
+            else zero_shot.evaluate_zero_shot(
+                context, dataset, templates=templates, language=language
+            )
+        ),
+        "classifier": lambda: evaluate_head(context, dataset),
+        "retrieval": lambda: retrieval.evaluate_retrieval(context, dataset, progress=progress),
+        "linear-probe": lambda: linear_probe.evaluate_linear_probe(
+            context, splits, shots=options.shots, num_seeds=options.num_seeds, progress=progress
+        ),
+        "robustness": lambda: robustness.evaluate_robustness(
+            context,
             dataset,
-            shifted=asked.shifted,
-            corruptions=asked.corruptions,
-            baseline=asked.baseline,
-            templates=asked.templates,
-            language=asked.language,
-        )
-    return scores.measure(features, dataset)
+            shifted=options.shifted,
+            corruptions=options.corruptions,
+            baselines=options.baselines,
+            templates=templates,
+            language=language,
+        ),
+        "scores": lambda: scores.evaluate_caption_scores(context, dataset),
+    }
+    return runs[task]()
 
 
-def _classified(features: Features, dataset: Dataset, task: Task, asked: Asked) -> Result:
-    lens = features.lens
-    if task == "classifier":
-        choice = choice_of_head(lens, dataset)
-    elif dataset.multi_label:
-        return multi_label.measure(features, dataset, templates=asked.templates)
-    else:
-        choice = zero_shot.choice_in_words(
-            features, dataset, templates=asked.templates, language=asked.language
-        )
-    return measure_choice(lens, dataset, choice, embedded=features.images(dataset))
-
-
-def _with_references(results: Sequence[Result], given: Sequence[Reference]) -> list[Result]:
-    """The results with what supervised models reach: as was given, and the probe of this run."""
+def _add_references(
+    results: Sequence[TaskResult], references: Sequence[ReferenceScore]
+) -> list[TaskResult]:
+    """The results with scores of supervised models: those given, and the probe of this run."""
     probes = [
-        Reference(
+        ReferenceScore(
             metric=metric,
             value=value,
             model="linear probe on this model's features",
             source="this evaluation",
         )
         for result in results
-        if isinstance(result, ProbeResult)
+        if isinstance(result, LinearProbeResult)
         for metric, value in result.metrics.items()
         if metric != "ece"
     ]
     return [
-        replace(result, references=_of(result, [*given, *probes]))
-        if result.task in _IN_CLASSES
-        else replace(result, references=_of(result, given))
+        replace(result, references=_matching_references(result, [*references, *probes]))
+        if result.task in _CLASSIFICATION_TASKS
+        else replace(result, references=_matching_references(result, references))
         for result in results
     ]
 
 
-def _of(result: Result, references: Sequence[Reference]) -> tuple[Reference, ...]:
+def _matching_references(
+    result: TaskResult, references: Sequence[ReferenceScore]
+) -> tuple[ReferenceScore, ...]:
     return tuple(one for one in references if one.metric in result.metrics)

@@ -1,1 +1,1 @@
-"""Models out of twinlens, and the proof that they still answer the same."""
+"""Export models for runtimes and other libraries, and check that the outputs agree."""

@@ -1,12 +1,14 @@
-"""The model card: what weights are, where they came from, and how to use them."""
+"""Model cards: a description of the weights, their origin and their use."""
 
 from __future__ import annotations
+
+from huggingface_hub import ModelCardData
 
 from twinlens.config import CLIPConfig, ResNetConfig, TextConfig, ViTConfig
 
 CARD_FILE = "README.md"
 
-_USE = {
+_USAGE_SNIPPETS = {
     "native": """import twinlens
 
 lens = twinlens.load("{directory}")
@@ -20,34 +22,37 @@ model, _, preprocess = open_clip.create_model_and_transforms("local-dir:{directo
 }
 
 
-def model_card(config: CLIPConfig, *, name: str, layout: str, parameters: int) -> str:
-    """A card in Markdown with the hub's header, of what the configuration knows and no more.
+def model_card(config: CLIPConfig, *, name: str, layout: str, num_parameters: int) -> str:
+    """Write a card in Markdown with the hub's header, from the configuration alone.
 
     Args:
-        config: The model's, with its provenance.
-        name: What to call it.
-        layout: "native", "hf" or "open_clip": whose library opens the directory.
-        parameters: How many the model has.
+        config: The model's configuration, with its provenance.
+        name: Title of the card.
+        layout: "native", "hf" or "open_clip": the library that opens the directory.
+        num_parameters: Number of the model's parameters.
     """
     origin = config.provenance
     rows = [
-        ("parameters", f"{parameters:,}"),
+        ("parameters", f"{num_parameters:,}"),
         ("shared space", f"{config.embed_dim} numbers"),
-        ("image tower", _vision(config.vision)),
-        ("text tower", _text(config.text)),
-        ("images", _pixels(config)),
+        ("image tower", _describe_vision(config.vision)),
+        ("text tower", _describe_text(config.text)),
+        ("images", _describe_preprocess(config)),
         ("came from", origin.source or "not stated"),
         ("recipe", origin.recipe or "not stated"),
         ("data", origin.data or "not stated"),
         ("licence", origin.licence or "not stated: that of the original weights holds"),
     ]
     table = "\n".join(f"| {what} | {value} |" for what, value in rows)
+    both = config.vision is not None and config.text is not None
+    header = ModelCardData(
+        license=origin.licence.lower() or "other",
+        library_name=_LIBRARY_NAMES[layout],
+        pipeline_tag="zero-shot-image-classification" if both else "feature-extraction",
+        tags=["clip"],
+    )
     return f"""---
-license: {_licence_tag(origin.licence)}
-library_name: {_LIBRARIES[layout]}
-pipeline_tag: {_task(config)}
-tags:
-- clip
+{header.to_yaml()}
 ---
 
 # {name}
@@ -60,15 +65,15 @@ Written by twinlens. Nothing was measured while it was written: what the weights
 they fail is said where they came from.
 
 ```python
-{_USE[layout].format(directory=name, verb=_verb(config))}
+{_USAGE_SNIPPETS[layout].format(directory=name, verb=_example_call(config))}
 ```
 """
 
 
-_LIBRARIES = {"native": "twinlens", "hf": "transformers", "open_clip": "open_clip"}
+_LIBRARY_NAMES = {"native": "twinlens", "hf": "transformers", "open_clip": "open_clip"}
 
 
-def _vision(config: ViTConfig | ResNetConfig | None) -> str:
+def _describe_vision(config: ViTConfig | ResNetConfig | None) -> str:
     if config is None:
         return "none"
     if isinstance(config, ResNetConfig):
@@ -80,7 +85,7 @@ def _vision(config: ViTConfig | ResNetConfig | None) -> str:
     )
 
 
-def _text(config: TextConfig | None) -> str:
+def _describe_text(config: TextConfig | None) -> str:
     if config is None:
         return "none"
     reach = "causal" if config.causal else "attends both ways"
@@ -90,7 +95,7 @@ def _text(config: TextConfig | None) -> str:
     )
 
 
-def _pixels(config: CLIPConfig) -> str:
+def _describe_preprocess(config: CLIPConfig) -> str:
     pixels = config.preprocess
     if pixels is None:
         return "none"
@@ -98,16 +103,7 @@ def _pixels(config: CLIPConfig) -> str:
     return f"{pixels.image_size} px, {how}, {pixels.interpolation}"
 
 
-def _licence_tag(licence: str) -> str:
-    return licence.lower() if licence else "other"
-
-
-def _task(config: CLIPConfig) -> str:
-    both = config.vision is not None and config.text is not None
-    return "zero-shot-image-classification" if both else "feature-extraction"
-
-
-def _verb(config: CLIPConfig) -> str:
+def _example_call(config: CLIPConfig) -> str:
     if config.text is None:
         return 'embed_images(["image.jpg"])'
     if config.vision is None:

@@ -1,7 +1,7 @@
-"""A model as files for a runtime, without twinlens and without torch's model code.
+"""Export a model as files for a runtime, which need neither twinlens nor torch's model code.
 
-A directory of one file a tower, `tokenizer.json`, and `twinlens.json`, which says how to use them.
-What is written has been asked the same as the model, in the runtime it is for, and agreed.
+The directory holds one file per tower, `tokenizer.json`, and `twinlens.json`, which describes how
+to use them. Each file was run in its runtime, and its outputs were compared with the model's.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import twinlens
 from twinlens.config import CLIPConfig
@@ -18,41 +18,40 @@ from twinlens.config_io import to_dict
 from twinlens.embed.embedder import Embedder
 from twinlens.errors import CheckpointError, MissingExtraError, require
 from twinlens.export import onnx, openvino, torch_export
-from twinlens.export.gate import LIMITS, least_cosine
-from twinlens.export.towers import OUTPUT, Precision, Tower, towers_of, traced
+from twinlens.export.gate import MIN_COSINES, check_min_cosine
+from twinlens.export.towers import OUTPUT_NAME, ExportTower, export_program, export_towers
 from twinlens.export.vocabulary import TokenizerFile, write_tokenizer
-from twinlens.files import whole_directory, write_whole
+from twinlens.files import atomic_directory, atomic_write_text
+from twinlens.types import ExportFormat, ExportPrecision
 
-Format = Literal["onnx", "openvino", "torch"]
+METADATA_FILE = "twinlens.json"
 
-FACTS_FILE = "twinlens.json"
-
-PRECISIONS: dict[Format, tuple[Precision, ...]] = {
+PRECISIONS: dict[ExportFormat, tuple[ExportPrecision, ...]] = {
     "onnx": ("fp32", "fp16", "int8"),
     "openvino": ("fp32", "fp16"),
     "torch": ("fp32",),
 }
-"""What each format can be written in, the usual one first."""
+"""Precisions of each format, the default first."""
 
-_FORMATS = {"onnx": onnx, "openvino": openvino, "torch": torch_export}
+_FORMAT_MODULES = {"onnx": onnx, "openvino": openvino, "torch": torch_export}
 
-_PACKAGES: dict[Format, tuple[str, ...]] = {
+_REQUIRED_PACKAGES: dict[ExportFormat, tuple[str, ...]] = {
     "onnx": ("onnx", "onnx_ir", "onnxscript", "onnxruntime"),
     "openvino": ("openvino", "onnx", "onnx_ir", "onnxscript"),
     "torch": (),
 }
-_EXTRAS: dict[Format, str] = {"onnx": "export", "openvino": "openvino"}
+_EXTRAS: dict[ExportFormat, str] = {"onnx": "export", "openvino": "openvino"}
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """A tower's files.
+class ExportedTower:
+    """The files of an exported tower.
 
     Attributes:
         tower: "image" or "text".
         files: Their names; the first is the one to open.
-        size: Of all of them, in bytes.
-        cosine: The smallest of its answers with the model's own.
+        size: Total size in bytes.
+        cosine: Smallest cosine of its outputs with the model's.
     """
 
     tower: str
@@ -62,80 +61,102 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True)
-class Export:
-    """What was written.
+class ExportResult:
+    """The files of an exported model.
 
     Attributes:
-        towers: One for each that the model has.
+        towers: One for each tower of the model.
         tokenizer: The vocabulary's file; None without a text tower.
     """
 
-    towers: tuple[Written, ...]
+    towers: tuple[ExportedTower, ...]
     tokenizer: TokenizerFile | None
 
 
 def export_model(
-    lens: Embedder, directory: Path, form: Format = "onnx", precision: Precision = "fp32"
-) -> Export:
-    """Write a model for a runtime; all of it or nothing.
+    embedder: Embedder,
+    directory: Path,
+    format_name: ExportFormat = "onnx",
+    precision: ExportPrecision = "fp32",
+) -> ExportResult:
+    """Export a model for a runtime; either all files are written or none.
 
     Args:
-        lens: The model, in float32 on the processor.
-        directory: New or empty.
-        form: "onnx", "openvino" or "torch".
+        embedder: The model, in float32 on the CPU.
+        directory: A new or empty directory.
+        format_name: "onnx", "openvino" or "torch".
         precision: One of `PRECISIONS` of the format.
 
     Raises:
         ConfigError: The format has no such precision, or the model is not in float32.
         MissingExtraError: A package that the format needs is not installed.
-        CheckpointError: What was written does not answer as the model does, or the directory is
-            not empty or cannot be written.
+        CheckpointError: The outputs of the written files differ from the model's, or the
+            directory is not empty or cannot be written.
     """
-    require(precision in PRECISIONS[form], "precision", precision, _choice(form))
-    at = f"{lens.precision} on {lens.device}"
-    require(at == "fp32 on cpu", "model", at, "fp32 on cpu")
-    _require_packages(form)
+    require(
+        precision in PRECISIONS[format_name],
+        "precision",
+        precision,
+        f"{' or '.join(PRECISIONS[format_name])} for {format_name}",
+    )
+    placement = f"{embedder.precision} on {embedder.device}"
+    require(placement == "fp32 on cpu", "model", placement, "fp32 on cpu")
+    _require_packages(format_name)
     try:
-        with whole_directory(directory) as place:
-            return _write(lens, place, form, precision)
+        with atomic_directory(directory) as temporary:
+            return _write_export(embedder, temporary, format_name, precision)
     except OSError as error:
         raise CheckpointError(f"{directory}: could not be written: {error}") from error
 
 
-def _write(lens: Embedder, place: Path, form: Format, precision: Precision) -> Export:
+def _write_export(
+    embedder: Embedder, directory: Path, format_name: ExportFormat, precision: ExportPrecision
+) -> ExportResult:
     tokenizer = None
-    if lens.config.text is not None:
-        tokenizer = write_tokenizer(lens.tokenizer, place, lens.config)
-    facts = _facts(lens, form, precision, tokenizer)
-    written = tuple(_write_tower(one, place, form, precision, facts) for one in towers_of(lens))
-    parity = {one.tower: one.cosine for one in written}
-    whole = facts | {"parity": {"limit": LIMITS[precision], "least_cosine": parity}}
-    write_whole(json.dumps(whole, indent=2, ensure_ascii=False) + "\n", place / FACTS_FILE)
-    return Export(written, tokenizer)
+    if embedder.config.text is not None:
+        tokenizer = write_tokenizer(embedder.tokenizer, directory, embedder.config)
+    metadata = _export_metadata(embedder, format_name, precision, tokenizer)
+    towers = tuple(
+        _write_tower(tower, directory, format_name, precision, metadata)
+        for tower in export_towers(embedder)
+    )
+    parity = {tower.tower: tower.cosine for tower in towers}
+    whole = metadata | {"parity": {"limit": MIN_COSINES[precision], "least_cosine": parity}}
+    atomic_write_text(
+        json.dumps(whole, indent=2, ensure_ascii=False) + "\n", directory / METADATA_FILE
+    )
+    return ExportResult(towers, tokenizer)
 
 
 def _write_tower(
-    tower: Tower, place: Path, form: Format, precision: Precision, facts: dict[str, Any]
-) -> Written:
-    path = place / f"{tower.name}{_FORMATS[form].SUFFIX}"
-    _FORMATS[form].write(traced(tower), tower, path, json.dumps(facts), precision)
-    cosine = least_cosine(_FORMATS[form].reader(path, tower), tower, precision)
-    beside = sorted(set(place.glob(f"{tower.name}.*")) - {path})
-    files = [path, *beside]
+    tower: ExportTower,
+    directory: Path,
+    format_name: ExportFormat,
+    precision: ExportPrecision,
+    metadata: dict[str, Any],
+) -> ExportedTower:
+    module = _FORMAT_MODULES[format_name]
+    path = directory / f"{tower.name}{module.SUFFIX}"
+    module.write_program(export_program(tower), tower, path, json.dumps(metadata), precision)
+    cosine = check_min_cosine(module.open_runner(path, tower), tower, precision)
+    files = [path, *sorted(set(directory.glob(f"{tower.name}.*")) - {path})]
     size = sum(file.stat().st_size for file in files)
-    return Written(tower.name, tuple(file.name for file in files), size, cosine)
+    return ExportedTower(tower.name, tuple(file.name for file in files), size, cosine)
 
 
-def _facts(
-    lens: Embedder, form: Format, precision: Precision, tokenizer: TokenizerFile | None
+def _export_metadata(
+    embedder: Embedder,
+    format_name: ExportFormat,
+    precision: ExportPrecision,
+    tokenizer: TokenizerFile | None,
 ) -> dict[str, Any]:
-    """All that a consumer of the files needs to know, as plain JSON types."""
-    config, model = lens.config, lens.model
+    """Collect all that a user of the files needs to know, as plain JSON types."""
+    config, model = embedder.config, embedder.model
     bias = None if model.logit_bias is None else model.logit_bias.item()
-    suffix = _FORMATS[form].SUFFIX
-    facts: dict[str, Any] = {
+    suffix = _FORMAT_MODULES[format_name].SUFFIX
+    metadata: dict[str, Any] = {
         "twinlens": twinlens.__version__,
-        "format": form,
+        "format": format_name,
         "precision": precision,
         "embed_dim": config.embed_dim,
         "logit_scale": model.logit_scale.exp().item(),
@@ -144,25 +165,21 @@ def _facts(
         "provenance": to_dict(config.provenance),
     }
     if config.preprocess is not None:
-        names = {"file": f"image{suffix}", "input": "images", "output": OUTPUT}
-        facts["image"] = names | {"preprocess": to_dict(config.preprocess)}
+        names = {"file": f"image{suffix}", "input": "images", "output": OUTPUT_NAME}
+        metadata["image"] = names | {"preprocess": to_dict(config.preprocess)}
     if tokenizer is not None:
-        names = {"file": f"text{suffix}", "input": "tokens", "output": OUTPUT}
-        facts["text"] = names | _text_facts(config, tokenizer)
-    return facts
+        names = {"file": f"text{suffix}", "input": "tokens", "output": OUTPUT_NAME}
+        metadata["text"] = names | _text_metadata(config, tokenizer)
+    return metadata
 
 
-def _text_facts(config: CLIPConfig, tokenizer: TokenizerFile) -> dict[str, Any]:
-    text = config.text_input
+def _text_metadata(config: CLIPConfig, tokenizer: TokenizerFile) -> dict[str, Any]:
+    text = config.text_config
     sizes = {"context_length": text.context_length, "vocab_size": text.vocab_size}
     return sizes | {"cleaning": config.text_cleaning, "tokenizer": asdict(tokenizer)}
 
 
-def _choice(form: Format) -> str:
-    return f"{' or '.join(PRECISIONS[form])} for {form}"
-
-
-def _require_packages(form: Format) -> None:
-    for package in _PACKAGES[form]:
+def _require_packages(format_name: ExportFormat) -> None:
+    for package in _REQUIRED_PACKAGES[format_name]:
         if find_spec(package) is None:
-            raise MissingExtraError(package, _EXTRAS[form])
+            raise MissingExtraError(package, _EXTRAS[format_name])

@@ -1,9 +1,9 @@
-"""A tower as an ONNX file, and that file in ONNX Runtime.
+"""Write towers as ONNX files, and run them in ONNX Runtime.
 
-In half precision the large weights are stored so, and runtimes compute in float32. In 8 bits matrix
-products are ONNX Runtime's own `MatMulNBits`: weights and activations in 8 bits, each 32 of them
-with a scale, so that a text's answer does not depend on the others of its batch. All other large
-weights are stored in 8 bits and used in float32: integer convolutions are slower there.
+In fp16 the large weights are stored in half precision, and runtimes compute in float32. In int8
+matrix products are ONNX Runtime's own `MatMulNBits`: weights and activations in 8 bits, with a
+scale for each 32 of them, so that a text's output does not depend on the rest of its batch. All
+other large weights are stored in 8 bits and used in float32: integer convolutions are slower there.
 """
 
 from __future__ import annotations
@@ -16,7 +16,14 @@ import numpy as np
 import torch
 from torch.export import ExportedProgram
 
-from twinlens.export.towers import KEY, OUTPUT, Precision, Run, Tower, without_torch_s_warnings
+from twinlens.export.towers import (
+    METADATA_KEY,
+    OUTPUT_NAME,
+    ExportTower,
+    TowerRunner,
+    suppress_exporter_warnings,
+)
+from twinlens.types import ExportPrecision
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,80 +31,84 @@ if TYPE_CHECKING:
 SUFFIX = ".onnx"
 OPSET = 20
 
-_BLOCK = 32
-"""Numbers that share a scale: of a weight's column, and of what it is multiplied with."""
+_BLOCK_SIZE = 32
+"""Number of values that share a scale, in a weight's column and in the activations."""
 
-_IN_INTEGERS = 4
-"""As `accuracy_level`: activations are in 8 bits too."""
+_INT8_ACCURACY_LEVEL = 4
+"""Value of `accuracy_level` at which activations are in 8 bits too."""
 
-_MOST_INLINE = 2**31 - 2**24
-"""Bytes of weights that one file holds: protobuf ends at 2 GiB. More go to a file beside it."""
+_MAX_INLINE_BYTES = 2**31 - 2**24
+"""Most bytes of weights in one file: protobuf is limited to 2 GiB. More go to a second file."""
 
-_LARGE = 2**16
-"""Bytes of a weight worth storing in fewer: biases and norms stay as they are."""
+_MIN_QUANTISED_BYTES = 2**16
+"""Smallest size in bytes of a weight that is compressed: biases and norms are not."""
 
 
-def write(
-    program: ExportedProgram, tower: Tower, path: Path, facts: str, precision: Precision
+def write_program(
+    program: ExportedProgram,
+    tower: ExportTower,
+    path: Path,
+    metadata: str,
+    precision: ExportPrecision,
 ) -> None:
-    """Write a traced tower, with `facts` in its metadata.
+    """Write a traced tower, with `metadata` in the file's metadata.
 
-    Weights beyond 2 GiB go to `NAME.onnx.data` beside it, which belongs to it.
+    Weights beyond 2 GiB go to `NAME.onnx.data` in the same directory.
     """
     from onnx_ir.passes import common  # noqa: PLC0415  an extra
 
     batch = ({0: torch.export.Dim("batch")},)
-    with torch.no_grad(), without_torch_s_warnings():
+    with torch.no_grad(), suppress_exporter_warnings():
         converted = torch.onnx.export(
             program,
-            (tower.probes[:2],),
-            input_names=[tower.input],
-            output_names=[OUTPUT],
+            (tower.inputs[:2],),
+            input_names=[tower.input_name],
+            output_names=[OUTPUT_NAME],
             dynamic_shapes=batch,
             opset_version=OPSET,
             dynamo=True,
             verbose=False,
         )
     assert converted is not None
-    model = _in_integers(converted.model) if precision == "int8" else converted.model
+    model = _quantise_matmuls(converted.model) if precision == "int8" else converted.model
     if precision != "fp32":
-        _store_small(model.graph, precision)
-    common.ClearMetadataAndDocStringPass()(model)  # what torch notes of each node
-    model.metadata_props[KEY] = facts
+        _compress_weights(model.graph, precision)
+    common.ClearMetadataAndDocStringPass()(model)  # torch adds a stack trace to each node
+    model.metadata_props[METADATA_KEY] = metadata
     _save(model, path)
 
 
-def reader(path: Path, tower: Tower) -> Run:
-    """The file in ONNX Runtime, on the processor."""
+def open_runner(path: Path, tower: ExportTower) -> TowerRunner:
+    """Open a file in ONNX Runtime, on the CPU."""
     import onnxruntime  # noqa: PLC0415  an extra
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
     def run(inputs: NDArray[np.generic]) -> NDArray[np.float32]:
-        return np.asarray(session.run([OUTPUT], {tower.input: inputs})[0])
+        return np.asarray(session.run([OUTPUT_NAME], {tower.input_name: inputs})[0])
 
     return run
 
 
-def _in_integers(model: Any) -> Any:
-    """The model with its products of activations and weights in 8 bits."""
+def _quantise_matmuls(model: Any) -> Any:
+    """Quantise the products of activations and weights to 8 bits."""
     import onnx_ir as ir  # noqa: PLC0415
 
-    quantiser = _quantiser_class()(
+    quantiser = _import_quantiser()(
         ir.to_proto(model),
         bits=8,
-        block_size=_BLOCK,
+        block_size=_BLOCK_SIZE,
         is_symmetric=True,
-        accuracy_level=_IN_INTEGERS,
+        accuracy_level=_INT8_ACCURACY_LEVEL,
     )
     quantiser.process()
     return ir.from_proto(quantiser.model.model)
 
 
-def _quantiser_class() -> Any:
-    """ONNX Runtime's, whose module turns on the logging of the whole process."""
+def _import_quantiser() -> Any:
+    """Import ONNX Runtime's quantiser, whose module would configure the process's logging."""
     root, silent = logging.getLogger(), logging.NullHandler()
-    root.addHandler(silent)  # where there is a handler it leaves things as they are
+    root.addHandler(silent)  # with a handler in place it changes nothing
     try:
         from onnxruntime.quantization import matmul_nbits_quantizer  # noqa: PLC0415
     finally:
@@ -105,18 +116,20 @@ def _quantiser_class() -> Any:
     return matmul_nbits_quantizer.MatMulNBitsQuantizer
 
 
-def _store_small(graph: Any, precision: Precision) -> None:
-    """Store large float32 weights in fewer bits, with the nodes that make them float32 again."""
+def _compress_weights(graph: Any, precision: ExportPrecision) -> None:
+    """Store large float32 weights in fewer bits, with nodes that convert them to float32."""
     import onnx_ir as ir  # noqa: PLC0415
 
     tape = ir.tape.Tape()
     for value in list(graph.initializers.values()):
         weight = value.const_value
-        if weight.dtype != ir.DataType.FLOAT or weight.nbytes < _LARGE:
+        if weight.dtype != ir.DataType.FLOAT or weight.nbytes < _MIN_QUANTISED_BYTES:
             continue
         name, array = str(value.name), weight.numpy()
         whole = (
-            _in_bytes(tape, name, array) if precision == "int8" else _in_halves(tape, name, array)
+            _store_int8(tape, name, array)
+            if precision == "int8"
+            else _store_fp16(tape, name, array)
         )
         del graph.initializers[value.name]
         value.replace_all_uses_with(whole)
@@ -125,44 +138,47 @@ def _store_small(graph: Any, precision: Precision) -> None:
     graph.insert_before(graph[0], tape.nodes)
 
 
-def _in_halves(tape: Any, name: str, weight: NDArray[np.float32]) -> Any:
-    return _stored(tape, f"{name}.half", weight.astype(np.float16))
+def _store_fp16(tape: Any, name: str, weight: NDArray[np.float32]) -> Any:
+    return _add_dequantised(tape, f"{name}.half", weight.astype(np.float16))
 
 
-def _in_bytes(tape: Any, name: str, weight: NDArray[np.float32]) -> Any:
-    if weight.size % _BLOCK:
-        return _in_halves(tape, name, weight)
-    blocks = weight.reshape(-1, _BLOCK)
+def _store_int8(tape: Any, name: str, weight: NDArray[np.float32]) -> Any:
+    if weight.size % _BLOCK_SIZE:
+        return _store_fp16(tape, name, weight)
+    blocks = weight.reshape(-1, _BLOCK_SIZE)
     largest = np.abs(blocks).max(axis=1, keepdims=True)
     scales = np.where(largest > 0, largest / 127, 1).astype(np.float32)
     integers = np.round(blocks / scales).astype(np.int8)
     whole = tape.op(
         "Mul",
-        [_stored(tape, f"{name}.int8", integers), _constant(tape, f"{name}.scales", scales)],
+        [
+            _add_dequantised(tape, f"{name}.int8", integers),
+            _add_constant(tape, f"{name}.scales", scales),
+        ],
     )
-    shape = _constant(tape, f"{name}.shape", np.array(weight.shape))
+    shape = _add_constant(tape, f"{name}.shape", np.array(weight.shape))
     return tape.op("Reshape", [whole, shape])
 
 
-def _stored(tape: Any, name: str, numbers: NDArray[np.generic]) -> Any:
-    """Numbers of few bits in the file, as float32 in the graph."""
+def _add_dequantised(tape: Any, name: str, array: NDArray[np.generic]) -> Any:
+    """Add an array of fewer bits to the file, converted to float32 in the graph."""
     import onnx_ir as ir  # noqa: PLC0415
 
-    return tape.op("Cast", [_constant(tape, name, numbers)], {"to": ir.DataType.FLOAT})
+    return tape.op("Cast", [_add_constant(tape, name, array)], {"to": ir.DataType.FLOAT})
 
 
-def _constant(tape: Any, name: str, numbers: NDArray[np.generic]) -> Any:
+def _add_constant(tape: Any, name: str, array: NDArray[np.generic]) -> Any:
     import onnx_ir as ir  # noqa: PLC0415
 
-    return tape.initializer(ir.tensor(numbers), name=name)
+    return tape.initializer(ir.tensor(array), name=name)
 
 
 def _save(model: Any, path: Path) -> None:
     import onnx_ir as ir  # noqa: PLC0415
 
-    apart = _bytes(model) > _MOST_INLINE
-    ir.save(model, path, external_data=f"{path.name}.data" if apart else None)
+    is_large = _weight_bytes(model) > _MAX_INLINE_BYTES
+    ir.save(model, path, external_data=f"{path.name}.data" if is_large else None)
 
 
-def _bytes(model: Any) -> int:
+def _weight_bytes(model: Any) -> int:
     return sum(value.const_value.nbytes for value in model.graph.initializers.values())

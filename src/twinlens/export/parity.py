@@ -1,7 +1,7 @@
-"""Whether two implementations of one checkpoint agree: tokens, pixels, features and logits.
+"""Parity of two implementations of one checkpoint: tokens, pixels, features and logits.
 
 The same images and texts go through twinlens and through a reference: the library that the
-checkpoint's format belongs to, or answers that were stored with the checkpoint before.
+checkpoint's format belongs to, or answers that were stored with the checkpoint earlier.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ from twinlens.embed.embedder import Embedder
 from twinlens.errors import CheckpointError
 
 ANSWERS_FILE = "parity.safetensors"
-"""Answers stored beside weights, to compare with where no reference library is at hand."""
+"""Answers stored with the weights, for machines without the reference library."""
 
-TOLERANCE = 2e-5
-"""Largest difference of features of unit length, in float32."""
+FEATURE_TOLERANCE = 2e-5
+"""Largest allowed difference of features of unit length, in float32."""
 
-_LIMITS = {
+_MAX_ERRORS = {
     "tokens": 0.0,
     "pixels": 1e-6,
-    "image_features": TOLERANCE,
-    "text_features": TOLERANCE,
-    "logits": 100 * TOLERANCE,  # the scale multiplies differences, at most by 100
+    "image_features": FEATURE_TOLERANCE,
+    "text_features": FEATURE_TOLERANCE,
+    "logits": 100 * FEATURE_TOLERANCE,  # the scale multiplies differences, at most by 100
 }
 
-Answers = Mapping[str, Tensor]
-"""What a model says of the probes: any of `tokens`, `pixels`, features of unit length, `logits`."""
+ParityAnswers = Mapping[str, Tensor]
+"""A model's outputs for the probes: any of `tokens`, `pixels`, unit features and `logits`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """How far two implementations are apart in one kind of answer.
+class ParityComparison:
+    """The difference of two implementations in one kind of output.
 
     Attributes:
-        what: The kind of answer.
-        max_error: Largest absolute difference; of tokens, how many differ.
-        cosine_error: Largest 1 - cosine of two rows; None where rows are no vectors.
+        what: The kind of output.
+        max_error: Largest absolute difference; for tokens, the number that differ.
+        cosine_error: Largest 1 - cosine of two rows; None if rows are not vectors.
         limit: Largest `max_error` that passes.
     """
 
@@ -59,7 +59,7 @@ class Comparison:
 
     @property
     def passes(self) -> bool:
-        """Whether the difference is within its limit (a NaN is not)."""
+        """True if the difference is within its limit (never for a NaN)."""
         return self.max_error <= self.limit
 
 
@@ -73,46 +73,46 @@ def _versions() -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParityReport:
-    """What was compared with what, and how it came out.
+    """The result of comparing twinlens with a reference.
 
     Attributes:
-        reference: What ours was compared with.
-        comparisons: One a kind of answer.
-        versions: Of what computed.
-        unchecked: Why nothing was compared, if nothing was.
+        reference: Name of the reference.
+        comparisons: One for each kind of output.
+        versions: Versions of twinlens, torch and Python.
+        skip_reason: The reason why nothing was compared; empty if something was.
     """
 
     reference: str
-    comparisons: tuple[Comparison, ...] = ()
+    comparisons: tuple[ParityComparison, ...] = ()
     versions: dict[str, str] = field(default_factory=_versions)
-    unchecked: str = ""
+    skip_reason: str = ""
 
     @property
     def passes(self) -> bool:
-        """Whether there was a comparison and every one does."""
-        return bool(self.comparisons) and all(one.passes for one in self.comparisons)
+        """True if there are comparisons and all of them pass."""
+        return bool(self.comparisons) and all(row.passes for row in self.comparisons)
 
     @property
-    def fails(self) -> bool:
-        """Whether a difference was found."""
-        return not all(one.passes for one in self.comparisons)
+    def has_failures(self) -> bool:
+        """True if a comparison does not pass."""
+        return not all(row.passes for row in self.comparisons)
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON types."""
-        rows = [asdict(one) | {"passes": one.passes} for one in self.comparisons]
+        """Convert to plain JSON types."""
+        rows = [asdict(row) | {"passes": row.passes} for row in self.comparisons]
         return {
             "reference": self.reference,
-            "passes": None if self.unchecked else self.passes,
+            "passes": None if self.skip_reason else self.passes,
             "comparisons": rows,
             "versions": self.versions,
-        } | ({"not checked, because": self.unchecked} if self.unchecked else {})
+        } | ({"not checked, because": self.skip_reason} if self.skip_reason else {})
 
 
 def probe_texts() -> list[str]:
     """Short, long, empty, foreign and strange texts; none with broken Unicode or HTML entities.
 
-    What other libraries make of those is no matter of the checkpoint. The last fill contexts of 64
-    (SigLIP's) and 77 tokens (CLIP's) to the last place, and are too long for either.
+    How libraries read those does not depend on the checkpoint. The last three fill contexts of 64
+    (SigLIP's) and 77 tokens (CLIP's) exactly, and exceed both.
     """
     return [
         "a photo of a cat",
@@ -130,10 +130,10 @@ def probe_texts() -> list[str]:
 
 
 def probe_images() -> list[Image.Image]:
-    """Drawn images, wide, tall and small: smooth ramps, edges and noise, always the same.
+    """Synthetic images, wide, tall and small: smooth ramps, edges and noise, always the same.
 
-    Their sides are as one to two or three, so that of any even size the crop falls on whole pixels:
-    on halves of them libraries round each its own way, which is no matter of the checkpoint.
+    The sides have a ratio of two or three, so that a crop of any even size falls on whole pixels:
+    libraries round half pixels differently, which does not depend on the checkpoint.
     """
     images: list[Image.Image] = []
     for seed, (width, height) in enumerate([(681, 227), (180, 540), (64, 64), (640, 320)]):
@@ -146,36 +146,38 @@ def probe_images() -> list[Image.Image]:
     return images
 
 
-def our_answers(lens: Embedder) -> dict[str, Tensor]:
-    """What twinlens says of the probes, in float32 on the processor."""
+def model_answers(embedder: Embedder) -> dict[str, Tensor]:
+    """Compute twinlens's outputs for the probes, in float32 on the CPU."""
     answers: dict[str, Tensor] = {}
-    config = lens.config
+    config = embedder.config
     if config.text is not None:
-        answers["tokens"] = lens.tokenizer(
+        answers["tokens"] = embedder.tokenizer(
             probe_texts(), context_length=config.text.context_length, truncate=True
         )
         with torch.inference_mode():
-            features = lens.model.encode_text(answers["tokens"], normalize=True)
+            features = embedder.model.encode_text(answers["tokens"], normalize=True)
         answers["text_features"] = features
     if config.vision is not None:
-        answers["pixels"] = torch.stack([lens.preprocess(image) for image in probe_images()])
+        answers["pixels"] = torch.stack([embedder.preprocess(image) for image in probe_images()])
         with torch.inference_mode():
-            answers["image_features"] = lens.model.encode_image(answers["pixels"], normalize=True)
-    return with_logits(answers, lens.model.logit_scale, lens.model.logit_bias)
+            answers["image_features"] = embedder.model.encode_image(
+                answers["pixels"], normalize=True
+            )
+    return add_logits(answers, embedder.model.logit_scale, embedder.model.logit_bias)
 
 
-def with_logits(
-    answers: dict[str, Tensor], scale: Tensor, bias: Tensor | None
+def add_logits(
+    answers: dict[str, Tensor], logit_scale: Tensor, logit_bias: Tensor | None
 ) -> dict[str, Tensor]:
-    """The answers, and logits where there are features of both kinds."""
+    """Add logits to the answers if there are features of both towers; all on the CPU."""
     if "image_features" in answers and "text_features" in answers:
-        logits = scale.detach().exp() * answers["image_features"] @ answers["text_features"].T
-        answers["logits"] = logits if bias is None else logits + bias.detach()
+        logits = logit_scale.detach().exp() * answers["image_features"] @ answers["text_features"].T
+        answers["logits"] = logits if logit_bias is None else logits + logit_bias.detach()
     return {name: value.detach().cpu().contiguous().clone() for name, value in answers.items()}
 
 
-def store_answers(answers: Answers, directory: Path) -> None:
-    """Keep answers beside the weights they are of.
+def write_answers(answers: ParityAnswers, directory: Path) -> None:
+    """Store answers with the weights that gave them.
 
     Raises:
         CheckpointError: The file cannot be written.
@@ -183,36 +185,36 @@ def store_answers(answers: Answers, directory: Path) -> None:
     write_tensors(answers, directory / ANSWERS_FILE)
 
 
-def compare(ours: Answers, theirs: Answers, reference: str) -> ParityReport:
-    """Compare all that both answered.
+def compare_answers(ours: ParityAnswers, expected: ParityAnswers, reference: str) -> ParityReport:
+    """Compare the outputs that both have.
 
-    Tokens are compared up to each text's end: what follows it is padding, which libraries fill
-    with different ids and towers that stop at the end never see.
+    Tokens are compared up to each text's end: the rest is padding, for which libraries use
+    different ids and which towers that stop at the end never see.
 
     Raises:
-        CheckpointError: They have no kind of answer in common.
+        CheckpointError: They have no kind of output in common.
     """
-    kinds = [kind for kind in _LIMITS if kind in ours and kind in theirs]
+    kinds = [kind for kind in _MAX_ERRORS if kind in ours and kind in expected]
     if not kinds:
         raise CheckpointError(
             f"{reference}: got no answer that twinlens has too, expected features"
         )
     return ParityReport(
         reference=reference,
-        comparisons=tuple(_compare_one(kind, ours[kind], theirs[kind]) for kind in kinds),
+        comparisons=tuple(_compare_kind(kind, ours[kind], expected[kind]) for kind in kinds),
     )
 
 
-def _compare_one(kind: str, ours: Tensor, theirs: Tensor) -> Comparison:
-    limit = _LIMITS[kind]
+def _compare_kind(kind: str, ours: Tensor, theirs: Tensor) -> ParityComparison:
+    limit = _MAX_ERRORS[kind]
     if ours.shape != theirs.shape:
-        return Comparison(what=kind, max_error=float("inf"), cosine_error=None, limit=limit)
+        return ParityComparison(what=kind, max_error=float("inf"), cosine_error=None, limit=limit)
     if kind == "tokens":
-        wrong = float(_different_tokens(ours, theirs))
-        return Comparison(what=kind, max_error=wrong, cosine_error=None, limit=limit)
+        wrong = float(_count_token_mismatches(ours, theirs))
+        return ParityComparison(what=kind, max_error=wrong, cosine_error=None, limit=limit)
     ours, theirs = ours.double(), theirs.double()
     cosine = F.cosine_similarity(ours.flatten(1), theirs.flatten(1), dim=1)
-    return Comparison(
+    return ParityComparison(
         what=kind,
         max_error=(ours - theirs).abs().max().item(),
         cosine_error=(1 - cosine).max().item(),
@@ -220,17 +222,17 @@ def _compare_one(kind: str, ours: Tensor, theirs: Tensor) -> Comparison:
     )
 
 
-def _different_tokens(ours: Tensor, theirs: Tensor) -> int:
-    """How many ids differ, padding aside."""
+def _count_token_mismatches(ours: Tensor, theirs: Tensor) -> int:
+    """Count the ids that differ, padding aside."""
     # A row's padding is its last run of one id; the first of that run may be the end token.
-    kept = torch.zeros_like(ours, dtype=torch.bool)
+    is_text = torch.zeros_like(ours, dtype=torch.bool)
     for row, (a, b) in enumerate(zip(ours, theirs, strict=True)):
-        length = min(_length(a), _length(b))  # the longer differs at the other's end
-        kept[row, :length] = True
-    return int(((ours != theirs) & kept).sum())
+        # The shorter of both: the longer text differs at the shorter one's end.
+        is_text[row, : min(_unpadded_length(a), _unpadded_length(b))] = True
+    return int(((ours != theirs) & is_text).sum())
 
 
-def _length(row: Tensor) -> int:
-    """Tokens before the padding: up to the last that differs from the row's last, and one more."""
+def _unpadded_length(row: Tensor) -> int:
+    """Count a row's tokens up to the last that differs from the final one, and one more."""
     different = (row != row[-1]).nonzero()
     return min(len(row), int(different.max()) + 2) if len(different) else 1

@@ -1,10 +1,11 @@
-"""What references say of the probes: the library that a format belongs to, or stored answers."""
+"""Reference outputs for the probes: from the library of a format, or stored answers."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.metadata
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +17,22 @@ from twinlens.checkpoints.formats import hugging_face, openai
 from twinlens.checkpoints.formats.hugging_face.names import ARCHITECTURES
 from twinlens.checkpoints.formats.storage.tensors import open_tensors
 from twinlens.checkpoints.native import read_tensors
-from twinlens.config_io import read_plain_json
-from twinlens.errors import CheckpointError, first_cause
-from twinlens.export.parity import ANSWERS_FILE, probe_images, probe_texts, with_logits
-from twinlens.hub.layouts import layout_of
+from twinlens.checkpoints.torch_arrays import to_tensor
+from twinlens.config_io import read_json_object
+from twinlens.errors import CheckpointError, TwinlensError, root_cause
+from twinlens.export.parity import ANSWERS_FILE, add_logits, probe_images, probe_texts
+from twinlens.hub.layouts import find_layout
 
 
 def reference_answers(path: Path) -> dict[str, dict[str, Tensor]]:
-    """What every reference that is at hand says of the probes, by the reference's name.
+    """Compute the outputs of every available reference for the probes, by the reference's name.
 
     Args:
         path: A directory in Hugging Face's or open_clip's layout, one with stored answers, or
             OpenAI's archive.
 
     Raises:
-        CheckpointError: None is at hand; says why.
+        CheckpointError: No reference is available; the message says why.
     """
     answers: dict[str, dict[str, Tensor]] = {}
     if (path / ANSWERS_FILE).is_file():
@@ -47,53 +49,60 @@ def reference_answers(path: Path) -> dict[str, dict[str, Tensor]]:
 def _library_answers(path: Path) -> tuple[str, dict[str, Tensor]]:
     if path.is_file():
         names = open_tensors(path)
-        if all(mark in names for mark in openai.MARKS):
-            return _asked("open_clip", "open_clip_torch", path, _openai_answers)
+        if all(mark in names for mark in openai.ARCHIVE_KEYS):
+            return _ask_library("open_clip", "open_clip_torch", path, _openai_answers)
         raise CheckpointError(
             f"{path}: got weights alone, expected a configuration or the marks of OpenAI's own: "
             "no reference can tell whether an activation that was named is the right one"
         )
-    layout = layout_of(path)
+    layout = find_layout(path)
     if layout is not None and layout.kind == "open_clip":
-        return _asked("open_clip", "open_clip_torch", path, _open_clip_answers)
-    if layout is not None and hugging_face.matches(read_plain_json(path / layout.config)):
-        return _asked("transformers", "transformers", path, _transformers_answers)
+        return _ask_library("open_clip", "open_clip_torch", path, _open_clip_answers)
+    if layout is not None and hugging_face.is_supported_config(
+        read_json_object(path / layout.config)
+    ):
+        return _ask_library("transformers", "transformers", path, _transformers_answers)
     raise CheckpointError(
         f"{path}: got nothing to compare with, expected a directory in Hugging Face's or "
         f"open_clip's layout, or one with {ANSWERS_FILE}"
     )
 
 
-def _asked(
+def _ask_library(
     module: str, package: str, path: Path, ask: Callable[[Any, Path], dict[str, Tensor]]
 ) -> tuple[str, dict[str, Tensor]]:
-    try:
-        library = importlib.import_module(module)
-        answers = ask(library, path)
-    except Exception as error:  # libraries import parts of theirs late, and break in any way
-        raise CheckpointError(
-            f"{path}: {module} cannot be asked: {cause_of(error, module, package)}"
-        ) from error
+    with translate_library_errors(path, module, package, CheckpointError):
+        answers = ask(importlib.import_module(module), path)
     return f"{module} {importlib.metadata.version(package)}", answers
 
 
-def cause_of(error: BaseException, module: str, package: str) -> str:
-    """Why a library could not be imported or asked, in one line."""
-    if isinstance(error, ModuleNotFoundError) and error.name == module:
-        return f"it is not installed: run  pip install {package}"
-    return first_cause(error)
+@contextmanager
+def translate_library_errors(
+    subject: object, module: str, package: str, error_type: type[TwinlensError]
+) -> Generator[None]:
+    """Turn whatever importing or calling a reference library raises into one of our errors."""
+    try:
+        yield
+    except Exception as error:  # libraries import parts of themselves late, and raise any error
+        missing = isinstance(error, ModuleNotFoundError) and error.name == module
+        reason = (
+            f"it is not installed: run  pip install {package}" if missing else root_cause(error)
+        )
+        raise error_type(f"{subject}: {module} cannot be asked: {reason}") from error
 
 
 @torch.inference_mode()
 def _openai_answers(open_clip: Any, path: Path) -> dict[str, Tensor]:
-    """OpenAI's weights in open_clip's model of them; its own reader would run the archive."""
+    """Run OpenAI's weights in open_clip's model; open_clip's reader would execute the archive."""
     tensors = open_tensors(path)
-    state = {name: tensors[name].float() for name in tensors if not openai.ignored(name)}
+    state = {
+        name: to_tensor(tensors[name]).float() for name in tensors if not openai.is_ignored(name)
+    }
     model = open_clip.model.build_model_from_openai_state_dict(
         dict(state), cast_dtype=torch.float32
     )
     model = model.float()
-    model.load_state_dict(state)  # once more: it was in float16
+    model.load_state_dict(state)  # again in float32: building it rounded to float16
     transform = open_clip.image_transform(
         model.visual.image_size,
         is_train=False,
@@ -101,7 +110,7 @@ def _openai_answers(open_clip: Any, path: Path) -> dict[str, Tensor]:
         std=open_clip.OPENAI_DATASET_STD,
     )
     tokens = open_clip.tokenize(probe_texts(), context_length=model.context_length)
-    return _open_clip_s(model.eval(), tokens, transform)
+    return _encoder_answers(model.eval(), tokens, transform)
 
 
 @torch.inference_mode()
@@ -109,10 +118,10 @@ def _open_clip_answers(open_clip: Any, path: Path) -> dict[str, Tensor]:
     name = f"local-dir:{path}"
     model, _, transform = open_clip.create_model_and_transforms(name)
     tokens = open_clip.get_tokenizer(name)(probe_texts())
-    return _open_clip_s(model.float().eval(), tokens, transform)
+    return _encoder_answers(model.float().eval(), tokens, transform)
 
 
-def _open_clip_s(model: Any, tokens: Tensor, transform: Any) -> dict[str, Tensor]:
+def _encoder_answers(model: Any, tokens: Tensor, transform: Any) -> dict[str, Tensor]:
     pixels = torch.stack([transform(image) for image in probe_images()])
     answers = {
         "tokens": tokens,
@@ -120,7 +129,7 @@ def _open_clip_s(model: Any, tokens: Tensor, transform: Any) -> dict[str, Tensor
         "text_features": model.encode_text(tokens, normalize=True),
         "image_features": model.encode_image(pixels, normalize=True),
     }
-    return with_logits(answers, model.logit_scale, model.logit_bias)
+    return add_logits(answers, model.logit_scale, model.logit_bias)
 
 
 @torch.inference_mode()
@@ -136,28 +145,30 @@ def _transformers_answers(transformers: Any, path: Path) -> dict[str, Tensor]:
             probe_texts(), padding="max_length", truncation=True, max_length=length,
             return_tensors="pt",
         ).input_ids  # fmt: skip
-        answers["text_features"] = unit_features(model, "text", input_ids=answers["tokens"])
+        answers["text_features"] = normalised_features(model, "text", input_ids=answers["tokens"])
     if hasattr(model, "get_image_features") or hasattr(config, "patch_size"):
         processor = transformers.AutoImageProcessor.from_pretrained(
             path, local_files_only=True, backend="pil"
         )
         answers["pixels"] = processor(probe_images(), return_tensors="pt").pixel_values
-        answers["image_features"] = unit_features(model, "image", pixel_values=answers["pixels"])
+        answers["image_features"] = normalised_features(
+            model, "image", pixel_values=answers["pixels"]
+        )
     scale, bias = getattr(model, "logit_scale", None), getattr(model, "logit_bias", None)
-    return with_logits(answers, torch.zeros(()) if scale is None else scale, bias)
+    return add_logits(answers, torch.zeros(()) if scale is None else scale, bias)
 
 
 def model_class(transformers: Any, path: Path) -> Any:
-    """The class that a directory names: by its type alone a single tower is taken for another."""
-    names = read_plain_json(path / "config.json").get("architectures") or ["AutoModel"]
+    """Return the class that a directory names: `model_type` is ambiguous for single towers."""
+    names = read_json_object(path / "config.json").get("architectures") or ["AutoModel"]
     return getattr(transformers, names[0] if names[0] in ARCHITECTURES else "AutoModel")
 
 
-def unit_features(model: Any, kind: str, **inputs: Tensor) -> Tensor:
-    """Unit vectors of either tower, whatever shape of answer the version gives."""
-    ask = getattr(model, f"get_{kind}_features", model)
-    answer = ask(**inputs)
-    if not isinstance(answer, Tensor):
-        embeds = getattr(answer, f"{kind}_embeds", None)
-        answer = answer.pooler_output if embeds is None else embeds
-    return F.normalize(answer, dim=-1)
+def normalised_features(model: Any, modality: str, **inputs: Tensor) -> Tensor:
+    """Compute unit vectors of a tower, whatever type of output the library's version returns."""
+    encode = getattr(model, f"get_{modality}_features", model)
+    output = encode(**inputs)
+    if not isinstance(output, Tensor):
+        embeds = getattr(output, f"{modality}_embeds", None)
+        output = output.pooler_output if embeds is None else embeds
+    return F.normalize(output, dim=-1)

@@ -1,4 +1,4 @@
-"""A tower as torch's own exported program, a `.pt2`: it runs without twinlens."""
+"""Write towers as torch's exported programs (`.pt2`), which run without twinlens."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch.export import ExportedProgram
 
-from twinlens.export.towers import KEY, Precision, Run, Tower
+from twinlens.export.towers import METADATA_KEY, ExportTower, TowerRunner
+from twinlens.types import ExportPrecision
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,19 +19,23 @@ if TYPE_CHECKING:
 SUFFIX = ".pt2"
 
 
-def write(
-    program: ExportedProgram, tower: Tower, path: Path, facts: str, precision: Precision
+def write_program(
+    program: ExportedProgram,
+    tower: ExportTower,
+    path: Path,
+    metadata: str,
+    precision: ExportPrecision,
 ) -> None:
-    """Write a traced tower, with `facts` in its extra file."""
+    """Write a traced tower, with `metadata` as an extra file."""
     assert precision == "fp32"
     with warnings.catch_warnings():
-        # Said of every weight whose channels come last in memory, to which it does no harm.
+        # A warning about every weight in channels-last layout, which is stored correctly.
         warnings.filterwarnings("ignore", "No complete tensor found in the group", UserWarning)
-        torch.export.save(program, path, extra_files={f"{KEY}.json": facts})
+        torch.export.save(program, path, extra_files={f"{METADATA_KEY}.json": metadata})
 
 
-def reader(path: Path, tower: Tower) -> Run:
-    """The file as torch reads it."""
+def open_runner(path: Path, tower: ExportTower) -> TowerRunner:
+    """Open a file in torch."""
     module = torch.export.load(path).module()
 
     @torch.inference_mode()

@@ -1,6 +1,6 @@
-"""The halves of a model as deployment wants them: one input, unit vectors, nothing left to do.
+"""Towers prepared for export: one input, unit vectors as output.
 
-Each is traced once by torch; the modules of the formats write what was traced.
+Each tower is traced once by torch; the modules of the formats write the traced program.
 """
 
 from __future__ import annotations
@@ -27,19 +27,17 @@ from twinlens.model.text import TextTransformer
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-OUTPUT = "embeddings"
-"""What every file calls its answer: float32 [batch, embed_dim], unit length."""
+OUTPUT_NAME = "embeddings"
+"""Name of the output in every file: float32 [batch, embed_dim], unit length."""
 
-KEY = "twinlens"
-"""Under which name a file's own metadata holds the JSON of `facts`."""
+METADATA_KEY = "twinlens"
+"""Key of a file's own metadata that holds the JSON of `twinlens.json`."""
 
-Precision = Literal["fp32", "fp16", "int8"]
-
-Run: TypeAlias = "Callable[[NDArray[np.generic]], NDArray[np.float32]]"
-"""A tower in some runtime: a batch of inputs to unit vectors."""
+TowerRunner: TypeAlias = "Callable[[NDArray[np.generic]], NDArray[np.float32]]"
+"""A tower in a runtime: maps a batch of inputs to unit vectors."""
 
 
-class UnitImages(nn.Module):
+class NormalisedImageTower(nn.Module):
     """Normalised pixels to unit vectors."""
 
     def __init__(self, tower: ImageTower) -> None:
@@ -53,8 +51,8 @@ class UnitImages(nn.Module):
         return F.normalize(self.tower(images), dim=-1)
 
 
-class UnitTexts(nn.Module):
-    """Whole contexts of token ids to unit vectors: no shape in it depends on the texts."""
+class NormalisedTextTower(nn.Module):
+    """Full contexts of token ids to unit vectors: no shape depends on the texts."""
 
     def __init__(self, tower: TextTransformer) -> None:
         super().__init__()
@@ -62,70 +60,79 @@ class UnitTexts(nn.Module):
 
     def forward(self, tokens: Int[Tensor, "batch length"]) -> Float[Tensor, "batch embed"]:
         """Embed texts."""
-        return F.normalize(self.tower.whole(tokens), dim=-1)
+        return F.normalize(self.tower.forward_full_context(tokens), dim=-1)
 
 
 @dataclass(frozen=True, slots=True)
-class Tower:
-    """One half of a model, ready to be written.
+class ExportTower:
+    """A tower of a model, ready to be exported.
 
     Attributes:
         name: "image" or "text", the stem of its file.
-        input: What its file calls its input: "images" or "tokens".
-        module: From a batch of that to unit vectors.
-        probes: A batch of inputs to trace it and to check its file with, eight or more.
-        expected: What the model itself makes of them, in float32.
+        input_name: Name of the input in its file: "images" or "tokens".
+        module: Maps a batch of inputs to unit vectors.
+        inputs: A batch of eight or more inputs to trace it with and to check its file.
+        embeddings: The model's own outputs for them, in float32.
     """
 
     name: Literal["image", "text"]
-    input: Literal["images", "tokens"]
+    input_name: Literal["images", "tokens"]
     module: nn.Module
-    probes: Tensor
-    expected: Tensor
+    inputs: Tensor
+    embeddings: Tensor
 
 
 @torch.no_grad()
-def towers_of(lens: Embedder) -> list[Tower]:
-    """The towers that a model has, the image tower first.
+def export_towers(embedder: Embedder) -> list[ExportTower]:
+    """Prepare the towers of a model, the image tower first.
 
     Args:
-        lens: The model, in float32 on the processor.
+        embedder: The model, in float32 on the CPU.
     """
-    found: list[Tower] = []
-    model = lens.model
-    if lens.config.vision is not None:
-        images = [*probe_images(), *_noise(lens.config.image_input.image_size)]
-        pixels = torch.stack([lens.preprocess(image) for image in images])
+    towers: list[ExportTower] = []
+    model = embedder.model
+    if embedder.config.vision is not None:
+        images = [*probe_images(), *_noise_images(embedder.config.preprocess_config.image_size)]
+        pixels = torch.stack([embedder.preprocess(image) for image in images])
         expected = model.encode_image(pixels, normalize=True)
-        found.append(Tower("image", "images", UnitImages(model.image_tower), pixels, expected))
-    if lens.config.text is not None:
-        length = lens.config.text.context_length
-        tokens = lens.tokenizer(probe_texts(), context_length=length, truncate=True)
+        towers.append(
+            ExportTower(
+                "image", "images", NormalisedImageTower(model.image_tower), pixels, expected
+            )
+        )
+    if embedder.config.text is not None:
+        length = embedder.config.text.context_length
+        tokens = embedder.tokenizer(probe_texts(), context_length=length, truncate=True)
         expected = model.encode_text(tokens, normalize=True)
-        found.append(Tower("text", "tokens", UnitTexts(model.text_tower), tokens, expected))
-    return found
+        towers.append(
+            ExportTower("text", "tokens", NormalisedTextTower(model.text_tower), tokens, expected)
+        )
+    return towers
 
 
-def traced(tower: Tower) -> ExportedProgram:
-    """The tower as torch's exporter sees it, for any number of inputs."""
+def export_program(tower: ExportTower) -> ExportedProgram:
+    """Trace a tower with torch's exporter, for any batch size."""
     batch = ({0: Dim("batch")},)
-    with torch.no_grad(), without_torch_s_warnings():
-        # A batch of one would be taken for a constant.
-        program = torch.export.export(tower.module, (tower.probes[:2],), dynamic_shapes=batch)
+    with torch.no_grad(), suppress_exporter_warnings():
+        # A batch of one would become a constant.
+        program = torch.export.export(tower.module, (tower.inputs[:2],), dynamic_shapes=batch)
     for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # the paths of this machine are nobody's business
+        node.meta.pop("stack_trace", None)  # it holds paths of this machine
     return program
 
 
 @contextmanager
-def without_torch_s_warnings() -> Generator[None]:
-    """Keep to itself what torch's exporters say of their own old code, and of nothing else."""
+def suppress_exporter_warnings() -> Generator[None]:
+    """Silence the warnings of torch's exporters about their own code, and no others."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
         yield
 
 
-def _noise(size: int) -> list[Image.Image]:
-    """Four images of nothing, always the same."""
+def _noise_images(image_size: int) -> list[Image.Image]:
+    """Four images of noise, always the same."""
     rng = np.random.default_rng(0)
-    return [Image.fromarray(rng.integers(0, 256, (size, size, 3), np.uint8)) for _ in range(4)]
+    return [
+        Image.fromarray(rng.integers(0, 256, (image_size, image_size, 3), np.uint8))
+        for _ in range(4)
+    ]

@@ -1,4 +1,4 @@
-"""The vocabulary of an exported model, as the `tokenizers` library reads it by itself."""
+"""Write the vocabulary of an exported model for the `tokenizers` library."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import tokenizers
 
 from twinlens.config import CLIPConfig
 from twinlens.export.parity import probe_texts
-from twinlens.files import write_whole
-from twinlens.text.cleaning import cleaned
+from twinlens.files import atomic_write_text
+from twinlens.text.cleaning import clean_text
 from twinlens.text.clip_bpe import Tokenizer
 from twinlens.text.loading import TOKENIZER_FILE, AnyTokenizer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenizerFile:
-    """A `tokenizer.json` that gives whole rows: cut, framed and padded to the context.
+    """A `tokenizer.json` that truncates, adds special tokens and pads to the context.
 
     Attributes:
         file: Its name.
-        kind: "clip" is a byte-level BPE of CLIP's kind, "sentencepiece" one of SentencePiece's.
+        kind: "clip" is a byte-level BPE like CLIP's, "sentencepiece" a SentencePiece vocabulary.
         end_id: The id after every text; None if there is none.
         pad_id: The id that fills a row.
-        pad_side: Which end of a row is filled.
-        differs_on: Of the probes, those texts that the library reads otherwise than twinlens.
+        pad_side: The end of a row that is padded, "left" or "right".
+        differs_on: Probe texts for which the library gives other ids than twinlens.
     """
 
     file: str
@@ -38,13 +38,13 @@ class TokenizerFile:
 
 
 def write_tokenizer(tokenizer: AnyTokenizer, directory: Path, config: CLIPConfig) -> TokenizerFile:
-    """Write a vocabulary so that the library gives a model's rows of cleaned texts.
+    """Write a vocabulary so that the library encodes cleaned texts to a model's rows.
 
     Raises:
-        CheckpointError: It cannot be written.
-        OSError: Likewise.
+        CheckpointError: The file cannot be written.
+        OSError: The file cannot be written.
     """
-    path, length = directory / TOKENIZER_FILE, config.text_input.context_length
+    path, length = directory / TOKENIZER_FILE, config.text_config.context_length
     tokenizer.save(path)
     library = tokenizers.Tokenizer.from_file(str(path))
     side = str((library.padding or {}).get("direction", "right")).lower()
@@ -55,22 +55,24 @@ def write_tokenizer(tokenizer: AnyTokenizer, directory: Path, config: CLIPConfig
         pad_token=library.id_to_token(tokenizer.pad_id),
         length=length,
     )
-    write_whole(library.to_str(pretty=True), path)
+    atomic_write_text(library.to_str(pretty=True), path)
     return TokenizerFile(
         file=TOKENIZER_FILE,
         kind="clip" if isinstance(tokenizer, Tokenizer) else "sentencepiece",
         end_id=tokenizer.end_id,
         pad_id=tokenizer.pad_id,
         pad_side=side,
-        differs_on=_differences(library, tokenizer, config),
+        differs_on=_find_tokenizer_mismatches(library, tokenizer, config),
     )
 
 
-def _differences(
-    library: tokenizers.Tokenizer, tokenizer: AnyTokenizer, config: CLIPConfig
+def _find_tokenizer_mismatches(
+    library_tokenizer: tokenizers.Tokenizer, tokenizer: AnyTokenizer, config: CLIPConfig
 ) -> tuple[str, ...]:
     texts = probe_texts()
-    length = config.text_input.context_length
+    length = config.text_config.context_length
     ours = tokenizer(texts, context_length=length, truncate=True).tolist()
-    theirs = [library.encode(cleaned(text, config.text_cleaning)).ids for text in texts]
-    return tuple(text for text, one, other in zip(texts, ours, theirs, strict=True) if one != other)
+    theirs = [
+        library_tokenizer.encode(clean_text(text, config.text_cleaning)).ids for text in texts
+    ]
+    return tuple(text for text, a, b in zip(texts, ours, theirs, strict=True) if a != b)

@@ -9,29 +9,38 @@ Each function returns a piece of HTML; `page` puts pieces together. Text is esca
 - `names`: what metrics are called
 """
 
-from twinlens.html.axes import charts, log_ticks, thinned, ticks
+from twinlens.html.axes import chart_row, downsample, linear_ticks, log_ticks
 from twinlens.html.bars import histogram, reliability_chart
-from twinlens.html.document import facts, folded, page, part, percent, section, sentences, table
+from twinlens.html.document import (
+    bullet_list,
+    collapsible,
+    definition_list,
+    format_percent,
+    render_page,
+    section,
+    subsection,
+    table,
+)
 from twinlens.html.lines import Series, line_chart, series_chart
 from twinlens.html.metric_names import metric_name
 
 __all__ = [
     "Series",
-    "charts",
-    "facts",
-    "folded",
+    "bullet_list",
+    "chart_row",
+    "collapsible",
+    "definition_list",
+    "downsample",
+    "format_percent",
     "histogram",
     "line_chart",
+    "linear_ticks",
     "log_ticks",
     "metric_name",
-    "page",
-    "part",
-    "percent",
     "reliability_chart",
+    "render_page",
     "section",
-    "sentences",
     "series_chart",
+    "subsection",
     "table",
-    "thinned",
-    "ticks",
 ]

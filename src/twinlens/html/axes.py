@@ -10,91 +10,98 @@ from html import escape
 Points = Sequence[tuple[float, float]]
 
 WIDTH, HEIGHT = 400, 228
-LEFT, RIGHT, TOP, BOTTOM = 44, 12, 14, 42
+MARGIN_LEFT, MARGIN_RIGHT, MARGIN_TOP, MARGIN_BOTTOM = 44, 12, 14, 42
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Frame:
+class PlotArea:
     """Where in a drawing the points of a chart lie.
 
     Attributes:
-        x: The least and the greatest value across.
-        y: Those upwards.
-        log_x: Whether equal ratios are equally far.
+        x_range: The least and the greatest value across.
+        y_range: Those upwards.
+        is_x_log: Whether equal ratios are equally far.
         top: Where the greatest y is drawn.
-        foot: Where the least is.
+        bottom: Where the least is.
     """
 
-    x: tuple[float, float]
-    y: tuple[float, float]
-    log_x: bool = False
-    top: float = TOP
-    foot: float = HEIGHT - BOTTOM
+    x_range: tuple[float, float]
+    y_range: tuple[float, float]
+    is_x_log: bool = False
+    top: float = MARGIN_TOP
+    bottom: float = HEIGHT - MARGIN_BOTTOM
 
-    def at(self, x: float, y: float) -> tuple[float, float]:
+    def to_svg(self, x: float, y: float) -> tuple[float, float]:
         """The place of a point."""
-        left, right = self.x
-        if self.log_x:
+        left, right = self.x_range
+        if self.is_x_log:
             x, left, right = math.log(x), math.log(left), math.log(right)
-        across = (x - left) / (right - left) * (WIDTH - LEFT - RIGHT)
-        up = (y - self.y[0]) / (self.y[1] - self.y[0]) * (self.foot - self.top)
-        return round(LEFT + across, 1), round(self.foot - up, 1)
+        across = (x - left) / (right - left) * (WIDTH - MARGIN_LEFT - MARGIN_RIGHT)
+        up = (y - self.y_range[0]) / (self.y_range[1] - self.y_range[0]) * (self.bottom - self.top)
+        return round(MARGIN_LEFT + across, 1), round(self.bottom - up, 1)
 
     def grid(
         self,
         x_ticks: Sequence[float],
         y_ticks: Sequence[float],
         *,
-        x_mark: Callable[[float], str],
-        y_mark: Callable[[float], str],
+        format_x: Callable[[float], str],
+        format_y: Callable[[float], str],
     ) -> str:
         """Lines across at the ticks of y, and the marks of both axes."""
-        lines = [_horizontal(self.at(self.x[0], tick)[1], y_mark(tick)) for tick in y_ticks]
-        places = [(self.at(tick, self.y[0])[0], x_mark(tick)) for tick in x_ticks]
-        return "".join(lines + [_foot(x, self.foot, text) for x, text in places])
+        lines = [
+            _grid_line(self.to_svg(self.x_range[0], tick)[1], format_y(tick)) for tick in y_ticks
+        ]
+        places = [(self.to_svg(tick, self.y_range[0])[0], format_x(tick)) for tick in x_ticks]
+        return "".join(lines + [_x_tick_label(x, self.bottom, text) for x, text in places])
 
-    def rectangle(self, x: tuple[float, float], y: tuple[float, float], words: str) -> str:
+    def bar(self, x_range: tuple[float, float], y_range: tuple[float, float], tooltip: str) -> str:
         """A bar between two values of x and two of y; the words show under a pointer."""
-        (left, foot), (right, top) = self.at(x[0], y[0]), self.at(x[1], y[1])
+        (left, foot), (right, top) = (
+            self.to_svg(x_range[0], y_range[0]),
+            self.to_svg(x_range[1], y_range[1]),
+        )
         return (
             f'<rect x="{left + 0.5:.1f}" y="{top}" width="{max(right - left - 1, 1):.1f}" '
-            f'height="{foot - top:.1f}"><title>{escape(words)}</title></rect>'
+            f'height="{foot - top:.1f}"><title>{escape(tooltip)}</title></rect>'
         )
 
 
-def figure(
+def svg_figure(
     drawing: str,
     *,
     title: str,
-    label: str,
+    aria_label: str,
     x_label: str,
-    aside: str = "",
+    caption_suffix: str = "",
     legend: str = "",
     height: int = HEIGHT,
 ) -> str:
-    """A drawing with its title, and its label for who cannot see it; `aside` is HTML."""
+    """A drawing with its title, and its label for who cannot see it; `caption_suffix` is HTML."""
     return (
-        f"<figure><figcaption>{escape(title)}{aside and f' {aside}'}</figcaption>"
-        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(label)}">{drawing}'
-        f'<text x="{WIDTH - RIGHT}" y="{height - 3}" text-anchor="end">{escape(x_label)}</text>'
+        f"<figure><figcaption>{escape(title)}{caption_suffix and f' {caption_suffix}'}</figcaption>"
+        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" '
+        f'aria-label="{escape(aria_label)}">{drawing}'
+        f'<text x="{WIDTH - MARGIN_RIGHT}" y="{height - 3}" '
+        f'text-anchor="end">{escape(x_label)}</text>'
         f"</svg>{legend}</figure>"
     )
 
 
-def charts(*drawn: str) -> str:
+def chart_row(*drawn: str) -> str:
     """Charts side by side where there is room."""
     return f'<div class="charts">{"".join(drawn)}</div>'
 
 
-def ticks(low: float, high: float, about: int = 4) -> list[float]:
+def linear_ticks(low: float, high: float, target_count: int = 4) -> list[float]:
     """Round numbers from at most `low` to at least `high`.
 
     Example:
-        >>> ticks(0, 7.3)
+        >>> linear_ticks(0, 7.3)
         [0.0, 2.0, 4.0, 6.0, 8.0]
     """
     span = high - low if high - low > 1e-12 else 1.0
-    rough = span / about
+    rough = span / target_count
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * m for m in (1, 2, 5, 10) if power * m >= rough * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
@@ -123,14 +130,17 @@ def log_ticks(low: float, high: float) -> list[float]:
     return chosen
 
 
-def thinned(points: Points, columns: int = WIDTH - LEFT - RIGHT) -> Iterator[tuple[float, float]]:
+def downsample(
+    points: Points, num_columns: int = WIDTH - MARGIN_LEFT - MARGIN_RIGHT
+) -> Iterator[tuple[float, float]]:
     """Points in their order: of each column the first, the lowest, the highest and the last.
 
     Example:
-        >>> [int(x) for x, _ in thinned([(i, -abs(i - 500)) for i in range(1000)], columns=2)]
+        >>> points = [(i, -abs(i - 500)) for i in range(1000)]
+        >>> [int(x) for x, _ in downsample(points, num_columns=2)]
         [0, 499, 500, 999]
     """
-    size = math.ceil(len(points) / columns)
+    size = math.ceil(len(points) / num_columns)
     if size <= 4:
         yield from points
         return
@@ -141,25 +151,25 @@ def thinned(points: Points, columns: int = WIDTH - LEFT - RIGHT) -> Iterator[tup
         yield from (points[i] for i in sorted(kept))
 
 
-def _horizontal(y: float, text: str) -> str:
+def _grid_line(y: float, text: str) -> str:
     return (
-        f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>'
-        f'<text x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{text}</text>'
+        f'<line x1="{MARGIN_LEFT}" x2="{WIDTH - MARGIN_RIGHT}" y1="{y}" y2="{y}"/>'
+        f'<text x="{MARGIN_LEFT - 6}" y="{y + 4}" text-anchor="end">{text}</text>'
     )
 
 
-def _foot(x: float, foot: float, text: str) -> str:
-    anchor = "end" if x > WIDTH - RIGHT - 4 else "middle"  # the last is not cut off
+def _x_tick_label(x: float, y: float, text: str) -> str:
+    anchor = "end" if x > WIDTH - MARGIN_RIGHT - 4 else "middle"  # the last is not cut off
     edge = WIDTH if anchor == "end" else x
-    return f'<text x="{edge}" y="{foot + 20:g}" text-anchor="{anchor}">{text}</text>'
+    return f'<text x="{edge}" y="{y + 20:g}" text-anchor="{anchor}">{text}</text>'
 
 
-def round_percent(value: float) -> str:
+def format_percent_tick(value: float) -> str:
     """A tick's fraction as a percentage."""
     return f"{100 * value:g}%"
 
 
-def number(value: float) -> str:
+def format_number(value: float) -> str:
     """Short: 1200 as 1.2k, 0.0005 as 5e-4."""
     size = abs(value)
     for power, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):

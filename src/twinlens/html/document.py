@@ -7,7 +7,7 @@ from html import escape
 from importlib.resources import files
 
 
-def page(title: str, lead: str, *sections: str) -> str:
+def render_page(title: str, introduction: str, *sections: str) -> str:
     """The whole document."""
     style = files("twinlens").joinpath("assets/report.css").read_text(encoding="utf-8")
     return (
@@ -15,7 +15,7 @@ def page(title: str, lead: str, *sections: str) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n'
         f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
-        f"<header><h1>{escape(title)}</h1><p>{escape(lead)}</p></header>\n"
+        f"<header><h1>{escape(title)}</h1><p>{escape(introduction)}</p></header>\n"
         + "\n".join(sections)
         + "\n</main>\n</body>\n</html>\n"
     )
@@ -28,7 +28,7 @@ def section(heading: str, *pieces: str, note: str = "", anchor: str = "") -> str
     return f"<section{name}><h2>{escape(heading)}</h2>{text}{''.join(pieces)}</section>"
 
 
-def part(heading: str, *pieces: str, note: str = "") -> str:
+def subsection(heading: str, *pieces: str, note: str = "") -> str:
     """A headed part of a section; nothing where there are no pieces."""
     if not any(pieces):
         return ""
@@ -36,7 +36,7 @@ def part(heading: str, *pieces: str, note: str = "") -> str:
     return f'<div class="part"><h3>{escape(heading)}</h3>{text}{"".join(pieces)}</div>'
 
 
-def facts(values: Mapping[str, object]) -> str:
+def definition_list(values: Mapping[str, object]) -> str:
     """Names and values, such as what was trained, on what, for how long."""
     rows = (
         f"<div><dt>{escape(name)}</dt><dd>{escape(str(value))}</dd></div>"
@@ -45,22 +45,22 @@ def facts(values: Mapping[str, object]) -> str:
     return f'<dl class="facts">{"".join(rows)}</dl>'
 
 
-def sentences(texts: Sequence[str]) -> str:
+def bullet_list(texts: Sequence[str]) -> str:
     """A list of them; nothing where there are none."""
     rows = "".join(f"<li>{escape(text)}</li>" for text in texts)
     return f'<ul class="plain">{rows}</ul>' if texts else ""
 
 
-def folded(summary: str, *pieces: str) -> str:
+def collapsible(summary: str, *pieces: str) -> str:
     """Pieces that are hidden until they are asked for."""
     return f"<details><summary>{escape(summary)}</summary>{''.join(pieces)}</details>"
 
 
-def percent(value: float) -> str:
+def format_percent(value: float) -> str:
     """A fraction as a percentage, with more digits where it is small.
 
     Example:
-        >>> percent(0.5512), percent(0.0006)
+        >>> format_percent(0.5512), format_percent(0.0006)
         ('55.1%', '0.06%')
     """
     return f"{100 * value:.1f}%" if value >= 0.01 or value == 0 else f"{100 * value:.2f}%"
@@ -69,12 +69,12 @@ def percent(value: float) -> str:
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Rows of text; narrow screens show the cells below each other, with their columns' names."""
     head = "".join(f"<th>{escape(column)}</th>" for column in columns)
-    body = "".join(f"<tr>{''.join(map(_cell, columns, row))}</tr>" for row in rows)
+    body = "".join(f"<tr>{''.join(map(_table_cell, columns, row))}</tr>" for row in rows)
     return (
         f'<div class="wide"><table class="figures"><thead><tr>{head}</tr></thead>{body}'
         "</table></div>"
     )
 
 
-def _cell(column: str, text: str) -> str:
+def _table_cell(column: str, text: str) -> str:
     return f'<td data-name="{escape(column)}">{escape(text)}</td>'

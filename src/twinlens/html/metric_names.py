@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_METRICS = {
+_METRIC_NAMES = {
     "acc1": "Top-1 accuracy",
     "acc5": "Top-5 accuracy",
     "ece": "Expected calibration error",
@@ -32,7 +32,7 @@ def metric_name(metric: str) -> str:
         ('Top-1 accuracy, 4-shot', 'Mean per class recall')
     """
     kind, _, of = metric.partition("@")
-    name = _METRICS.get(kind, kind.replace("_", " ").capitalize())
+    name = _METRIC_NAMES.get(kind, kind.replace("_", " ").capitalize())
     if not of:
         return name
     if kind.endswith("recall"):

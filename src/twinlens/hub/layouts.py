@@ -1,6 +1,6 @@
-"""The files by whose names a directory or a repository is taken for a model's.
+"""Model layouts: the file names by which a directory or a repository is recognised as a model.
 
-What is in the files is for the readers of checkpoints to judge.
+The contents of the files are checked by the readers of checkpoints.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from twinlens.hub.strangers import MODULES_FILE, model_root, what_is_there
+from twinlens.hub.unsupported import MODULES_FILE, describe_contents, find_model_root
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +18,9 @@ class Layout:
     """A configuration and the weights that it describes.
 
     Attributes:
-        kind: Twinlens's own layout has the file names of "hf".
-        config: The file that says what the weights are.
-        weights: The files of weights that it may have, the best first.
+        kind: Library that defines the layout; twinlens's own uses the file names of "hf".
+        config: The configuration file.
+        weights: The names that the weights may have, in order of preference.
     """
 
     kind: Literal["open_clip", "hf"]
@@ -45,9 +45,9 @@ LAYOUTS = (
     Layout("hf", "config.json", _WEIGHTS),
     Layout("open_clip", "open_clip_config.json", _WEIGHTS),
 )
-SINGLE_FILES = (".npz", ".safetensors", ".pt")
-"""What a repository's only file of weights ends in, where no configuration is beside it."""
-WEIGHTS_END = (*SINGLE_FILES, ".pth", ".bin")
+SINGLE_FILE_SUFFIXES = (".npz", ".safetensors", ".pt")
+"""Suffixes of weights that a repository may hold without a configuration."""
+WEIGHT_SUFFIXES = (*SINGLE_FILE_SUFFIXES, ".pth", ".bin")
 
 CONFIG_FILES = ("config.json", "open_clip_config.json")
 TEXT_FILES = (
@@ -62,11 +62,11 @@ TEXT_FILES = (
     MODULES_FILE,
 )
 VOCABULARY_FILES = ("vocab.json", "merges.txt", "spiece.model", "tokenizer.model")
-"""The parts of a vocabulary, for where there is no `tokenizer.json`."""
+"""Vocabulary files that are used if there is no `tokenizer.json`."""
 
 
 def choose_files(files: Collection[str]) -> list[str]:
-    """What of a repository makes a model: one configuration and one copy of its weights.
+    """Choose the files of a model from a repository: one configuration and one copy of the weights.
 
     open_clip's layout comes before Hugging Face's, and in each safetensors before pickles.
 
@@ -74,7 +74,7 @@ def choose_files(files: Collection[str]) -> list[str]:
         files: Paths in the repository.
 
     Returns:
-        The weights first (several if they are cut in parts), then the text files; nothing if
+        The weights first (several if they are sharded), then the text files; an empty list if
         there is no model.
 
     Example:
@@ -86,66 +86,66 @@ def choose_files(files: Collection[str]) -> list[str]:
     for layout in LAYOUTS:
         weights = next((name for name in layout.weights if name in files), None)
         if layout.config in files and weights is not None:
-            return [*_parts(weights, files), layout.config, *texts]
+            return [*_with_shards(weights, files), layout.config, *texts]
     if any(name in files for name in CONFIG_FILES):
         return []
-    if MODULES_FILE in files and (inside := _clip_folder(files)):
-        return [*(f"{inside}{name}" for name in _chosen_in(files, inside)), MODULES_FILE]
-    single = [name for name in files if name.endswith(SINGLE_FILES)]
+    if MODULES_FILE in files and (inside := _find_clip_folder(files)):
+        return [*(f"{inside}{name}" for name in _choose_in_folder(files, inside)), MODULES_FILE]
+    single = [name for name in files if name.endswith(SINGLE_FILE_SUFFIXES)]
     return [*single, *texts] if len(single) == 1 else []
 
 
-def _clip_folder(files: Collection[str]) -> str:
-    """The folder of a repository of sentence-transformers' that its CLIP is in; empty if none."""
+def _find_clip_folder(files: Collection[str]) -> str:
+    """Find the folder of the CLIP module in a sentence-transformers repository; empty if none."""
     folders = {name.split("/")[0] for name in files if name.count("/") == 1}
     return next((f"{name}/" for name in sorted(folders) if name.endswith("_CLIPModel")), "")
 
 
-def _chosen_in(files: Collection[str], folder: str) -> list[str]:
+def _choose_in_folder(files: Collection[str], folder: str) -> list[str]:
     return choose_files([name.removeprefix(folder) for name in files if name.startswith(folder)])
 
 
-def _parts(weights: str, files: Collection[str]) -> list[str]:
-    """An index comes with the files that it points to: `model-00001-of-00002.safetensors`."""
+def _with_shards(weights: str, files: Collection[str]) -> list[str]:
+    """Add to an index the shards that it lists, such as `model-00001-of-00002.safetensors`."""
     if not weights.endswith(".index.json"):
         return [weights]
-    stem, _, ending = weights.removesuffix(".index.json").rpartition(".")
-    parts = [name for name in files if name.startswith(f"{stem}-") and name.endswith(f".{ending}")]
-    return [*sorted(parts), weights]
+    stem, _, suffix = weights.removesuffix(".index.json").rpartition(".")
+    shards = [name for name in files if name.startswith(f"{stem}-") and name.endswith(f".{suffix}")]
+    return [*sorted(shards), weights]
 
 
-def layout_of(directory: Path) -> Layout | None:
-    """The layout whose files are in a directory, if any."""
+def find_layout(directory: Path) -> Layout | None:
+    """Find the layout whose files are in a directory, if any."""
     for layout in LAYOUTS:
-        found = any((directory / name).is_file() for name in layout.weights)
-        if found and (directory / layout.config).is_file():
+        has_weights = any((directory / name).is_file() for name in layout.weights)
+        if has_weights and (directory / layout.config).is_file():
             return layout
     return None
 
 
-def single_file(directory: Path) -> Path | None:
-    """The one file of a directory without a layout that is a model, if there is one."""
-    if layout_of(directory) is not None:
+def find_single_file(directory: Path) -> Path | None:
+    """Find the single file that is the model of a directory without a layout, if there is one."""
+    if find_layout(directory) is not None:
         return None
     chosen = choose_files([path.name for path in directory.iterdir()])
     return directory / chosen[0] if chosen else None
 
 
-def model_in(directory: Path) -> Path | None:
-    """The directory of a download's model, or the one file that is the model, if there is one.
+def find_model(directory: Path) -> Path | None:
+    """Find the directory or the single file of a downloaded model, if there is one.
 
     Raises:
-        CheckpointError: As by `model_root`.
+        CheckpointError: See `find_model_root`.
     """
-    root = model_root(directory)
-    return root if layout_of(root) is not None else single_file(root)
+    root = find_model_root(directory)
+    return root if find_layout(root) is not None else find_single_file(root)
 
 
-def missing(directory: Path) -> str:
-    """What a directory without a layout lacks, or holds instead: got, expected."""
+def describe_missing(directory: Path) -> str:
+    """Describe what a directory without a layout lacks or holds instead, as "got, expected"."""
     configs = [name for name in CONFIG_FILES if (directory / name).is_file()]
-    if there := what_is_there(directory, configs):
-        return there
+    if contents := describe_contents(directory, configs):
+        return contents
     for layout in LAYOUTS:
         if layout.config in configs:
             files = " or ".join(layout.weights)

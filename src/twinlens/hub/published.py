@@ -14,20 +14,20 @@ TABLE = Path(__file__).parents[1] / "assets" / "known_models.csv"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedModel:
-    """A model that others have published, as `assets/known_models.csv` tells of it.
+    """A row of `assets/known_models.csv`: a model that others have published.
 
     Attributes:
-        name: What `resolve` takes.
-        repository: Where the hub has it, `org/name`.
-        layout: Of the repository's files: "open_clip" or "hf".
-        architecture: As open_clip calls it, or its authors where open_clip has not got it.
+        name: The name that `resolve` takes.
+        repository: Its repository on the hub, `org/name`.
+        layout: Layout of the repository's files: "open_clip" or "hf".
+        architecture: Its name in open_clip, or the authors' name if open_clip does not have it.
         image_size: Side of the images in pixels.
-        parameters_millions: Of both towers.
-        licence: Of the weights, as their authors state it.
-        data: What it learned from.
+        parameters_millions: Parameters of both towers.
+        licence: Licence of the weights, as their authors state it.
+        data: Training data.
         imagenet_acc1_percent: Zero-shot top-1 on ImageNet-1k, if it was published.
-        source: Of that figure.
-        restrictions: What the licence or the model card forbids, if anything.
+        source: Source of that figure.
+        restrictions: Uses that the licence or the model card forbids, if any.
     """
 
     name: str
@@ -45,12 +45,12 @@ class PublishedModel:
 
 @cache
 def published_models() -> dict[str, PublishedModel]:
-    """The table of models that are downloaded when they are named, by name."""
+    """Return the table of published models by name."""
     with TABLE.open(encoding="utf-8", newline="") as file:
-        return {row["name"]: _published(row) for row in csv.DictReader(file)}
+        return {row["name"]: _parse_row(row) for row in csv.DictReader(file)}
 
 
-def _published(row: dict[str, str]) -> PublishedModel:
+def _parse_row(row: dict[str, str]) -> PublishedModel:
     acc1 = row.pop("imagenet_acc1_percent")
     values = {
         **row,
@@ -62,6 +62,6 @@ def _published(row: dict[str, str]) -> PublishedModel:
 
 
 @cache
-def by_repository() -> dict[str, PublishedModel]:
-    """The same table by repository, of which each is there once."""
-    return {one.repository: one for one in published_models().values()}
+def published_by_repository() -> dict[str, PublishedModel]:
+    """Return the table of published models by repository, which is unique."""
+    return {model.repository: model for model in published_models().values()}

@@ -8,12 +8,10 @@ from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
-from torch import Tensor
 
 from twinlens.errors import DataError
-from twinlens.hardware import usable_cores
+from twinlens.hardware import usable_cpu_count
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,52 +21,52 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 
-def pixel_batches(
+def decode_batches(
     images: Iterable[ImageInput],
-    read: Callable[[ImageInput], NDArray[np.uint8]],
+    decode: Callable[[ImageInput], NDArray[np.uint8]],
     batch_size: int,
     failures: dict[int, DataError] | None,
     *,
-    ahead: bool,
-) -> Iterator[UInt8[Tensor, "batch 3 size size"]]:
+    prefetch: bool,
+) -> Iterator[UInt8[np.ndarray, "batch size size 3"]]:
     """Pixels of images in their order, those that cannot be read left out.
 
     Args:
         images: The images; no more than two batches of them are asked for ahead.
-        read: Decodes one to [size, size, 3].
+        decode: Decodes one to [size, size, 3].
         batch_size: Most images of a batch.
         failures: Gets what is wrong with images by their position; None raises it instead.
-        ahead: Whether to decode one batch while the one before is worked on: a gain where another
-            device does that work. On the same cores it is none.
+        prefetch: Whether to decode one batch while the one before is worked on: a gain where
+            another device does that work. On the same cores it is none.
     """
 
     def attempt(index: int, image: ImageInput) -> NDArray[np.uint8] | None:
         try:
-            return read(image)
+            return decode(image)
         except DataError as error:
             if failures is None:
                 raise
             failures[index] = error
             return None
 
-    with ThreadPoolExecutor(usable_cores()) as pool:
+    with ThreadPoolExecutor(usable_cpu_count()) as pool:
         waiting: list[Future[NDArray[np.uint8] | None]] = []
         for batch in _batched(enumerate(images), batch_size):
             decoding = [pool.submit(attempt, index, image) for index, image in batch]
-            if not ahead:
-                yield from _collected(decoding)
+            if not prefetch:
+                yield from _stack_decoded(decoding)
                 continue
-            yield from _collected(waiting)
+            yield from _stack_decoded(waiting)
             waiting = decoding
-        yield from _collected(waiting)
+        yield from _stack_decoded(waiting)
 
 
-def _collected(
-    batch: list[Future[NDArray[np.uint8] | None]],
-) -> Iterator[UInt8[Tensor, "batch 3 size size"]]:
-    arrays = [pixels for one in batch if (pixels := one.result()) is not None]
+def _stack_decoded(
+    futures: list[Future[NDArray[np.uint8] | None]],
+) -> Iterator[UInt8[np.ndarray, "batch size size 3"]]:
+    arrays = [pixels for one in futures if (pixels := one.result()) is not None]
     if arrays:
-        yield torch.as_tensor(np.stack(arrays)).permute(0, 3, 1, 2)
+        yield np.stack(arrays)
 
 
 def _batched(items: Iterable[_T], size: int) -> Iterator[list[_T]]:

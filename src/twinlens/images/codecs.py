@@ -23,11 +23,17 @@ from PIL import (
 )
 
 from twinlens.errors import DataError
-from twinlens.images.file_names import missing
-from twinlens.images.headers import check_jpeg, format_of, gif_size, not_read, webp_size
-from twinlens.images.tiff import NotReadError, first_image
+from twinlens.images.file_names import missing_decoder
+from twinlens.images.headers import (
+    check_jpeg,
+    detect_format,
+    detect_unsupported_format,
+    gif_size,
+    webp_size,
+)
+from twinlens.images.tiff import UnsupportedImageError, extract_first_image
 
-FORMATS = "JPEG, PNG, WebP, GIF, BMP, TIFF, PNM, AVIF, HEIC or JPEG XL"
+READABLE_FORMATS = "JPEG, PNG, WebP, GIF, BMP, TIFF, PNM, AVIF, HEIC or JPEG XL"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,12 +50,12 @@ class DecodeLimits:
     max_pixels: int = 100_000_000
     max_side: int = 32_768
 
-    def check_bytes(self, name: str, got: int) -> None:
-        """Refuse a file of `got` bytes if that is too many, or none."""
-        if got == 0:
-            raise DataError(f"{name}: got an empty file, expected {FORMATS}")
-        if got > self.max_bytes:
-            raise DataError(f"{name}: got {got:,} bytes, expected at most {self.max_bytes:,}")
+    def check_bytes(self, name: str, num_bytes: int) -> None:
+        """Refuse a file of `num_bytes` bytes if that is too many, or none."""
+        if num_bytes == 0:
+            raise DataError(f"{name}: got an empty file, expected {READABLE_FORMATS}")
+        if num_bytes > self.max_bytes:
+            raise DataError(f"{name}: got {num_bytes:,} bytes, expected at most {self.max_bytes:,}")
 
     def check_size(self, name: str, width: int, height: int) -> None:
         """Refuse an image of this size if it is too large, or has no pixels."""
@@ -63,26 +69,26 @@ class DecodeLimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
+class OpenedImage:
     """An image that is open, and what its decoder does not say.
 
     Attributes:
         image: The image; its pixels are not decoded yet where the decoder can wait.
-        turned: Whether the decoder gives it upright: nobody shall turn it again.
-        bits: How many a sample has where Pillow holds more than 8.
-        inverted: Whether the largest of such samples is black.
+        is_upright: Whether the decoder gives it upright: nobody shall turn it again.
+        bits_per_sample: How many a sample has where Pillow holds more than 8.
+        white_is_zero: Whether the largest of such samples is black.
     """
 
     image: Image.Image
-    turned: bool = False
-    bits: int = 16
-    inverted: bool = False
+    is_upright: bool = False
+    bits_per_sample: int = 16
+    white_is_zero: bool = False
 
 
-_Opener = Callable[[bytes, str, DecodeLimits], Opened]
+_Opener = Callable[[bytes, str, DecodeLimits], OpenedImage]
 
 
-def open_encoded(data: bytes, name: str, limits: DecodeLimits) -> Opened:
+def open_encoded(data: bytes, name: str, limits: DecodeLimits) -> OpenedImage:
     """Open an encoded image without decoding it; what its header says of its size is in limits.
 
     Raises:
@@ -90,12 +96,12 @@ def open_encoded(data: bytes, name: str, limits: DecodeLimits) -> Opened:
             or it is too large.
     """
     limits.check_bytes(name, len(data))
-    kind = format_of(data)
+    kind = detect_format(data)
     if kind is None:
-        what = not_read(data)
+        what = detect_unsupported_format(data)
         got = f"{what}, which is not read" if what else f"a file that begins with {data[:8]!r}"
-        raise DataError(f"{name}: got {got}, expected {FORMATS}")
-    if (needed := missing(kind)) is not None:
+        raise DataError(f"{name}: got {got}, expected {READABLE_FORMATS}")
+    if (needed := missing_decoder(kind)) is not None:
         article = "an" if kind == "AVIF" else "a"
         raise DataError(f"{name}: got {article} {kind} image, which needs {needed}")
     try:
@@ -103,31 +109,31 @@ def open_encoded(data: bytes, name: str, limits: DecodeLimits) -> Opened:
         return _OPENERS[kind](data, name, limits)
     except DataError:
         raise
-    except NotReadError as error:
+    except UnsupportedImageError as error:
         raise DataError(f"{name}: got {error}") from error
     # On broken files decoders raise almost anything: OSError, SyntaxError, struct.error, ...
     except Exception as error:
-        raise broken(name, kind, error) from error
+        raise decode_error(name, kind, error) from error
 
 
-def broken(name: str, kind: str, error: Exception) -> DataError:
+def decode_error(name: str, format_name: str, error: Exception) -> DataError:
     """The error of a file that its decoder gave up on, in one line."""
     reason = " ".join(str(error).split()) or type(error).__name__
-    if _UNSUPPORTED.search(reason):
+    if _UNSUPPORTED_PATTERN.search(reason):
         return DataError(
-            f"{name}: got a {kind} image of a kind that is not supported ({reason}), "
+            f"{name}: got a {format_name} image of a kind that is not supported ({reason}), "
             "expected a common one"
         )
     return DataError(
-        f"{name}: got a damaged or cut-off {kind} image ({reason}), expected a whole one"
+        f"{name}: got a damaged or cut-off {format_name} image ({reason}), expected a whole one"
     )
 
 
-_UNSUPPORTED = re.compile(r"unsupported bmp|unknown pixel mode|cannot handle", re.I)
+_UNSUPPORTED_PATTERN = re.compile(r"unsupported bmp|unknown pixel mode|cannot handle", re.I)
 """What decoders say of whole files that they do not know."""
 
 
-class _Jpeg(JpegImagePlugin.JpegImageFile):
+class _JpegWithoutExif(JpegImagePlugin.JpegImageFile):
     """A JPEG opened without a look into its EXIF, where Pillow seeks a resolution, and warns."""
 
     def _open(self) -> None:
@@ -135,7 +141,7 @@ class _Jpeg(JpegImagePlugin.JpegImageFile):
         super()._open()
 
 
-class _Tiff(TiffImagePlugin.TiffImageFile):
+class _CheckedTiff(TiffImagePlugin.TiffImageFile):
     """A TIFF whose size was checked: Pillow's own check would warn below our limit."""
 
     def load_prepare(self) -> None:
@@ -144,60 +150,65 @@ class _Tiff(TiffImagePlugin.TiffImageFile):
         super().load_prepare()
 
 
-def _open_jpeg(data: bytes, *_: object) -> Opened:
+def _open_jpeg(data: bytes, *_: object) -> OpenedImage:
     check_jpeg(data)
-    return Opened(image=_Jpeg(io.BytesIO(data)))
+    return OpenedImage(image=_JpegWithoutExif(io.BytesIO(data)))
 
 
-def _open_webp(data: bytes, name: str, limits: DecodeLimits) -> Opened:
+def _open_webp(data: bytes, name: str, limits: DecodeLimits) -> OpenedImage:
     limits.check_size(name, *webp_size(data))
-    return Opened(image=WebPImagePlugin.WebPImageFile(io.BytesIO(data)))
+    return OpenedImage(image=WebPImagePlugin.WebPImageFile(io.BytesIO(data)))
 
 
-def _open_gif(data: bytes, name: str, limits: DecodeLimits) -> Opened:
+def _open_gif(data: bytes, name: str, limits: DecodeLimits) -> OpenedImage:
     limits.check_size(name, *gif_size(data))
-    return Opened(image=GifImagePlugin.GifImageFile(io.BytesIO(data)))
+    return OpenedImage(image=GifImagePlugin.GifImageFile(io.BytesIO(data)))
 
 
-def _open_tiff(data: bytes, name: str, limits: DecodeLimits) -> Opened:
-    tiff = first_image(data)
+def _open_tiff(data: bytes, name: str, limits: DecodeLimits) -> OpenedImage:
+    tiff = extract_first_image(data)
     limits.check_size(name, *tiff.size)
-    limits.check_size(f"{name}: a tile", *tiff.tile)
+    limits.check_size(f"{name}: a tile", *tiff.tile_size)
     if tiff.compression not in TiffImagePlugin.COMPRESSION_INFO:
-        raise NotReadError(
+        raise UnsupportedImageError(
             f"a TIFF image of compression {tiff.compression}, which the decoder does not support"
         )
-    image = _Tiff(io.BytesIO(tiff.data))
-    return Opened(image=image, turned=True, bits=tiff.bits, inverted=tiff.inverted)
+    image = _CheckedTiff(io.BytesIO(tiff.data))
+    return OpenedImage(
+        image=image,
+        is_upright=True,
+        bits_per_sample=tiff.bits_per_sample,
+        white_is_zero=tiff.white_is_zero,
+    )
 
 
-def _open_avif(data: bytes, name: str, limits: DecodeLimits) -> Opened:
-    _check_coded_sizes(data, name, limits)
+def _open_avif(data: bytes, name: str, limits: DecodeLimits) -> OpenedImage:
+    _check_isobmff_sizes(data, name, limits)
     plugin = import_module("PIL.AvifImagePlugin")
-    return Opened(image=plugin.AvifImageFile(io.BytesIO(_without_exif(data))))
+    return OpenedImage(image=plugin.AvifImageFile(io.BytesIO(_hide_isobmff_exif(data))))
 
 
-def _open_heic(data: bytes, name: str, limits: DecodeLimits) -> Opened:
-    _check_coded_sizes(data, name, limits)
+def _open_heic(data: bytes, name: str, limits: DecodeLimits) -> OpenedImage:
+    _check_isobmff_sizes(data, name, limits)
     decoder: Any = import_module("pi_heif" if find_spec("pi_heif") else "pillow_heif")
-    image = cast("Image.Image", decoder.HeifImageFile(io.BytesIO(_without_exif(data))))
-    return Opened(image=image, turned=True)
+    image = cast("Image.Image", decoder.HeifImageFile(io.BytesIO(_hide_isobmff_exif(data))))
+    return OpenedImage(image=image, is_upright=True)
 
 
-def _open_jxl(data: bytes, name: str, limits: DecodeLimits) -> Opened:
+def _open_jxl(data: bytes, name: str, limits: DecodeLimits) -> OpenedImage:
     decoder: Any = import_module("pylibjxl")
     header = decoder.probe(data)
     limits.check_size(name, header["width"], header["height"])
-    return Opened(image=Image.fromarray(decoder.decode(data)), turned=True)
+    return OpenedImage(image=Image.fromarray(decoder.decode(data)), is_upright=True)
 
 
-def _check_coded_sizes(data: bytes, name: str, limits: DecodeLimits) -> None:
+def _check_isobmff_sizes(data: bytes, name: str, limits: DecodeLimits) -> None:
     """Refuse a file in ISO's container by the sizes it tells (`ispe`); not all need be shown."""
     for sides in re.findall(rb"\0\0\0\x14ispe\0{4}(.{8})", data, flags=re.DOTALL):
         limits.check_size(name, *struct.unpack(">II", sides))
 
 
-def _without_exif(data: bytes) -> bytes:
+def _hide_isobmff_exif(data: bytes) -> bytes:
     """A file in ISO's container whose EXIF no decoder finds.
 
     Which way up its image is held is said elsewhere (`irot`, `imir`; ISO/IEC 23000-22, section
@@ -206,23 +217,23 @@ def _without_exif(data: bytes) -> bytes:
     return re.sub(rb"(infe\x02.{7}|infe\x03.{9})Exif", rb"\1Exxx", data, flags=re.DOTALL)
 
 
-def _with(plugin: Callable[[io.BytesIO], Image.Image]) -> _Opener:
+def _make_opener(plugin: Callable[[io.BytesIO], Image.Image]) -> _Opener:
     """An opener of a format whose size is only known once it is open."""
 
-    def opener(data: bytes, name: str, limits: DecodeLimits) -> Opened:
-        return Opened(image=plugin(io.BytesIO(data)))
+    def opener(data: bytes, name: str, limits: DecodeLimits) -> OpenedImage:
+        return OpenedImage(image=plugin(io.BytesIO(data)))
 
     return opener
 
 
 _OPENERS: dict[str, _Opener] = {
     "JPEG": _open_jpeg,
-    "PNG": _with(PngImagePlugin.PngImageFile),
+    "PNG": _make_opener(PngImagePlugin.PngImageFile),
     "WebP": _open_webp,
     "GIF": _open_gif,
-    "BMP": _with(BmpImagePlugin.BmpImageFile),
+    "BMP": _make_opener(BmpImagePlugin.BmpImageFile),
     "TIFF": _open_tiff,
-    "PNM": _with(PpmImagePlugin.PpmImageFile),
+    "PNM": _make_opener(PpmImagePlugin.PpmImageFile),
     "AVIF": _open_avif,
     "HEIC": _open_heic,
     "JPEG XL": _open_jxl,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 FloatImage: TypeAlias = Float[np.ndarray, "height width 3"]
 """RGB in [0, 1], float32."""
 
-SIDE = 224
+REFERENCE_SIDE = 224
 """The shorter side that lengths are given for."""
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -80,47 +80,49 @@ def corrupt(pixels: NDArray[np.uint8], name: str, severity: int, *, seed: int) -
         )
     one = CORRUPTIONS[name]
     x = pixels.astype(np.float32) / 255
-    return _bytes(one.apply(x, one.strengths[severity - 1], np.random.default_rng(seed)))
+    return _to_uint8(one.apply(x, one.strengths[severity - 1], np.random.default_rng(seed)))
 
 
 def _gaussian_noise(x: FloatImage, deviation: float, rng: np.random.Generator) -> FloatImage:
-    return x + deviation * _spread(x, lambda grains: rng.standard_normal(grains.shape))
+    return x + deviation * _draw_per_grain(x, lambda grains: rng.standard_normal(grains.shape))
 
 
 def _shot_noise(x: FloatImage, photons: float, rng: np.random.Generator) -> FloatImage:
     """As if light came in few photons, so many where the image is white."""
-    return x + _spread(x, lambda grains: rng.poisson(grains * photons) / photons - grains)
+    return x + _draw_per_grain(x, lambda grains: rng.poisson(grains * photons) / photons - grains)
 
 
-def _impulse_noise(x: FloatImage, share: float, rng: np.random.Generator) -> FloatImage:
+def _impulse_noise(x: FloatImage, fraction: float, rng: np.random.Generator) -> FloatImage:
     """Salt and pepper: of each channel a share of the grains, half of them 0 and half 1."""
-    draw = _spread(x, lambda grains: rng.random(grains.shape))
-    return np.where(draw < share / 2, 0, np.where(draw > 1 - share / 2, 1, x)).astype(np.float32)
+    draw = _draw_per_grain(x, lambda grains: rng.random(grains.shape))
+    return np.where(draw < fraction / 2, 0, np.where(draw > 1 - fraction / 2, 1, x)).astype(
+        np.float32
+    )
 
 
 def _defocus_blur(x: FloatImage, radius: float, rng: np.random.Generator) -> FloatImage:
     """The mean over a disc, as a lens out of focus draws a point."""
-    radius *= _scale(x)
+    radius *= _pixel_scale(x)
     points = np.arange(64 + math.ceil(12 * radius**2))  # about four a pixel
     out = radius * np.sqrt((points + 0.5) / len(points))
     turn = points * math.pi * (3 - math.sqrt(5))  # the golden angle: evenly all over
-    return _smear(x, out * np.sin(turn), out * np.cos(turn))
+    return _blur_with_points(x, out * np.sin(turn), out * np.cos(turn))
 
 
 def _motion_blur(x: FloatImage, length: float, rng: np.random.Generator) -> FloatImage:
     """The mean along a line of random direction."""
-    length *= _scale(x)
+    length *= _pixel_scale(x)
     angle = rng.uniform(0, math.pi)
     along = np.linspace(-length / 2, length / 2, 16 + math.ceil(4 * length))
-    return _smear(x, along * math.sin(angle), along * math.cos(angle))
+    return _blur_with_points(x, along * math.sin(angle), along * math.cos(angle))
 
 
-def _zoom_blur(x: FloatImage, most: float, rng: np.random.Generator) -> FloatImage:
+def _zoom_blur(x: FloatImage, max_zoom: float, rng: np.random.Generator) -> FloatImage:
     """The mean over enlargements of the middle from none to the most."""
-    image = Image.fromarray(_bytes(x))
+    image = Image.fromarray(_to_uint8(x))
     width, height = image.size
     total = np.zeros_like(x)
-    zooms = np.linspace(1, most, 16)
+    zooms = np.linspace(1, max_zoom, 16)
     for zoom in zooms:
         left, top = width * (1 - 1 / zoom) / 2, height * (1 - 1 / zoom) / 2
         box = (left, top, width - left, height - top)
@@ -129,8 +131,8 @@ def _zoom_blur(x: FloatImage, most: float, rng: np.random.Generator) -> FloatIma
 
 
 def _pixelate(x: FloatImage, block: float, rng: np.random.Generator) -> FloatImage:
-    image = Image.fromarray(_bytes(x))
-    block = max(1.0, block * _scale(x))
+    image = Image.fromarray(_to_uint8(x))
+    block = max(1.0, block * _pixel_scale(x))
     few = (max(1, round(image.width / block)), max(1, round(image.height / block)))
     small = image.resize(few, Image.Resampling.BOX)
     return _to_float(small.resize(image.size, Image.Resampling.NEAREST))
@@ -138,32 +140,34 @@ def _pixelate(x: FloatImage, block: float, rng: np.random.Generator) -> FloatIma
 
 def _jpeg(x: FloatImage, quality: float, rng: np.random.Generator) -> FloatImage:
     file = io.BytesIO()
-    Image.fromarray(_bytes(x)).save(file, "JPEG", quality=round(quality))
+    Image.fromarray(_to_uint8(x)).save(file, "JPEG", quality=round(quality))
     return _to_float(Image.open(file))
 
 
-def _brightness(x: FloatImage, more: float, rng: np.random.Generator) -> FloatImage:
-    return x + more
+def _brightness(x: FloatImage, shift: float, rng: np.random.Generator) -> FloatImage:
+    return x + shift
 
 
-def _contrast(x: FloatImage, kept: float, rng: np.random.Generator) -> FloatImage:
+def _contrast(x: FloatImage, factor: float, rng: np.random.Generator) -> FloatImage:
     mean = x.mean(axis=(0, 1), keepdims=True)
-    return mean + kept * (x - mean)
+    return mean + factor * (x - mean)
 
 
-def _fog(x: FloatImage, most: float, rng: np.random.Generator) -> FloatImage:
+def _fog(x: FloatImage, max_opacity: float, rng: np.random.Generator) -> FloatImage:
     """White laid over the image, unevenly: at least half as much as at most."""
-    thickness = most * (0.5 + 0.5 * _clouds(x.shape[:2], rng)[:, :, None])
+    thickness = max_opacity * (0.5 + 0.5 * _fractal_noise(x.shape[:2], rng)[:, :, None])
     return x + thickness * (1 - x)
 
 
-def _saturate(x: FloatImage, times: float, rng: np.random.Generator) -> FloatImage:
+def _saturate(x: FloatImage, factor: float, rng: np.random.Generator) -> FloatImage:
     """Colours further from grey of the same luma (ITU-R BT.601)."""
     grey = (x @ np.array([0.299, 0.587, 0.114], np.float32))[:, :, None]
-    return grey + times * (x - grey)
+    return grey + factor * (x - grey)
 
 
-def _clouds(shape: tuple[int, ...], rng: np.random.Generator) -> Float[np.ndarray, "height width"]:
+def _fractal_noise(
+    shape: tuple[int, ...], rng: np.random.Generator
+) -> Float[np.ndarray, "height width"]:
     """Smooth noise from 0 to 1: random grids, each twice as fine and half as strong as the last."""
     height, width = shape
     total = np.zeros((height, width), np.float32)
@@ -174,14 +178,14 @@ def _clouds(shape: tuple[int, ...], rng: np.random.Generator) -> Float[np.ndarra
     return (total - total.min()) / max(float(np.ptp(total)), 1e-6)
 
 
-def _spread(x: FloatImage, draw: Callable[[FloatImage], NDArray[np.float64]]) -> FloatImage:
+def _draw_per_grain(x: FloatImage, draw: Callable[[FloatImage], NDArray[np.float64]]) -> FloatImage:
     """What is drawn for each grain of an image, at all of the grain's pixels.
 
-    A grain is what a pixel is in an image of `SIDE`: without it noise on a large photograph would
-    vanish when a model shrinks it.
+    A grain is what a pixel is in an image of `REFERENCE_SIDE`: without it noise on a large
+    photograph would vanish when a model shrinks it.
     """
     height, width, _ = x.shape
-    grain = max(1, round(_scale(x)))
+    grain = max(1, round(_pixel_scale(x)))
     edges = ((0, -height % grain), (0, -width % grain), (0, 0))
     tiles = np.pad(x, edges, mode="edge")
     rows, columns = tiles.shape[0] // grain, tiles.shape[1] // grain
@@ -190,11 +194,11 @@ def _spread(x: FloatImage, draw: Callable[[FloatImage], NDArray[np.float64]]) ->
     return drawn.repeat(grain, axis=0).repeat(grain, axis=1)[:height, :width]
 
 
-def _smear(
-    x: FloatImage, down: Float[np.ndarray, " point"], across: Float[np.ndarray, " point"]
+def _blur_with_points(
+    x: FloatImage, y_offsets: Float[np.ndarray, " point"], x_offsets: Float[np.ndarray, " point"]
 ) -> FloatImage:
     """The mean of the image moved to each of some points, in pixels."""
-    kernel = _kernel(down, across)
+    kernel = _point_kernel(y_offsets, x_offsets)
     reach = len(kernel) // 2
     edges = ((0, 0), (reach, reach), (reach, reach))
     padded = np.pad(x.transpose(2, 0, 1), edges, mode="symmetric")
@@ -205,14 +209,14 @@ def _smear(
     return blurred.transpose(1, 2, 0).astype(np.float32)
 
 
-def _kernel(
-    down: Float[np.ndarray, " point"], across: Float[np.ndarray, " point"]
+def _point_kernel(
+    y_offsets: Float[np.ndarray, " point"], x_offsets: Float[np.ndarray, " point"]
 ) -> Float[np.ndarray, "size size"]:
     """Each point shared among the four pixels around it, so that parts of a pixel count."""
-    reach = math.ceil(max(np.abs(down).max(), np.abs(across).max())) + 1
+    reach = math.ceil(max(np.abs(y_offsets).max(), np.abs(x_offsets).max())) + 1
     kernel = np.zeros((2 * reach + 1, 2 * reach + 1), np.float32)
-    top, left = np.floor(down).astype(int), np.floor(across).astype(int)
-    low, right = down - top, across - left
+    top, left = np.floor(y_offsets).astype(int), np.floor(x_offsets).astype(int)
+    low, right = y_offsets - top, x_offsets - left
     for row, share_down in ((0, 1 - low), (1, low)):
         for column, share_across in ((0, 1 - right), (1, right)):
             place = (top + row + reach, left + column + reach)
@@ -220,12 +224,12 @@ def _kernel(
     return kernel / kernel.sum()
 
 
-def _scale(x: FloatImage) -> float:
-    """Pixels for one of an image of `SIDE`."""
-    return min(x.shape[:2]) / SIDE
+def _pixel_scale(x: FloatImage) -> float:
+    """Pixels for one of an image of `REFERENCE_SIDE`."""
+    return min(x.shape[:2]) / REFERENCE_SIDE
 
 
-def _bytes(x: FloatImage) -> NDArray[np.uint8]:
+def _to_uint8(x: FloatImage) -> NDArray[np.uint8]:
     return np.rint(x.clip(0, 1) * 255).astype(np.uint8)
 
 
@@ -233,7 +237,7 @@ def _to_float(image: Image.Image) -> FloatImage:
     return np.asarray(image, np.float32) / 255
 
 
-_PIXELS = f"pixels at {SIDE}"
+_REFERENCE_PIXELS = f"pixels at {REFERENCE_SIDE}"
 
 CORRUPTIONS: dict[str, Corruption] = {
     name: Corruption(apply=apply, strengths=strengths, unit=unit)
@@ -241,10 +245,10 @@ CORRUPTIONS: dict[str, Corruption] = {
         ("gaussian_noise", _gaussian_noise, (0.08, 0.12, 0.18, 0.26, 0.38), "deviation"),
         ("shot_noise", _shot_noise, (60, 25, 12, 5, 3), "photons"),
         ("impulse_noise", _impulse_noise, (0.03, 0.06, 0.09, 0.17, 0.27), "share"),
-        ("defocus_blur", _defocus_blur, (2, 3, 4.5, 6, 8), f"radius, {_PIXELS}"),
-        ("motion_blur", _motion_blur, (8, 12, 18, 26, 36), f"length, {_PIXELS}"),
+        ("defocus_blur", _defocus_blur, (2, 3, 4.5, 6, 8), f"radius, {_REFERENCE_PIXELS}"),
+        ("motion_blur", _motion_blur, (8, 12, 18, 26, 36), f"length, {_REFERENCE_PIXELS}"),
         ("zoom_blur", _zoom_blur, (1.06, 1.11, 1.16, 1.22, 1.3), "times"),
-        ("pixelate", _pixelate, (4, 5.5, 7.5, 10, 14), f"block, {_PIXELS}"),
+        ("pixelate", _pixelate, (4, 5.5, 7.5, 10, 14), f"block, {_REFERENCE_PIXELS}"),
         ("jpeg", _jpeg, (25, 18, 12, 8, 5), "quality"),
         ("brightness", _brightness, (0.1, 0.2, 0.3, 0.4, 0.5), "of the full range"),
         ("contrast", _contrast, (0.5, 0.35, 0.25, 0.15, 0.08), "share kept"),

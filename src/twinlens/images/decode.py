@@ -12,16 +12,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
-import torch
-from jaxtyping import Float32, UInt8
+from jaxtyping import UInt8
 from PIL import Image
-from torch import Tensor
 
 from twinlens.errors import DataError, ShapeError, UnknownNameError
 from twinlens.images import exif
-from twinlens.images.codecs import FORMATS, DecodeLimits, Opened, broken, open_encoded
-from twinlens.images.resize import Lying, exact_square, fast_square
-from twinlens.types import Decode
+from twinlens.images.codecs import (
+    READABLE_FORMATS,
+    DecodeLimits,
+    OpenedImage,
+    decode_error,
+    open_encoded,
+)
+from twinlens.images.fast_resize import resize_fast
+from twinlens.images.resize import DecodedImage, resize_exact
+from twinlens.types import DecodeMode
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,7 +35,7 @@ if TYPE_CHECKING:
     from twinlens.types import ImageInput
 
 _WHITE = (255, 255, 255)
-_LEAST_TIMES = 2
+_MIN_DRAFT_RATIO = 2
 """How many times the square's side the shortest side of a JPEG decoded smaller keeps at least.
 
 With 1.5, sharp photographs are more than one level off.
@@ -62,18 +67,18 @@ def decode_image(
         DataError: The file is missing, no image, damaged or beyond the limits.
         ShapeError: An array is not uint8 of one of these shapes.
     """
-    lying = _decode(source, name or _name_of(source), limits, background)
+    lying = _decode(source, name or _display_name(source), limits, background)
     rgb = lying.upright()
     if rgb is source:
         return rgb.copy()
     if rgb is not lying.rgb:
-        for key in exif.KEYS:  # it is upright now: nobody shall turn it again
+        for key in exif.ORIENTATION_KEYS:  # it is upright now: nobody shall turn it again
             rgb.info.pop(key, None)
     return rgb
 
 
 def to_pixels(
-    image: ImageInput, config: PreprocessConfig, decode: Decode = "exact"
+    image: ImageInput, config: PreprocessConfig, decode: DecodeMode = "exact"
 ) -> UInt8[np.ndarray, "size size 3"]:
     """Decode, and resize to a square of side `config.image_size`.
 
@@ -95,31 +100,12 @@ def to_pixels(
         UnknownNameError: There is no such way to decode.
     """
     if decode == "exact":
-        return np.array(exact_square(decode_image(image, background=config.background), config))
+        return np.array(resize_exact(decode_image(image, background=config.background), config))
     if decode != "fast":
-        raise UnknownNameError("decode", decode, get_args(Decode))
-    least = _LEAST_TIMES * config.image_size
-    lying = _decode(image, _name_of(image), _DEFAULT_LIMITS, config.background, least=least)
-    return np.array(fast_square(lying, config))
-
-
-def normalize(
-    pixels: UInt8[Tensor, "n 3 height width"], config: PreprocessConfig
-) -> Float32[Tensor, "n 3 height width"]:
-    """Pixels in 0..255 to float32 with the model's mean and deviation taken out.
-
-    The same operations in the same order as torchvision's `ToTensor` and `Normalize`, on any
-    device.
-    """
-
-    def channels(values: tuple[float, ...]) -> Tensor:
-        return torch.tensor(values, dtype=torch.float32, device=pixels.device).view(1, -1, 1, 1)
-
-    # 255 is a tensor because GPUs divide by a plain number through its rounded reciprocal.
-    # Contiguous: arrays come channels last, and a channel at a time is twice as fast.
-    planes = pixels.to(torch.float32, memory_format=torch.contiguous_format)
-    scaled = planes.div_(channels((255.0,)))
-    return scaled.sub_(channels(config.mean)).div_(channels(config.std))
+        raise UnknownNameError("decode", decode, get_args(DecodeMode))
+    least = _MIN_DRAFT_RATIO * config.image_size
+    lying = _decode(image, _display_name(image), _DEFAULT_LIMITS, config.background, min_side=least)
+    return np.array(resize_fast(lying, config))
 
 
 def _decode(
@@ -127,14 +113,14 @@ def _decode(
     name: str,
     limits: DecodeLimits,
     background: tuple[int, int, int],
-    least: int | None = None,
-) -> Lying:
-    """An image as RGB; the shortest side of a JPEG file need not stay longer than `least`."""
+    min_side: int | None = None,
+) -> DecodedImage:
+    """An image as RGB; the shortest side of a JPEG file need not stay longer than `min_side`."""
     if isinstance(source, np.ndarray):
         rgb = _from_array(source, name)
-        return Lying(rgb, rgb.size)
+        return DecodedImage(rgb, rgb.size)
     given = isinstance(source, Image.Image)
-    opened = Opened(image=source) if given else _open(source, name, limits)
+    opened = OpenedImage(image=source) if given else _open(source, name, limits)
     image = opened.image
     limits.check_size(name, *image.size)
     if image.mode == "F" or (image.mode == "I" and image.format != "PPM"):
@@ -143,34 +129,38 @@ def _decode(
         )
     try:
         # An image that was given is its owner's: drafting would leave it small.
-        size = None if least is None or given else _drafted(image, least)
+        size = None if min_side is None or given else _draft_jpeg(image, min_side)
         image.load()
         rgb = _to_rgb(image, background, opened)
-        return Lying(rgb, size or rgb.size, 1 if opened.turned else exif.orientation(image))
+        return DecodedImage(
+            rgb, size or rgb.size, 1 if opened.is_upright else exif.read_orientation(image)
+        )
     # On broken files decoders raise almost anything: OSError, SyntaxError, struct.error, ...
     except Exception as error:
-        raise broken(name, image.format or image.mode, error) from error
+        raise decode_error(name, image.format or image.mode, error) from error
 
 
-def _open(source: str | Path | bytes, name: str, limits: DecodeLimits) -> Opened:
-    data = source if isinstance(source, bytes) else read_image(source, limits=limits, name=name)
+def _open(source: str | Path | bytes, name: str, limits: DecodeLimits) -> OpenedImage:
+    data = (
+        source if isinstance(source, bytes) else read_image_file(source, limits=limits, name=name)
+    )
     return open_encoded(data, name, limits)
 
 
-def _drafted(opened: Image.Image, least: int) -> tuple[float, float] | None:
+def _draft_jpeg(image: Image.Image, min_side: int) -> tuple[float, float] | None:
     """Have a JPEG decoded smaller, if it may be; width and height that it will have then.
 
     libjpeg rounds the sides up. Where they are taken for the image's own, all of it is shifted
     by part of a pixel, the larger half of the error.
     """
-    draft = opened.draft(None, (least, least))
+    draft = image.draft(None, (min_side, min_side))
     if draft is None:
         return None
     _, (_, _, width, height) = draft
     return width, height
 
 
-def _name_of(source: object) -> str:
+def _display_name(source: object) -> str:
     if isinstance(source, Image.Image):
         return str(getattr(source, "filename", "")) or "<image>"
     if isinstance(source, np.ndarray):
@@ -191,7 +181,7 @@ def _from_array(array: NDArray[Any], name: str) -> Image.Image:
     return Image.fromarray(array)
 
 
-def read_image(
+def read_image_file(
     path: str | Path, *, limits: DecodeLimits = _DEFAULT_LIMITS, name: str | None = None
 ) -> bytes:
     """The bytes of an image's file, not decoded.
@@ -206,21 +196,23 @@ def read_image(
     try:
         status = Path(path).stat()
         if stat.S_ISDIR(status.st_mode):
-            raise DataError(f"{name}: got a directory, expected {FORMATS}")
+            raise DataError(f"{name}: got a directory, expected {READABLE_FORMATS}")
         if not stat.S_ISREG(status.st_mode):  # a pipe would block
-            raise DataError(f"{name}: got no regular file, expected {FORMATS}")
+            raise DataError(f"{name}: got no regular file, expected {READABLE_FORMATS}")
         limits.check_bytes(name, status.st_size)
         return Path(path).read_bytes()
     except FileNotFoundError as error:
-        raise DataError(f"{name}: no such file, expected {FORMATS}") from error
+        raise DataError(f"{name}: no such file, expected {READABLE_FORMATS}") from error
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
         reason = getattr(error, "strerror", None) or str(error)
         raise DataError(f"{name}: cannot be read: {reason}") from error
 
 
-def _to_rgb(image: Image.Image, background: tuple[int, int, int], opened: Opened) -> Image.Image:
+def _to_rgb(
+    image: Image.Image, background: tuple[int, int, int], opened: OpenedImage
+) -> Image.Image:
     if image.mode == "I" or image.mode.startswith("I;16"):
-        image = _high_byte(image, opened)
+        image = _to_8_bits(image, opened)
     if image.mode == "La":  # which Pillow converts to nothing else
         image = image.convert("LA")
     if image.has_transparency_data:
@@ -229,11 +221,11 @@ def _to_rgb(image: Image.Image, background: tuple[int, int, int], opened: Opened
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _high_byte(image: Image.Image, opened: Opened) -> Image.Image:
+def _to_8_bits(image: Image.Image, opened: OpenedImage) -> Image.Image:
     """Grey of 9 to 16 bits to 8, as Pillow does for 16-bit colour; for grey it would clip."""
     values = np.asarray(image).astype(np.uint16)
-    highest = (values >> (opened.bits - 8)).astype(np.uint8)
-    grey = Image.fromarray(255 - highest if opened.inverted else highest)
+    highest = (values >> (opened.bits_per_sample - 8)).astype(np.uint8)
+    grey = Image.fromarray(255 - highest if opened.white_is_zero else highest)
     if "transparency" in image.info:
         opaque = values != image.info["transparency"]
         grey.putalpha(Image.fromarray(np.where(opaque, 255, 0).astype(np.uint8)))

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from twinlens.config_io import read_json
+from twinlens.config_io import read_dataclass
 from twinlens.errors import CheckpointError, ConfigError, UnknownNameError
 
-DRAWINGS_FILE = "drawings.json"
+DRAWING_DETECTOR_FILE = "drawings.json"
 
-_NEAR = 8
+_EDGE_TOLERANCE = 8
 """Levels of 255 by which a pixel of the edge may differ from the edge's median, to be alike."""
 
 
@@ -31,7 +31,7 @@ class ErrorRate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DrawingTest:
+class DrawingDetector:
     """A weight for each of `measures`, and what is added: above 0 is no drawing.
 
     Attributes:
@@ -50,28 +50,30 @@ class DrawingTest:
     bias: float
     measured: tuple[ErrorRate, ...] = ()
 
-    def unlike(self, pixels: UInt8[np.ndarray, "n 3 height width"]) -> Bool[np.ndarray, " n"]:
+    def is_not_drawing(
+        self, pixels: UInt8[np.ndarray, "n 3 height width"]
+    ) -> Bool[np.ndarray, " n"]:
         """Which of the images do not look like drawings."""
         weights = np.array((self.same, self.slight, self.rough, self.edge))
-        return measures(pixels) @ weights + self.bias > 0
+        return flatness_features(pixels) @ weights + self.bias > 0
 
 
-def load_drawing_test(directory: Path) -> DrawingTest | None:
+def load_drawing_detector(directory: Path) -> DrawingDetector | None:
     """The test of a model's directory; None where the model has none.
 
     Raises:
         CheckpointError: It is damaged.
     """
-    file = directory / DRAWINGS_FILE
+    file = directory / DRAWING_DETECTOR_FILE
     if not file.is_file():
         return None
     try:
-        return read_json(DrawingTest, file)
+        return read_dataclass(DrawingDetector, file)
     except (ConfigError, UnknownNameError) as error:
         raise CheckpointError(f"{file}: {error}") from error
 
 
-def measures(pixels: UInt8[np.ndarray, "n 3 height width"]) -> Float[np.ndarray, "n 4"]:
+def flatness_features(pixels: UInt8[np.ndarray, "n 3 height width"]) -> Float[np.ndarray, "n 4"]:
     """What the test weighs, in the order of its fields."""
     levels = pixels.astype(np.int16)
     count, _, height, width = levels.shape
@@ -79,12 +81,12 @@ def measures(pixels: UInt8[np.ndarray, "n 3 height width"]) -> Float[np.ndarray,
     down = np.abs(np.diff(levels, axis=2)).max(axis=1).reshape(count, (height - 1) * width)
     steps = np.concatenate([across, down], axis=1)
     same, within_2, within_8 = ((steps <= most).mean(axis=1) for most in (0, 2, 8))
-    return np.stack([same, within_2 - same, 1 - within_8, _even_edge(levels)], axis=1)
+    return np.stack([same, within_2 - same, 1 - within_8, _uniform_edge_fraction(levels)], axis=1)
 
 
-def _even_edge(levels: np.ndarray) -> np.ndarray:
+def _uniform_edge_fraction(levels: np.ndarray) -> np.ndarray:
     """The share of the outermost pixels that are like their median."""
     sides = (levels[:, :, 0], levels[:, :, -1], levels[:, :, :, 0], levels[:, :, :, -1])
     edge = np.concatenate(sides, axis=2)
     middle = np.median(edge, axis=2, keepdims=True)
-    return (np.abs(edge - middle).max(axis=1) <= _NEAR).mean(axis=1)
+    return (np.abs(edge - middle).max(axis=1) <= _EDGE_TOLERANCE).mean(axis=1)

@@ -10,35 +10,35 @@ import struct
 
 from PIL import Image
 
-_ORIENTATION = 0x0112
+_ORIENTATION_TAG = 0x0112
 _PREFIX = b"Exif\0\0"
 _BYTE_ORDERS = {b"II": "<", b"MM": ">"}
-_NUMBERS = {3: "H", 4: "I"}
+_INTEGER_TYPES = {3: "H", 4: "I"}
 """TIFF's types short and long: what an orientation is given as."""
 
 _RAW_PROFILE = "Raw profile type exif"
 _XMP_KEYS = ("xmp", "XML:com.adobe.xmp")
-KEYS = ("exif", _RAW_PROFILE, *_XMP_KEYS)
+ORIENTATION_KEYS = ("exif", _RAW_PROFILE, *_XMP_KEYS)
 """What in `Image.info` may hold an orientation."""
 
 
-def orientation(image: Image.Image) -> int:
+def read_orientation(image: Image.Image) -> int:
     """The orientation by EXIF, else by XMP: 1 to 8, or nonsense; 1 where none can be read.
 
     The image must have been loaded: PNG may have it after the pixels.
     """
-    exif = _exif_of(image)
+    exif = _raw_exif(image)
     if exif is None:
-        return image.getexif().get(_ORIENTATION, 1)
-    found = _find(exif)
+        return image.getexif().get(_ORIENTATION_TAG, 1)
+    found = _parse_orientation(exif)
     if found is not None:
         return found
     without_exif = Image.Image()
     without_exif.info = {key: image.info[key] for key in _XMP_KEYS if key in image.info}
-    return without_exif.getexif().get(_ORIENTATION, 1)
+    return without_exif.getexif().get(_ORIENTATION_TAG, 1)
 
 
-def _exif_of(image: Image.Image) -> bytes | None:
+def _raw_exif(image: Image.Image) -> bytes | None:
     """The EXIF as it lies in the file, if there is any."""
     exif = image.info.get("exif")
     profile = image.info.get(_RAW_PROFILE)
@@ -50,7 +50,7 @@ def _exif_of(image: Image.Image) -> bytes | None:
     return exif
 
 
-def _find(exif: bytes) -> int | None:
+def _parse_orientation(exif: bytes) -> int | None:
     """The orientation in the first directory of EXIF (TIFF 6.0, section 2)."""
     tiff = exif.removeprefix(_PREFIX).removeprefix(_PREFIX)  # some programs write it twice
     order = _BYTE_ORDERS.get(tiff[:2])
@@ -61,8 +61,8 @@ def _find(exif: bytes) -> int | None:
         (entries,) = struct.unpack_from(f"{order}H", tiff, start)
         for place in range(start + 2, start + 2 + 12 * entries, 12):
             tag, kind, count = struct.unpack_from(f"{order}HHI", tiff, place)
-            if tag == _ORIENTATION and kind in _NUMBERS and count == 1:
-                return struct.unpack_from(f"{order}{_NUMBERS[kind]}", tiff, place + 8)[0]
+            if tag == _ORIENTATION_TAG and kind in _INTEGER_TYPES and count == 1:
+                return struct.unpack_from(f"{order}{_INTEGER_TYPES[kind]}", tiff, place + 8)[0]
     except struct.error:
         pass  # cut off
     return None

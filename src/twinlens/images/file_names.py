@@ -10,10 +10,10 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import PurePosixPath
 
-EXTRA = "formats"
+FORMATS_EXTRA = "formats"
 """The extra that brings the optional decoders."""
 
-_READ = {
+_BUILTIN_FORMATS = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
     "PNG": (".png",),
     "WebP": (".webp",),
@@ -24,22 +24,26 @@ _READ = {
 }
 """Formats that every installation reads, and their endings."""
 
-_OPTIONAL = {
+_OPTIONAL_FORMATS = {
     "AVIF": (".avif",),
     "HEIC": (".heic", ".heif", ".hif"),
     "JPEG XL": (".jxl",),
 }
 """Formats that are read where a decoder is installed."""
 
-_DECODERS = {"AVIF": ("PIL._avif",), "HEIC": ("pi_heif", "pillow_heif"), "JPEG XL": ("pylibjxl",)}
+_DECODER_MODULES = {
+    "AVIF": ("PIL._avif",),
+    "HEIC": ("pi_heif", "pillow_heif"),
+    "JPEG XL": ("pylibjxl",),
+}
 """The modules of which one decodes a format."""
 
-_RAW = (
+_RAW_SUFFIXES = (
     ".raw .dng .cr2 .cr3 .crw .nef .nrw .arw .sr2 .srf .orf .rw2 .raf .pef .srw .x3f .3fr .fff "
     ".iiq .erf .mef .mos .mrw .kdc .dcr .rwl .gpr"
 )
-_OTHERS = {
-    "camera raw": _RAW,
+_UNSUPPORTED_FORMATS = {
+    "camera raw": _RAW_SUFFIXES,
     "SVG": ".svg .svgz",
     "Photoshop": ".psd .psb",
     "GIMP": ".xcf",
@@ -64,7 +68,7 @@ _OTHERS = {
 }
 """Formats that are known and not read, and their endings."""
 
-_HIDDEN = frozenset(
+_SYSTEM_NAMES = frozenset(
     {
         "__macosx",  # what macOS's archives add
         "thumbs.db",
@@ -78,53 +82,54 @@ _HIDDEN = frozenset(
 )
 """What systems put beside images, in small letters."""
 
-_HIDDEN_PART = re.compile(
-    rf"(?:^|[/\\])(?:\.(?!\.?(?:[/\\]|$))|(?:{'|'.join(map(re.escape, _HIDDEN))})(?:[/\\]|$))",
+_HIDDEN_PATTERN = re.compile(
+    r"(?:^|[/\\])(?:\.(?!\.?(?:[/\\]|$))|"
+    rf"(?:{'|'.join(map(re.escape, _SYSTEM_NAMES))})(?:[/\\]|$))",
     re.IGNORECASE,
 )
 """A part of a path that begins with a dot (not "." or ".." itself), or is one of these."""
 
 
 @cache
-def missing(kind: str) -> str | None:
+def missing_decoder(format_name: str) -> str | None:
     """What has to be run before a format can be read, or None where it can be.
 
     Args:
-        kind: Such as "PNG" or "HEIC".
+        format_name: Such as "PNG" or "HEIC".
     """
-    modules = _DECODERS.get(kind, ())
-    if not modules or any(map(_installed, modules)):
+    modules = _DECODER_MODULES.get(format_name, ())
+    if not modules or any(map(_is_installed, modules)):
         return None
-    what = "pillow>=11.3" if kind == "AVIF" else f"twinlens[{EXTRA}]"
+    what = "pillow>=11.3" if format_name == "AVIF" else f"twinlens[{FORMATS_EXTRA}]"
     return f"pip install '{what}'"
 
 
-def _installed(module: str) -> bool:
+def _is_installed(module: str) -> bool:
     return find_spec(module) is not None
 
 
-SUFFIXES = frozenset(
+READABLE_SUFFIXES = frozenset(
     ending
-    for kind, endings in (_READ | _OPTIONAL).items()
-    if missing(kind) is None
+    for kind, endings in (_BUILTIN_FORMATS | _OPTIONAL_FORMATS).items()
+    if missing_decoder(kind) is None
     for ending in endings
 )
 """File name endings of the formats that this installation reads, lower case."""
 
-_UNREADABLE = {
+_UNREADABLE_SUFFIXES = {
     ending: f"{kind} image ({ending}), which is not read"
-    for kind, endings in _OTHERS.items()
+    for kind, endings in _UNSUPPORTED_FORMATS.items()
     for ending in endings.split()
 } | {
-    ending: f"{kind} image ({ending}), which needs {missing(kind)}"
-    for kind, endings in _OPTIONAL.items()
-    if missing(kind) is not None
+    ending: f"{kind} image ({ending}), which needs {missing_decoder(kind)}"
+    for kind, endings in _OPTIONAL_FORMATS.items()
+    if missing_decoder(kind) is not None
     for ending in endings
 }
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file is hidden, in a hidden folder, or one that a system put there.
+    """True if a file is hidden, in a hidden folder, or one that a system put there.
 
     Args:
         name: A name or a path, within the data set: what is above it says nothing of the file.
@@ -133,11 +138,11 @@ def is_hidden(name: str) -> bool:
         >>> [is_hidden(name) for name in ("a/b.jpg", "./b.jpg", "a/._b.jpg", "__MACOSX/a/b.jpg")]
         [False, False, True, True]
     """
-    return _HIDDEN_PART.search(name) is not None
+    return _HIDDEN_PATTERN.search(name) is not None
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file is an image that this installation reads, by its name's last ending.
+    """True if a file is an image that this installation reads, by its name's last ending.
 
     Args:
         name: As `is_hidden` takes it; hidden files are no images.
@@ -146,19 +151,19 @@ def is_image_name(name: str) -> bool:
         >>> [is_image_name(name) for name in ("a.b/IMG_1.JPG", "x.input.jpe", "._x.jpg", "x.txt")]
         [True, True, False, False]
     """
-    return ending(name) in SUFFIXES and not is_hidden(name)
+    return file_suffix(name) in READABLE_SUFFIXES and not is_hidden(name)
 
 
-def unreadable_format(name: str) -> str | None:
+def unreadable_reason(name: str) -> str | None:
     """Why an image cannot be read here, by its name's last ending; None where it can, or is none.
 
     Example:
-        >>> unreadable_format("drawings/logo.SVG")
+        >>> unreadable_reason("drawings/logo.SVG")
         'SVG image (.svg), which is not read'
     """
-    return None if is_hidden(name) else _UNREADABLE.get(ending(name))
+    return None if is_hidden(name) else _UNREADABLE_SUFFIXES.get(file_suffix(name))
 
 
-def ending(name: str) -> str:
+def file_suffix(name: str) -> str:
     """The last ending of a file's name, with its dot, in small letters; empty if it has none."""
     return PurePosixPath(name.replace("\\", "/")).suffix.lower()

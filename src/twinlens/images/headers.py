@@ -5,9 +5,9 @@ from __future__ import annotations
 import struct
 
 from twinlens.images import tiff
-from twinlens.images.tiff import NotReadError
+from twinlens.images.tiff import UnsupportedImageError
 
-_MAGIC: dict[str, bytes | tuple[bytes, ...]] = {
+_MAGIC_BYTES: dict[str, bytes | tuple[bytes, ...]] = {
     "JPEG": b"\xff\xd8\xff",
     "PNG": b"\x89PNG\r\n\x1a\n",
     "GIF": (b"GIF87a", b"GIF89a"),
@@ -17,13 +17,13 @@ _MAGIC: dict[str, bytes | tuple[bytes, ...]] = {
     "JPEG XL": (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"),
 }
 
-_BRANDS = {
+_ISOBMFF_BRANDS = {
     "AVIF": frozenset({b"avif", b"avis"}),
     "HEIC": frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}),
 }
 """What files of ISO's container (ISO/IEC 14496-12) say that they hold; the first that fits."""
 
-_NOT_READ: dict[str, bytes | tuple[bytes, ...]] = {
+_UNSUPPORTED_MAGIC_BYTES: dict[str, bytes | tuple[bytes, ...]] = {
     "a JPEG 2000 image": (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"),
     "a Photoshop image": b"8BPS",
     "a GIMP image": b"gimp xcf",
@@ -41,31 +41,33 @@ _NOT_READ: dict[str, bytes | tuple[bytes, ...]] = {
 }
 
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_JPEG_LS, _START_OF_SCAN, _END = 0xF7, 0xDA, 0xD9
+_JPEG_LS, _START_OF_SCAN, _END_OF_IMAGE = 0xF7, 0xDA, 0xD9
 
 
-def format_of(data: bytes) -> str | None:
+def detect_format(data: bytes) -> str | None:
     """Which of the formats that can be read the first bytes are of."""
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return "WebP"
-    for kind, magic in _MAGIC.items():
+    for kind, magic in _MAGIC_BYTES.items():
         if data.startswith(magic):
             return kind
-    brands = _brands(data)
-    return next((kind for kind, known in _BRANDS.items() if known & brands), None)
+    brands = _read_isobmff_brands(data)
+    return next((kind for kind, known in _ISOBMFF_BRANDS.items() if known & brands), None)
 
 
-def not_read(data: bytes) -> str | None:
+def detect_unsupported_format(data: bytes) -> str | None:
     """What a file is that is known and not read, such as "a Photoshop image"."""
-    if b"crx " in _brands(data):
+    if b"crx " in _read_isobmff_brands(data):
         return "a camera raw image"
     start = data[:1024].removeprefix(b"\xef\xbb\xbf").lstrip()
     if start.startswith((b"<svg", b"<?xml", b"<!DOCTYPE svg")) and b"<svg" in data[:65536]:
         return "an SVG image"
-    return next((what for what, magic in _NOT_READ.items() if data.startswith(magic)), None)
+    return next(
+        (what for what, magic in _UNSUPPORTED_MAGIC_BYTES.items() if data.startswith(magic)), None
+    )
 
 
-def _brands(data: bytes) -> frozenset[bytes]:
+def _read_isobmff_brands(data: bytes) -> frozenset[bytes]:
     """The major brand of a file in ISO's container, and those it is compatible with."""
     if data[4:8] != b"ftyp":
         return frozenset()
@@ -83,13 +85,13 @@ def check_jpeg(data: bytes) -> None:
     while (place := data.find(b"\xff", place)) >= 0 and place + 5 <= len(data):
         marker = data[place + 1]
         if marker in _START_OF_FRAME and data[place + 4] != 8:
-            raise NotReadError(
+            raise UnsupportedImageError(
                 f"a JPEG image of {data[place + 4]} bits a sample, "
                 "which the decoder does not support, expected 8"
             )
         if marker == _JPEG_LS:
-            raise NotReadError("a JPEG-LS image, which is not read")
-        if marker in _START_OF_FRAME or marker in (_START_OF_SCAN, _END):
+            raise UnsupportedImageError("a JPEG-LS image, which is not read")
+        if marker in _START_OF_FRAME or marker in (_START_OF_SCAN, _END_OF_IMAGE):
             return
         if marker == 0xFF:  # filling
             place += 1
@@ -103,7 +105,7 @@ def webp_size(data: bytes) -> tuple[int, int]:
     """Width and height of the canvas; Pillow allocates it on opening (RFC 9649, section 2)."""
     kind = data[12:16]
     if kind == b"VP8X":
-        return _int24(data, 24) + 1, _int24(data, 27) + 1
+        return _read_uint24(data, 24) + 1, _read_uint24(data, 27) + 1
     if kind == b"VP8L":
         bits = struct.unpack_from("<I", data, 21)[0]
         return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
@@ -111,7 +113,7 @@ def webp_size(data: bytes) -> tuple[int, int]:
     return width & 0x3FFF, height & 0x3FFF
 
 
-def _int24(data: bytes, offset: int) -> int:
+def _read_uint24(data: bytes, offset: int) -> int:
     return int.from_bytes(data[offset : offset + 3], "little")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-_MAGIC = {
+_LAYOUTS = {
     b"II*\0": ("<", False),
     b"MM\0*": (">", False),
     b"II+\0": ("<", True),
@@ -17,31 +17,31 @@ _MAGIC = {
 }
 """The first bytes of a file: its byte order, and whether it is a BigTIFF."""
 
-MAGIC = tuple(_MAGIC)
+MAGIC = tuple(_LAYOUTS)
 
-_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
-_SUBFILE, _ROWS_PER_STRIP, _TILE_WIDTH, _TILE_HEIGHT = 254, 278, 322, 323
-_STRIPS, _TILES, _DNG = (273, 279), (324, 325), 50706
-_NEEDED = frozenset(
+_WIDTH, _HEIGHT, _BITS_PER_SAMPLE, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
+_NEW_SUBFILE_TYPE, _ROWS_PER_STRIP, _TILE_WIDTH, _TILE_HEIGHT = 254, 278, 322, 323
+_STRIP_TAGS, _TILE_TAGS, _DNG_VERSION = (273, 279), (324, 325), 50706
+_PIXEL_TAGS = frozenset(
     {
         _WIDTH,
         _HEIGHT,
-        _BITS,
+        _BITS_PER_SAMPLE,
         _COMPRESSION,
         _PHOTOMETRIC,
         266,
-        *_STRIPS,
+        *_STRIP_TAGS,
         274,
         277,
         _ROWS_PER_STRIP,
         284,
     }
-    | {292, 293, 317, 320, _TILE_WIDTH, _TILE_HEIGHT, *_TILES, 332, 338, 339, 347, 700}
+    | {292, 293, 317, 320, _TILE_WIDTH, _TILE_HEIGHT, *_TILE_TAGS, 332, 338, 339, 347, 700}
     | {*range(512, 522), 529, 530, 531, 532}
 )
 """Tags that pixels depend on: size, samples, compression, colours, orientation (also as XMP)."""
 
-_SCALARS = frozenset(
+_SCALAR_TAGS = frozenset(
     {
         _WIDTH,
         _HEIGHT,
@@ -60,7 +60,7 @@ _SCALARS = frozenset(
 )
 """Those of them that are one number."""
 
-_SIZES = {
+_TYPE_SIZES = {
     1: 1,
     2: 1,
     3: 2,
@@ -78,72 +78,72 @@ _SIZES = {
     17: 8,
     18: 8,
 }
-_NUMBERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
+_INTEGER_TYPES = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _RAW_PHOTOMETRICS = (32803, 34892)
 """A sensor's pixels before they are made colours, as DNG numbers them."""
 
-_MOST_PARTS = 400_000
+_MAX_STRIPS_OR_TILES = 400_000
 """Strips or tiles that are read: 100 million pixels in tiles of 16 x 16 fit."""
 
 
-class NotReadError(Exception):
+class UnsupportedImageError(Exception):
     """A file is whole, and of a kind that is not read; says what it is and why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Tiff:
+class TiffImage:
     """The first image of a TIFF.
 
     Attributes:
         data: A TIFF of that image alone.
         size: Width and height as it lies.
-        tile: Width and height of a tile; of the image where it has none.
+        tile_size: Width and height of a tile; of the image where it has none.
         compression: By its number.
-        bits: Of a sample.
-        inverted: Whether large numbers are dark although `data` says otherwise: it calls 16-bit
-            grey black-is-zero always, because decoders leave the other kind as a negative.
+        bits_per_sample: Of a sample.
+        white_is_zero: Whether large numbers are dark although `data` says otherwise: it calls
+            16-bit grey black-is-zero always, because decoders leave the other kind as a negative.
     """
 
     data: bytes
     size: tuple[int, int]
-    tile: tuple[int, int]
+    tile_size: tuple[int, int]
     compression: int
-    bits: int
-    inverted: bool
+    bits_per_sample: int
+    white_is_zero: bool
 
 
 @dataclass(frozen=True, slots=True)
-class _Layout:
+class _TiffLayout:
     """How the numbers of a file lie: byte order and the sizes of a directory's parts."""
 
-    order: str
-    big: bool
+    byte_order: str
+    is_big_tiff: bool
 
     @property
-    def entry(self) -> str:
+    def entry_format(self) -> str:
         """Tag, type, count and value of an entry."""
-        return f"{self.order}HHQ8s" if self.big else f"{self.order}HHI4s"
+        return f"{self.byte_order}HHQ8s" if self.is_big_tiff else f"{self.byte_order}HHI4s"
 
     @property
-    def offset(self) -> str:
-        return f"{self.order}{'Q' if self.big else 'I'}"
+    def offset_format(self) -> str:
+        return f"{self.byte_order}{'Q' if self.is_big_tiff else 'I'}"
 
     @property
-    def many(self) -> str:
-        return f"{self.order}{'Q' if self.big else 'H'}"
+    def count_format(self) -> str:
+        return f"{self.byte_order}{'Q' if self.is_big_tiff else 'H'}"
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    kind: int
+    type_code: int
     count: int
     value: bytes
     """All of it, wherever it lies."""
-    inline: bytes
+    value_or_offset: bytes
     """What the entry says: the value itself, or where it is."""
 
 
-def first_image(data: bytes) -> Tiff:
+def extract_first_image(data: bytes) -> TiffImage:
     """The first image of a TIFF, without what is not needed to decode it.
 
     Raises:
@@ -151,117 +151,129 @@ def first_image(data: bytes) -> Tiff:
         ValueError: A tag is missing or makes no sense.
         struct.error: It is cut off.
     """
-    layout = _Layout(*_MAGIC[data[:4]])
-    if layout.big and layout.order == ">":
-        raise NotReadError("a big-endian BigTIFF, which the decoder does not support")
-    entries = _directory(data, layout)
-    _refuse_raw(data, entries, layout)
-    size = _number(entries, _WIDTH, layout), _number(entries, _HEIGHT, layout)
-    _check_parts(entries)
+    layout = _TiffLayout(*_LAYOUTS[data[:4]])
+    if layout.is_big_tiff and layout.byte_order == ">":
+        raise UnsupportedImageError("a big-endian BigTIFF, which the decoder does not support")
+    entries = _read_directory(data, layout)
+    _reject_raw(data, entries, layout)
+    size = _read_integer(entries, _WIDTH, layout), _read_integer(entries, _HEIGHT, layout)
+    _check_counts(entries)
     tile = (
-        _number(entries, _TILE_WIDTH, layout, size[0]),
-        _number(entries, _TILE_HEIGHT, layout, size[1]),
+        _read_integer(entries, _TILE_WIDTH, layout, size[0]),
+        _read_integer(entries, _TILE_HEIGHT, layout, size[1]),
     )
-    bits = _number(entries, _BITS, layout, 1)
-    inverted = bits > 8 and _number(entries, _PHOTOMETRIC, layout, 0) == 0
+    bits = _read_integer(entries, _BITS_PER_SAMPLE, layout, 1)
+    inverted = bits > 8 and _read_integer(entries, _PHOTOMETRIC, layout, 0) == 0
     if inverted:
-        entries[_PHOTOMETRIC] = _short(1, layout)
-    if _number(entries, _ROWS_PER_STRIP, layout, 0) > size[1]:  # memory is taken for as many
-        entries[_ROWS_PER_STRIP] = _long(size[1], layout)
-    kept = {tag: entry for tag, entry in entries.items() if tag in _NEEDED}
-    return Tiff(
-        data=_written(data, kept, layout),
+        entries[_PHOTOMETRIC] = _make_short_entry(1, layout)
+    if _read_integer(entries, _ROWS_PER_STRIP, layout, 0) > size[1]:  # memory is taken for as many
+        entries[_ROWS_PER_STRIP] = _make_long_entry(size[1], layout)
+    kept = {tag: entry for tag, entry in entries.items() if tag in _PIXEL_TAGS}
+    return TiffImage(
+        data=_with_directory(data, kept, layout),
         size=size,
-        tile=tile,
-        compression=_number(entries, _COMPRESSION, layout, 1),
-        bits=bits,
-        inverted=inverted,
+        tile_size=tile,
+        compression=_read_integer(entries, _COMPRESSION, layout, 1),
+        bits_per_sample=bits,
+        white_is_zero=inverted,
     )
 
 
-def _directory(data: bytes, layout: _Layout) -> dict[int, _Entry]:
+def _read_directory(data: bytes, layout: _TiffLayout) -> dict[int, _Entry]:
     """The tags of the first directory, each once."""
-    if layout.big and struct.unpack_from(f"{layout.order}HH", data, 4) != (8, 0):
+    if layout.is_big_tiff and struct.unpack_from(f"{layout.byte_order}HH", data, 4) != (8, 0):
         raise ValueError("a BigTIFF with offsets of another size")
-    (start,) = struct.unpack_from(layout.offset, data, 8 if layout.big else 4)
-    (many,) = struct.unpack_from(layout.many, data, start)
-    place, step = start + struct.calcsize(layout.many), struct.calcsize(layout.entry)
+    (start,) = struct.unpack_from(layout.offset_format, data, 8 if layout.is_big_tiff else 4)
+    (many,) = struct.unpack_from(layout.count_format, data, start)
+    place, step = start + struct.calcsize(layout.count_format), struct.calcsize(layout.entry_format)
     if many > (len(data) - place) // step:
         raise ValueError("its directory ends beyond the file")
     entries: dict[int, _Entry] = {}
     taken = 0
     for number in range(many):
-        tag, kind, count, inline = struct.unpack_from(layout.entry, data, place + number * step)
-        if tag in entries or (tag not in _NEEDED and tag not in (_SUBFILE, _DNG)):
+        tag, kind, count, inline = struct.unpack_from(
+            layout.entry_format, data, place + number * step
+        )
+        if tag in entries or (
+            tag not in _PIXEL_TAGS and tag not in (_NEW_SUBFILE_TYPE, _DNG_VERSION)
+        ):
             continue
-        length = _SIZES.get(kind, 0) * count
+        length = _TYPE_SIZES.get(kind, 0) * count
         taken += length
         if taken > len(data):
             raise ValueError(f"the values of its tags are larger than the file (tag {tag})")
         if length:
-            entries[tag] = _Entry(kind, count, _value(data, inline, length, tag, layout), inline)
+            entries[tag] = _Entry(
+                kind, count, _read_value(data, inline, length, tag, layout), inline
+            )
     return entries
 
 
-def _value(data: bytes, inline: bytes, length: int, tag: int, layout: _Layout) -> bytes:
+def _read_value(data: bytes, inline: bytes, length: int, tag: int, layout: _TiffLayout) -> bytes:
     if length <= len(inline):
         return inline[:length]
-    (offset,) = struct.unpack(layout.offset, inline)
+    (offset,) = struct.unpack(layout.offset_format, inline)
     if offset + length > len(data):
         raise ValueError(f"tag {tag} points beyond the file")
     return data[offset : offset + length]
 
 
-def _number(
-    entries: dict[int, _Entry], tag: int, layout: _Layout, otherwise: int | None = None
+def _read_integer(
+    entries: dict[int, _Entry], tag: int, layout: _TiffLayout, default: int | None = None
 ) -> int:
     """The first number of a tag."""
     entry = entries.get(tag)
-    if entry is None and otherwise is not None:
-        return otherwise
-    if entry is None or entry.kind not in _NUMBERS:
+    if entry is None and default is not None:
+        return default
+    if entry is None or entry.type_code not in _INTEGER_TYPES:
         raise ValueError(f"no tag {tag} that is a whole number")
-    return struct.unpack_from(f"{layout.order}{_NUMBERS[entry.kind]}", entry.value)[0]
+    return struct.unpack_from(f"{layout.byte_order}{_INTEGER_TYPES[entry.type_code]}", entry.value)[
+        0
+    ]
 
 
-def _refuse_raw(data: bytes, entries: dict[int, _Entry], layout: _Layout) -> None:
-    photometric = _number(entries, _PHOTOMETRIC, layout, 0)
-    if data[8:10] == b"CR" or _DNG in entries or photometric in _RAW_PHOTOMETRICS:
-        raise NotReadError("a camera raw image, which is not read")
-    if _number(entries, _SUBFILE, layout, 0) & 1:
-        raise NotReadError(
+def _reject_raw(data: bytes, entries: dict[int, _Entry], layout: _TiffLayout) -> None:
+    photometric = _read_integer(entries, _PHOTOMETRIC, layout, 0)
+    if data[8:10] == b"CR" or _DNG_VERSION in entries or photometric in _RAW_PHOTOMETRICS:
+        raise UnsupportedImageError("a camera raw image, which is not read")
+    if _read_integer(entries, _NEW_SUBFILE_TYPE, layout, 0) & 1:
+        raise UnsupportedImageError(
             "a TIFF that begins with a reduced copy of its image, as camera raw does, "
             "which is not read"
         )
 
 
-def _check_parts(entries: dict[int, _Entry]) -> None:
-    for tag in (*_STRIPS, *_TILES):
-        if tag in entries and entries[tag].count > _MOST_PARTS:
+def _check_counts(entries: dict[int, _Entry]) -> None:
+    for tag in (*_STRIP_TAGS, *_TILE_TAGS):
+        if tag in entries and entries[tag].count > _MAX_STRIPS_OR_TILES:
             raise ValueError(f"{entries[tag].count:,} strips or tiles")
-    for tag in _SCALARS & entries.keys():
+    for tag in _SCALAR_TAGS & entries.keys():
         if entries[tag].count != 1:
             raise ValueError(f"{entries[tag].count:,} numbers in tag {tag}, which is one")
 
 
-def _short(number: int, layout: _Layout) -> _Entry:
-    value = struct.pack(f"{layout.order}H", number)
-    return _Entry(3, 1, value, value.ljust(8 if layout.big else 4, b"\0"))
+def _make_short_entry(number: int, layout: _TiffLayout) -> _Entry:
+    value = struct.pack(f"{layout.byte_order}H", number)
+    return _Entry(3, 1, value, value.ljust(8 if layout.is_big_tiff else 4, b"\0"))
 
 
-def _long(number: int, layout: _Layout) -> _Entry:
-    value = struct.pack(f"{layout.order}I", number)
-    return _Entry(4, 1, value, value.ljust(8 if layout.big else 4, b"\0"))
+def _make_long_entry(number: int, layout: _TiffLayout) -> _Entry:
+    value = struct.pack(f"{layout.byte_order}I", number)
+    return _Entry(4, 1, value, value.ljust(8 if layout.is_big_tiff else 4, b"\0"))
 
 
-def _written(data: bytes, entries: dict[int, _Entry], layout: _Layout) -> bytes:
+def _with_directory(data: bytes, entries: dict[int, _Entry], layout: _TiffLayout) -> bytes:
     """The file with another directory, behind all else, so that what is pointed to stays there."""
     start = len(data) + len(data) % 2
-    parts = [struct.pack(layout.many, len(entries))]
+    parts = [struct.pack(layout.count_format, len(entries))]
     for tag, entry in sorted(entries.items()):
-        parts.append(struct.pack(layout.entry, tag, entry.kind, entry.count, entry.inline))
-    parts.append(struct.pack(layout.offset, 0))
-    place = 8 if layout.big else 4
-    offset = struct.pack(layout.offset, start)
+        parts.append(
+            struct.pack(
+                layout.entry_format, tag, entry.type_code, entry.count, entry.value_or_offset
+            )
+        )
+    parts.append(struct.pack(layout.offset_format, 0))
+    place = 8 if layout.is_big_tiff else 4
+    offset = struct.pack(layout.offset_format, start)
     head = data[:place] + offset
     return b"".join([head, data[len(head) :], b"\0" * (start - len(data)), *parts])

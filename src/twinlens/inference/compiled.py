@@ -20,7 +20,7 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from twinlens.model.clip import ImageTower
 
-_BUCKETS = (1, 4, 16, 64, 256, 1024)
+_BATCH_SIZES = (1, 4, 16, 64, 256, 1024)
 """Batches that a tower is compiled for; others are filled up to the next, or cut in parts."""
 
 
@@ -43,22 +43,22 @@ class CompiledTower(nn.Module):
     def forward(
         self, images: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch embed"]:
-        parts = images.split(_BUCKETS[-1])
-        return torch.cat([self._filled_up(part) for part in parts])
+        parts = images.split(_BATCH_SIZES[-1])
+        return torch.cat([self._run_padded(part) for part in parts])
 
-    def _filled_up(
+    def _run_padded(
         self, images: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch embed"]:
         count = len(images)
-        bucket = next(size for size in _BUCKETS if size >= count)
+        bucket = next(size for size in _BATCH_SIZES if size >= count)
         filled = F.pad(images, (0, 0, 0, 0, 0, 0, 0, bucket - count))
         features = cast(Tensor, self.compiled(filled))
         return features[:count].clone()  # the next batch is written over a graph's answers
 
 
 def can_compile() -> bool:
-    """Whether torch can compile here; warns of what is missing where it cannot."""
-    _keep_artefacts()  # importing the compiler decides where
+    """True if torch can compile here; warns of what is missing where it cannot."""
+    _set_inductor_cache()  # importing the compiler decides where
     from torch._inductor.cpp_builder import get_cpp_compiler  # noqa: PLC0415  seconds of imports
 
     try:
@@ -73,7 +73,7 @@ def can_compile() -> bool:
     return True
 
 
-def _keep_artefacts() -> None:
+def _set_inductor_cache() -> None:
     """Have torch keep what it compiles where it outlives a restart of the machine."""
     cache = Path.home() / ".cache" / "twinlens" / "compiled"
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))  # torch asks nothing else

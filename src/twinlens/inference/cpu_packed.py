@@ -22,24 +22,24 @@ from twinlens.model.layers import (
     MLP,
     Attention,
     QuickGELU,
-    around_silu,
-    attention_shares,
-    linear_of,
+    attention_weights,
+    fold_quick_gelu_scale,
+    frozen_linear,
 )
 from twinlens.model.text import TextTransformer
 from twinlens.model.vision import PatchEmbedding
 
 Tower: TypeAlias = ImageTower | TextTransformer
-Joined = Literal["none", "swish", "gelu"]
+FusedActivation = Literal["none", "swish", "gelu"]
 
-_SHORT = 64
+_MAX_PLAIN_LENGTH = 64
 """Positions up to which plain products are faster, in bf16; in float32 they never are."""
 
-ROWS = 1600
+TUNED_ROWS = 1600
 """Rows of the products that the layout is chosen for; fewer or more are computed all the same."""
 
 
-def packed(tower: Tower) -> Tower:
+def pack_for_inference(tower: Tower) -> Tower:
     """A twin of a tower for answers without gradients.
 
     It shares everything with the tower but the weights of its products, which it holds laid out
@@ -50,13 +50,13 @@ def packed(tower: Tower) -> Tower:
     twin = copy.deepcopy(tower, shared).eval()
     with torch.no_grad():
         for module in twin.modules():
-            _fold_norms(module)
+            _fuse_conv_bn(module)
         if can_pack(next(tower.parameters())):
-            _pack(twin)
+            _pack_module(twin)
     return twin
 
 
-def weights_state(tower: Tower) -> list[object]:
+def weights_fingerprint(tower: Tower) -> list[object]:
     """What changes where a tower's weights do: a twin of before has the old ones.
 
     Tensors that are replaced lie elsewhere, and torch counts changes in place; fused optimisers go
@@ -71,7 +71,7 @@ def weights_state(tower: Tower) -> list[object]:
 
 
 def can_pack(weight: Tensor) -> bool:
-    """Whether there are kernels here that want weights like this one laid out their way."""
+    """True if there are kernels here that want weights like this one laid out their way."""
     if weight.device.type != "cpu" or platform.machine().lower() not in ("x86_64", "amd64"):
         return False
     if not torch.backends.mkldnn.is_available():
@@ -83,20 +83,24 @@ def can_pack(weight: Tensor) -> bool:
 class PackedLinear(nn.Module):
     """A linear layer with its weight laid out for the processor, and an activation in one pass."""
 
-    def __init__(self, linear: nn.Linear, activation: Joined = "none", how: str = "") -> None:
+    def __init__(
+        self, linear: nn.Linear, activation: FusedActivation = "none", algorithm: str = ""
+    ) -> None:
         super().__init__()
         self.activation = activation
-        self.how = how
-        self.weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.contiguous(), ROWS)
+        self.algorithm = algorithm
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(
+            linear.weight.contiguous(), TUNED_ROWS
+        )
         self.bias = linear.bias
 
     def forward(self, x: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows outputs"]:
         return torch.ops.mkldnn._linear_pointwise(
-            x, self.weight, self.bias, self.activation, [], self.how
+            x, self.weight, self.bias, self.activation, [], self.algorithm
         )
 
 
-def attend_short(
+def short_attention(
     query: Float[Tensor, "batch head length width"],
     key: Float[Tensor, "batch head length width"],
     value: Float[Tensor, "batch head length width"],
@@ -104,31 +108,31 @@ def attend_short(
     is_causal: bool = False,
 ) -> Float[Tensor, "batch head length width"]:
     """Attention as plain products where rows are short: less than a fused kernel's bookkeeping."""
-    if query.shape[2] > _SHORT:
+    if query.shape[2] > _MAX_PLAIN_LENGTH:
         return F.scaled_dot_product_attention(query, key, value, is_causal=is_causal)
-    return attention_shares(query, key, is_causal=is_causal) @ value
+    return attention_weights(query, key, is_causal=is_causal) @ value
 
 
-def _pack(module: nn.Module) -> None:
+def _pack_module(module: nn.Module) -> None:
     if isinstance(module, Attention) and module.qkv.weight.dtype == torch.bfloat16:
-        module.attend = attend_short
+        module.attention_fn = short_attention
     if isinstance(module, PatchEmbedding):
-        module.product = _product(module)
+        module.linear_fn = _packed_patch_linear(module)
     if isinstance(module, MLP) and type(module.expand) is nn.Linear:
-        for name, part in _joined(module).items():
+        for name, part in _fuse_activation(module).items():
             setattr(module, name, part)
     for name, child in module.named_children():
         if isinstance(child, nn.Linear):
             setattr(module, name, PackedLinear(child))
         else:
-            _pack(child)
+            _pack_module(child)
 
 
-def _joined(mlp: MLP) -> dict[str, nn.Module]:
+def _fuse_activation(mlp: MLP) -> dict[str, nn.Module]:
     """The parts of an MLP with the activation in its first product."""
     activation = mlp.activation
     if isinstance(activation, QuickGELU):
-        expand, contract = around_silu(mlp)
+        expand, contract = fold_quick_gelu_scale(mlp)
         joined = PackedLinear(expand, "swish")
         return {"expand": joined, "activation": nn.Identity(), "contract": contract}
     assert isinstance(activation, nn.GELU)
@@ -136,8 +140,8 @@ def _joined(mlp: MLP) -> dict[str, nn.Module]:
     return {"expand": joined, "activation": nn.Identity()}
 
 
-def _product(embedding: PatchEmbedding) -> Callable[..., Tensor]:
-    layer = PackedLinear(linear_of(embedding.weight, embedding.bias))
+def _packed_patch_linear(embedding: PatchEmbedding) -> Callable[..., Tensor]:
+    layer = PackedLinear(frozen_linear(embedding.weight, embedding.bias))
 
     def product(patches: Tensor, *_: object) -> Tensor:
         return layer(patches)
@@ -145,7 +149,7 @@ def _product(embedding: PatchEmbedding) -> Callable[..., Tensor]:
     return product
 
 
-def _fold_norms(module: nn.Module) -> None:
+def _fuse_conv_bn(module: nn.Module) -> None:
     """Batch norms that only answer are a scale and a shift: the convolution's own."""
     if not isinstance(module, nn.Sequential) or len(module) != 2:
         return

@@ -1,1 +1,1 @@
-"""The model: both towers, the loss, the presets and the weights on disk."""
+"""The model: both towers, the losses, the presets and the precisions."""

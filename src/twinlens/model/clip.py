@@ -1,4 +1,4 @@
-"""CLIP: two towers, one space, one learned temperature."""
+"""CLIP: an image and a text tower, a shared space and a learned temperature."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from twinlens.config import ResNetConfig, ViTConfig
 from twinlens.errors import ShapeError
 from twinlens.model.resnet import ModifiedResNet
 from twinlens.model.text import TextTransformer
-from twinlens.model.vision import PooledVisionTransformer, VisionTransformer
+from twinlens.model.vision import SigLIPVisionTransformer, VisionTransformer
 
 if TYPE_CHECKING:
     from twinlens.config import CLIPConfig
 
 INITIAL_LOGIT_SCALE = math.log(1 / 0.07)
-"""The paper's temperature to begin with (section 2.5)."""
+"""The paper's initial temperature (section 2.5)."""
 
-INITIAL_SIGMOID_SCALE, INITIAL_LOGIT_BIAS = math.log(10.0), -10.0
-"""SigLIP's (Zhai et al. 2023, section 3.2): at first, and rightly, hardly any pair matches."""
+INITIAL_SIGLIP_LOGIT_SCALE, INITIAL_SIGLIP_LOGIT_BIAS = math.log(10.0), -10.0
+"""SigLIP's initial values (Zhai et al. 2023, section 3.2): most pairs do not match."""
 
 MAX_LOGIT_SCALE = math.log(100.0)
 """The paper clips the scale at 100: beyond it training is unstable (section 2.5)."""
 
 
-ImageTower: TypeAlias = VisionTransformer | PooledVisionTransformer | ModifiedResNet
+ImageTower: TypeAlias = VisionTransformer | SigLIPVisionTransformer | ModifiedResNet
 
 
-def image_tower(config: ViTConfig | ResNetConfig, embed_dim: int) -> ImageTower:
-    """The image tower that a configuration describes."""
+def build_image_tower(config: ViTConfig | ResNetConfig, embed_dim: int) -> ImageTower:
+    """Build the image tower that a configuration describes."""
     if isinstance(config, ResNetConfig):
         return ModifiedResNet(config, embed_dim)
     if config.pooling == "attention":
-        return PooledVisionTransformer(config)
+        return SigLIPVisionTransformer(config)
     return VisionTransformer(config, embed_dim)
 
 
@@ -45,8 +45,8 @@ class CLIP(nn.Module):
     """The model of Radford et al. 2021.
 
     `logit_scale` is the log of the inverse temperature, initialised to ln(1/0.07), or to SigLIP's
-    ln(10) beside a bias; `logit_bias` is None unless the configuration asks for one (sigmoid
-    losses do). A model of one tower has only that one as an attribute.
+    ln(10) with a bias; `logit_bias` is None unless the configuration sets it (for sigmoid losses).
+    A model of one tower has only that one as an attribute.
     """
 
     logit_bias: nn.Parameter | None
@@ -55,7 +55,7 @@ class CLIP(nn.Module):
         super().__init__()
         self.config = config
         if config.vision is not None:
-            self.image_tower = image_tower(config.vision, config.embed_dim)
+            self.image_tower = build_image_tower(config.vision, config.embed_dim)
         if config.text is not None:
             self.text_tower = TextTransformer(config.text, config.embed_dim)
         self.logit_scale = nn.Parameter(torch.empty(()))
@@ -63,33 +63,33 @@ class CLIP(nn.Module):
         self.init_weights()
 
     def init_weights(self) -> None:
-        """The paper's initialisation; reads torch's global random state."""
+        """Initialise as in the paper; uses torch's global random state."""
         for tower in self.towers():
             tower.init_weights()
         if self.logit_bias is None:
             nn.init.constant_(self.logit_scale, INITIAL_LOGIT_SCALE)
         else:
-            nn.init.constant_(self.logit_scale, INITIAL_SIGMOID_SCALE)
-            nn.init.constant_(self.logit_bias, INITIAL_LOGIT_BIAS)
+            nn.init.constant_(self.logit_scale, INITIAL_SIGLIP_LOGIT_SCALE)
+            nn.init.constant_(self.logit_bias, INITIAL_SIGLIP_LOGIT_BIAS)
 
     def towers(self) -> list[ImageTower | TextTransformer]:
-        """The towers that the model holds, the image tower first."""
-        found = [getattr(self, name, None) for name in ("image_tower", "text_tower")]
-        return [tower for tower in found if tower is not None]
+        """Return the towers that the model has, the image tower first."""
+        towers = [getattr(self, name, None) for name in ("image_tower", "text_tower")]
+        return [tower for tower in towers if tower is not None]
 
     def encode_image(
         self,
         images: Float[Tensor, "batch 3 height width"],
         normalize: bool = False,
-        kept: Int[Tensor, "batch kept"] | None = None,
+        patch_indices: Int[Tensor, "batch kept"] | None = None,
     ) -> Float[Tensor, "batch embed"]:
-        """Image features in the shared space.
+        """Compute image features in the shared space.
 
         Args:
-            images: Preprocessed pixels (see `PreprocessConfig`), square, `image_size` a side.
+            images: Preprocessed pixels (see `PreprocessConfig`), square with side `image_size`.
             normalize: Return unit vectors.
-            kept: Which patches of each image a vision transformer sees, from 0, row by row;
-                all of them if not given.
+            patch_indices: Patches of each image that a vision transformer computes, numbered row
+                by row; all of them if not given.
 
         Raises:
             ShapeError: The images have another shape.
@@ -99,14 +99,18 @@ class CLIP(nn.Module):
             raise ShapeError(
                 f"images: got shape {list(images.shape)}, expected [batch, 3, {size}, {size}]"
             )
-        # A ResNet has no patches to leave out.
-        features = self.image_tower(images) if kept is None else self.image_tower(images, kept)
+        # A ResNet has no patches to drop.
+        features = (
+            self.image_tower(images)
+            if patch_indices is None
+            else self.image_tower(images, patch_indices)
+        )
         return F.normalize(features, dim=-1) if normalize else features
 
     def encode_text(
         self, tokens: Int[Tensor, "batch length"], normalize: bool = False
     ) -> Float[Tensor, "batch embed"]:
-        """Text features in the shared space.
+        """Compute text features in the shared space.
 
         Args:
             tokens: Ids from the model's tokenizer, zero padded, each row with an end token.
@@ -121,7 +125,7 @@ class CLIP(nn.Module):
     def forward(
         self, images: Float[Tensor, "image 3 height width"], tokens: Int[Tensor, "text length"]
     ) -> tuple[Float[Tensor, "image text"], Float[Tensor, "text image"]]:
-        """Scaled cosine similarities of all images with all texts, and their transpose."""
+        """Compute the scaled cosine similarities of all images and texts, and their transpose."""
         image_features = self.encode_image(images, normalize=True)
         text_features = self.encode_text(tokens, normalize=True)
         logits = self.logit_scale.exp() * image_features @ text_features.T

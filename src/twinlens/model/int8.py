@@ -1,7 +1,7 @@
-"""Linear layers in 8 bits: for processors without fast bf16, and for little memory.
+"""Linear layers in 8 bits: for CPUs without fast bf16, and to save memory.
 
 Weights are symmetric integers with a scale for each output. With activations in 8 bits too, each
-row has a scale of its own, found when it comes: one token's outliers do not coarsen the others.
+row has its own scale, computed at run time: one token's outliers do not coarsen the others.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from jaxtyping import Float, Float32, Int8
 from torch import Tensor, nn
 
 from twinlens.errors import ConfigError
-from twinlens.model.layers import Block, QuickGELU, around_silu
+from twinlens.model.layers import QuickGELU, TransformerBlock, fold_quick_gelu_scale
 
-_LARGEST = 127.0
+_INT8_MAX = 127.0
 
-_STEP = 16
-"""Inputs that torch's kernels take at a time: the one for weights alone reads beyond others."""
+_INPUT_MULTIPLE = 16
+"""Divisor of the input width: torch's weight-only kernel reads out of bounds at others."""
 
 
 class Int8Linear(nn.Module):
@@ -27,23 +27,23 @@ class Int8Linear(nn.Module):
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
-        weight, scale = _in_integers(linear.weight)
+        weight, scale = _quantise_rows(linear.weight)
         self.register_buffer("weight", weight.t().contiguous())
         self.register_buffer("scale", scale[:, 0])
         self.bias = linear.bias
 
     def forward(self, x: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows outputs"]:
-        _refuse_gradients(x)
-        rows, scale = _in_integers(x.flatten(0, -2))
+        _require_no_grad(x)
+        rows, scale = _quantise_rows(x.flatten(0, -2))
         product = torch.ops.aten._int_mm(rows, self.weight).float()
         answer = product.mul_(scale).mul_(self.scale).add_(self.bias)
         return answer.to(x.dtype).unflatten(0, x.shape[:-1])
 
 
-class Int8WeightLinear(nn.Module):
-    """A linear layer whose weights alone are kept in 8 bits, half of bf16's memory.
+class Int8WeightOnlyLinear(nn.Module):
+    """A linear layer with weights in 8 bits and activations in bf16: half of bf16's memory.
 
-    The kernel wants activations in bf16.
+    The kernel needs activations in bf16.
     """
 
     weight: Int8[Tensor, "outputs inputs"]
@@ -51,61 +51,64 @@ class Int8WeightLinear(nn.Module):
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
-        weight, scale = _in_integers(linear.weight)
+        weight, scale = _quantise_rows(linear.weight)
         self.register_buffer("weight", weight)
         self.register_buffer("scale", scale[:, 0].bfloat16())
         self.bias = linear.bias
 
     def forward(self, x: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows outputs"]:
-        _refuse_gradients(x)
+        _require_no_grad(x)
         rows = x.flatten(0, -2).bfloat16()
         product = torch.ops.aten._weight_int8pack_mm(rows, self.weight, self.scale)
         return (product + self.bias).to(x.dtype).unflatten(0, x.shape[:-1])
 
 
-def to_int8(tower: nn.Module, *, activations: bool) -> None:
-    """Put the products of a tower's transformer blocks into 8 bits, in place.
+def quantise_int8(tower: nn.Module, *, quantise_activations: bool) -> None:
+    """Quantise the linear layers of a tower's transformer blocks to 8 bits, in place.
 
-    What pools the blocks' answers stays as it is: it is hardly any of the work, and speaks for
-    all. So do layers whose inputs are no multiple of 16.
+    Pooling heads are not quantised: they are a small part of the work, and their errors would
+    affect the whole feature. Nor are layers whose input width is not a multiple of 16.
 
     Args:
-        tower: On the processor.
-        activations: Whether what comes into the products is put into 8 bits as well.
+        tower: A tower on the CPU.
+        quantise_activations: Quantise the inputs of the products as well.
     """
-    kind = Int8Linear if activations else Int8WeightLinear
+    kind = Int8Linear if quantise_activations else Int8WeightOnlyLinear
     with torch.no_grad():
         for block in tower.modules():
-            if isinstance(block, Block):
+            if isinstance(block, TransformerBlock):
                 if isinstance(block.mlp.activation, QuickGELU):
-                    block.mlp.expand, block.mlp.contract = around_silu(block.mlp)
+                    block.mlp.expand, block.mlp.contract = fold_quick_gelu_scale(block.mlp)
                     block.mlp.activation = nn.SiLU(inplace=True)
                 for layer in (block.attention, block.mlp):
                     for name, linear in layer.named_children():
-                        if isinstance(linear, nn.Linear) and linear.in_features % _STEP == 0:
+                        if (
+                            isinstance(linear, nn.Linear)
+                            and linear.in_features % _INPUT_MULTIPLE == 0
+                        ):
                             setattr(layer, name, kind(linear))
 
 
-def _refuse_gradients(x: Tensor) -> None:
+def _require_no_grad(x: Tensor) -> None:
     if torch.is_grad_enabled() and x.requires_grad:
         raise ConfigError("gradients: got a model in 8 bits, expected fp32, bf16 or fp16 to train")
 
 
-def is_int8(module: nn.Module, *, activations: bool) -> bool:
-    """Whether `to_int8` was there."""
-    kind = Int8Linear if activations else Int8WeightLinear
+def is_int8(module: nn.Module, *, quantised_activations: bool) -> bool:
+    """True if `quantise_int8` quantised the module, with or without activations as given."""
+    kind = Int8Linear if quantised_activations else Int8WeightOnlyLinear
     return any(isinstance(child, kind) for child in module.modules())
 
 
-def in_8_bits(module: nn.Module) -> bool:
-    """Whether `to_int8` was there in either way."""
-    return is_int8(module, activations=True) or is_int8(module, activations=False)
+def is_quantised(module: nn.Module) -> bool:
+    """True if `quantise_int8` quantised the module."""
+    return any(isinstance(child, Int8Linear | Int8WeightOnlyLinear) for child in module.modules())
 
 
-def _in_integers(
+def _quantise_rows(
     x: Float[Tensor, "row column"],
 ) -> tuple[Int8[Tensor, "row column"], Float32[Tensor, "row 1"]]:
-    """Each row by a scale of its own: x is about integers * scale."""
+    """Quantise each row with its own scale: x is about integers * scale."""
     x = x.float()
-    scale = x.abs().amax(dim=1, keepdim=True).clamp_(min=1e-12) / _LARGEST
+    scale = x.abs().amax(dim=1, keepdim=True).clamp_(min=1e-12) / _INT8_MAX
     return (x / scale).round_().to(torch.int8), scale

@@ -1,36 +1,35 @@
-"""Where and in what numbers a model computes: devices, bf16, 8 bits, and what must stay float32."""
+"""Devices and precisions of a model: bf16, fp16, 8 bits, and what must stay in float32."""
 
 from __future__ import annotations
 
 import re
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import nn
 
 from twinlens.errors import ConfigError, UnknownNameError
 from twinlens.model.clip import CLIP
-from twinlens.model.int8 import in_8_bits, is_int8, to_int8
-from twinlens.model.layers import Block
+from twinlens.model.int8 import is_int8, is_quantised, quantise_int8
+from twinlens.model.layers import TransformerBlock
+from twinlens.types import Precision
 
-Precision = Literal["auto", "fp32", "bf16", "fp16", "int8", "int8-weights"]
-
-BF16_FROM_PARAMETERS = 50_000_000
-"""Smaller models stay in float32: in bf16, `icons` takes one name of a hundred otherwise."""
+BF16_MIN_PARAMETERS = 50_000_000
+"""Smaller models stay in float32: in bf16, `icons` changes one label in a hundred."""
 
 _DTYPES = {
     "fp32": torch.float32,
     "bf16": torch.bfloat16,
     "fp16": torch.float16,
-    "int8": torch.float32,  # products of integers are float32 anyway
-    "int8-weights": torch.bfloat16,  # for little memory
+    "int8": torch.float32,  # the integer products give float32
+    "int8-weights": torch.bfloat16,  # to save memory
 }
 
-_DEVICE = re.compile(r"cpu|cuda(:\d+)?|mps(:0)?")
+_DEVICE_PATTERN = re.compile(r"cpu|cuda(:\d+)?|mps(:0)?")
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of that name; "auto" is CUDA, else Apple's, else the processor.
+    """Return the device of a name; "auto" is CUDA, else Apple's GPU, else the CPU.
 
     Args:
         name: "auto", "cpu", "cuda", "cuda:N" or "mps".
@@ -42,12 +41,12 @@ def pick_device(name: str) -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda", torch.cuda.current_device())
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    if not _DEVICE.fullmatch(name):
+    if not _DEVICE_PATTERN.fullmatch(name):
         raise ConfigError(f"device: got {name!r}, expected auto, cpu, cuda, cuda:N or mps")
-    here = _devices()
-    if name not in here:
+    available = _available_devices()
+    if name not in available:
         raise ConfigError(
-            f"device: got {name!r}, expected what this machine has: {', '.join(here)}"
+            f"device: got {name!r}, expected what this machine has: {', '.join(available)}"
         )
     try:
         return torch.empty(0, device=name).device  # "cuda" is one of several: "cuda:0"
@@ -56,37 +55,37 @@ def pick_device(name: str) -> torch.device:
         raise ConfigError(f"device: got {name!r}, which does not answer: {reason}") from error
 
 
-def _devices() -> list[str]:
-    """What torch can compute on here; "mps:0" is how tensors there call it."""
-    found = ["cpu"]
+def _available_devices() -> list[str]:
+    """List the devices of this machine; "mps:0" is the name that tensors there have."""
+    names = ["cpu"]
     if torch.cuda.is_available():
-        found += ["cuda", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+        names += ["cuda", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
     if torch.backends.mps.is_available():
-        found += ["mps", "mps:0"]
-    return found
+        names += ["mps", "mps:0"]
+    return names
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bf16 natively; emulation is slower than float32."""
+    """True if the device multiplies bf16 natively; emulation is slower than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
         return False
-    found = torch.cpu.get_capabilities()
-    return any(found.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
 
 
 def has_fast_fp16(device: torch.device) -> bool:
-    """Whether the device multiplies fp16 in its matrix units (GPUs do from Volta on)."""
+    """True if the device multiplies fp16 in its matrix units (GPUs do from Volta on)."""
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (7, 0)
 
 
 def pick_precision(precision: Precision, model: CLIP, device: torch.device) -> Precision:
-    """The precision of that name; "auto" is what is fastest within a cosine of 0.999 of fp32.
+    """Return the precision of a name; "auto" is the fastest within a cosine of 0.999 of fp32.
 
     Raises:
-        UnknownNameError: There is none of that name.
-        ConfigError: The device has no products of 8 bits.
+        UnknownNameError: There is no such precision.
+        ConfigError: The device cannot compute in 8 bits.
     """
     if precision not in get_args(Precision):
         raise UnknownNameError("precision", precision, get_args(Precision))
@@ -95,7 +94,7 @@ def pick_precision(precision: Precision, model: CLIP, device: torch.device) -> P
     if precision != "auto":
         return precision
     size = sum(parameter.numel() for parameter in model.parameters())
-    if size <= BF16_FROM_PARAMETERS:
+    if size <= BF16_MIN_PARAMETERS:
         return "fp32"
     if has_fast_bf16(device):
         return "bf16"
@@ -103,40 +102,40 @@ def pick_precision(precision: Precision, model: CLIP, device: torch.device) -> P
 
 
 def dtype_of(precision: Precision) -> torch.dtype:
-    """What the towers' numbers are in a precision, those in 8 bits aside."""
+    """Return the dtype of the towers in a precision, apart from layers in 8 bits."""
     return _DTYPES[precision]
 
 
-def place_at(model: CLIP, device: torch.device, precision: Precision) -> CLIP:
-    """Put a model in place and in a precision; returns the same model.
+def prepare_model(model: CLIP, device: torch.device, precision: Precision) -> CLIP:
+    """Move a model to a device and a precision; returns the same model.
 
     Raises:
-        ConfigError: It is in 8 bits already: what was rounded off does not come back.
+        ConfigError: The model is in 8 bits already, which cannot be undone.
     """
-    if in_8_bits(model):
+    if is_quantised(model):
         raise ConfigError(f"precision: got {precision!r} for a model in 8 bits, expected its own")
-    if precision.startswith("int8"):  # first: they are rounded once
+    if precision.startswith("int8"):  # before the dtype changes: weights are rounded once
         for tower in model.towers():
-            to_int8(tower, activations=precision == "int8")
-    return place(model, device, dtype_of(precision))
+            quantise_int8(tower, quantise_activations=precision == "int8")
+    return move_model(model, device, dtype_of(precision))
 
 
-def is_placed(model: CLIP, device: torch.device, precision: Precision) -> bool:
-    """Whether `place_at` would leave the model as it is."""
+def is_prepared(model: CLIP, device: torch.device, precision: Precision) -> bool:
+    """True if `prepare_model` would leave the model as it is."""
     types = {next(tower.parameters()).dtype for tower in model.towers()}
     if model.logit_scale.device != device or types != {dtype_of(precision)}:
         return False
     kinds = [("int8", True), ("int8-weights", False)]
-    found = [name for name, whole in kinds if is_int8(model, activations=whole)]
-    has_blocks = any(isinstance(module, Block) for module in model.modules())
-    return found == [precision] * (precision.startswith("int8") and has_blocks)
+    quantised = [name for name, both in kinds if is_int8(model, quantised_activations=both)]
+    has_blocks = any(isinstance(module, TransformerBlock) for module in model.modules())
+    return quantised == [precision] * (precision.startswith("int8") and has_blocks)
 
 
-def place(model: CLIP, device: torch.device, dtype: torch.dtype) -> CLIP:
-    """Put a model in place, convolutions with their channels last; returns the same model.
+def move_model(model: CLIP, device: torch.device, dtype: torch.dtype) -> CLIP:
+    """Move a model to a device and a dtype, in channels-last layout; returns the same model.
 
-    The scale and batch norms stay float32: on bf16's coarse steps a learned temperature stands
-    still and running sums stop growing.
+    `logit_scale` and batch norms stay in float32: in bf16 the steps of a learned temperature
+    round to nothing, and running statistics stop growing.
     """
     model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     for tower in model.towers():

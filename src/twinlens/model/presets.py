@@ -1,4 +1,4 @@
-"""Architectures by name: the nine of the paper's release, SigLIP's, and small ones for drawings.
+"""Presets: the nine architectures of the paper's release, SigLIP's, and small ones for icons.
 
 Each is a function that returns a `CLIPConfig`; the nine have the sizes of the paper's tables 19
 and 20.
@@ -13,7 +13,7 @@ ICON_STD = (0.5, 0.5, 0.5)
 ICON_TEMPLATES = ("{}", "an emoji of {}", "a picture of {}")
 
 
-def _openai(
+def _openai_clip(
     embed_dim: int, vision: ViTConfig | ResNetConfig, text_width: int, text_heads: int
 ) -> CLIPConfig:
     return CLIPConfig(
@@ -38,62 +38,62 @@ def _vit(image_size: int, patch_size: int, width: int, layers: int) -> ViTConfig
 def rn50() -> CLIPConfig:
     """ResNet-50, 224 px, 102,007,137 parameters."""
     vision = ResNetConfig(image_size=224, width=64, layers=(3, 4, 6, 3), heads=32)
-    return _openai(1024, vision, 512, 8)
+    return _openai_clip(1024, vision, 512, 8)
 
 
 def rn101() -> CLIPConfig:
     """ResNet-101, 224 px, 119,688,033 parameters."""
     vision = ResNetConfig(image_size=224, width=64, layers=(3, 4, 23, 3), heads=32)
-    return _openai(512, vision, 512, 8)
+    return _openai_clip(512, vision, 512, 8)
 
 
 def rn50x4() -> CLIPConfig:
     """Four times ResNet-50's compute, 288 px, 178,300,601 parameters."""
     vision = ResNetConfig(image_size=288, width=80, layers=(4, 6, 10, 6), heads=40)
-    return _openai(640, vision, 640, 10)
+    return _openai_clip(640, vision, 640, 10)
 
 
 def rn50x16() -> CLIPConfig:
     """Sixteen times ResNet-50's compute, 384 px, 290,979,217 parameters."""
     vision = ResNetConfig(image_size=384, width=96, layers=(6, 8, 18, 8), heads=48)
-    return _openai(768, vision, 768, 12)
+    return _openai_clip(768, vision, 768, 12)
 
 
 def rn50x64() -> CLIPConfig:
     """64 times ResNet-50's compute, 448 px, 623,258,305 parameters."""
     vision = ResNetConfig(image_size=448, width=128, layers=(3, 15, 36, 10), heads=64)
-    return _openai(1024, vision, 1024, 16)
+    return _openai_clip(1024, vision, 1024, 16)
 
 
 def vit_b_32() -> CLIPConfig:
     """ViT-B/32, 224 px, 151,277,313 parameters."""
     vision = _vit(224, 32, 768, 12)
-    return _openai(512, vision, 512, 8)
+    return _openai_clip(512, vision, 512, 8)
 
 
 def vit_b_16() -> CLIPConfig:
     """ViT-B/16, 224 px, 149,620,737 parameters."""
     vision = _vit(224, 16, 768, 12)
-    return _openai(512, vision, 512, 8)
+    return _openai_clip(512, vision, 512, 8)
 
 
 def vit_l_14() -> CLIPConfig:
     """ViT-L/14, 224 px, 427,616,513 parameters."""
     vision = _vit(224, 14, 1024, 24)
-    return _openai(768, vision, 768, 12)
+    return _openai_clip(768, vision, 768, 12)
 
 
 def vit_l_14_336() -> CLIPConfig:
     """ViT-L/14 at 336 px, 427,944,193 parameters."""
     vision = _vit(336, 14, 1024, 24)
-    return _openai(768, vision, 768, 12)
+    return _openai_clip(768, vision, 768, 12)
 
 
 def siglip_vit_b_16() -> CLIPConfig:
     """SigLIP's ViT-B/16, 224 px, with CLIP's vocabulary: 216,525,314 parameters.
 
-    The vocabulary that it was released with, 32,000 pieces learned from C4, does not come with
-    the package.
+    The vocabulary that it was released with, 32,000 pieces learned from C4, is not part of the
+    package.
     """
     vision = ViTConfig(
         image_size=224,
@@ -127,8 +127,8 @@ def siglip_vit_b_16() -> CLIPConfig:
     )
 
 
-def _icons(vision: ViTConfig | ResNetConfig, text: TextConfig, embed_dim: int) -> CLIPConfig:
-    """Small models of drawings: a vocabulary of their own and pixels centred on grey."""
+def _icons_clip(vision: ViTConfig | ResNetConfig, text: TextConfig, embed_dim: int) -> CLIPConfig:
+    """Build the configuration of a small model of icons: own vocabulary, pixels centred on grey."""
     return CLIPConfig(
         embed_dim=embed_dim,
         vision=vision,
@@ -139,7 +139,7 @@ def _icons(vision: ViTConfig | ResNetConfig, text: TextConfig, embed_dim: int) -
     )
 
 
-def _icons_text(vocab_size: int, width: int, layers: int) -> TextConfig:
+def _icons_text_tower(vocab_size: int, width: int, layers: int) -> TextConfig:
     return TextConfig(
         context_length=32,
         vocab_size=vocab_size,
@@ -151,27 +151,27 @@ def _icons_text(vocab_size: int, width: int, layers: int) -> TextConfig:
 
 
 def icons_demo() -> CLIPConfig:
-    """For three minutes of training on a laptop; English only."""
-    return _icons(
+    """A model for three minutes of training on a laptop; English only."""
+    return _icons_clip(
         ResNetConfig(image_size=64, width=24, layers=(1, 1, 1, 1), heads=12),
-        _icons_text(2048, 128, 2),
+        _icons_text_tower(2048, 128, 2),
         embed_dim=192,
     )
 
 
 def icons_tiny() -> CLIPConfig:
-    """For half an hour of training on a laptop."""
-    return _icons(
+    """A model for half an hour of training on a laptop."""
+    return _icons_clip(
         ResNetConfig(image_size=64, width=32, layers=(1, 1, 1, 1), heads=16),
-        _icons_text(8192, 192, 3),
+        _icons_text_tower(8192, 192, 3),
         embed_dim=256,
     )
 
 
 def icons_small() -> CLIPConfig:
     """The architecture of the embedded model."""
-    return _icons(
+    return _icons_clip(
         ResNetConfig(image_size=64, width=32, layers=(2, 2, 2, 2), heads=16),
-        _icons_text(8192, 192, 3),
+        _icons_text_tower(8192, 192, 3),
         embed_dim=256,
     )

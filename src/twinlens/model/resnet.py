@@ -9,14 +9,20 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from twinlens.model.layers import split_heads
+
 if TYPE_CHECKING:
     from twinlens.config import ResNetConfig
 
 
-def conv_norm(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    """A convolution without bias, followed by batch normalisation."""
-    convolution = nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(outputs))
+def conv_bn(
+    in_channels: int, out_channels: int, kernel_size: int, stride: int = 1
+) -> nn.Sequential:
+    """Build a convolution without bias, followed by batch normalisation."""
+    convolution = nn.Conv2d(
+        in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2, bias=False
+    )
+    return nn.Sequential(convolution, nn.BatchNorm2d(out_channels))
 
 
 class Stem(nn.Module):
@@ -24,9 +30,9 @@ class Stem(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.conv1 = conv_norm(3, width // 2, 3, stride=2)
-        self.conv2 = conv_norm(width // 2, width // 2, 3)
-        self.conv3 = conv_norm(width // 2, width, 3)
+        self.conv1 = conv_bn(3, width // 2, 3, stride=2)
+        self.conv2 = conv_bn(width // 2, width // 2, 3)
+        self.conv3 = conv_bn(width // 2, width, 3)
 
     def forward(
         self, x: Float[Tensor, "batch 3 height width"]
@@ -39,22 +45,21 @@ class Stem(nn.Module):
 class Bottleneck(nn.Module):
     """1x1, 3x3, 1x1 with a residual.
 
-    Every stride is an average pool before a convolution of stride 1, which keeps the features
-    free of aliases.
+    Every stride is an average pool before a convolution of stride 1, which avoids aliasing.
     """
 
     EXPANSION = 4
 
-    def __init__(self, inputs: int, width: int, stride: int) -> None:
+    def __init__(self, in_channels: int, width: int, stride: int) -> None:
         super().__init__()
-        outputs = width * self.EXPANSION
-        self.reduce = conv_norm(inputs, width, 1)
-        self.mix = conv_norm(width, width, 3)
-        self.expand = conv_norm(width, outputs, 1)
+        out_channels = width * self.EXPANSION
+        self.reduce = conv_bn(in_channels, width, 1)
+        self.mix = conv_bn(width, width, 3)
+        self.expand = conv_bn(width, out_channels, 1)
         self.pool = nn.AvgPool2d(stride) if stride > 1 else nn.Identity()
         self.shortcut = (
-            nn.Sequential(self.pool, conv_norm(inputs, outputs, 1))
-            if stride > 1 or inputs != outputs
+            nn.Sequential(self.pool, conv_bn(in_channels, out_channels, 1))
+            if stride > 1 or in_channels != out_channels
             else nn.Identity()
         )
 
@@ -67,19 +72,19 @@ class Bottleneck(nn.Module):
 
 
 class AttentionPool(nn.Module):
-    """The mean position asks all positions once: one round of attention instead of averaging."""
+    """Attention pooling: the mean of all positions is the query of one round of attention."""
 
-    def __init__(self, positions: int, width: int, heads: int, embed_dim: int) -> None:
+    def __init__(self, num_positions: int, width: int, heads: int, embed_dim: int) -> None:
         super().__init__()
         self.heads = heads
-        self.positional_embedding = nn.Parameter(torch.empty(positions + 1, width))
+        self.positional_embedding = nn.Parameter(torch.empty(num_positions + 1, width))
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(width, width)
         self.value = nn.Linear(width, width)
         self.out = nn.Linear(width, embed_dim)
 
     def init_weights(self) -> None:
-        """Normal, by the width."""
+        """Initialise with normal weights, scaled by the width."""
         std = self.query.in_features**-0.5
         nn.init.normal_(self.positional_embedding, std=std)
         for linear in (self.query, self.key, self.value, self.out):
@@ -92,20 +97,15 @@ class AttentionPool(nn.Module):
         x = x.flatten(2).transpose(1, 2)
         x = torch.cat([x.mean(dim=1, keepdim=True), x], dim=1) + self.positional_embedding
         query, key, value = (
-            self._split(projected)
+            split_heads(projected, self.heads)
             for projected in (self.query(x[:, :1]), self.key(x), self.value(x))
         )
         pooled = F.scaled_dot_product_attention(query, key, value)
         return self.out(pooled.transpose(1, 2).flatten(1))
 
-    def _split(
-        self, x: Float[Tensor, "batch length width"]
-    ) -> Float[Tensor, "batch head length head_width"]:
-        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
-
 
 class ModifiedResNet(nn.Module):
-    """ResNet-D as the paper changes it (section 2.4)."""
+    """ResNet-D with the paper's changes (section 2.4)."""
 
     def __init__(self, config: ResNetConfig, embed_dim: int) -> None:
         super().__init__()
@@ -125,7 +125,7 @@ class ModifiedResNet(nn.Module):
         self.attention_pool = AttentionPool(positions, channels, config.heads, embed_dim)
 
     def init_weights(self) -> None:
-        """Each bottleneck starts as the identity: its last gain is zero."""
+        """Initialise; each bottleneck starts as the identity, with its last gain at zero."""
         self.attention_pool.init_weights()
         for module in self.modules():
             if isinstance(module, nn.Conv2d):

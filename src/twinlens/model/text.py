@@ -1,4 +1,4 @@
-"""The text tower: a causal transformer read at its end-of-text token."""
+"""The text tower: a causal transformer pooled at its end-of-text token."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from twinlens.errors import ShapeError
 from twinlens.model.layers import Transformer
-from twinlens.model.shared_prefixes import Prefixes, prefixes_of, read_shared
+from twinlens.model.shared_prefixes import PrefixTree, build_prefix_tree, forward_shared_prefixes
 
 if TYPE_CHECKING:
     from twinlens.config import TextConfig
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 class TextTransformer(nn.Module):
     """GPT-style text encoder (paper section 2.4), or SigLIP's.
 
-    In a causal tower no token attends to what follows it: positions after the end of the longest
-    text of a batch cannot influence any answer and are not computed. A tower that attends both
-    ways, or reads its last position, wants its texts padded to the whole context.
+    In a causal tower no token attends to later ones: positions after the end of the longest text
+    of a batch cannot influence any output and are not computed. A tower that attends in both
+    directions, or is pooled at its last position, needs texts padded to the full context.
     """
 
     def __init__(self, config: TextConfig, embed_dim: int) -> None:
@@ -31,17 +31,17 @@ class TextTransformer(nn.Module):
         self.context_length = config.context_length
         self.pooling = config.pooling
         self.end_id = config.end_id
-        self.needs_padding = config.pooling == "last" or not config.causal
+        self.needs_full_context = config.pooling == "last" or not config.causal
         self.token_embedding = nn.Embedding(config.vocab_size, width)
         self.positional_embedding = nn.Parameter(torch.empty(config.context_length, width))
         self.transformer = Transformer(config, causal=config.causal)
         self.final_norm = nn.LayerNorm(width, config.norm_eps)
-        projects, shifts = config.projection != "none", config.projection == "affine"
+        projects, has_bias = config.projection != "none", config.projection == "affine"
         self.projection = nn.Parameter(torch.empty(width, embed_dim)) if projects else None
-        self.projection_bias = nn.Parameter(torch.empty(embed_dim)) if shifts else None
+        self.projection_bias = nn.Parameter(torch.empty(embed_dim)) if has_bias else None
 
     def init_weights(self) -> None:
-        """As in the paper's released code."""
+        """Initialise as in the paper's released code."""
         nn.init.normal_(self.token_embedding.weight, std=0.02)
         nn.init.normal_(self.positional_embedding, std=0.01)
         if self.projection is not None:
@@ -51,25 +51,27 @@ class TextTransformer(nn.Module):
         self.transformer.init_weights()
 
     def forward(self, tokens: Int[Tensor, "batch length"]) -> Float[Tensor, "batch embed"]:
-        self._check(tokens)
-        end = self.ends(tokens)
-        if len(tokens) and not self.needs_padding:
-            tokens = tokens[:, : int(end.max()) + 1]
-        return self._read_at(end, tokens)
+        self._check_tokens(tokens)
+        ends = self.end_positions(tokens)
+        if len(tokens) and not self.needs_full_context:
+            tokens = tokens[:, : int(ends.max()) + 1]
+        return self._encode_at(ends, tokens)
 
-    def whole(self, tokens: Int[Tensor, "batch length"]) -> Float[Tensor, "batch embed"]:
-        """As `forward`, of every position: no size in it depends on what the texts are."""
-        return self._read_at(self.ends(tokens), tokens)
-
-    def _read_at(
-        self, end: Int[Tensor, " batch"], tokens: Int[Tensor, "batch length"]
+    def forward_full_context(
+        self, tokens: Int[Tensor, "batch length"]
     ) -> Float[Tensor, "batch embed"]:
-        return self._project(self.transformer.pooled(self._embed(tokens), end))
+        """Compute the same as `forward` at every position: no shape depends on the texts."""
+        return self._encode_at(self.end_positions(tokens), tokens)
 
-    def read(self, prefixes: Prefixes) -> Float[Tensor, "text embed"]:
-        """As `forward`, what texts have in common once; of causal towers only."""
-        x = self.token_embedding(prefixes.tokens) + self.positional_embedding[prefixes.positions]
-        return self._project(read_shared(self.transformer.blocks, x, prefixes))
+    def _encode_at(
+        self, positions: Int[Tensor, " batch"], tokens: Int[Tensor, "batch length"]
+    ) -> Float[Tensor, "batch embed"]:
+        return self._project(self.transformer.forward_pooled(self._embed(tokens), positions))
+
+    def forward_prefixes(self, tree: PrefixTree) -> Float[Tensor, "text embed"]:
+        """Compute the same as `forward`, shared prefixes once; for causal towers only."""
+        x = self.token_embedding(tree.tokens) + self.positional_embedding[tree.positions]
+        return self._project(forward_shared_prefixes(self.transformer.blocks, x, tree))
 
     def _project(self, x: Float[Tensor, "batch width"]) -> Float[Tensor, "batch embed"]:
         pooled = self.final_norm(x)
@@ -77,8 +79,8 @@ class TextTransformer(nn.Module):
             pooled = pooled @ self.projection
         return pooled if self.projection_bias is None else pooled + self.projection_bias
 
-    def ends(self, tokens: Int[Tensor, "batch length"]) -> Int[Tensor, " batch"]:
-        """The position that speaks for each text."""
+    def end_positions(self, tokens: Int[Tensor, "batch length"]) -> Int[Tensor, " batch"]:
+        """Find the position at which each text is pooled."""
         if self.pooling == "last":
             return torch.full_like(tokens[:, 0], tokens.shape[1] - 1)
         if self.pooling == "end":
@@ -88,7 +90,7 @@ class TextTransformer(nn.Module):
     def hidden_states(
         self, tokens: Int[Tensor, "batch length"]
     ) -> list[Float[Tensor, "batch length width"]]:
-        """Each layer's view of every position: the embeddings, then the answer of each block.
+        """Return the hidden states of every position: the embeddings, then each block's output.
 
         The last is not normalised; `final_norm` does that.
 
@@ -96,68 +98,70 @@ class TextTransformer(nn.Module):
             ShapeError: The rows are longer than the context length, or shorter where the tower
                 needs the whole context.
         """
-        self._check(tokens)
-        return self.transformer.states(self._embed(tokens))
+        self._check_tokens(tokens)
+        return self.transformer.hidden_states(self._embed(tokens))
 
     def _embed(self, tokens: Int[Tensor, "batch length"]) -> Float[Tensor, "batch length width"]:
         return self.token_embedding(tokens) + self.positional_embedding[: tokens.shape[1]]
 
-    def _check(self, tokens: Tensor) -> None:
-        length, most = tokens.shape[-1], self.context_length
-        fits = length == most if self.needs_padding else 0 < length <= most
+    def _check_tokens(self, tokens: Tensor) -> None:
+        length, limit = tokens.shape[-1], self.context_length
+        fits = length == limit if self.needs_full_context else 0 < length <= limit
         if tokens.ndim != 2 or not fits:
-            expected = f"{most}" if self.needs_padding else f"1 to {most}"
+            expected = f"{limit}" if self.needs_full_context else f"1 to {limit}"
             raise ShapeError(
                 f"tokens: got shape {list(tokens.shape)}, expected [batch, {expected}]"
             )
 
 
-def encode_by_length(
-    tower: TextTransformer, tokens: Int[Tensor, "text length"], group: int
+def encode_sorted_by_length(
+    tower: TextTransformer, tokens: Int[Tensor, "text length"], batch_size: int
 ) -> Float[Tensor, "text embed"]:
-    """Text features, texts of like length together: short ones do not pay for long ones.
+    """Compute text features in batches sorted by length, so that short texts stay cheap.
 
-    Exact: a causal tower reads each text up to its end and no further, and any other reads all
-    of each text, whatever its company.
+    Exact: a causal tower reads each text up to its end only, and any other tower reads all
+    of each text, in any batch.
 
     Args:
         tower: The text tower.
-        tokens: As the tower takes them.
-        group: Most texts encoded at once.
+        tokens: Rows of ids as the tower takes them.
+        batch_size: Most texts encoded at once.
     """
-    order = tower.ends(tokens).argsort(stable=True)
-    features = torch.cat([tower(texts) for texts in tokens[order].split(group)])
+    order = tower.end_positions(tokens).argsort(stable=True)
+    features = torch.cat([tower(texts) for texts in tokens[order].split(batch_size)])
     return features[order.argsort()]
 
 
-def encode_distinct(
-    tower: TextTransformer, tokens: Int[Tensor, "text length"], group: int
+def encode_deduplicated(
+    tower: TextTransformer, tokens: Int[Tensor, "text length"], batch_size: int
 ) -> Float[Tensor, "text embed"]:
-    """Text features without gradients, nothing computed twice: equal texts, or equal beginnings.
+    """Compute text features without gradients; equal texts and shared prefixes only once.
 
-    Exact, as `encode_by_length` is: beginnings are shared where the tower is causal.
+    Exact, as `encode_sorted_by_length` is; prefixes are shared if the tower is causal.
 
     Args:
         tower: The text tower, on any device.
-        tokens: As the tower takes them, on the processor.
-        group: Most texts encoded at once.
+        tokens: Rows of ids as the tower takes them, on the CPU.
+        batch_size: Most texts encoded at once.
     """
     device = tower.positional_embedding.device
     if not len(tokens):
         return tower(tokens.to(device))
-    ends = tower.ends(tokens).numpy()
-    rows = tokens.numpy() if tower.needs_padding else tokens.numpy()[:, : ends.max() + 1]
+    ends = tower.end_positions(tokens).numpy()
+    rows = tokens.numpy() if tower.needs_full_context else tokens.numpy()[:, : ends.max() + 1]
     order = np.lexsort((*rows.T[::-1], ends))  # by length, and alphabetically among equals
     rows, ends = rows[order], ends[order]
-    new = np.append(True, (rows[1:] != rows[:-1]).any(axis=1))
-    rows, ends = rows[new], ends[new]
+    is_new = np.append(True, (rows[1:] != rows[:-1]).any(axis=1))
+    rows, ends = rows[is_new], ends[is_new]
     features: list[Tensor] = []
-    for start in range(0, len(rows), group):
-        part = slice(start, start + group)
-        if tower.needs_padding:
+    for start in range(0, len(rows), batch_size):
+        part = slice(start, start + batch_size)
+        if tower.needs_full_context:
             features.append(tower(torch.as_tensor(rows[part]).to(device)))
         else:
-            features.append(tower.read(prefixes_of(rows[part], ends[part], device)))
-    places = np.empty(len(order), np.int64)
-    places[order] = np.cumsum(new) - 1
-    return torch.cat(features)[torch.as_tensor(places).to(device)]
+            features.append(
+                tower.forward_prefixes(build_prefix_tree(rows[part], ends[part], device))
+            )
+    indices = np.empty(len(order), np.int64)
+    indices[order] = np.cumsum(is_new) - 1
+    return torch.cat(features)[torch.as_tensor(indices).to(device)]

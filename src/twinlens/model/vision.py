@@ -1,4 +1,4 @@
-"""The vision transformer: patches to tokens to one feature vector an image."""
+"""The vision transformer: from patches to one feature vector per image."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from twinlens.model.layers import MLP, Transformer
+from twinlens.model.layers import MLP, Transformer, split_heads
 
 if TYPE_CHECKING:
     from twinlens.config import ViTConfig
@@ -26,14 +26,14 @@ class PatchEmbedding(nn.Module):
     def __init__(self, patch_size: int, width: int, *, bias: bool = False) -> None:
         super().__init__()
         self.patch_size = patch_size
-        self.product: Callable[..., Tensor] = F.linear
-        """How patches meet the weight; packed towers put their own in its place."""
+        self.linear_fn: Callable[..., Tensor] = F.linear
+        """The matrix product; packed towers replace it."""
         # Columns are ordered as a convolution's flattened kernel: channel, row, column.
         self.weight = nn.Parameter(torch.empty(width, 3 * patch_size**2))
         self.bias = nn.Parameter(torch.empty(width)) if bias else None
 
     def init_weights(self) -> None:
-        """Uniform, as a convolution of this fan-in would start."""
+        """Initialise uniformly, as torch does a convolution of this fan-in."""
         bound = self.weight.shape[1] ** -0.5
         nn.init.uniform_(self.weight, -bound, bound)
         if self.bias is not None:
@@ -42,14 +42,14 @@ class PatchEmbedding(nn.Module):
     def forward(
         self,
         images: Float[Tensor, "batch 3 height width"],
-        kept: Int[Tensor, "batch kept"] | None = None,
+        patch_indices: Int[Tensor, "batch kept"] | None = None,
     ) -> Float[Tensor, "batch patch features"]:
-        patches = self.patches(images)
-        if kept is not None:  # before the product: what is dropped costs nothing
-            patches = patches.gather(1, kept[..., None].expand(-1, -1, patches.shape[2]))
-        return self.product(patches, self.weight, self.bias)
+        patches = self.extract_patches(images)
+        if patch_indices is not None:  # before the product: dropped patches cost nothing
+            patches = patches.gather(1, patch_indices[..., None].expand(-1, -1, patches.shape[2]))
+        return self.linear_fn(patches, self.weight, self.bias)
 
-    def patches(
+    def extract_patches(
         self, images: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch patch pixels"]:
         """Cut images into flattened patches, row by row; a remainder of a patch is left out."""
@@ -61,17 +61,18 @@ class PatchEmbedding(nn.Module):
         return grid.permute(0, 2, 4, 1, 3, 5).reshape(batch, rows * columns, channels * size**2)
 
 
-def placed(
-    positions: Float[Tensor, "patch width"], kept: Int[Tensor, "batch kept"] | None
+def select_positions(
+    positional_embedding: Float[Tensor, "patch width"],
+    patch_indices: Int[Tensor, "batch kept"] | None,
 ) -> Float[Tensor, "*batch seen width"]:
-    """The positions of all patches, or of those that were kept of each image."""
-    return positions if kept is None else positions[kept]
+    """Select the positional embeddings of all patches, or of those kept of each image."""
+    return positional_embedding if patch_indices is None else positional_embedding[patch_indices]
 
 
 class VisionTransformer(nn.Module):
     """ViT with a class token and a norm before the first block (paper section 2.4).
 
-    Given `kept`, it sees those patches of each image only: training on half of them costs half
+    Given `patch_indices`, it computes only those patches of each image: half of them cost half
     (FLIP, Li et al. 2023, section 3).
     """
 
@@ -90,7 +91,7 @@ class VisionTransformer(nn.Module):
         self.projection = nn.Parameter(torch.empty(width, embed_dim)) if projects else None
 
     def init_weights(self) -> None:
-        """As in the paper's released code."""
+        """Initialise as in the paper's released code."""
         std = self.transformer.width**-0.5
         self.patch_embedding.init_weights()
         nn.init.normal_(self.class_embedding, std=std)
@@ -102,30 +103,34 @@ class VisionTransformer(nn.Module):
     def forward(
         self,
         images: Float[Tensor, "batch 3 height width"],
-        kept: Int[Tensor, "batch kept"] | None = None,
+        patch_indices: Int[Tensor, "batch kept"] | None = None,
     ) -> Float[Tensor, "batch embed"]:
-        return self.project(self.unprojected(images, kept))
+        return self.project(self.forward_features(images, patch_indices))
 
-    def unprojected(
+    def forward_features(
         self,
         images: Float[Tensor, "batch 3 height width"],
-        kept: Int[Tensor, "batch kept"] | None = None,
+        patch_indices: Int[Tensor, "batch kept"] | None = None,
     ) -> Float[Tensor, "batch features"]:
-        """The class token after the last norm: what a linear probe reads (paper section 3.2)."""
+        """Compute the class token after the last norm, the input of linear probes (section 3.2)."""
         positions = self.positional_embedding
-        patches = self.patch_embedding(images, kept) + placed(positions[1:], kept)
+        patches = self.patch_embedding(images, patch_indices) + select_positions(
+            positions[1:], patch_indices
+        )
         first = (self.class_embedding + positions[0]).expand(images.shape[0], 1, -1)
         x = self.pre_norm(torch.cat([first, patches], dim=1))
-        x = self.transformer.pooled(x, torch.zeros(x.shape[0], dtype=torch.long, device=x.device))
+        x = self.transformer.forward_pooled(
+            x, torch.zeros(x.shape[0], dtype=torch.long, device=x.device)
+        )
         return self.post_norm(x)
 
     def project(self, features: Float[Tensor, "batch features"]) -> Float[Tensor, "batch embed"]:
-        """From the tower's width into the space that images and texts share."""
+        """Project features of the tower's width into the shared space."""
         return features if self.projection is None else features @ self.projection
 
 
-class QueryPool(nn.Module):
-    """A learned query asks all patches, and an MLP works on the answer."""
+class AttentionPoolingHead(nn.Module):
+    """Attention pooling with a learned query over all patches, followed by an MLP."""
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
@@ -139,7 +144,7 @@ class QueryPool(nn.Module):
         self.mlp = MLP(width, config.mlp_width, config.activation)
 
     def init_weights(self) -> None:
-        """Normal, by the width."""
+        """Initialise with normal weights, scaled by the width."""
         std = self.query.shape[0] ** -0.5
         nn.init.normal_(self.query, std=std)
         for linear in (self.query_projection, self.key_value, self.out):
@@ -150,18 +155,15 @@ class QueryPool(nn.Module):
         query = self.query_projection(self.query.expand(x.shape[0], 1, -1))
         key, value = self.key_value(x).chunk(2, dim=-1)
         pooled = F.scaled_dot_product_attention(
-            self._split(query), self._split(key), self._split(value)
+            split_heads(query, self.heads),
+            split_heads(key, self.heads),
+            split_heads(value, self.heads),
         )
         pooled = self.out(pooled.transpose(1, 2).flatten(1))
         return pooled + self.mlp(self.norm(pooled))
 
-    def _split(
-        self, x: Float[Tensor, "batch length width"]
-    ) -> Float[Tensor, "batch head length head_width"]:
-        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
 
-
-class PooledVisionTransformer(nn.Module):
+class SigLIPVisionTransformer(nn.Module):
     """SigLIP's ViT: patches with a bias and no class token, pooled by attention."""
 
     def __init__(self, config: ViTConfig) -> None:
@@ -173,10 +175,10 @@ class PooledVisionTransformer(nn.Module):
         self.positional_embedding = nn.Parameter(torch.empty(patches, width))
         self.transformer = Transformer(config, causal=False)
         self.post_norm = nn.LayerNorm(width, config.norm_eps)
-        self.pool = QueryPool(config)
+        self.pool = AttentionPoolingHead(config)
 
     def init_weights(self) -> None:
-        """As in the class-token transformer."""
+        """Initialise as `VisionTransformer` does."""
         self.patch_embedding.init_weights()
         nn.init.normal_(self.positional_embedding, std=self.transformer.width**-0.5)
         self.transformer.init_weights()
@@ -185,7 +187,9 @@ class PooledVisionTransformer(nn.Module):
     def forward(
         self,
         images: Float[Tensor, "batch 3 height width"],
-        kept: Int[Tensor, "batch kept"] | None = None,
+        patch_indices: Int[Tensor, "batch kept"] | None = None,
     ) -> Float[Tensor, "batch embed"]:
-        x = self.patch_embedding(images, kept) + placed(self.positional_embedding, kept)
+        x = self.patch_embedding(images, patch_indices) + select_positions(
+            self.positional_embedding, patch_indices
+        )
         return self.pool(self.post_norm(self.transformer(x)))

@@ -1,4 +1,4 @@
-"""Texts to tokens: CLIP's byte-level BPE, with its own vocabulary or one trained here.
+"""CLIP's byte-level BPE tokenizer, with CLIP's own vocabulary or one trained here.
 
 A text is cleaned (mojibake, HTML entities, white space, case), split into words at white space,
 each word into pieces by a pattern, and the UTF-8 bytes of each piece are merged by a BPE
@@ -21,85 +21,75 @@ from typing import Any
 import numpy as np
 import regex
 import tokenizers
-import torch
-from jaxtyping import Int64
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
-from torch import Tensor
 
 from twinlens.errors import CheckpointError, ConfigError, DataError
-from twinlens.files import write_whole
-from twinlens.text.cleaning import checked, mended, too_long
-from twinlens.types import Fitted
+from twinlens.files import atomic_write_text
+from twinlens.text.cleaning import clean_text, fix_text, require_str, text_too_long_error
+from twinlens.text.tensors import Tokens, as_tensor
+from twinlens.types import TruncatedTokens
 
-START, END = "<start_of_text>", "<end_of_text>"
-END_OF_PIECE = "</w>"
+START_TOKEN, END_TOKEN = "<start_of_text>", "<end_of_text>"
+END_OF_WORD_SUFFIX = "</w>"
 
-# GPT-2's alphabet for bytes: printable ones stand for themselves, the others for the characters
+# GPT-2's alphabet for bytes: printable bytes map to themselves, the others to the characters
 # from U+0100 on. The order is that of the ids.
-_PRINTABLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-_UNPRINTABLE = sorted(set(range(256)) - set(_PRINTABLE))
-_BYTES = {byte: chr(byte) for byte in _PRINTABLE} | {
-    byte: chr(0x100 + n) for n, byte in enumerate(_UNPRINTABLE)
+_PRINTABLE_BYTES = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+_OTHER_BYTES = sorted(set(range(256)) - set(_PRINTABLE_BYTES))
+_BYTE_TO_UNICODE = {byte: chr(byte) for byte in _PRINTABLE_BYTES} | {
+    byte: chr(0x100 + n) for n, byte in enumerate(_OTHER_BYTES)
 }
-_BASE = [*_BYTES.values(), *(symbol + END_OF_PIECE for symbol in _BYTES.values())]
+_BYTE_SYMBOLS = [
+    *_BYTE_TO_UNICODE.values(),
+    *(symbol + END_OF_WORD_SUFFIX for symbol in _BYTE_TO_UNICODE.values()),
+]
 
-# CLIP's own pattern lets a text spell the special tokens, and parts a letter from its combining
-# marks. In a vocabulary trained here no text can hold a special token, and marks (the vowels of
-# Hindi and Thai) stay with their letter.
+# With CLIP's own pattern a text can spell the special tokens, and a letter is split from its
+# combining marks. In a vocabulary trained here no text can contain a special token, and marks (the
+# vowels of Hindi and Thai) are not split from their letter.
 _CLIP_PATTERN = (
-    rf"(?i){START}|{END}|'s|'t|'re|'ve|'m|'ll|'d|[\p{{L}}]+|[\p{{N}}]|[^\s\p{{L}}\p{{N}}]+"
+    rf"(?i){START_TOKEN}|{END_TOKEN}|'s|'t|'re|'ve|'m|'ll|'d|"
+    r"[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 )
-_TRAINED_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}[\p{L}\p{M}]*|\p{N}|[^\s\p{L}\p{N}]+"
+_UNICODE_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}[\p{L}\p{M}]*|\p{N}|[^\s\p{L}\p{N}]+"
 
-_CLIP_MERGES = 48_894  # the file has more; CLIP reads as many as give 49,408 ids
-_ID = np.dtype("<i4")
-_CACHED_WORDS = 1 << 16
-_CACHED_LENGTH = 32
-
-
-def clean(text: str) -> str:
-    r"""The text as a vocabulary sees it: mended, unescaped, lower case, single spaces.
-
-    Example:
-        >>> clean("  Caf&eacute;\n AU lait ")
-        'café au lait'
-    """
-    return " ".join(_clean_words(text))
+_NUM_CLIP_MERGES = 48_894  # the file has more; CLIP reads as many as give 49,408 ids
+_ID_DTYPE = np.dtype("<i4")
+_MAX_CACHED_WORDS = 1 << 16
+_MAX_CACHED_WORD_LENGTH = 32
 
 
-def _clean_words(text: str) -> list[str]:
-    return mended(checked(text)).lower().split()
-
-
-class _WordIds(dict[str, bytes]):
-    """The ids of the words met lately, packed as int32, so that a text is one `join`."""
+class _WordCache(dict[str, bytes]):
+    """A cache of the ids of recent words as packed int32, so that a text is one `join`."""
 
     def __init__(self, bpe: tokenizers.Tokenizer, pattern: str) -> None:
         super().__init__()
         self._model: Any = bpe.model
-        self._split = regex.compile(pattern)
+        self._pattern = regex.compile(pattern)
         size = bpe.get_vocab_size()
-        self._specials = {START: size - 2, END: size - 1}
+        self._special_ids = {START_TOKEN: size - 2, END_TOKEN: size - 1}
 
     def __missing__(self, word: str) -> bytes:
-        ids = np.fromiter(self._encode(word), _ID).tobytes()
-        if len(word) <= _CACHED_LENGTH:
-            if len(self) >= _CACHED_WORDS:
+        ids = np.fromiter(self._encode(word), _ID_DTYPE).tobytes()
+        if len(word) <= _MAX_CACHED_WORD_LENGTH:
+            if len(self) >= _MAX_CACHED_WORDS:
                 self.clear()
             self[word] = ids
         return ids
 
     def _encode(self, word: str) -> Iterator[int]:
-        for piece in self._split.findall(word):
-            if piece in self._specials:
-                yield self._specials[piece]
+        for piece in self._pattern.findall(word):
+            if piece in self._special_ids:
+                yield self._special_ids[piece]
             else:
-                symbols = piece.encode().decode("latin-1").translate(_BYTES)
+                symbols = piece.encode().decode("latin-1").translate(_BYTE_TO_UNICODE)
                 yield from (token.id for token in self._model.tokenize(symbols))
 
 
 class Tokenizer:
-    """Texts to rows of token ids and back: made by `clip`, `from_file` or `train_tokenizer`.
+    """Encodes texts to rows of token ids and decodes them; a vocabulary of CLIP's kind.
+
+    Made by `clip`, `from_file` or `train_tokenizer`.
 
     Attributes:
         vocab_size: Number of ids, special tokens included.
@@ -117,7 +107,7 @@ class Tokenizer:
 
     def __init__(self, bpe: tokenizers.Tokenizer, pattern: str) -> None:
         self._bpe = bpe
-        self._word_ids = _WordIds(bpe, pattern)
+        self._word_cache = _WordCache(bpe, pattern)
         self.vocab_size = bpe.get_vocab_size()
         self.start_id = self.vocab_size - 2
         self.end_id = self.vocab_size - 1
@@ -125,19 +115,19 @@ class Tokenizer:
 
     @classmethod
     def clip(cls) -> Tokenizer:
-        """CLIP's own vocabulary of 49,408 ids; the same object at every call."""
-        return _clip()
+        """Return CLIP's own vocabulary of 49,408 ids; the same object at every call."""
+        return _load_clip_tokenizer()
 
     @classmethod
     def from_file(cls, path: str | Path) -> Tokenizer:
-        """A vocabulary from a `tokenizer.json` that `save` wrote.
+        """Read a vocabulary from a `tokenizer.json` that `save` wrote.
 
         Raises:
             CheckpointError: The file is missing, damaged, or another kind of tokenizer.
         """
         try:
             text = Path(path).read_text(encoding="utf-8")
-            pattern = _checked_pattern(json.loads(text))
+            pattern = _validate_tokenizer_json(json.loads(text))
             return cls(tokenizers.Tokenizer.from_str(text), pattern)
         except Exception as error:  # the library raises plain `Exception`
             raise CheckpointError(
@@ -151,18 +141,18 @@ class Tokenizer:
             CheckpointError: The file cannot be written.
         """
         try:
-            write_whole(self._bpe.to_str(pretty=True), Path(path))
+            atomic_write_text(self._bpe.to_str(pretty=True), Path(path))
         except OSError as error:
             raise CheckpointError(f"{path}: got {error!r}, expected a writable file") from error
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text, any number of them, without start and end."""
-        return np.frombuffer(self._pack(text), _ID).tolist()
+        """Encode a text of any length to ids, without start and end."""
+        return np.frombuffer(self._encode_bytes(text), _ID_DTYPE).tolist()
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of some ids, up to the first end token, without the start token.
+        """Decode ids to a text, up to the first end token, without the start token.
 
-        Pieces come apart by one space: `decode(encode("it's"))` is `"it 's"`.
+        Pieces are separated by one space: `decode(encode("it's"))` is `"it 's"`.
 
         Raises:
             DataError: An id is not in the vocabulary.
@@ -178,118 +168,132 @@ class Tokenizer:
 
     def __call__(
         self, texts: str | Sequence[str], context_length: int = 77, truncate: bool = False
-    ) -> Int64[Tensor, "text context_length"]:
-        """Rows of ids, int64 [n, context_length]: start, the text, end, zeros.
+    ) -> Tokens:
+        """Encode texts to rows of ids, int64 [n, context_length]: start, the text, end, zeros.
 
         Raises:
             DataError: A text is not a string, or too long and `truncate` (which keeps the end
                 token) is not set.
             ConfigError: `context_length` leaves no room for start and end.
         """
-        return self._rows(texts, context_length, truncate)[0]
+        return as_tensor(self._encode_batch(texts, context_length, truncate)[0])
 
-    def fitted(self, texts: Sequence[str], context_length: int) -> Fitted:
-        """Rows of ids, texts that are too long cut, and how many of them were."""
-        return self._rows(texts, context_length, truncate=True)
+    def encode_truncated(self, texts: Sequence[str], context_length: int) -> TruncatedTokens:
+        """Encode texts to rows of ids, truncated if too long, and count the truncated ones."""
+        return self._encode_batch(texts, context_length, truncate=True)
 
-    def _rows(self, texts: str | Sequence[str], context_length: int, truncate: bool) -> Fitted:
+    def _encode_batch(
+        self, texts: str | Sequence[str], context_length: int, truncate: bool
+    ) -> TruncatedTokens:
         if context_length < 2:
             raise ConfigError(f"context_length: got {context_length}, expected at least 2")
-        start, end = (id_.to_bytes(_ID.itemsize, "little") for id_ in (self.start_id, self.end_id))
-        width = context_length * _ID.itemsize
-        room = width - 2 * _ID.itemsize
+        start, end = (
+            id_.to_bytes(_ID_DTYPE.itemsize, "little") for id_ in (self.start_id, self.end_id)
+        )
+        width = context_length * _ID_DTYPE.itemsize
+        room = width - 2 * _ID_DTYPE.itemsize
         rows: list[bytes] = []
-        cut = 0
+        num_truncated = 0
         for text in [texts] if isinstance(texts, str) else texts:
-            ids = self._pack(text)
+            ids = self._encode_bytes(text)
             if len(ids) > room:
                 if not truncate:
-                    raise too_long(text, len(ids) // _ID.itemsize + 2, context_length)
+                    raise text_too_long_error(
+                        text, len(ids) // _ID_DTYPE.itemsize + 2, context_length
+                    )
                 ids = ids[:room]
-                cut += 1
+                num_truncated += 1
             rows.append((start + ids + end).ljust(width, b"\0"))
-        table = np.frombuffer(b"".join(rows), _ID).reshape(-1, context_length)
-        return torch.as_tensor(table.astype(np.int64)), cut
+        table = np.frombuffer(b"".join(rows), _ID_DTYPE).reshape(-1, context_length)
+        return table.astype(np.int64), num_truncated
 
-    def _pack(self, text: str) -> bytes:
-        return b"".join(map(self._word_ids.__getitem__, _clean_words(text)))
+    def _encode_bytes(self, text: str) -> bytes:
+        return b"".join(
+            map(self._word_cache.__getitem__, fix_text(require_str(text)).lower().split())
+        )
 
 
 def tokenize(
     texts: str | Sequence[str], context_length: int = 77, truncate: bool = False
-) -> Int64[Tensor, "text context_length"]:
-    """Rows of ids in CLIP's own vocabulary: see `Tokenizer.__call__`."""
+) -> Tokens:
+    """Encode texts with CLIP's own vocabulary: see `Tokenizer.__call__`."""
     return Tokenizer.clip()(texts, context_length, truncate)
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
-    """A vocabulary of exactly `vocab_size` ids for these texts, laid out as CLIP's is.
+    """Train a vocabulary of exactly `vocab_size` ids on texts, with the layout of CLIP's.
 
-    The same texts in any order give the same vocabulary. Every byte has its own id, so no text
-    is unknown to it.
+    The same texts in any order give the same vocabulary. Every byte has its own id, so that any
+    text can be encoded.
 
     Raises:
-        ConfigError: `vocab_size` does not even hold the bytes and the two special tokens.
-        DataError: The texts are too few to fill it; the message says how far they reach.
+        ConfigError: `vocab_size` is smaller than the bytes and the two special tokens.
+        DataError: The texts give fewer ids; the message says how many.
     """
-    smallest = len(_BASE) + 2
-    if vocab_size < smallest:
-        raise ConfigError(f"vocab_size: got {vocab_size}, expected at least {smallest}")
+    minimum = len(_BYTE_SYMBOLS) + 2
+    if vocab_size < minimum:
+        raise ConfigError(f"vocab_size: got {vocab_size}, expected at least {minimum}")
     if isinstance(texts, str):
         raise DataError("texts: got one string, expected many")
     vocabulary, merges = _learn_merges(texts, vocab_size - 2)
-    reached = len(vocabulary) + 2
-    if reached < vocab_size:
-        raise DataError(f"vocab_size: got {vocab_size}, expected at most {reached} for these texts")
-    return Tokenizer(_byte_level_bpe(vocabulary, merges, _TRAINED_PATTERN), _TRAINED_PATTERN)
+    learned = len(vocabulary) + 2
+    if learned < vocab_size:
+        raise DataError(f"vocab_size: got {vocab_size}, expected at most {learned} for these texts")
+    return Tokenizer(_build_byte_level_bpe(vocabulary, merges, _UNICODE_PATTERN), _UNICODE_PATTERN)
 
 
-def _learn_merges(texts: Iterable[str], size: int) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    split = regex.compile(_TRAINED_PATTERN)
-    learner = tokenizers.Tokenizer(models.BPE(end_of_word_suffix=END_OF_PIECE))
+def _learn_merges(
+    texts: Iterable[str], vocab_size: int
+) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    split = regex.compile(_UNICODE_PATTERN)
+    learner = tokenizers.Tokenizer(models.BPE(end_of_word_suffix=END_OF_WORD_SUFFIX))
     learner.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.WhitespaceSplit(),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
-    # The base symbols go in as "special" because that fixes their ids, and with these the order
-    # in which equally frequent pairs merge: left alone, it differs from run to run.
+    # The base symbols are passed as "special" tokens because that fixes their ids, and so the
+    # order in which equally frequent pairs merge, which otherwise differs from run to run.
     trainer = trainers.BpeTrainer(
-        vocab_size=size,
+        vocab_size=vocab_size,
         min_frequency=1,
-        special_tokens=_BASE,
-        end_of_word_suffix=END_OF_PIECE,
+        special_tokens=_BYTE_SYMBOLS,
+        end_of_word_suffix=END_OF_WORD_SUFFIX,
         show_progress=False,
     )
-    learner.train_from_iterator((" ".join(split.findall(clean(text))) for text in texts), trainer)
+    learner.train_from_iterator(
+        (" ".join(split.findall(clean_text(text, "lower"))) for text in texts), trainer
+    )
     model = json.loads(learner.to_str())["model"]
     return model["vocab"], [(left, right) for left, right in model["merges"]]
 
 
 @cache
-def _clip() -> Tokenizer:
+def _load_clip_tokenizer() -> Tokenizer:
     packed = files("twinlens").joinpath("assets/vocabulary/bpe_simple_vocab_16e6.txt.gz")
     with packed.open("rb") as file, gzip.open(file, "rt", encoding="utf-8") as lines:
-        pairs = [line.split() for line in islice(lines, 1, 1 + _CLIP_MERGES)]
+        pairs = [line.split() for line in islice(lines, 1, 1 + _NUM_CLIP_MERGES)]
     merges = [(left, right) for left, right in pairs]
-    symbols = [*_BASE, *(left + right for left, right in merges)]
+    symbols = [*_BYTE_SYMBOLS, *(left + right for left, right in merges)]
     vocabulary = {symbol: id_ for id_, symbol in enumerate(symbols)}
-    return Tokenizer(_byte_level_bpe(vocabulary, merges, _CLIP_PATTERN), _CLIP_PATTERN)
+    return Tokenizer(_build_byte_level_bpe(vocabulary, merges, _CLIP_PATTERN), _CLIP_PATTERN)
 
 
-def _byte_level_bpe(
-    vocabulary: dict[str, int], merges: list[tuple[str, str]], pattern: str
+def _build_byte_level_bpe(
+    vocab: dict[str, int], merges: list[tuple[str, str]], pattern: str
 ) -> tokenizers.Tokenizer:
-    """The library's tokenizer of a vocabulary, with the special tokens behind it.
+    """Build the library's tokenizer of a vocabulary, with the special tokens at its end.
 
-    `Tokenizer` asks it for the merges of single pieces only; the rest makes the saved file one
-    that the library alone reads to the same ids, given cleaned texts.
+    `Tokenizer` uses it only to merge single pieces; the other steps are for the saved file, with
+    which the library alone encodes cleaned texts to the same ids.
     """
-    start, end = len(vocabulary), len(vocabulary) + 1
-    symbols = vocabulary | {START: start, END: end}
-    bpe: Any = tokenizers.Tokenizer(models.BPE(symbols, merges, end_of_word_suffix=END_OF_PIECE))
-    bpe.add_special_tokens([START, END])
+    start, end = len(vocab), len(vocab) + 1
+    symbols = vocab | {START_TOKEN: start, END_TOKEN: end}
+    bpe: Any = tokenizers.Tokenizer(
+        models.BPE(symbols, merges, end_of_word_suffix=END_OF_WORD_SUFFIX)
+    )
+    bpe.add_special_tokens([START_TOKEN, END_TOKEN])
     bpe.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -298,21 +302,30 @@ def _byte_level_bpe(
         ]
     )
     bpe.post_processor = processors.TemplateProcessing(
-        single=f"{START} $A {END}", special_tokens=[(START, start), (END, end)]
+        single=f"{START_TOKEN} $A {END_TOKEN}",
+        special_tokens=[(START_TOKEN, start), (END_TOKEN, end)],
     )
-    bpe.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Replace(END_OF_PIECE, " ")])
+    bpe.decoder = decoders.Sequence(
+        [decoders.ByteLevel(), decoders.Replace(END_OF_WORD_SUFFIX, " ")]
+    )
     return bpe
 
 
-def _checked_pattern(file: dict[str, Any]) -> str:
-    """The pattern of a parsed `tokenizer.json`; `ValueError` if `Tokenizer` would misread it."""
-    model = file["model"]
+def _validate_tokenizer_json(tokenizer_json: dict[str, Any]) -> str:
+    """Return the pattern of a parsed `tokenizer.json`; `ValueError` if it is not of CLIP's kind."""
+    model = tokenizer_json["model"]
     vocabulary: dict[str, int] = model["vocab"]
-    pattern = file["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"]
-    ids = dict(zip([*_BASE, START, END], [*range(len(_BASE)), -2, -1], strict=True))
-    if model["type"] != "BPE" or model["end_of_word_suffix"] != END_OF_PIECE:
+    pattern = tokenizer_json["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"]
+    ids = dict(
+        zip(
+            [*_BYTE_SYMBOLS, START_TOKEN, END_TOKEN],
+            [*range(len(_BYTE_SYMBOLS)), -2, -1],
+            strict=True,
+        )
+    )
+    if model["type"] != "BPE" or model["end_of_word_suffix"] != END_OF_WORD_SUFFIX:
         raise ValueError("not a BPE with </w>")
-    if pattern not in (_CLIP_PATTERN, _TRAINED_PATTERN):
+    if pattern not in (_CLIP_PATTERN, _UNICODE_PATTERN):
         raise ValueError(f"unknown pattern {pattern}")
     if any(vocabulary[symbol] != id_ % len(vocabulary) for symbol, id_ in ids.items()):
         raise ValueError("the ids are not bytes, merges, start, end")

@@ -1,7 +1,7 @@
-"""Towers that train on processors with less memory and fewer passes over it.
+"""CPU training with less memory traffic: plain attention and recomputed activations.
 
-Applied from outside, like parallelism: what comes out is the same to rounding, and `forward` stays
-plain for everyone else.
+Applied from outside, like parallelism: results are the same to rounding, and `forward` of the model
+stays plain.
 """
 
 from __future__ import annotations
@@ -15,89 +15,91 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from twinlens.model.layers import MLP, Attention, Block, QuickGELU, attention_shares
+from twinlens.model.layers import MLP, Attention, QuickGELU, TransformerBlock, attention_weights
 
 
-def make_lean(towers: nn.Module, *, recompute: bool) -> None:
-    """Attention as plain products, and activations that are made again instead of kept.
+def optimise_for_cpu(towers: nn.Module, *, recompute: bool) -> None:
+    """Replace attention by plain products and recompute activations in the backward pass.
 
     Args:
-        towers: On the processor.
-        recompute: Whether to make activations again; not where whole blocks are (see
+        towers: On the CPU.
+        recompute: Recompute activations; not needed if whole blocks are recomputed (see
             `checkpoint_activations`).
     """
     for module in towers.modules():
         if isinstance(module, Attention):
-            module.attend = plain_attention
-        if recompute and isinstance(module, Block):
-            module.forward = partial(_block, module)
-            module.mlp.forward = partial(_mlp, module.mlp)
+            module.attention_fn = plain_attention
+        if recompute and isinstance(module, TransformerBlock):
+            module.forward = partial(_block_forward, module)
+            module.mlp.forward = partial(_mlp_forward, module.mlp)
 
 
-def _block(block: Block, x: Tensor, at: Tensor | None = None) -> Tensor:
-    """`Block.forward` that keeps what goes into its norms, and not what comes out."""
-    mixed = _of_normed(block.attention_norm, x, lambda normed: block.attention(normed, at))
-    x = (x if at is None else x[torch.arange(len(x)), at].unsqueeze(1)) + mixed
-    return x + _of_normed(block.mlp_norm, x, block.mlp)
+def _block_forward(block: TransformerBlock, x: Tensor, positions: Tensor | None = None) -> Tensor:
+    """`TransformerBlock.forward` that stores the inputs of its norms and not their outputs."""
+    mixed = _apply_to_normed(
+        block.attention_norm, x, lambda normed: block.attention(normed, positions)
+    )
+    x = (x if positions is None else x[torch.arange(len(x)), positions].unsqueeze(1)) + mixed
+    return x + _apply_to_normed(block.mlp_norm, x, block.mlp)
 
 
-def _of_normed(norm: nn.Module, x: Tensor, use: Callable[[Tensor], Tensor]) -> Tensor:
+def _apply_to_normed(norm: nn.Module, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
     normed = norm(x)
-    with made_again(normed, lambda: norm(x.detach())):
-        return use(normed)
+    with recompute_on_backward(normed, lambda: norm(x.detach())):
+        return function(normed)
 
 
-def _mlp(mlp: MLP, x: Tensor) -> Tensor:
-    """`MLP.forward` that keeps what goes into its activation, and not what comes out."""
+def _mlp_forward(mlp: MLP, x: Tensor) -> Tensor:
+    """`MLP.forward` that stores the input of its activation and not the output."""
     h = mlp.expand(x)
     if isinstance(mlp.activation, QuickGELU):
-        active, scaled = _QuickGELU.apply(h)  # pyright: ignore[reportGeneralTypeIssues]
-        with made_again(active, lambda: _gelu_of(scaled)):
+        active, scaled = _QuickGELUFunction.apply(h)  # pyright: ignore[reportGeneralTypeIssues]
+        with recompute_on_backward(active, lambda: _quick_gelu_from_scaled(scaled)):
             return mlp.contract(active)
     active = mlp.activation(h)
-    with made_again(active, lambda: mlp.activation(h.detach())):
+    with recompute_on_backward(active, lambda: mlp.activation(h.detach())):
         return mlp.contract(active)
 
 
-def made_again(
-    tensor: Tensor, again: Callable[[], Tensor]
+def recompute_on_backward(
+    tensor: Tensor, recompute: Callable[[], Tensor]
 ) -> torch.autograd.graph.saved_tensors_hooks:
-    """Within, autograd does not keep this tensor but makes it again for the gradient."""
-    place = tensor.data_ptr()  # not the tensor: what a hook knows lives as long as the gradient
+    """Make autograd recompute this tensor in the backward pass instead of storing it."""
+    address = tensor.data_ptr()  # not the tensor: hooks keep alive what they refer to
 
     def pack(saved: Tensor) -> Tensor | torch.Size:
-        return saved.shape if saved.data_ptr() == place else saved
+        return saved.shape if saved.data_ptr() == address else saved
 
     def unpack(packed: Tensor | torch.Size) -> Tensor:
-        return packed if isinstance(packed, Tensor) else again().view(packed)
+        return packed if isinstance(packed, Tensor) else recompute().view(packed)
 
     return torch.autograd.graph.saved_tensors_hooks(pack, unpack)
 
 
-_SLOPE = 1.702
-_ROWS = 2**18
-"""Numbers that fit a core's cache: several passes over them are one over memory."""
+_QUICK_GELU_SLOPE = 1.702
+_CACHE_ELEMENTS = 2**18
+"""Elements that fit a core's cache, so that several passes read memory once."""
 
 
 _Tensors = tuple[Tensor, ...]
 
 
-class _QuickGELU(Function):
-    """QuickGELU and 1.702 x, of which both its value and its gradient are one pass away.
+class _QuickGELUFunction(Function):
+    """QuickGELU that also returns z = 1.702 x, from which value and gradient take one pass each.
 
-    With z = 1.702 x it is silu(z) / 1.702, and its slope is silu'(z).
+    QuickGELU is silu(z) / 1.702, and its derivative silu'(z).
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> _Tensors:
         scaled, active = torch.empty_like(x), torch.empty_like(x)
-        for rows, z, out in _in_cache(x, scaled, active):
-            torch.mul(rows, _SLOPE, out=z)
+        for rows, z, out in _cache_sized_chunks(x, scaled, active):
+            torch.mul(rows, _QUICK_GELU_SLOPE, out=z)
             torch.ops.aten.silu.out(z, out=out)
-            out.mul_(1 / _SLOPE)
+            out.mul_(1 / _QUICK_GELU_SLOPE)
         ctx.save_for_backward(scaled)
         ctx.mark_non_differentiable(scaled)
-        ctx.set_materialize_grads(False)  # no zeros for the one that has no gradient
+        ctx.set_materialize_grads(False)  # no zeros for the output without a gradient
         return active, scaled
 
     @staticmethod
@@ -108,40 +110,40 @@ class _QuickGELU(Function):
         return torch.ops.aten.silu_backward(gradient, *ctx.saved_tensors)
 
 
-def _gelu_of(scaled: Tensor) -> Tensor:
+def _quick_gelu_from_scaled(scaled: Tensor) -> Tensor:
     active = torch.empty_like(scaled)
-    for z, out in _in_cache(scaled, active):
+    for z, out in _cache_sized_chunks(scaled, active):
         torch.ops.aten.silu.out(z, out=out)
-        out.mul_(1 / _SLOPE)
+        out.mul_(1 / _QUICK_GELU_SLOPE)
     return active
 
 
-def _in_cache(*tensors: Tensor) -> Iterator[_Tensors]:
-    """Tensors of one shape, a cacheful at a time."""
-    return zip(*(tensor.view(-1).split(_ROWS) for tensor in tensors), strict=True)
+def _cache_sized_chunks(*tensors: Tensor) -> Iterator[_Tensors]:
+    """Split tensors of one shape into chunks that fit the cache."""
+    return zip(*(tensor.view(-1).split(_CACHE_ELEMENTS) for tensor in tensors), strict=True)
 
 
 def plain_attention(
     query: Tensor, key: Tensor, value: Tensor, *, is_causal: bool = False
 ) -> Tensor:
-    """`scaled_dot_product_attention` for short sequences: the products themselves.
+    """`scaled_dot_product_attention` for short sequences, as plain matrix products.
 
-    Half a dozen passes over the similarities cost less than the fused kernel's bookkeeping as
-    long as there are few of them; queries, keys and values are kept as they lie in their product.
+    With few similarities, six passes over them cost less than the fused kernel's overhead;
+    queries, keys and values are stored in the layout of their projection.
 
     Args:
         query: [batch, head, length, width].
         key: The same.
         value: The same.
-        is_causal: Whether no position sees what follows it.
+        is_causal: True if positions do not attend to later ones.
     """
-    return _PlainAttention.apply(query, key, value, is_causal)  # pyright: ignore[reportReturnType]
+    return _PlainAttentionFunction.apply(query, key, value, is_causal)  # pyright: ignore[reportReturnType]
 
 
-class _PlainAttention(Function):
+class _PlainAttentionFunction(Function):
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, causal: bool) -> Tensor:
-        shares = attention_shares(query, key, is_causal=causal)
+        shares = attention_weights(query, key, is_causal=causal)
         ctx.save_for_backward(query, key, value, shares)
         return shares @ value
 

@@ -1,4 +1,4 @@
-"""A run's directory: of one run, written by one process at a time, and begun."""
+"""The directory of a run: locking it, checking it and preparing it."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from twinlens.config_io import read_json, to_dict, write_json
+from twinlens.config_io import flatten, read_dataclass, to_dict, write_dataclass
 from twinlens.distributed.world import World
-from twinlens.errors import CheckpointError, ConfigError
-from twinlens.files import made_directory, remove_partials
-from twinlens.locks import HeldError, holding
+from twinlens.errors import CheckpointError, ConfigError, os_errors_as
+from twinlens.files import ensure_directory, remove_partial_files
+from twinlens.locks import LockHeldError, file_lock
 from twinlens.text.loading import TOKENIZER_FILE, AnyTokenizer
-from twinlens.train.checkpoint import list_checkpoints, remove_half_written
+from twinlens.train.checkpoint import list_checkpoints, remove_partial_checkpoints
 from twinlens.train.recipes.recipe import Recipe
 
 RECIPE_FILE = "recipe.json"
@@ -22,29 +22,29 @@ LOCK_FILE = ".lock"
 
 
 @contextmanager
-def one_run(out: Path, world: World) -> Generator[None]:
-    """Have the directory to this run alone; of its processes the leader holds it for all.
+def lock_run_directory(out: Path, world: World) -> Generator[None]:
+    """Lock the directory for this run; the main process holds the lock for all.
 
-    A directory that is made for it goes again if nothing comes of the run.
+    A directory that is made for the run and stays empty is removed again.
 
     Raises:
-        CheckpointError: Another run is under way there, or it cannot be made.
-        DistributedError: The leader could not have it.
+        CheckpointError: Another run is running there, or it cannot be made.
+        DistributedError: The main process could not lock it.
     """
     with ExitStack() as stack:
-        with world.together():
-            if world.leads:
-                stack.enter_context(_held(out))
+        with world.propagate_errors():
+            if world.is_main:
+                stack.enter_context(_hold_directory(out))
         yield
 
 
 @contextmanager
-def _held(out: Path) -> Generator[None]:
+def _hold_directory(out: Path) -> Generator[None]:
     with ExitStack() as stack:
         try:
-            stack.enter_context(made_directory(out))
-            stack.enter_context(holding(out / LOCK_FILE))
-        except HeldError as error:
+            stack.enter_context(ensure_directory(out))
+            stack.enter_context(file_lock(out / LOCK_FILE))
+        except LockHeldError as error:
             raise CheckpointError(
                 f"{out}: got a run that is under way there ({error}), expected none: "
                 "wait for its end, or choose another directory"
@@ -54,12 +54,12 @@ def _held(out: Path) -> Generator[None]:
         yield
 
 
-def check_out(out: Path, recipe: Recipe, resume: bool) -> None:
-    """Make sure that `out` holds no other run than this.
+def check_run_directory(out: Path, recipe: Recipe, resume: bool) -> None:
+    """Make sure that `out` has no run but this one.
 
     Raises:
-        CheckpointError: It holds a run that is not to be resumed.
-        ConfigError: It holds one of other settings; names each of them.
+        CheckpointError: It has a run, and `resume` is not set.
+        ConfigError: It has a run of other settings; the message names each of them.
     """
     saved = out / RECIPE_FILE
     if not saved.exists():
@@ -68,51 +68,44 @@ def check_out(out: Path, recipe: Recipe, resume: bool) -> None:
         return
     if not resume:
         raise CheckpointError(f"{out}: already holds a run, expected a new directory or --resume")
-    # How it is computed may change on the way: with another number of devices it has to.
-    before = replace(read_json(Recipe, saved), compute=recipe.compute)
+    # `compute` may change within a run: with another number of devices it has to.
+    before = replace(read_dataclass(Recipe, saved), compute=recipe.compute)
     if before != recipe:
-        differences = differing(to_dict(recipe), to_dict(before))
+        differences = format_differences(to_dict(recipe), to_dict(before))
         raise ConfigError(f"{saved}: is of another recipe: {differences}")
 
 
-def differing(got: Mapping[str, Any], expected: Mapping[str, Any], prefix: str = "") -> str:
-    """Every setting in which two recipes differ.
+def format_differences(got: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
+    """List every setting in which two recipes differ.
 
     Example:
-        >>> differing({"steps": 9, "optim": {"lr": 0.1}}, {"steps": 4, "optim": {"lr": 0.2}})
+        >>> got = {"steps": 9, "optim": {"lr": 0.1}}
+        >>> format_differences(got, {"steps": 4, "optim": {"lr": 0.2}})
         'steps: got 9, expected 4; optim.lr: got 0.1, expected 0.2'
     """
-    return "; ".join(_differences(got, expected, prefix))
+    new, old = flatten(got), flatten(expected)
+    pairs = {name: (new.get(name, _MISSING), old.get(name, _MISSING)) for name in old | new}
+    return "; ".join(
+        f"{name}: got {_format_value(value)}, expected {_format_value(before)}"
+        for name, (value, before) in pairs.items()
+        if value != before
+    )
 
 
-def _differences(got: Mapping[str, Any], expected: Mapping[str, Any], prefix: str) -> list[str]:
-    found: list[str] = []
-    for key in [*expected, *(key for key in got if key not in expected)]:
-        new, old = got.get(key, _ABSENT), expected.get(key, _ABSENT)
-        if isinstance(new, Mapping) and isinstance(old, Mapping):
-            tables = cast("tuple[Mapping[str, Any], Mapping[str, Any]]", (new, old))
-            found += _differences(*tables, f"{prefix}{key}.")
-        elif new != old:
-            found.append(f"{prefix}{key}: got {_shown(new)}, expected {_shown(old)}")
-    return found
+_MISSING = object()
 
 
-_ABSENT = object()
-
-
-def _shown(value: object) -> str:
-    text = "nothing" if value is _ABSENT else repr(value)
+def _format_value(value: object) -> str:
+    text = "nothing" if value is _MISSING else repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def begin(out: Path, recipe: Recipe, tokenizer: AnyTokenizer) -> None:
-    """Make the run's directory ready: the recipe comes last, it says that a run is there."""
-    try:
-        for place in (out, out / "checkpoints", out / "model"):
-            remove_partials(place)
-        remove_half_written(out / "checkpoints")
+def prepare_run_directory(out: Path, recipe: Recipe, tokenizer: AnyTokenizer) -> None:
+    """Remove partial files and write tokenizer and recipe; the recipe last, as it marks a run."""
+    with os_errors_as(CheckpointError, out, "cannot hold a run"):
+        for directory in (out, out / "checkpoints", out / "model"):
+            remove_partial_files(directory)
+        remove_partial_checkpoints(out / "checkpoints")
         if recipe.model.tokenizer != "clip":
             tokenizer.save(out / TOKENIZER_FILE)
-        write_json(recipe, out / RECIPE_FILE)
-    except OSError as error:
-        raise CheckpointError(f"{out}: cannot hold a run: {error.strerror or error}") from error
+        write_dataclass(recipe, out / RECIPE_FILE)

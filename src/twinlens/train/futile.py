@@ -1,4 +1,4 @@
-"""Training from which nothing can be learned: noticed, and said once."""
+"""Warnings about training runs that cannot learn, from their settings and first batches."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from torch import Tensor
 from twinlens.data.loader import Batch
 from twinlens.train.recipes.recipe import Recipe
 
-ENOUGH = 10
-"""Batches in a row from the first that are looked at: one may be so by chance."""
+NUM_CHECKED_BATCHES = 10
+"""Number of first batches that are checked: a single one may be constant by chance."""
 
 _log = logging.getLogger(__name__)
 
 
-def doubts_about(recipe: Recipe) -> list[str]:
-    """What in the settings keeps a run from learning, a line each.
+def find_recipe_warnings(recipe: Recipe) -> list[str]:
+    """List the settings that keep a run from learning, one line each.
 
     Example:
         >>> from twinlens.train.recipes.builtin import icons_demo
-        >>> doubts_about(icons_demo())
+        >>> find_recipe_warnings(icons_demo())
         []
     """
     found: list[str] = []
@@ -38,50 +38,50 @@ def doubts_about(recipe: Recipe) -> list[str]:
     return found
 
 
-class Doubts:
-    """Looks at the first batches of a process, and says what it finds wrong with all of them."""
+class LearnabilityCheck:
+    """Checks the first batches of a process and warns about what is constant in all of them."""
 
-    def __init__(self, recipe: Recipe, first: int, processes: int = 1) -> None:
-        """Say what the settings of a run that goes on at step `first` tell already."""
-        self.lines = doubts_about(recipe)
-        self._looked = 0
-        self._last = min(ENOUGH, recipe.steps - first)
-        self._alike = {"caption", "concept", "loss"}
-        if recipe.adapt.head != "none":
-            self._alike = {"class", "loss"}
-        if recipe.batch_size == processes > 1:  # shares of one pair, of which each is alike
-            self._alike = {"loss"}
-        for line in self.lines:
+    def __init__(self, recipe: Recipe, start_step: int, world_size: int = 1) -> None:
+        """Warn about the settings; batches are counted from step `start_step`."""
+        self.warnings = find_recipe_warnings(recipe)
+        self._batches_seen = 0
+        self._num_batches = min(NUM_CHECKED_BATCHES, recipe.steps - start_step)
+        self._constant = {"caption", "concept", "loss"}
+        if not recipe.needs_captions:
+            self._constant = {"class", "loss"}
+        if recipe.batch_size == world_size > 1:  # one pair a process
+            self._constant = {"loss"}
+        for line in self.warnings:
             _log.warning("warning: %s", line)
 
-    def look(self, batch: Batch, loss: float) -> None:
-        """Take in a step's share of this process, and the loss over all of them."""
-        if self._looked >= self._last:
+    def observe(self, batch: Batch, loss: float) -> None:
+        """Check this process's batch of a step and the loss over all processes."""
+        if self._batches_seen >= self._num_batches:
             return
-        self._looked += 1
+        self._batches_seen += 1
         different = {
-            "caption": _count(batch.tokens.flatten(0, 1)) > 1,
-            "concept": _count(batch.concepts.flatten()) > 1,
-            "class": batch.labels is None or _count(batch.labels) > 1,
+            "caption": _count_unique(batch.tokens.flatten(0, 1)) > 1,
+            "concept": _count_unique(batch.concept_ids.flatten()) > 1,
+            "class": batch.labels is None or _count_unique(batch.labels) > 1,
             "loss": loss != 0,
         }
-        self._alike -= {name for name, differ in different.items() if differ}
-        if self._looked == self._last:
-            self._say()
+        self._constant -= {name for name, differ in different.items() if differ}
+        if self._batches_seen == self._num_batches:
+            self._report()
 
-    def _say(self) -> None:
+    def _report(self) -> None:
         for name in ("caption", "concept", "class"):
-            if name in self._alike:
-                self._add(f"got one {name} in each batch so far, expected several to tell apart")
+            if name in self._constant:
+                self._warn(f"got one {name} in each batch so far, expected several to tell apart")
                 return
-        if "loss" in self._alike:
-            self._add("got a loss of exactly 0 at each step so far: there is nothing to learn")
+        if "loss" in self._constant:
+            self._warn("got a loss of exactly 0 at each step so far: there is nothing to learn")
 
-    def _add(self, what: str) -> None:
-        line = f"training data: {what}"
-        self.lines.append(line)
+    def _warn(self, message: str) -> None:
+        line = f"training data: {message}"
+        self.warnings.append(line)
         _log.warning("warning: %s", line)
 
 
-def _count(rows: Tensor) -> int:
+def _count_unique(rows: Tensor) -> int:
     return len(rows.unique(dim=0))

@@ -1,4 +1,4 @@
-"""What a run leaves out of its data: checked before it begins, and kept in `left-out.json`."""
+"""Samples that a run leaves out: checked before it starts and written to `left-out.json`."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from typing import Any
 from twinlens.data.left_out import LeftOut, joined
 from twinlens.data.samples import Dataset
 from twinlens.errors import DataError
-from twinlens.files import write_whole
+from twinlens.files import atomic_write_text
 
 LEFT_OUT_FILE = "left-out.json"
-DATA_SET = "data set"
-"""What is known of the data when it is opened: each file once."""
+DATASET_KEY = "data set"
+"""Key of what is left out when the data set is opened: each file once."""
 
-TRAINING = "training"
-"""What was met while training: samples that were replaced, as often as they were drawn, and
+TRAINING_KEY = "training"
+"""Key of what is left out in training: samples that were replaced, as often as they were drawn, and
 metadata that was passed over, once a sample."""
 
 
-def known(dataset: Dataset, *, needs_captions: bool) -> LeftOut:
-    """What a data set leaves out of training, as far as it is known before it is read."""
+def known_left_out(dataset: Dataset, *, needs_captions: bool) -> LeftOut:
+    """Samples that a data set leaves out of training, as known before images are read."""
     return joined([dataset.left_out, *([dataset.without_caption] if needs_captions else [])])
 
 
-def check_data(dataset: Dataset, *, needs_captions: bool, strict: bool) -> None:
-    """Refuse data that has nothing to train on or, if strict, of which anything is left out.
+def check_training_data(dataset: Dataset, *, needs_captions: bool, strict: bool) -> None:
+    """Refuse data without captions to train on or, if strict, with anything left out.
 
     Raises:
-        DataError: No image has a caption where one is needed, or `strict` is not met.
+        DataError: No image has a caption and they are needed, or `strict` is not met.
     """
     count = len(dataset.samples)
     if needs_captions and count and dataset.without_caption.total == count:
@@ -38,25 +38,25 @@ def check_data(dataset: Dataset, *, needs_captions: bool, strict: bool) -> None:
             "them (.txt, .caption, .json), a metadata file or a column of captions"
         )
     if strict:
-        known(dataset, needs_captions=needs_captions).refuse(dataset.name)
+        known_left_out(dataset, needs_captions=needs_captions).refuse(dataset.name)
 
 
 def write_left_out(out: Path, data_set: LeftOut | None, training: LeftOut) -> None:
-    """Write the file; without `data_set` that part stays as it is.
+    """Write `left-out.json`; if `data_set` is None, that part stays as it is.
 
     Raises:
         OSError: It cannot be written.
     """
     content = read_left_out(out)
     if data_set is not None:
-        content[DATA_SET] = data_set
-    content[TRAINING] = training
+        content[DATASET_KEY] = data_set
+    content[TRAINING_KEY] = training
     text = json.dumps({part: one.as_json() for part, one in content.items()}, indent=2)
-    write_whole(f"{text}\n", out / LEFT_OUT_FILE)
+    atomic_write_text(f"{text}\n", out / LEFT_OUT_FILE)
 
 
 def read_left_out(out: Path) -> dict[str, LeftOut]:
-    """Both parts of a run's file; empty ones where there is none, as of older runs."""
+    """Read both parts of `left-out.json`; empty ones for older runs without the file."""
     path = out / LEFT_OUT_FILE
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return {part: LeftOut.from_json(content.get(part, {})) for part in (DATA_SET, TRAINING)}
+    return {part: LeftOut.from_json(content.get(part, {})) for part in (DATASET_KEY, TRAINING_KEY)}

@@ -1,4 +1,4 @@
-"""The log of a run: `log.jsonl`, one line every few steps."""
+"""The training log `log.jsonl`: one line every few steps."""
 
 from __future__ import annotations
 
@@ -12,45 +12,45 @@ from typing import Any
 import torch
 
 from twinlens.config_io import to_dict
-from twinlens.errors import CheckpointError
-from twinlens.files import write_whole
-from twinlens.model.device import peak_memory
-from twinlens.train.futile import Doubts
+from twinlens.errors import CheckpointError, os_errors_as
+from twinlens.files import atomic_write_text
+from twinlens.inference.device import peak_memory
+from twinlens.train.futile import LearnabilityCheck
 from twinlens.train.optim import learning_rate
 from twinlens.train.planning.devices import GB
-from twinlens.train.planning.flops import CAPTION_TOKENS, pair_cost
+from twinlens.train.planning.flops import DEFAULT_CAPTION_TOKENS, pair_cost
 from twinlens.train.recipes.recipe import Recipe
 
-Reporter = Callable[["Progress"], None]
+LogCallback = Callable[["LogEntry"], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """One line of a run's log, as it is written and as the command line shows it.
+class LogEntry:
+    """One line of the training log, as it is written and as the command line shows it.
 
     Attributes:
         step: Steps done.
         steps: Steps in all.
-        began: The step that this process began at: 0, or where it went on from.
+        began: The step that this process started at; 0 unless the run was resumed.
         samples_seen: Pairs seen.
-        loss: Mean of the steps since the last line that were not skipped.
+        loss: Mean loss since the last line, without skipped steps.
         lr: Learning rate of the last step.
-        scale: Exponentiated.
-        grad_norm: Mean norm of the gradient since the last line, before it is clipped.
-        pairs_per_second: Since the last line, with everything that came between.
-        mfu: Model FLOPs utilisation: the share of the devices' peak that the model's own matrix
-            products take; None where no peak is known.
-        data_wait: Share of the time since the last line in which a step waited for its batch.
-        memory_gb: Most that this process held so far, in 10^9 bytes: the device's where it has
-            memory of its own, else the process's.
-        seconds_left: At the pace of this process so far.
-        truncated_captions: Captions cut since this process began.
+        scale: The exponentiated logit scale.
+        grad_norm: Mean norm of the gradient before clipping, since the last line.
+        pairs_per_second: Since the last line, including evaluations and checkpoints.
+        mfu: Model FLOPs utilisation: the fraction of the devices' peak that the model's own matrix
+            products take; None if no peak is known.
+        data_wait: Fraction of the time since the last line spent waiting for batches.
+        memory_gb: Peak memory of this process so far in 10^9 bytes: on the device if it has
+            memory of its own, else of the process.
+        seconds_left: Estimate from the speed of this process so far.
+        truncated_captions: Captions truncated since this process began.
         bad_samples: Samples replaced since this process began.
         skipped_steps: Steps without an update since this process began.
-        metrics: What was measured at this step.
+        metrics: Results of the evaluators at this step.
         left_out: Samples replaced and metadata passed over since the run began, by reason, as
-            `LeftOut.as_json` gives them; where a checkpoint follows.
-        warnings: What was noticed since the last line that keeps the run from learning.
+            `LeftOut.as_json` returns them; only before a checkpoint.
+        warnings: Reasons found since the last line why the run may not learn.
     """
 
     step: int
@@ -75,153 +75,156 @@ class Progress:
 
 
 @dataclass(slots=True)
-class _Stretch:
-    """What is summed up from one line to the next."""
+class _Window:
+    """Values that are averaged from one line to the next."""
 
     losses: list[float] = field(default_factory=list[float])
     grad_norms: list[float] = field(default_factory=list[float])
-    tokens: list[float] = field(default_factory=list)
-    waited: float = 0.0
+    caption_tokens: list[float] = field(default_factory=list)
+    wait_seconds: float = 0.0
 
 
 def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-class Log:
-    """`log.jsonl`, one line at a time, and the averages that go into it."""
+class TrainingLog:
+    """Averages the steps and appends lines to `log.jsonl`."""
 
     def __init__(
         self,
         path: Path,
         recipe: Recipe,
-        first: int,
-        report: Reporter | None,
+        start_step: int,
+        report: LogCallback | None,
         *,
         device: torch.device | None = None,
-        peak: float = 0.0,
-        processes: int = 1,
+        peak_flops: float = 0.0,
+        world_size: int = 1,
     ) -> None:
-        """Keep the lines up to step `first`, and go on after them.
+        """Continue the lines up to step `start_step`; later ones are dropped.
 
         Args:
-            path: The file.
-            recipe: The run's.
-            first: The step that this process begins at.
-            report: Called with each line.
-            device: Whose memory is told; the processor's if None.
-            peak: Operations a second that all devices of the run reach at most together, for the
-                utilisation; 0 where it is not known.
-            processes: How many train together.
+            path: The log file.
+            recipe: The run's recipe.
+            start_step: The step that this process starts at.
+            report: Called with each entry.
+            device: Device whose peak memory is logged; the CPU if None.
+            peak_flops: Peak FLOPS of all devices together, for the utilisation; 0 if unknown.
+            world_size: Number of processes.
         """
         self.path = path
         self.recipe = recipe
         self.report = report
         self.device = device or torch.device("cpu")
-        self.peak = peak
+        self.peak_flops = peak_flops
         self.metrics: dict[str, float] | None = None
         self.left_out: dict[str, Any] | None = None
-        self.doubts = Doubts(recipe, first, processes)
-        self._told = 0
-        self.truncated = self.bad = self.skipped = 0
-        self._since = _Stretch()
-        self._start = (first, time.perf_counter())
-        self._last = self._start
-        keep_lines(path, lambda line: line["step"] <= first)
+        self.learnability = LearnabilityCheck(recipe, start_step, world_size)
+        self._num_reported_warnings = 0
+        self.truncated_captions = self.bad_samples = self.skipped_steps = 0
+        self._window = _Window()
+        self._start = (start_step, time.perf_counter())
+        self._last_write = self._start
+        filter_lines(path, lambda line: line["step"] <= start_step)
 
-    def count(
+    def add_step(
         self,
         loss: float,
-        truncated: int,
+        num_truncated: int,
         *,
         grad_norm: float | None = None,
-        waited: float = 0.0,
-        tokens: float = CAPTION_TOKENS,
-        bad: int = 0,
-        skipped: bool = False,
+        wait_seconds: float = 0.0,
+        caption_tokens: float = DEFAULT_CAPTION_TOKENS,
+        num_bad: int = 0,
+        is_skipped: bool = False,
     ) -> None:
-        """Take in one step.
+        """Add one step.
 
         Args:
-            loss: Of the step, over all devices.
-            truncated: Captions cut.
-            grad_norm: Norm of the gradient, over all devices, before it was clipped.
-            waited: Seconds that the step waited for its batch.
-            tokens: Mean length of its captions, start and end counted.
-            bad: Samples replaced.
-            skipped: Whether it was left without an update; then its loss and norm do not count.
+            loss: Loss of the step over all devices.
+            num_truncated: Captions truncated.
+            grad_norm: Norm of the gradient over all devices, before clipping.
+            wait_seconds: Seconds that the step waited for its batch.
+            caption_tokens: Mean caption length, including start and end tokens.
+            num_bad: Samples replaced.
+            is_skipped: True if the step made no update; its loss and norm then do not count.
         """
-        self.truncated += truncated
-        self.bad += bad
-        self.skipped += skipped
-        self._since.waited += waited
-        self._since.tokens.append(tokens)
-        if not skipped:
-            self._since.losses.append(loss)
-            self._since.grad_norms += [] if grad_norm is None else [grad_norm]
+        self.truncated_captions += num_truncated
+        self.bad_samples += num_bad
+        self.skipped_steps += is_skipped
+        self._window.wait_seconds += wait_seconds
+        self._window.caption_tokens.append(caption_tokens)
+        if not is_skipped:
+            self._window.losses.append(loss)
+            self._window.grad_norms += [] if grad_norm is None else [grad_norm]
 
-    def write(self, done: int, scale: float) -> None:
-        """Append a line for the steps since the last; none where all of them were skipped.
+    def write(self, step: int, scale: float) -> None:
+        """Append a line for the steps since the last one; none if all were skipped.
 
         Raises:
             CheckpointError: The line cannot be written.
         """
-        if not self._since.losses:
+        if not self._window.losses:
             return
         now = time.perf_counter()
-        progress = self._progress(done, scale, now)
-        self._append(progress)
+        entry = self._make_entry(step, scale, now)
+        self._append(entry)
         if self.report is not None:
-            self.report(progress)
-        self._since, self.metrics, self._last = _Stretch(), None, (done, now)
-        self._told = len(self.doubts.lines)
+            self.report(entry)
+        self._window, self.metrics, self._last_write = _Window(), None, (step, now)
+        self._num_reported_warnings = len(self.learnability.warnings)
 
-    def _progress(self, done: int, scale: float, now: float) -> Progress:
-        recipe, since = self.recipe, self._since
-        took = now - self._last[1]
-        pace = (now - self._start[1]) / max(1, done - self._start[0])
-        pairs_per_second = (done - self._last[0]) * recipe.batch_size / took
-        return Progress(
-            step=done,
+    def _make_entry(self, step: int, scale: float, now: float) -> LogEntry:
+        recipe, window = self.recipe, self._window
+        seconds = now - self._last_write[1]
+        seconds_per_step = (now - self._start[1]) / max(1, step - self._start[0])
+        pairs_per_second = (step - self._last_write[0]) * recipe.batch_size / seconds
+        return LogEntry(
+            step=step,
             steps=recipe.steps,
             began=self._start[0],
-            samples_seen=done * recipe.batch_size,
-            loss=_mean(since.losses),
-            lr=learning_rate(done - 1, recipe.steps, recipe.optim),
+            samples_seen=step * recipe.batch_size,
+            loss=_mean(window.losses),
+            lr=learning_rate(step - 1, recipe.steps, recipe.optim),
             scale=scale,
-            grad_norm=_mean(since.grad_norms) if since.grad_norms else None,
+            grad_norm=_mean(window.grad_norms) if window.grad_norms else None,
             pairs_per_second=pairs_per_second,
-            mfu=self._utilisation(pairs_per_second),
-            data_wait=min(1.0, since.waited / took),
+            mfu=self._model_flops_utilisation(pairs_per_second),
+            data_wait=min(1.0, window.wait_seconds / seconds),
             memory_gb=peak_memory(self.device) / GB,
-            seconds_left=pace * (recipe.steps - done),
-            truncated_captions=self.truncated,
-            bad_samples=self.bad,
-            skipped_steps=self.skipped,
+            seconds_left=seconds_per_step * (recipe.steps - step),
+            truncated_captions=self.truncated_captions,
+            bad_samples=self.bad_samples,
+            skipped_steps=self.skipped_steps,
             metrics=self.metrics,
             left_out=self.left_out,
-            warnings=self.doubts.lines[self._told :] or None,
+            warnings=self.learnability.warnings[self._num_reported_warnings :] or None,
         )
 
-    def _utilisation(self, pairs_per_second: float) -> float | None:
-        if not self.peak:
+    def _model_flops_utilisation(self, pairs_per_second: float) -> float | None:
+        if not self.peak_flops:
             return None
-        tokens = _mean(self._since.tokens)
-        return pair_cost(self.recipe, tokens).training * pairs_per_second / self.peak
+        tokens = _mean(self._window.caption_tokens)
+        return pair_cost(self.recipe, tokens).training * pairs_per_second / self.peak_flops
 
-    def _append(self, progress: Progress) -> None:
-        try:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(to_dict(progress)) + "\n")
-        except OSError as error:
-            raise CheckpointError(f"{self.path}: cannot be written: {error.strerror}") from error
+    def _append(self, entry: LogEntry) -> None:
+        with (
+            os_errors_as(CheckpointError, self.path, "cannot be written"),
+            self.path.open("a", encoding="utf-8") as file,
+        ):
+            file.write(json.dumps(to_dict(entry)) + "\n")
 
 
-def keep_lines(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> int:
-    """Drop what a killed run wrote after its last checkpoint: it will be written again.
+def filter_lines(path: Path, predicate: Callable[[dict[str, Any]], bool]) -> int:
+    """Drop the JSON lines that a killed run wrote after its last checkpoint.
+
+    Args:
+        path: A file of JSON lines.
+        predicate: True for lines that stay.
 
     Returns:
-        How many lines are left.
+        The number of lines left.
 
     Raises:
         CheckpointError: The file cannot be written.
@@ -230,12 +233,10 @@ def keep_lines(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> int:
     kept: list[str] = []
     for line in lines:
         try:
-            if wanted(json.loads(line)):
+            if predicate(json.loads(line)):
                 kept.append(line)
         except ValueError:
-            continue  # the line that was being written when the run was killed
-    try:
-        write_whole("".join(f"{line}\n" for line in kept), path)
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be written: {error.strerror}") from error
+            continue  # a partial line of a killed run
+    with os_errors_as(CheckpointError, path, "cannot be written"):
+        atomic_write_text("".join(f"{line}\n" for line in kept), path)
     return len(kept)

@@ -1,4 +1,4 @@
-"""What one step optimises: a batch to a loss and its gradients, in one pass or in parts."""
+"""Objectives: the loss of a batch and its gradients, in one pass or in chunks."""
 
 from __future__ import annotations
 
@@ -17,80 +17,86 @@ from torch import Tensor, nn
 
 from twinlens.distributed.world import World
 from twinlens.errors import DataError
-from twinlens.images.decode import normalize
+from twinlens.inference.preprocess import normalize
 from twinlens.model.loss.contrastive import contrastive_loss, sigmoid_loss
-from twinlens.train.parallel import Features, statistics_kept, synchronised
+from twinlens.train.parallel import (
+    TowerFeatures,
+    TowerInputs,
+    frozen_batch_norm_statistics,
+    gradient_sync,
+)
 
 if TYPE_CHECKING:
-    from twinlens.checkpoints.head import Classifier
+    from twinlens.checkpoints.head import ClassifierModule
     from twinlens.data.loader import Batch
     from twinlens.model.clip import CLIP
-    from twinlens.train.recipes.recipe import Compute
+    from twinlens.train.recipes.recipe import ComputeConfig
 
 
-class Task(Protocol):
-    """A loss over the features of a whole batch: encoded at once or in parts, it is the same."""
+class Objective(Protocol):
+    """A loss over the features of a whole batch, the same if they are encoded in chunks."""
 
     towers: nn.Module
 
-    def encode(self, batch: Batch) -> Features:
-        """The features of a batch or of a part of one."""
+    def inputs(self, batch: Batch) -> TowerInputs:
+        """The arguments of the towers for a batch or a chunk of one, on the model's device."""
         ...
 
-    def loss(self, features: Features, batch: Batch) -> Float32[Tensor, ""]:
-        """The loss of a batch; its mean over the processes is that of their batches joined."""
+    def loss(self, features: TowerFeatures, batch: Batch) -> Float32[Tensor, ""]:
+        """The loss of a batch; its mean over the processes is the loss of the global batch."""
         ...
 
 
-class PairTask:
-    """Images and texts that belong together: the softmax loss of CLIP or the sigmoid of SigLIP.
+class ContrastiveObjective:
+    """Contrastive loss of image and text pairs: CLIP's softmax or SigLIP's sigmoid.
 
-    Where a batch has several sets of captions, it is the mean of their losses: an image is
-    encoded once and learns from all of them.
+    If a batch has several caption sets, the loss is the mean of theirs: an image is encoded once
+    and learns from all of them.
     """
-
-    def __init__(
-        self, model: CLIP, towers: nn.Module, world: World, compute: Compute, dtype: torch.dtype
-    ) -> None:
-        self.model = model
-        self.towers = towers
-        self.world = world
-        self.tile = compute.tile or None
-        self.dtype = dtype
-
-    def encode(self, batch: Batch) -> Features:
-        """Image features [pair, embed] and text features [set, pair, embed]."""
-        images = pixels_of(batch, self.model, self.dtype)
-        tokens = batch.tokens.to(images.device, non_blocking=True)
-        kept = None if batch.kept is None else batch.kept.to(images.device, non_blocking=True)
-        image_features, text_features = self.towers(images, tokens.flatten(0, 1), kept)
-        return image_features, text_features.view(*tokens.shape[:2], -1)
-
-    def loss(self, features: Features, batch: Batch) -> Float32[Tensor, ""]:
-        """The mean over the sets of captions."""
-        image_features, text_features = features
-        concepts = batch.concepts.to(image_features.device, non_blocking=True)
-        losses = [
-            self._of_one_set(image_features, texts, same)
-            for texts, same in zip(text_features, concepts, strict=True)
-        ]
-        return torch.stack(losses).mean()
-
-    def _of_one_set(self, images: Tensor, texts: Tensor, concepts: Tensor) -> Tensor:
-        model, group, tile = self.model, self.world.group, self.tile
-        scale, bias = model.logit_scale, model.logit_bias
-        if bias is None:
-            return contrastive_loss(images, texts, scale, concepts, group=group, tile=tile)
-        return sigmoid_loss(images, texts, scale, bias, concepts, group=group, tile=tile)
-
-
-class ClassTask:
-    """Images and their classes: cross-entropy of a classifier over the image features."""
 
     def __init__(
         self,
         model: CLIP,
-        head: Classifier,
+        towers: nn.Module,
+        world: World,
+        compute: ComputeConfig,
+        dtype: torch.dtype,
+    ) -> None:
+        self.model = model
+        self.towers = towers
+        self.world = world
+        self.tile_size = compute.loss_tile_size or None
+        self.dtype = dtype
+
+    def inputs(self, batch: Batch) -> TowerInputs:
+        """Images and captions."""
+        return tower_inputs(batch, self.model, self.dtype, batch.tokens)
+
+    def loss(self, features: TowerFeatures, batch: Batch) -> Float32[Tensor, ""]:
+        """The mean over the caption sets."""
+        image_features, text_features = features
+        concepts = batch.concept_ids.to(image_features.device, non_blocking=True)
+        losses = [
+            self._caption_set_loss(image_features, texts, concept_ids)
+            for texts, concept_ids in zip(text_features, concepts, strict=True)
+        ]
+        return torch.stack(losses).mean()
+
+    def _caption_set_loss(self, images: Tensor, texts: Tensor, concepts: Tensor) -> Tensor:
+        model, group, tile = self.model, self.world.group, self.tile_size
+        scale, bias = model.logit_scale, model.logit_bias
+        if bias is None:
+            return contrastive_loss(images, texts, scale, concepts, group=group, tile_size=tile)
+        return sigmoid_loss(images, texts, scale, bias, concepts, group=group, tile_size=tile)
+
+
+class ClassificationObjective:
+    """Cross-entropy of a classifier head over the image features."""
+
+    def __init__(
+        self,
+        model: CLIP,
+        head: ClassifierModule,
         towers: nn.Module,
         *,
         label_smoothing: float,
@@ -102,13 +108,11 @@ class ClassTask:
         self.label_smoothing = label_smoothing
         self.dtype = dtype
 
-    def encode(self, batch: Batch) -> Features:
-        """Image features [pair, embed] alone."""
-        images = pixels_of(batch, self.model, self.dtype)
-        kept = None if batch.kept is None else batch.kept.to(images.device, non_blocking=True)
-        return self.towers(images, None, kept)
+    def inputs(self, batch: Batch) -> TowerInputs:
+        """Images only."""
+        return tower_inputs(batch, self.model, self.dtype, None)
 
-    def loss(self, features: Features, batch: Batch) -> Float32[Tensor, ""]:
+    def loss(self, features: TowerFeatures, batch: Batch) -> Float32[Tensor, ""]:
         """The mean over the images."""
         if batch.labels is None:
             raise DataError("training data: got images without labels, expected one for each")
@@ -117,92 +121,102 @@ class ClassTask:
         return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
 
 
-def pixels_of(batch: Batch, model: CLIP, dtype: torch.dtype) -> Tensor:
-    """A batch's images as the image tower takes them, normalised on its device."""
-    pixels = batch.pixels.to(model.logit_scale.device, non_blocking=True)
-    return normalize(pixels, model.config.image_input).to(dtype)
+def tower_inputs(
+    batch: Batch, model: CLIP, dtype: torch.dtype, tokens: Tensor | None
+) -> TowerInputs:
+    """Images normalised on the model's device, tokens and patch indices moved to it."""
+    device = model.logit_scale.device
+    pixels, tokens, patch_indices = (
+        None if tensor is None else tensor.to(device, non_blocking=True)
+        for tensor in (batch.pixels, tokens, batch.patch_indices)
+    )
+    assert pixels is not None
+    return normalize(pixels, model.config.preprocess_config).to(dtype), tokens, patch_indices
 
 
-def backward(task: Task, batch: Batch, parts: int, lots: Sequence[int]) -> Float32[Tensor, ""]:
-    """The loss of a batch, its gradients left in the parameters.
+def backward(
+    objective: Objective, batch: Batch, num_chunks: int, seed_key: Sequence[int]
+) -> Float32[Tensor, ""]:
+    """Compute the loss of a batch and leave its gradients in the parameters.
 
-    In several parts no more than one part's activations are held at a time (GradCache, Gao et al.
-    2021, section 3): features first, without gradients; then the loss of the whole batch over them;
-    then each part again, from the gradient of its features. Loss and gradients are those of the
-    one big batch, the scale's among them, and what is drawn at random in a part is drawn twice
-    alike.
+    With several chunks, only one chunk's activations are in memory at a time (GradCache, Gao et al.
+    2021, section 3): first all features without gradients; then the loss of the whole batch over
+    them; then each chunk again, backward from the gradient of its features. Loss and gradients are
+    those of the whole batch, including the scale's; both passes draw the same random numbers.
 
     Args:
-        task: The towers and the loss.
+        objective: The towers and the loss.
         batch: This process's pairs of the step.
-        parts: How many to cut it into; a divisor of its size.
-        lots: What decides random numbers of the towers, such as (seed, step, rank).
+        num_chunks: Number of chunks; a divisor of the batch size.
+        seed_key: Integers that seed the towers' random numbers, such as (seed, step, rank).
     """
-    if parts == 1:
-        with drawn_by(*lots, 0, like=batch.pixels):
-            features = task.encode(batch)
-        loss = task.loss(features, batch)
+    if num_chunks == 1:
+        with seeded(*seed_key, 0):
+            features = objective.towers(*objective.inputs(batch))
+        loss = objective.loss(features, batch)
         loss.backward()
         return loss.detach()
-    cut = split(batch, parts)
-    with torch.no_grad(), statistics_kept(task.towers):
-        cached = [_encode_part(task, part, (*lots, i)) for i, part in enumerate(cut)]
+    chunks = split_batch(batch, num_chunks)
+    cached: list[TowerFeatures] = []
+    for i, chunk in enumerate(chunks):
+        with torch.no_grad(), frozen_batch_norm_statistics(objective.towers), seeded(*seed_key, i):
+            cached.append(objective.towers(*objective.inputs(chunk)))
     whole = tuple(
         torch.cat(pieces, dim=-2).requires_grad_() for pieces in zip(*cached, strict=True)
     )
-    loss = task.loss(whole, batch)
+    loss = objective.loss(whole, batch)
     loss.backward()
-    if not any(parameter.requires_grad for parameter in task.towers.parameters()):
+    if not any(parameter.requires_grad for parameter in objective.towers.parameters()):
         return loss.detach()
-    size = len(batch.pixels) // parts
-    for i, part in enumerate(cut):
-        with synchronised(task.towers, i == parts - 1):
-            features = _encode_part(task, part, (*lots, i))
-            slopes = [_gradient(w).narrow(-2, i * size, size) for w in whole]
-            learned = [feature.requires_grad for feature in features]  # a locked tower's are not
+    size = len(batch.pixels) // num_chunks
+    for i, chunk in enumerate(chunks):
+        with gradient_sync(objective.towers, i == num_chunks - 1):
+            with seeded(*seed_key, i):
+                features = objective.towers(*objective.inputs(chunk))
+            gradients = [_require_gradient(w).narrow(-2, i * size, size) for w in whole]
+            trained = [feature.requires_grad for feature in features]  # a locked tower's are not
             torch.autograd.backward(
-                list(compress(features, learned)), list(compress(slopes, learned))
+                list(compress(features, trained)), list(compress(gradients, trained))
             )
     return loss.detach()
 
 
-def _encode_part(task: Task, part: Batch, lots: Sequence[int]) -> Features:
-    with drawn_by(*lots, like=part.pixels):
-        return task.encode(part)
-
-
-def _gradient(tensor: Tensor) -> Tensor:
+def _require_gradient(tensor: Tensor) -> Tensor:
     assert tensor.grad is not None
     return tensor.grad
 
 
-def split(batch: Batch, parts: int) -> list[Batch]:
-    """A batch cut into equal parts, in order."""
-    size = len(batch.pixels) // parts
+def split_batch(batch: Batch, num_chunks: int) -> list[Batch]:
+    """Split a batch into equal chunks, in order."""
+    size = len(batch.pixels) // num_chunks
     return [
         replace(
             batch,
             pixels=batch.pixels[i : i + size],
             tokens=batch.tokens[:, i : i + size],
-            concepts=batch.concepts[:, i : i + size],
-            kept=None if batch.kept is None else batch.kept[i : i + size],
+            concept_ids=batch.concept_ids[:, i : i + size],
+            patch_indices=None
+            if batch.patch_indices is None
+            else batch.patch_indices[i : i + size],
             labels=None if batch.labels is None else batch.labels[i : i + size],
         )
-        for i in range(0, size * parts, size)
+        for i in range(0, size * num_chunks, size)
     ]
 
 
 @contextmanager
-def drawn_by(*lots: int, like: Tensor) -> Generator[None]:
-    """Random numbers of torch as a function of `lots` alone; outside, they go on as before."""
+def seeded(*seed_key: int) -> Generator[None]:
+    """Seed torch by `seed_key` in the block; its random state is restored afterwards."""
     devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(int(np.random.SeedSequence(lots).generate_state(1, np.uint64)[0] >> 1))
+        torch.manual_seed(
+            int(np.random.SeedSequence(seed_key).generate_state(1, np.uint64)[0] >> 1)
+        )
         yield
 
 
 def average_gradients(parameters: Sequence[nn.Parameter], world: World) -> None:
-    """The mean over the processes, for the few parameters that are outside the towers."""
+    """Average gradients over the processes, for the few parameters outside the towers."""
     for parameter in parameters:
         if world.group is not None and parameter.grad is not None:
             dist.all_reduce(parameter.grad, group=world.group)

@@ -1,4 +1,4 @@
-"""The page of a run: its curves, what it is and how it fared, in one file."""
+"""The HTML report of a training run: progress, metrics, curves and settings in one file."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from twinlens.config_io import to_dict
+from twinlens.config_io import flatten, to_dict
 from twinlens.data.left_out import LeftOut
-from twinlens.errors import CheckpointError
-from twinlens.files import write_whole
+from twinlens.errors import CheckpointError, os_errors_as
+from twinlens.files import atomic_write_text
 from twinlens.html import (
-    charts,
-    facts,
-    folded,
+    bullet_list,
+    chart_row,
+    collapsible,
+    definition_list,
     line_chart,
     metric_name,
-    page,
+    render_page,
     section,
-    sentences,
     table,
 )
-from twinlens.train.left_out import DATA_SET, TRAINING, read_left_out
+from twinlens.train.left_out import DATASET_KEY, TRAINING_KEY, read_left_out
 from twinlens.train.recipes.recipe import Recipe
 
-PAGE_FILE = "train.html"
+REPORT_FILE = "train.html"
 
-_Line = Mapping[str, Any]
+_LogLine = Mapping[str, Any]
 
 _CURVES = (
     ("loss", "Loss", False),
@@ -39,58 +39,66 @@ _CURVES = (
     ("data_wait", "Share of the time spent waiting for data", True),
     ("memory_gb", "Most memory, GB", False),
 )
-_TOP = {"acc1": "top-1", "acc5": "top-5"}
-_COUNTED = {
+_ACCURACY_NAMES = {"acc1": "top-1", "acc5": "top-5"}
+_COUNTER_TITLES = {
     "bad_samples": "Bad samples replaced",
     "skipped_steps": "Steps skipped",
     "truncated_captions": "Captions cut",
 }
 
 
-def write_page(out: Path, recipe: Recipe) -> Path:
-    """Write `train.html` of the run in `out` from its log, as far as it has come.
+def write_report(out: Path, recipe: Recipe) -> Path:
+    """Write `train.html` of the run in `out` from its log so far.
 
     Raises:
         CheckpointError: The log cannot be read or the page cannot be written.
     """
-    path = out / PAGE_FILE
-    try:
+    path = out / REPORT_FILE
+    with os_errors_as(CheckpointError, path, "cannot be written"):
         lines = _read_log(out / "log.jsonl")
         left_out = read_left_out(out)
-        write_whole(render(recipe, lines, title=out.resolve().name, left_out=left_out), path)
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be written: {error.strerror}") from error
+        atomic_write_text(
+            render_report(recipe, lines, title=out.resolve().name, left_out=left_out), path
+        )
     return path
 
 
-def _read_log(path: Path) -> list[_Line]:
+def _read_log(path: Path) -> list[_LogLine]:
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     return [json.loads(line) for line in text.splitlines()]
 
 
-def render(
+def render_report(
     recipe: Recipe,
-    lines: Sequence[_Line],
+    lines: Sequence[_LogLine],
     *,
     title: str,
     left_out: Mapping[str, LeftOut] | None = None,
 ) -> str:
-    """The page's HTML."""
-    sections = [section("Where it is", facts(_progress(recipe, lines)))]
-    if warnings := _warnings(lines):
-        sections.append(section("Why it may not learn", sentences(warnings)))
-    if measured := _measured(recipe, lines):
-        sections.append(section("What was measured", charts(*measured)))
-    sections.append(section("How it went", charts(*_curves(lines))))
-    sections.append(section("Processes", facts(_processes(lines)), note=_RESUMES))
-    sections += _left_out(left_out or {})
-    sections.append(section("Recipe", folded("Every setting", facts(_settings(to_dict(recipe))))))
-    return page(title, _lead(recipe, lines), *sections)
+    """Render the report as HTML."""
+    sections = [section("Where it is", definition_list(_progress_facts(recipe, lines)))]
+    if warnings := _unique_warnings(lines):
+        sections.append(section("Why it may not learn", bullet_list(warnings)))
+    if measured := _metric_charts(recipe, lines):
+        sections.append(section("What was measured", chart_row(*measured)))
+    sections.append(section("How it went", chart_row(*_curve_charts(lines))))
+    sections.append(section("Processes", definition_list(_process_facts(lines)), note=_RESUME_NOTE))
+    sections += _left_out_sections(left_out or {})
+    sections.append(
+        section(
+            "Recipe",
+            collapsible("Every setting", definition_list(_format_settings(recipe))),
+        )
+    )
+    return render_page(title, _summary(recipe, lines), *sections)
 
 
-def _left_out(parts: Mapping[str, LeftOut]) -> list[str]:
-    """A table of reasons, for what the data set leaves out and what training met."""
-    titles = {DATA_SET: "Left out of the data set", TRAINING: "Replaced or passed over in training"}
+def _left_out_sections(parts: Mapping[str, LeftOut]) -> list[str]:
+    """A table of reasons for the data set and one for training."""
+    titles = {
+        DATASET_KEY: "Left out of the data set",
+        TRAINING_KEY: "Replaced or passed over in training",
+    }
     return [
         section(
             titles[part],
@@ -99,7 +107,7 @@ def _left_out(parts: Mapping[str, LeftOut]) -> list[str]:
                 [
                     (reason * first, f"{count:,}" * first, example)
                     for reason, count in found.counts.items()
-                    for first, example in _first_of(found.examples[reason])
+                    for first, example in _mark_first(found.examples[reason])
                 ],
             ),
         )
@@ -108,15 +116,15 @@ def _left_out(parts: Mapping[str, LeftOut]) -> list[str]:
     ]
 
 
-def _first_of(examples: Sequence[str]) -> list[tuple[bool, str]]:
-    """Examples, a row each, of which the first has the reason beside it."""
+def _mark_first(examples: Sequence[str]) -> list[tuple[bool, str]]:
+    """Pair each example with True if it is the first, whose row shows the reason."""
     return [(number == 0, example) for number, example in enumerate(examples)]
 
 
-_RESUMES = "A stopped run goes on from its last checkpoint; what came after that is not here."
+_RESUME_NOTE = "A stopped run goes on from its last checkpoint; what came after that is not here."
 
 
-def _lead(recipe: Recipe, lines: Sequence[_Line]) -> str:
+def _summary(recipe: Recipe, lines: Sequence[_LogLine]) -> str:
     step = lines[-1]["step"] if lines else 0
     state = "is done" if step >= recipe.steps else f"is {step / recipe.steps:.1%} of the way"
     return (
@@ -125,7 +133,7 @@ def _lead(recipe: Recipe, lines: Sequence[_Line]) -> str:
     )
 
 
-def _progress(recipe: Recipe, lines: Sequence[_Line]) -> dict[str, str]:
+def _progress_facts(recipe: Recipe, lines: Sequence[_LogLine]) -> dict[str, str]:
     if not lines:
         return {"Steps": f"0 of {recipe.steps:,}"}
     last = lines[-1]
@@ -134,17 +142,17 @@ def _progress(recipe: Recipe, lines: Sequence[_Line]) -> dict[str, str]:
         "Pairs seen": f"{last['samples_seen']:,}",
     }
     if last["step"] < recipe.steps:
-        known["Time so far"] = _duration(_seconds(lines))
-        known["Time left"] = _duration(last["seconds_left"])
+        known["Time so far"] = _format_duration(_training_seconds(lines))
+        known["Time left"] = _format_duration(last["seconds_left"])
     else:
-        known["Total time"] = _duration(_seconds(lines))
-    ends = _ends(lines)
-    counts = {name: sum(end.get(key, 0) for end in ends) for key, name in _COUNTED.items()}
+        known["Total time"] = _format_duration(_training_seconds(lines))
+    ends = _last_lines(lines)
+    counts = {name: sum(end.get(key, 0) for end in ends) for key, name in _COUNTER_TITLES.items()}
     return known | {name: f"{count:,}" for name, count in counts.items()}
 
 
-def _seconds(lines: Sequence[_Line]) -> float:
-    """How long the steps took; what lies between processes does not count."""
+def _training_seconds(lines: Sequence[_LogLine]) -> float:
+    """Seconds that the steps took, without the time between processes."""
     seen = [0, *(line["samples_seen"] for line in lines)]
     return sum(
         (line["samples_seen"] - before) / line["pairs_per_second"]
@@ -152,8 +160,8 @@ def _seconds(lines: Sequence[_Line]) -> float:
     )
 
 
-def _duration(seconds: float) -> str:
-    """Example: '1 h 02 min', '4 min 10 s'."""
+def _format_duration(seconds: float) -> str:
+    """Format a duration like '1 h 02 min' or '4 min 10 s'."""
     minutes, rest = divmod(round(seconds), 60)
     return (
         f"{minutes // 60:,} h {minutes % 60:02d} min"
@@ -162,66 +170,63 @@ def _duration(seconds: float) -> str:
     )
 
 
-def _warnings(lines: Sequence[_Line]) -> list[str]:
-    """Each warning once: a run that goes on is warned again."""
-    return list(dict.fromkeys(one for line in lines for one in line.get("warnings") or ()))
+def _unique_warnings(lines: Sequence[_LogLine]) -> list[str]:
+    """Each warning once: a resumed run repeats them."""
+    return list(dict.fromkeys(text for line in lines for text in line.get("warnings") or ()))
 
 
-def _ends(lines: Sequence[_Line]) -> list[_Line]:
-    """The last line of each process: its counts start at nought."""
+def _last_lines(lines: Sequence[_LogLine]) -> list[_LogLine]:
+    """The last line of each process: counts start at 0 in each."""
     return list({line.get("began", 0): line for line in lines}.values())
 
 
-def _processes(lines: Sequence[_Line]) -> dict[str, str]:
+def _process_facts(lines: Sequence[_LogLine]) -> dict[str, str]:
     return {
         f"{number}. process": (
             f"from step {end['began']:,}" if end.get("began") else "from the beginning"
         )
         + f" to step {end['step']:,}"
-        for number, end in enumerate(_ends(lines), start=1)
+        for number, end in enumerate(_last_lines(lines), start=1)
     }
 
 
-def _curves(lines: Sequence[_Line]) -> list[str]:
+def _curve_charts(lines: Sequence[_LogLine]) -> list[str]:
     return [
-        line_chart(_points(lines, key), title=title, x_label="step", as_percent=as_percent)
+        line_chart(_points(lines, key), title=title, x_label="step", y_as_percent=as_percent)
         for key, title, as_percent in _CURVES
     ]
 
 
-def _points(lines: Sequence[_Line], key: str) -> list[tuple[float, float]]:
+def _points(lines: Sequence[_LogLine], key: str) -> list[tuple[float, float]]:
     return [(line["step"], line[key]) for line in lines if line.get(key) is not None]
 
 
-def _measured(recipe: Recipe, lines: Sequence[_Line]) -> list[str]:
-    """A curve for each figure of the evaluations."""
+def _metric_charts(recipe: Recipe, lines: Sequence[_LogLine]) -> list[str]:
+    """A chart for each metric of the evaluations."""
     found = [{"step": line["step"], **line["metrics"]} for line in lines if line.get("metrics")]
     names = list(dict.fromkeys(name for line in found for name in line if name != "step"))
     return [
         line_chart(
             _points(found, name),
-            title=_figure_name(recipe, name),
+            title=_metric_title(recipe, name),
             x_label="step",
-            as_percent=all(0 <= value <= 1 for _, value in _points(found, name)),
+            y_as_percent=all(0 <= value <= 1 for _, value in _points(found, name)),
         )
         for name in names
     ]
 
 
-def _figure_name(recipe: Recipe, metric: str) -> str:
-    """A figure's name in words; accuracies also say how the model answers."""
-    if metric not in _TOP:
+def _metric_title(recipe: Recipe, metric: str) -> str:
+    """The title of a metric; accuracies say if they are zero-shot."""
+    if metric not in _ACCURACY_NAMES:
         return metric_name(metric)
-    kind = "Zero-shot accuracy" if recipe.adapt.head == "none" else "Accuracy"
-    return f"{kind} ({_TOP[metric]})"
+    kind = "Zero-shot accuracy" if recipe.needs_captions else "Accuracy"
+    return f"{kind} ({_ACCURACY_NAMES[metric]})"
 
 
-def _settings(data: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+def _format_settings(recipe: Recipe) -> dict[str, str]:
     """Every setting by its dotted name, as `--set` takes it."""
-    settings: dict[str, str] = {}
-    for key, value in data.items():
-        if isinstance(value, dict):
-            settings |= _settings(value, f"{prefix}{key}.")
-        else:
-            settings[f"{prefix}{key}"] = value if isinstance(value, str) else json.dumps(value)
-    return settings
+    return {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in flatten(to_dict(recipe)).items()
+    }

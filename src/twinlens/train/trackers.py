@@ -1,9 +1,8 @@
-"""A run's log to experiment trackers: TensorBoard, Weights & Biases, Trackio.
+"""Experiment trackers: TensorBoard, Weights & Biases, Trackio.
 
-`log.jsonl` is always written; a tracker shows the same lines elsewhere. A tracker is begun with
-its first line, so that a run that is refused leaves nothing behind. What is beyond a name is told
-to each tracker in its own way, by its own environment: `WANDB_MODE=offline` and `WANDB_PROJECT`,
-say.
+`log.jsonl` is always written; a tracker shows the same entries elsewhere. A tracker starts with the
+first entry, so that a run that is refused leaves nothing behind. Trackers are configured by their
+own environment variables, such as `WANDB_MODE=offline` and `WANDB_PROJECT`.
 """
 
 from __future__ import annotations
@@ -18,114 +17,116 @@ from typing import Any, Protocol
 
 from twinlens.config_io import to_dict
 from twinlens.errors import MissingExtraError, UnknownNameError
-from twinlens.train.log import Progress
+from twinlens.train.log import LogEntry
 from twinlens.train.recipes.recipe import Recipe
 
-PROJECT = "twinlens"
+PROJECT_NAME = "twinlens"
 
 
 class Tracker(Protocol):
-    """Where a run's figures also go."""
+    """Receiver of a run's metrics."""
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Take in the figures of a step."""
+        """Log the metrics of a step."""
         ...
 
     def close(self) -> None:
-        """Bring all figures to where they belong."""
+        """Write what is buffered and end the tracker's run."""
         ...
 
 
-class TensorBoard:
+class TensorBoardTracker:
     """Event files in the run's directory: `tensorboard --logdir RUN/tensorboard`."""
 
     def __init__(self, out: Path, recipe: Recipe) -> None:
-        self._module = _imported("torch.utils.tensorboard", "tensorboard", "train")
+        self._module = _import_module("torch.utils.tensorboard", "tensorboard", "train")
         self._out = out
         self._recipe = recipe
-        self._first: int | None = None
+        self._first_step: int | None = None
 
     @cached_property
     def _writer(self) -> Any:
-        # What a killed run wrote after its last checkpoint is not shown.
+        # Hides events that a killed run wrote after its last checkpoint.
         directory = str(self._out / "tensorboard")
-        writer = self._module.SummaryWriter(log_dir=directory, purge_step=self._first)
+        writer = self._module.SummaryWriter(log_dir=directory, purge_step=self._first_step)
         writer.add_text("recipe", f"```\n{to_dict(self._recipe)}\n```")
         return writer
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Write one event a figure."""
-        self._first = step if self._first is None else self._first
+        """Write one event for each metric."""
+        self._first_step = step if self._first_step is None else self._first_step
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
-        """Flush."""
-        if self._first is not None:
+        """Flush and close the event file."""
+        if self._first_step is not None:
             self._writer.close()
 
 
-class _Hosted:
-    """What Weights & Biases and Trackio share: `init`, `log` and `finish` of a module."""
+class _HostedTracker:
+    """Base of trackers whose module has `init`, `log` and `finish`."""
 
     package = ""
 
     def __init__(self, out: Path, recipe: Recipe) -> None:
-        self._module = _imported(self.package, self.package, self.package)
+        self._module = _import_module(self.package, self.package, self.package)
         self._out = out
         self._recipe = recipe
-        self._began = False
+        self._is_started = False
 
-    def names(self) -> dict[str, str]:
-        """What the run is called, so that its next process goes on under the same name."""
+    def run_arguments(self) -> dict[str, str]:
+        """Arguments of `init` that name the run, the same for a resumed run."""
         raise NotImplementedError
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Log, beginning the run with the first line."""
-        if not self._began:
-            self._began = True
+        """Log metrics; the first call starts the run."""
+        if not self._is_started:
+            self._is_started = True
             config = to_dict(self._recipe)
-            with redirect_stdout(sys.stderr):  # it greets; our stdout is for answers
-                self._module.init(project=PROJECT, config=config, resume="allow", **self.names())
+            with redirect_stdout(sys.stderr):  # it prints a greeting; stdout is for results
+                self._module.init(
+                    project=PROJECT_NAME, config=config, resume="allow", **self.run_arguments()
+                )
         self._module.log(dict(values), step=step)
 
     def close(self) -> None:
-        """Wait for what is under way."""
-        if self._began:
+        """Finish the run and wait for uploads."""
+        if self._is_started:
             with redirect_stdout(sys.stderr):
                 self._module.finish()
 
 
-class WandB(_Hosted):
+class WandbTracker(_HostedTracker):
     """Weights & Biases."""
 
     package = "wandb"
 
-    def names(self) -> dict[str, str]:
-        """An id beside the name, which need not be unique there."""
+    def run_arguments(self) -> dict[str, str]:
+        """Name, id and directory; names need not be unique in Weights & Biases."""
         name = self._out.resolve().name
         return {"name": name, "id": _run_id(self._out), "dir": str(self._out)}
 
 
-class Trackio(_Hosted):
-    """Trackio, which keeps its figures on this machine unless it is told a Space."""
+class TrackioTracker(_HostedTracker):
+    """Trackio, which stores metrics on this machine unless a Space is configured."""
 
     package = "trackio"
 
-    def names(self) -> dict[str, str]:
+    def run_arguments(self) -> dict[str, str]:
         """The name is the id."""
         return {"name": _run_id(self._out)}
 
 
 TRACKERS: dict[str, Callable[[Path, Recipe], Tracker]] = {
-    "tensorboard": TensorBoard,
-    "wandb": WandB,
-    "trackio": Trackio,
+    "tensorboard": TensorBoardTracker,
+    "wandb": WandbTracker,
+    "trackio": TrackioTracker,
 }
 
 
 def open_trackers(names: Sequence[str], out: Path, recipe: Recipe) -> list[Tracker]:
-    """Trackers by name for the run in `out`; on one process of a run only.
+    """Open trackers by name for the run in `out`; only on one process of a run.
 
     Raises:
         UnknownNameError: There is no tracker of that name.
@@ -137,9 +138,9 @@ def open_trackers(names: Sequence[str], out: Path, recipe: Recipe) -> list[Track
     return [TRACKERS[name](out, recipe) for name in dict.fromkeys(names)]
 
 
-def figures(progress: Progress) -> dict[str, float]:
-    """A line of the log as figures by name: those of evaluations stand below `val/`."""
-    fields = to_dict(progress)
+def scalar_metrics(entry: LogEntry) -> dict[str, float]:
+    """Metrics of a log entry by name; those of evaluators have the prefix `val/`."""
+    fields = to_dict(entry)
     metrics: dict[str, float] = fields.pop("metrics") or {}
     for name in ("step", "steps", "began", "left_out", "warnings"):
         fields.pop(name)
@@ -148,15 +149,15 @@ def figures(progress: Progress) -> dict[str, float]:
 
 
 def _run_id(out: Path) -> str:
-    """The same for each process of a run, and another for another directory."""
+    """An id from the last two parts of the directory's path, the same for a resumed run."""
     path = out.resolve()
-    return "-".join(path.parts[-2:]).strip("/") or PROJECT
+    return "-".join(path.parts[-2:]).strip("/") or PROJECT_NAME
 
 
-def _imported(module: str, package: str, extra: str) -> Any:
+def _import_module(module: str, package: str, extra: str) -> Any:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if error.name != package:  # it is there, and cannot be used for another reason
+        if error.name != package:  # it is installed and fails for another reason
             raise
         raise MissingExtraError(package, extra) from error

@@ -1,9 +1,9 @@
-"""The training loop: `fit` turns a recipe and a data set into a model's directory."""
+"""The training loop: `fit` trains a recipe on a data set and writes the model's directory."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Generator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
@@ -12,35 +12,33 @@ from twinlens.checkpoints.head import save_head
 from twinlens.checkpoints.native import save_model, write_tensors
 from twinlens.config import Provenance, ViTConfig
 from twinlens.data.datasets import Dataset
-from twinlens.data.fingerprint import fingerprint
 from twinlens.data.left_out import LeftOut
 from twinlens.data.loader import Batch, PairLoader
+from twinlens.data.samples import fingerprint
 from twinlens.distributed.world import World
 from twinlens.embed.embedder import Embedder
 from twinlens.errors import ConfigError, DataError, DivergedError, StoppedError
-from twinlens.model.flops import patch_count
-from twinlens.signals import Terminated, unhurried
+from twinlens.model.flops import num_patches
+from twinlens.signals import StopSignal, Terminated, uninterruptible
 from twinlens.text.clip_bpe import Tokenizer, train_tokenizer
 from twinlens.text.loading import TOKENIZER_FILE, AnyTokenizer
-from twinlens.train.bad_samples import BadSamples
+from twinlens.train.bad_samples import BadSampleLog
 from twinlens.train.checkpoint import CheckpointWriter, list_checkpoints
-from twinlens.train.directory import begin, check_out, one_run
-from twinlens.train.finetune.initial import start_of
-from twinlens.train.left_out import check_data, known, write_left_out
-from twinlens.train.log import Log, Reporter
-from twinlens.train.loss_guard import StopSignal
+from twinlens.train.directory import check_run_directory, lock_run_directory, prepare_run_directory
+from twinlens.train.evaluator import Evaluator, run_evaluators
+from twinlens.train.finetune.initial import load_initial_state
+from twinlens.train.left_out import check_training_data, known_left_out, write_left_out
+from twinlens.train.log import LogCallback, TrainingLog
 from twinlens.train.planning.devices import peak_flops
 from twinlens.train.recipes.recipe import Recipe
-from twinlens.train.report import write_page
-from twinlens.train.state import Outcome, Run
+from twinlens.train.report import write_report
+from twinlens.train.state import StepResult, TrainState
 
-SKIPPED = "skipped"
-"""Directory of the batches whose steps were not taken."""
+SKIPPED_BATCHES_DIR = "skipped"
+"""Directory of the batches whose steps were skipped."""
 
-MOST_KEPT = 20
-"""Of those batches: enough to find the cause, and not a disk full of them."""
-
-Evaluator = Callable[[Embedder], Mapping[str, float]]
+MAX_SKIPPED_BATCHES = 20
+"""Maximum number of skipped batches that are written: enough to find the cause."""
 
 
 def fit(
@@ -49,226 +47,225 @@ def fit(
     out: Path,
     *,
     resume: bool = False,
-    evaluate: Evaluator | None = None,
-    report: Reporter | None = None,
+    evaluators: Sequence[Evaluator] = (),
+    report: LogCallback | None = None,
     device: str = "auto",
     workers: int = 0,
     world: World | None = None,
     strict: bool = False,
 ) -> Path:
-    """Train, and write the model to `out/model`.
+    """Train a model and write it to `out/model`.
 
     The weights depend on the recipe, the data, the precision that "auto" picks, the number of
-    threads and processes and the versions of torch and of the processor's kernels; on nothing
-    else. A run that was killed and resumed gives the same weights as one that was not.
+    threads and processes, and the versions of torch and of the CPU's kernels; on nothing else. A
+    run that was killed and resumed gives the same weights as one that was not.
 
     Args:
-        recipe: Everything that decides the run.
+        recipe: All settings of the run.
         dataset: Images with captions.
-        out: Gets `recipe.json`, `log.jsonl`, `checkpoints/` and `model/`. All processes of a world
+        out: Directory for `recipe.json`, `log.jsonl`, `checkpoints/` and `model/`. All processes
             must see the same directory.
-        resume: Go on from the newest checkpoint in `out`, or from the start if there is none.
-        evaluate: Called with what is to be shipped (the moving average, in float32), on the
-            device of the run: the model, its vocabulary and its classifier if one is trained. In
-            a world it is called in every process at once, and the leader's answer is logged.
-        report: Called with each line of the log.
-        device: A torch device; "auto" takes CUDA where there is one.
-        workers: Processes that read images beside this one.
-        world: The processes that train together; this one alone if not given.
-        strict: Refuse data of which anything is left out, and end at the first sample that cannot
+        resume: Continue from the newest checkpoint in `out`, or from the start if there is none.
+        evaluators: Measure the averaged weights every `eval_every` steps and at the end.
+        report: Called with each log entry.
+        device: A torch device; "auto" takes CUDA if there is one.
+        workers: Additional processes that read images.
+        world: The processes that train together; only this one if not given.
+        strict: Refuse data of which anything is left out, and stop at the first sample that cannot
             be used.
 
     Returns:
         The model's directory.
 
     Raises:
-        CheckpointError: `out` holds another run, or one is under way there, or it cannot be
-            written.
-        ConfigError: `out` holds a run of other settings, each of which is named.
+        CheckpointError: `out` has a run already, or one is running there, or it cannot be written.
+        ConfigError: `out` has a run of other settings; the message names each of them.
         DataError: The data set is empty, or too many of its samples cannot be used.
         DivergedError: The loss exploded and did not come back.
-        StoppedError: SIGTERM came: all is saved, to go on with `resume`.
+        StoppedError: SIGTERM arrived; all is saved and `resume` continues.
     """
     world = world or World()
-    with one_run(out, world):
-        return _fit(
-            recipe,
-            dataset,
+    for evaluator in evaluators:
+        evaluator.check(dataset)
+    with lock_run_directory(out, world):
+        check_run_directory(out, recipe, resume)
+        check_training_data(dataset, needs_captions=recipe.needs_captions, strict=strict)
+        initial = load_initial_state(recipe, dataset, device, world) if recipe.init else None
+        tokenizer = initial.tokenizer if initial else _load_or_train_tokenizer(recipe, dataset, out)
+        data = describe_data(dataset)
+        data += f", from weights {initial.weights_digest}" if initial else ""
+        state = TrainState(recipe, data, device, world, initial)
+        start_step = state.load_newest_checkpoint(out / "checkpoints") if resume else 0
+        world.barrier()  # until all have read the directory: from here on it is written
+        if world.is_main:
+            prepare_run_directory(out, recipe, tokenizer)
+            left_out = known_left_out(dataset, needs_captions=recipe.needs_captions)
+            write_left_out(out, left_out, state.left_out)
+        loader = _make_loader(recipe, dataset, tokenizer, world)
+        trainer = Trainer(
+            state,
             out,
-            resume=resume,
-            evaluate=evaluate,
-            report=report,
-            device=device,
-            workers=workers,
-            world=world,
+            start_step,
+            log=_open_log(state, out, start_step, report) if world.is_main else None,
+            evaluators=evaluators,
+            tokenizer=tokenizer,
             strict=strict,
         )
+        with trainer.stop.listen():
+            for step, batch in trainer.batches(loader, workers):
+                values = trainer.values_to_sum(batch)
+                with uninterruptible():
+                    result = state.train_step(batch, step, *values)
+                trainer.finish_step(step, batch, result)
+        trainer.checkpoint_writer.wait()
+        return _save_result(state, out, tokenizer, _make_provenance(recipe, dataset))
 
 
-def _fit(
-    recipe: Recipe,
-    dataset: Dataset,
-    out: Path,
-    *,
-    resume: bool,
-    evaluate: Evaluator | None,
-    report: Reporter | None,
-    device: str,
-    workers: int,
-    world: World,
-    strict: bool,
+def _save_result(
+    state: TrainState, out: Path, tokenizer: AnyTokenizer, provenance: Provenance
 ) -> Path:
-    """The same, in a directory that is this run's alone."""
-    check_out(out, recipe, resume)
-    needs_captions = recipe.adapt.head == "none"
-    check_data(dataset, needs_captions=needs_captions, strict=strict)
-    start = start_of(recipe, dataset, device, world) if recipe.init else None
-    tokenizer = start.tokenizer if start else _vocabulary(recipe, dataset, out)
-    data = describe(dataset) + (f", from weights {start.digest}" if start else "")
-    run = Run(recipe, data, device, world, start)
-    first = run.load_newest(out / "checkpoints") if resume else 0
-    world.wait()  # until all have looked: from here on the directory is written
-    if world.leads:
-        begin(out, recipe, tokenizer)
-        write_left_out(out, known(dataset, needs_captions=needs_captions), run.left_out)
-    log = _log(run, out, first, report) if world.leads else None
-    loader = _loader(recipe, dataset, tokenizer, world)
-    bad = BadSamples(out, first * recipe.batch_size, recipe.max_bad_share, world, strict=strict)
-    bad.left_out = run.left_out
-    loop = Loop(run, out, log=log, bad=bad, evaluate=evaluate, tokenizer=tokenizer)
-    batches = loader.batches(first, recipe.steps, workers=workers, pin=run.device.type == "cuda")
-    loop.run_from(batches, first)
-    model, head = run.shipped_model(_provenance(recipe, dataset)), run.shipped_head()
-    if world.leads:
+    """Write what was trained, all processes together; returns the model's directory."""
+    model, head = state.averaged_model(provenance), state.averaged_head()
+    if state.world.is_main:
         if head is not None:
             save_head(head, out / "model")
         save_model(model, out / "model", tokenizer)
-    world.wait()
+    state.world.barrier()
     return out / "model"
 
 
-class Loop:
-    """One run's steps, and what follows each: the log, the evaluation, the checkpoint."""
+class Trainer:
+    """The batches of a run and what follows each update: log, evaluation, checkpoint."""
 
     def __init__(
         self,
-        run: Run,
+        state: TrainState,
         out: Path,
+        start_step: int,
         *,
-        log: Log | None,
-        bad: BadSamples,
-        evaluate: Evaluator | None,
+        log: TrainingLog | None,
+        evaluators: Sequence[Evaluator],
         tokenizer: AnyTokenizer,
+        strict: bool,
     ) -> None:
-        self.run = run
-        self.recipe = run.recipe
-        self.log = log
-        self.bad = bad
+        self.state = state
+        self.recipe = recipe = state.recipe
         self.out = out
-        self.evaluate = evaluate
+        self.start_step = start_step
+        self.log = log
+        self.evaluators = evaluators
         self.tokenizer = tokenizer
-        self.writer = CheckpointWriter(out / "checkpoints", run.world, run.recipe.keep_checkpoints)
-        self.saved, self.saved_at = 0, time.monotonic()
-        self.waited = 0.0
+        self.stop = StopSignal(defer=state.world.group is not None)
+        start_position = start_step * recipe.batch_size
+        self.bad_samples = BadSampleLog(
+            out, start_position, recipe.max_bad_fraction, state.world, strict=strict
+        )
+        self.bad_samples.left_out = state.left_out
+        self.checkpoint_writer = CheckpointWriter(
+            out / "checkpoints", state.world, recipe.keep_checkpoints
+        )
+        self.saved_step, self.saved_at = start_step, time.monotonic()
+        self.wait_seconds = 0.0
 
-    def run_from(self, batches: Iterator[Batch], first: int) -> None:
-        """All steps from `first` on.
+    def batches(self, loader: PairLoader, workers: int) -> Generator[tuple[int, Batch]]:
+        """Each remaining step with its batch; the time spent waiting is measured.
 
         Raises:
             StoppedError: SIGTERM came.
         """
-        self.saved = first
-        with StopSignal(waits=self.run.world.group is not None) as stop:
-            for step in range(first, self.recipe.steps):
-                asked = time.perf_counter()
-                try:
-                    with stop.at_once():
-                        batch = next(batches)
-                except Terminated:
-                    self._stop(step)
-                self.waited = time.perf_counter() - asked
-                self._step(batch, step, stop)
-        self.writer.finish()
+        is_cuda = self.state.device.type == "cuda"
+        batches = loader.batches(
+            self.start_step, self.recipe.steps, workers=workers, pin_memory=is_cuda
+        )
+        for step in range(self.start_step, self.recipe.steps):
+            start = time.perf_counter()
+            try:
+                with self.stop.interruptible():
+                    batch = next(batches)
+            except Terminated:
+                self._save_and_stop(step)
+            self.wait_seconds = time.perf_counter() - start
+            yield step, batch
 
-    def _step(self, batch: Batch, step: int, stop: StopSignal) -> None:
+    def values_to_sum(self, batch: Batch) -> tuple[float, ...]:
+        """Values to sum over the processes in a step; `finish_step` reads the sums."""
         tokens = float((batch.tokens != self.tokenizer.pad_id).sum()) / batch.tokens[..., 0].numel()
-        listed = self.bad.list(batch)
-        with unhurried():
-            outcome = self.run.train_step(
-                batch,
-                step,
-                stop.heard,
-                self._minutes_are_over(),
-                batch.truncated,
-                listed,
-                tokens,
-            )
-        stops, minutes, truncated, bad, tokens = outcome.sums
+        num_bad = self.bad_samples.record(batch)
+        is_checkpoint_time = self._is_checkpoint_time()
+        return self.stop.received, is_checkpoint_time, batch.num_truncated, num_bad, tokens
+
+    def finish_step(self, step: int, batch: Batch, outcome: StepResult) -> None:
+        """Log, evaluate and save after the update of `step`, whichever is due.
+
+        Raises:
+            DataError: Too many samples could not be used.
+            DivergedError: Too many steps in a row were skipped.
+            StoppedError: SIGTERM came.
+        """
+        num_stops, num_minutes, num_truncated, num_bad, tokens = outcome.reduced
         done = step + 1
-        self.bad.count(int(bad), done * self.recipe.batch_size)
-        if not outcome.taken:
-            self._skip(batch, done, outcome)
+        self.bad_samples.add_total(int(num_bad), done * self.recipe.batch_size)
+        if not outcome.is_applied:
+            self._handle_skipped_step(batch, done, outcome)
         if self.log is not None:
-            self.log.doubts.look(batch, outcome.loss)
-            self.log.count(
+            self.log.learnability.observe(batch, outcome.loss)
+            self.log.add_step(
                 outcome.loss,
-                int(truncated),
+                int(num_truncated),
                 grad_norm=outcome.grad_norm,
-                waited=self.waited,
-                tokens=tokens / self.run.world.world_size,
-                bad=int(bad),
-                skipped=not outcome.taken,
+                wait_seconds=self.wait_seconds,
+                caption_tokens=tokens / self.state.world.world_size,
+                num_bad=int(num_bad),
+                is_skipped=not outcome.is_applied,
             )
-        saves = self._is_due(done, self.recipe.checkpoint_every) or minutes > 0 or stops > 0
-        left_out = self.bad.of_all() if saves else None
-        self._report(done, stop, left_out)
+        saves = self._is_due(done, self.recipe.checkpoint_every) or num_minutes > 0 or num_stops > 0
+        left_out = self.bad_samples.gather_left_out() if saves else None
+        self._log_step(done, left_out)
         if left_out is not None:
-            self._save(done, left_out)
-        if (stops or (stop.heard and not stop.waits)) and done < self.recipe.steps:
-            self._stop(done)
+            self._save_checkpoint(done, left_out)
+        if (num_stops or (self.stop.received and not self.stop.defer)) and done < self.recipe.steps:
+            self._save_and_stop(done)
 
-    def _stop(self, done: int) -> NoReturn:
-        """End as told to, with all that was done on the disk."""
-        if done > self.saved:
-            self._save(done, self.bad.of_all())
-        with unhurried():
-            self.writer.finish()
-        raise StoppedError(f"{self.out}: stopped at step {done} and saved: --resume goes on")
+    def _save_and_stop(self, step: int) -> NoReturn:
+        """Save a checkpoint of all steps done, and stop."""
+        if step > self.saved_step:
+            self._save_checkpoint(step, self.bad_samples.gather_left_out())
+        with uninterruptible():
+            self.checkpoint_writer.wait()
+        raise StoppedError(f"{self.out}: stopped at step {step} and saved: --resume goes on")
 
-    def _report(self, done: int, stop: StopSignal, left_out: LeftOut | None) -> None:
-        """Measure and write a line of the log, where it is time to; always before a checkpoint."""
+    def _log_step(self, step: int, left_out: LeftOut | None) -> None:
+        """Evaluate and write a log entry if due; always before a checkpoint."""
         saves = left_out is not None
-        measures = self.evaluate is not None and self._is_due(done, self.recipe.eval_every)
+        measures = bool(self.evaluators) and self._is_due(step, self.recipe.eval_every)
         metrics = None
         if measures:
-            with suppress(Terminated), stop.at_once():
-                metrics = self._measured()
-        if self.log is None or not (saves or measures or self._is_due(done, self.recipe.log_every)):
+            with suppress(Terminated), self.stop.interruptible():
+                metrics = self._evaluate()
+        if self.log is None or not (saves or measures or self._is_due(step, self.recipe.log_every)):
             return
         self.log.metrics = metrics
         self.log.left_out = None if left_out is None else left_out.as_json()
-        self.log.write(done, self.run.scale)
+        self.log.write(step, self.state.exponentiated_logit_scale)
         if left_out is not None:
             write_left_out(self.out, None, left_out)
-            write_page(self.out, self.recipe)
+            write_report(self.out, self.recipe)
 
-    def _minutes_are_over(self) -> bool:
-        """Whether the leader's clock says that it is time for a checkpoint."""
-        minutes = self.recipe.checkpoint_minutes
+    def _is_checkpoint_time(self) -> bool:
+        """True on the main process if `checkpoint_every_minutes` have passed."""
+        minutes = self.recipe.checkpoint_every_minutes
         over = minutes > 0 and time.monotonic() - self.saved_at >= 60 * minutes
-        return over and self.run.world.leads
+        return over and self.state.world.is_main
 
-    def _is_due(self, done: int, every: int) -> bool:
-        return done % every == 0 or done == self.recipe.steps
+    def _is_due(self, step: int, every: int) -> bool:
+        return step % every == 0 or step == self.recipe.steps
 
-    def _measured(self) -> dict[str, float] | None:
-        """What all processes find together, each with the whole model that is to be shipped."""
-        if self.evaluate is None:
-            return None
-        model, head = self.run.shipped_model(), self.run.shipped_head()
-        with self.run.world.together():
-            device = str(model.to(self.run.device).logit_scale.device)
-            lens = Embedder(
+    def _evaluate(self) -> dict[str, float]:
+        """Metrics of the averaged model; each process has all of it."""
+        model, head = self.state.averaged_model(), self.state.averaged_head()
+        with self.state.world.propagate_errors():
+            device = str(model.to(self.state.device).logit_scale.device)
+            embedder = Embedder(
                 model,
                 self.tokenizer,
                 device=device,
@@ -276,47 +273,51 @@ class Loop:
                 head=head,
                 decode="exact",
             )
-            return dict(self.evaluate(lens))
+            return run_evaluators(self.evaluators, embedder, self.state.world)
 
-    def _save(self, done: int, left_out: LeftOut) -> None:
-        with unhurried():
-            self.writer.save(self.run.state(), self.run.facts(done, left_out))
-        self.saved, self.saved_at = done, time.monotonic()
+    def _save_checkpoint(self, step: int, left_out: LeftOut) -> None:
+        with uninterruptible():
+            self.checkpoint_writer.save(
+                self.state.state_tensors(), self.state.checkpoint_metadata(step, left_out)
+            )
+        self.saved_step, self.saved_at = step, time.monotonic()
 
-    def _skip(self, batch: Batch, done: int, outcome: Outcome) -> None:
-        """Keep the batch of a step that was not taken; give up after too many of them."""
-        rank = self.run.world.rank
-        path = self.out / SKIPPED / f"step-{done:08d}-rank-{rank:05d}.safetensors"
-        tensors = {"pixels": batch.pixels, "tokens": batch.tokens, "concepts": batch.concepts}
-        if self.run.guard.skipped <= MOST_KEPT:
+    def _handle_skipped_step(self, batch: Batch, step: int, outcome: StepResult) -> None:
+        """Write the batch of a skipped step; stop after too many of them in a row."""
+        rank = self.state.world.rank
+        path = self.out / SKIPPED_BATCHES_DIR / f"step-{step:08d}-rank-{rank:05d}.safetensors"
+        tensors = {"pixels": batch.pixels, "tokens": batch.tokens, "concepts": batch.concept_ids}
+        if self.state.loss_guard.skipped_steps <= MAX_SKIPPED_BATCHES:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_tensors(tensors, path, {"step": str(done), "loss": str(outcome.loss)})
-        if self.run.guard.gives_up:
-            self.writer.finish()
+            write_tensors(tensors, path, {"step": str(step), "loss": str(outcome.loss)})
+        if self.state.loss_guard.has_diverged:
+            self.checkpoint_writer.wait()
             raise DivergedError(
                 f"{self.out}: the loss is {outcome.loss:g} and the gradient {outcome.grad_norm:g} "
-                f"at step {done}, after {self.run.guard.in_a_row} steps that were not taken, "
-                f"expected small numbers: a lower optim.lr or optim.clip_norm=1 may hold them; "
-                f"the batches are in {path.parent}"
+                f"at step {step}, after {self.state.loss_guard.consecutive_skips} steps that were "
+                "not taken, expected small numbers: a lower optim.lr or optim.grad_clip_norm=1 "
+                f"may hold them; the batches are in {path.parent}"
             )
 
 
-def _log(run: Run, out: Path, first: int, report: Reporter | None) -> Log:
-    peak = run.world.world_size * peak_flops(run.device, run.dtype)
-    return Log(
+def _open_log(
+    state: TrainState, out: Path, start_step: int, report: LogCallback | None
+) -> TrainingLog:
+    peak = state.world.world_size * peak_flops(state.device, state.dtype)
+    return TrainingLog(
         out / "log.jsonl",
-        run.recipe,
-        first,
+        state.recipe,
+        start_step,
         report,
-        device=run.device,
-        peak=peak,
-        processes=run.world.world_size,
+        device=state.device,
+        peak_flops=peak,
+        world_size=state.world.world_size,
     )
 
 
-def _vocabulary(recipe: Recipe, dataset: Dataset, out: Path) -> Tokenizer:
-    """CLIP's vocabulary, or one learned from the captions: a run's own once it has checkpoints."""
-    size = recipe.model.text_input.vocab_size
+def _load_or_train_tokenizer(recipe: Recipe, dataset: Dataset, out: Path) -> Tokenizer:
+    """Load CLIP's tokenizer, or train one on the captions; a resumed run loads its own."""
+    size = recipe.model.text_config.vocab_size
     if recipe.model.tokenizer == "clip":
         tokenizer = Tokenizer.clip()
         if tokenizer.vocab_size != size:
@@ -332,40 +333,42 @@ def _vocabulary(recipe: Recipe, dataset: Dataset, out: Path) -> Tokenizer:
     return train_tokenizer(captions, size)
 
 
-def _loader(recipe: Recipe, dataset: Dataset, tokenizer: AnyTokenizer, world: World) -> PairLoader:
+def _make_loader(
+    recipe: Recipe, dataset: Dataset, tokenizer: AnyTokenizer, world: World
+) -> PairLoader:
     config = recipe.model
     return PairLoader(
         dataset,
         tokenizer,
         batch_size=recipe.batch_size,
-        image_size=config.image_input.image_size,
-        context_length=config.text_input.context_length,
+        image_size=config.preprocess_config.image_size,
+        context_length=config.text_config.context_length,
         augmentation=recipe.augment,
         seed=recipe.seed,
-        captions=recipe.captions,
-        background=config.image_input.background,
+        captions_per_image=recipe.captions_per_image,
+        background=config.preprocess_config.background,
         rank=world.rank,
         world_size=world.world_size,
-        patches=_patches(recipe),
-        labels=recipe.adapt.head != "none",
+        patch_counts=_patch_counts(recipe),
+        with_labels=not recipe.needs_captions,
     )
 
 
-def _patches(recipe: Recipe) -> tuple[int, int] | None:
-    """Patches of an image, and how many of them patch dropout leaves; None where it leaves all."""
+def _patch_counts(recipe: Recipe) -> tuple[int, int] | None:
+    """Patches of an image and those that patch dropout leaves; None without patch dropout."""
     vision = recipe.model.vision
     if not recipe.patch_dropout or not isinstance(vision, ViTConfig):
         return None
-    return patch_count(vision), patch_count(vision, recipe.patch_dropout)
+    return num_patches(vision), num_patches(vision, recipe.patch_dropout)
 
 
-def describe(dataset: Dataset) -> str:
-    """What a checkpoint says of its data, so that a resumed run notices other data."""
+def describe_data(dataset: Dataset) -> str:
+    """Describe a data set in a checkpoint, so that a resumed run notices other data."""
     samples = dataset.samples
     return f"{len(samples)} samples of {dataset.name}, fingerprint {fingerprint(samples)}"
 
 
-def _provenance(recipe: Recipe, dataset: Dataset) -> Provenance:
+def _make_provenance(recipe: Recipe, dataset: Dataset) -> Provenance:
     return Provenance(
         name=recipe.name,
         source=f"fine-tuned from {recipe.init}" if recipe.init else "trained from scratch",

@@ -17,10 +17,11 @@ import transformers
 from sentence_transformers import SentenceTransformer
 
 from twinlens.checkpoints.formats import hugging_face
-from twinlens.checkpoints.formats.key_map import Linked
+from twinlens.checkpoints.formats.key_map import NativeTensors
+from twinlens.checkpoints.torch_arrays import to_arrays, to_tensor
 from twinlens.config import TextCleaning, TextConfig, ViTConfig
 from twinlens.model.clip import CLIP
-from twinlens.text.sentencepiece import PieceTokenizer
+from twinlens.text.sentencepiece import SentencePieceTokenizer
 
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
@@ -41,11 +42,12 @@ def opened(directory: Path) -> CLIP:
     """The model in a directory, with every tensor of the file used."""
     config = hugging_face.read_config(directory)
     tensors = load_file(directory / "model.safetensors")
-    links = hugging_face.links(config, tensors)
-    used = {name for link in links for name in link.foreign}
-    assert {name for name in tensors if not hugging_face.ignored(name)} == used
+    links = hugging_face.key_map(config, tensors)
+    used = {name for link in links for name in link.foreign_names}
+    assert {name for name in tensors if not hugging_face.is_ignored(name)} == used
     model = CLIP(config).eval()
-    state = dict(Linked(links, tensors))
+    linked = NativeTensors(links, to_arrays(tensors))
+    state = {name: to_tensor(linked[name]) for name in linked}
     if config.text is None or config.vision is None:
         assert "logit_scale" not in state
         state["logit_scale"] = model.state_dict()["logit_scale"]
@@ -109,7 +111,7 @@ def assert_same_answers(ours: CLIP, theirs) -> None:
         assert (logits - answer.logits_per_image).abs().max() < 2e-5 * ours.logit_scale.exp()
 
 
-def piece_vocabulary(directory: Path, cleaning: TextCleaning) -> PieceTokenizer:
+def piece_vocabulary(directory: Path, cleaning: TextCleaning) -> SentencePieceTokenizer:
     """A small vocabulary of SigLIP's kind: pieces with a mark for spaces, padded with the end."""
     library = tokenizers.Tokenizer(models.Unigram())
     library.pre_tokenizer = pre_tokenizers.Metaspace()
@@ -125,4 +127,4 @@ def piece_vocabulary(directory: Path, cleaning: TextCleaning) -> PieceTokenizer:
     library.save(str(directory / "tokenizer.json"))
     settings = {"tokenizer_class": "T5Tokenizer", "eos_token": "</s>", "pad_token": "</s>"}
     (directory / "tokenizer_config.json").write_text(json.dumps(settings))
-    return PieceTokenizer.from_directory(directory, cleaning)
+    return SentencePieceTokenizer.from_directory(directory, cleaning)

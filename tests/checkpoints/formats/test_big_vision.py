@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from twinlens.checkpoints.formats import big_vision
-from twinlens.checkpoints.formats.key_map import Linked, written
-from twinlens.checkpoints.formats.open_clip import links as open_clip_links
+from twinlens.checkpoints.formats.key_map import NativeTensors, to_foreign_tensors
+from twinlens.checkpoints.formats.open_clip import key_map as open_clip_links
 from twinlens.checkpoints.formats.open_clip import timm_siglip
 from twinlens.checkpoints.formats.storage.tensors import open_tensors
+from twinlens.checkpoints.torch_arrays import to_arrays, to_tensor
 from twinlens.config import CLIPConfig
 from twinlens.errors import CheckpointError
 from twinlens.model.clip import CLIP
@@ -159,7 +160,8 @@ def read(found: Mapping[str, np.ndarray], folder: Path) -> CLIP:
     tensors = open_tensors(folder / "siglip.npz")
     config = big_vision.infer_config(tensors)
     model = CLIP(config).eval()
-    model.load_state_dict(dict(Linked(big_vision.links(config, tensors), tensors)))
+    linked = NativeTensors(big_vision.key_map(config, tensors), tensors)
+    model.load_state_dict({name: to_tensor(linked[name]) for name in linked})
     return model
 
 
@@ -195,12 +197,12 @@ def test_the_shapes_tell_the_configuration(tmp_path: Path) -> None:
     assert config.vision.kind == "vit"
     assert (config.vision.image_size, config.vision.patch_size) == (12, 4)
     assert (config.vision.width, config.vision.heads, config.vision.mlp_width) == (32, 4, 80)
-    assert (config.text_input.width, config.text_input.heads) == (24, 3)
-    assert (config.text_input.context_length, config.text_input.vocab_size) == (6, 50)
-    assert config.text_input.projection == "affine"
+    assert (config.text_config.width, config.text_config.heads) == (24, 3)
+    assert (config.text_config.context_length, config.text_config.vocab_size) == (6, 50)
+    assert config.text_config.projection == "affine"
     assert (config.embed_dim, config.logit_bias) == (32, True)
-    assert config.image_input.resize == "squash"
-    assert config.image_input.mean == config.image_input.std == (0.5, 0.5, 0.5)
+    assert config.preprocess_config.resize == "squash"
+    assert config.preprocess_config.mean == config.preprocess_config.std == (0.5, 0.5, 0.5)
     assert config.tokenizer == "tokenizer.json"
 
 
@@ -239,27 +241,29 @@ def test_open_clip_reads_the_same_weights(tmp_path: Path) -> None:
         logit_scale=torch.empty(()),
     )
     load_big_vision_weights(theirs, str(tmp_path / "siglip.npz"))
-    expected = {f"{timm_siglip.TRUNK}.{name}": value for name, value in trunk.state_dict().items()}
+    expected = {
+        f"{timm_siglip.TRUNK_PREFIX}.{name}": value for name, value in trunk.state_dict().items()
+    }
     expected |= {f"text.{name}": value for name, value in text.state_dict().items()}
     expected |= {"logit_scale": theirs.logit_scale, "logit_bias": theirs.logit_bias}
-    got = written(open_clip_links(model.config, expected), model.state_dict())
+    got = to_foreign_tensors(open_clip_links(model.config, expected), to_arrays(model.state_dict()))
     assert got.keys() == expected.keys()
-    assert all(torch.equal(got[name], expected[name]) for name in expected)
+    assert all(torch.equal(to_tensor(got[name]), expected[name]) for name in expected)
 
 
 def test_what_is_written_is_what_was_read(tmp_path: Path) -> None:
     found = parameters()
     model = read(found, tmp_path)
-    got = written(big_vision.links(model.config, found), model.state_dict())
+    got = to_foreign_tensors(big_vision.key_map(model.config, found), to_arrays(model.state_dict()))
     assert got.keys() == found.keys()
-    assert all(np.array_equal(got[name].numpy(), found[name]) for name in found)
+    assert all(np.array_equal(got[name], found[name]) for name in found)
 
 
 def test_a_block_is_not_written_into_a_stack(tmp_path: Path) -> None:
     stacked = scanned(parameters())
     model = read(stacked, tmp_path)
     with pytest.raises(CheckpointError, match="cannot be written into a stack"):
-        written(big_vision.links(model.config, stacked), model.state_dict())
+        to_foreign_tensors(big_vision.key_map(model.config, stacked), to_arrays(model.state_dict()))
 
 
 def test_the_released_size_counts_where_patches_leave_a_rest() -> None:
@@ -267,8 +271,7 @@ def test_the_released_size_counts_where_patches_leave_a_rest() -> None:
     width, side = 8, 16
     found["params/img/embedding/kernel"] = np.zeros((14, 14, 3, width), np.float32)
     found["params/img/pos_embedding"] = np.zeros((1, side**2, width), np.float32)
-    tensors = {name: torch.tensor(value) for name, value in found.items()}
-    assert big_vision.infer_config(tensors).image_input.image_size == 224
+    assert big_vision.infer_config(found).preprocess_config.image_size == 224
 
 
 @pytest.mark.parametrize(
@@ -284,10 +287,10 @@ def test_the_released_size_counts_where_patches_leave_a_rest() -> None:
 def test_sizes_that_cannot_be_told_are_an_error(
     name: str, shape: tuple[int, ...] | None, message: str
 ) -> None:
-    tensors = {name: torch.tensor(value) for name, value in parameters().items()}
+    tensors = parameters()
     del tensors[name]
     if shape is not None:
-        tensors[name] = torch.zeros(shape)
+        tensors[name] = np.zeros(shape)
     with pytest.raises(CheckpointError, match=message):
         big_vision.infer_config(tensors)
 
@@ -295,17 +298,17 @@ def test_sizes_that_cannot_be_told_are_an_error(
 @pytest.mark.parametrize("stack", [False, True])
 def test_a_tensor_of_another_shape_does_not_pass_for_ours(stack: bool) -> None:
     found = scanned(parameters()) if stack else parameters()
-    tensors = {name: torch.tensor(value) for name, value in found.items()}
+    tensors = dict(found)
     config = big_vision.infer_config(tensors)
     block = "params/img/Transformer/encoderblock" + ("" if stack else "_1")
     name = f"{block}/MultiHeadDotProductAttention_0/out/kernel"
     # As large as ours, and as it would be if heads were not an axis.
     tensors[name] = tensors[name].reshape(*tensors[name].shape[:-3], WIDTH, WIDTH)
-    linked = Linked(big_vision.links(config, tensors), tensors)
+    linked = NativeTensors(big_vision.key_map(config, tensors), tensors)
     native = "image_tower.transformer.blocks.1.attention.out.weight"
     assert linked[native].shape != CLIP(config).state_dict()[native].shape
     if stack:
-        tensors[name] = torch.zeros(LAYERS + 1, HEADS, WIDTH // HEADS, WIDTH)
+        tensors[name] = np.zeros((LAYERS + 1, HEADS, WIDTH // HEADS, WIDTH))
         assert linked[native].shape != CLIP(config).state_dict()[native].shape
 
 

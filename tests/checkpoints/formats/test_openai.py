@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from tests.peers import peer
-from twinlens.checkpoints.formats import openai
-from twinlens.checkpoints.formats.key_map import written
+from twinlens.checkpoints.formats import open_clip, openai
+from twinlens.checkpoints.formats.key_map import to_foreign_tensors
 from twinlens.checkpoints.reader import Checkpoint, open_checkpoint, read_model
+from twinlens.checkpoints.torch_arrays import to_arrays, to_tensor
 from twinlens.config import CLIPConfig, PreprocessConfig, ResNetConfig, TextConfig, ViTConfig
 from twinlens.errors import CheckpointError, ConfigError
 from twinlens.model import presets
@@ -81,15 +82,15 @@ def texts_of_every_length(vocab_size: int) -> torch.Tensor:
 
 
 def ours(reference: torch.nn.Module) -> CLIP:
-    state = reference.state_dict()
+    state = to_arrays(reference.state_dict())
     config = openai.infer_config(state, "quick_gelu")
     checkpoint = Checkpoint(
         family="openai",
         path=Path("memory"),
         config=config,
-        links=openai.links(config),
+        key_map=open_clip.key_map(config, ()),
         tensors=state,
-        ignored=openai.ignored,
+        is_ignored=openai.is_ignored,
     )
     return read_model(checkpoint)
 
@@ -102,8 +103,8 @@ def test_features_and_logits_equal_open_clip(name: str):
     reference = reference_model(config)
     model = ours(reference)
     assert model.config == config
-    tokens = texts_of_every_length(config.text_input.vocab_size)
-    images = torch.randn(2, 3, full.image_input.image_size, full.image_input.image_size)
+    tokens = texts_of_every_length(config.text_config.vocab_size)
+    images = torch.randn(2, 3, full.preprocess.image_size, full.preprocess.image_size)
 
     layers: list[torch.Tensor] = []
     for block in reference.transformer.resblocks:
@@ -112,7 +113,7 @@ def test_features_and_logits_equal_open_clip(name: str):
     texts = model.encode_text(tokens, normalize=True)
     assert (texts - theirs).abs().max() < TOLERANCE
     states = model.text_tower.hidden_states(tokens)[1:]
-    assert len(states) == len(layers) == config.text_input.layers
+    assert len(states) == len(layers) == config.text_config.layers
     for state, layer in zip(states, layers, strict=True):
         assert ((state - layer).norm(dim=-1) / layer.norm(dim=-1)).max() < TOLERANCE
 
@@ -128,9 +129,11 @@ def test_a_round_trip_keeps_every_bit(name: str):
     config = shallow(getattr(presets, name)())
     reference = reference_model(config)
     state = reference.state_dict()
-    again = written(openai.links(config), ours(reference).state_dict())
+    again = to_foreign_tensors(
+        open_clip.key_map(config, ()), to_arrays(ours(reference).state_dict())
+    )
     assert again.keys() == state.keys()
-    assert all(torch.equal(again[key], state[key]) for key in state)
+    assert all(torch.equal(to_tensor(again[key]), state[key]) for key in state)
 
 
 def tiny_state() -> dict[str, torch.Tensor]:
@@ -146,7 +149,8 @@ def tiny_state() -> dict[str, torch.Tensor]:
         preprocess=PreprocessConfig(image_size=32),
     )
     torch.manual_seed(0)
-    return written(openai.links(config), CLIP(config).state_dict())
+    state = to_foreign_tensors(open_clip.key_map(config, ()), to_arrays(CLIP(config).state_dict()))
+    return {name: to_tensor(value) for name, value in state.items()}
 
 
 def test_a_state_dict_alone_does_not_tell_its_activation(tmp_path: Path):
@@ -154,16 +158,16 @@ def test_a_state_dict_alone_does_not_tell_its_activation(tmp_path: Path):
     with pytest.raises(CheckpointError, match="does not tell its activation, expected quick_gelu"):
         open_checkpoint(tmp_path / "weights.pt")
     opened = open_checkpoint(tmp_path / "weights.pt", activation="gelu")
-    assert opened.config.text_input.activation == "gelu"
+    assert opened.config.text_config.activation == "gelu"
 
 
 def test_openai_s_own_weights_are_quick_gelu_and_nothing_else(tmp_path: Path):
-    marks = {name: torch.tensor(32) for name in openai.MARKS}
+    marks = {name: torch.tensor(32) for name in openai.ARCHIVE_KEYS}
     torch.save(tiny_state() | marks, tmp_path / "weights.pt")
     with pytest.raises(ConfigError, match=r"activation: got 'gelu' for .*, expected quick_gelu"):
         open_checkpoint(tmp_path / "weights.pt", activation="gelu")
     opened = open_checkpoint(tmp_path / "weights.pt")
-    assert opened.config.text_input.activation == "quick_gelu"
+    assert opened.config.text_config.activation == "quick_gelu"
     model = read_model(opened)
     assert torch.equal(model.text_tower.projection, tiny_state()["text_projection"])
 
@@ -218,11 +222,11 @@ def test_positions_are_resized_as_open_clip_does():
         family="openai",
         path=Path("memory"),
         config=config,
-        links=openai.links(config),
-        tensors=reference.state_dict(),
+        key_map=open_clip.key_map(config, ()),
+        tensors=to_arrays(reference.state_dict()),
     )
     model = read_model(checkpoint, image_size=320)
-    assert model.config.image_input.image_size == 320
+    assert model.config.preprocess_config.image_size == 320
     ours = model.image_tower.positional_embedding
     assert (ours - state["visual.positional_embedding"]).abs().max() < 1e-6
 
@@ -234,8 +238,8 @@ def test_a_resnet_keeps_its_image_size():
         family="openai",
         path=Path("memory"),
         config=checkpoint_model,
-        links=openai.links(checkpoint_model),
-        tensors=reference.state_dict(),
+        key_map=open_clip.key_map(checkpoint_model, ()),
+        tensors=to_arrays(reference.state_dict()),
     )
     with pytest.raises(ConfigError, match="image_size: got 288 for a ResNet"):
         read_model(checkpoint, image_size=288)

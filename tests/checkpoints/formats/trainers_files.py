@@ -12,9 +12,9 @@ from torch import Tensor
 
 from tests.checkpoints.formats.trainers_cases import Case
 from tests.tiny import tiny_config
-from twinlens.checkpoints.formats import hugging_face, open_clip
 from twinlens.checkpoints.native import save_model
 from twinlens.checkpoints.reader import load_model
+from twinlens.checkpoints.writer import write_hugging_face, write_open_clip
 from twinlens.errors import CheckpointError
 from twinlens.model.clip import CLIP
 from twinlens.text.clip_bpe import train_tokenizer
@@ -65,8 +65,8 @@ def write_plain(root: Path) -> dict[str, Path]:
     words = train_tokenizer(["a small drawing of the large cat"], 530)
     model = a_model()
     save_model(model, root / "native", words)
-    open_clip.write(model, root / "open_clip", words)
-    hugging_face.write(model, root / "hugging_face", words)
+    write_open_clip(model, root / "open_clip", words)
+    write_hugging_face(model, root / "hugging_face", words)
     shutil.copytree(root / "open_clip", root / "custom_text")
     path = root / "custom_text" / PLAIN["custom_text"]
     save_file(custom(load_file(path)), path)

@@ -18,7 +18,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def trusted(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The same folder, its packages taken for the pinned ones."""
-    monkeypatch.setattr(sources, "_sha256", sources._sha256)  # restored after the test
+    monkeypatch.setattr(sources, "file_sha256", sources.file_sha256)  # restored after the test
     trust_fakes(cache)
     return cache
 
@@ -28,7 +28,7 @@ def corpus(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A corpus of the small packages."""
     out = tmp_path_factory.mktemp("corpus") / "whole"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sources, "_sha256", sources._sha256)
+        patch.setattr(sources, "file_sha256", sources.file_sha256)
         trust_fakes(cache)
         build_fake(out, cache)
     return out

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from twinlens.curate.icons import sources
-from twinlens.curate.icons.build import build
+from twinlens.curate.icons.build import build_corpus
 from twinlens.curate.icons.concepts import LANGUAGES
-from twinlens.curate.icons.config import IconsSettings
-from twinlens.curate.icons.iconify import ICONIFY_EMOJI
+from twinlens.curate.icons.config import IconsConfig
+from twinlens.curate.icons.iconify import ICONIFY_EMOJI_STYLES
 
 EMOJI = {
     "1f408": ("cat", "Katze"),
@@ -41,15 +41,15 @@ COLLECTION = {
 
 
 def build_fake(out: Path, cache: Path, workers: int = 1, **settings: Any) -> dict[str, Any]:
-    chosen = {"size": 24, "samples_per_shard": 8, "clipart": False, "styles": ICONIFY_EMOJI}
-    return build(out, cache, IconsSettings(**{**chosen, **settings}), workers=workers)
+    chosen = {"size": 24, "samples_per_shard": 8, "clipart": False, "styles": ICONIFY_EMOJI_STYLES}
+    return build_corpus(out, cache, IconsConfig(**{**chosen, **settings}), workers=workers)
 
 
 def trust_fakes(cache: Path) -> None:
     """Let the fakes stand for the pinned packages."""
-    real = sources._sha256
+    real = sources.file_sha256
     pins = {cache / package.filename: package.sha256 for package in sources.PACKAGES}
-    sources._sha256 = lambda path: pins.get(path) or real(path)
+    sources.file_sha256 = lambda path: pins.get(path) or real(path)
 
 
 def write_packages(cache: Path) -> None:
@@ -64,7 +64,7 @@ def write_packages(cache: Path) -> None:
     _write(cache, sources.PHOSPHOR, {"dist/index.mjs": index})
 
 
-def _write(cache: Path, package: sources.Package, files: dict[str, Any]) -> None:
+def _write(cache: Path, package: sources.NpmPackage, files: dict[str, Any]) -> None:
     with tarfile.open(cache / package.filename, "w:gz") as tar:
         for name, content in files.items():
             data = (content if isinstance(content, str) else json.dumps(content)).encode()
@@ -76,7 +76,7 @@ def _write(cache: Path, package: sources.Package, files: dict[str, Any]) -> None
 def _iconify() -> dict[str, Any]:
     files: dict[str, Any] = {}
     collection: dict[str, Any] = {}
-    for number, style in enumerate(ICONIFY_EMOJI):
+    for number, style in enumerate(ICONIFY_EMOJI_STYLES):
         collection[style] = {"license": {"spdx": "MIT", "title": "MIT"}, "palette": True}
         files[f"json/{style}.json"] = _emoji_set(number)
     for number, (prefix, info) in enumerate(COLLECTION.items()):

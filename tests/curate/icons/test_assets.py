@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from twinlens.data.webdataset.shards import ShardSample, read_index
+from twinlens.data.webdataset.shards import ShardSample, list_samples
 
 SHARDS = Path(str(files("twinlens"))) / "assets" / "shards"
 IMAGES = SHARDS.parent / "images"
 
 
 def samples(part: str) -> list[tuple[ShardSample, dict[str, str]]]:
-    index = read_index(sorted((SHARDS / part).glob("*.tar")))
-    return [(sample, json.loads(sample.read("json"))) for sample in index]
+    index = list_samples(sorted((SHARDS / part).glob("*.tar")))
+    return [(sample, json.loads(sample.read_member("json"))) for sample in index]
 
 
 def test_the_ready_shards_are_small_and_counted() -> None:
@@ -38,7 +38,7 @@ def test_the_unseen_style_is_unseen_and_every_label_means_one_concept() -> None:
 
 def test_images_of_the_shards_can_be_decoded() -> None:
     for sample, _ in samples("train")[::200]:
-        assert Image.open(io.BytesIO(sample.read("webp"))).convert("RGB").size == (64, 64)
+        assert Image.open(io.BytesIO(sample.read_member("webp"))).convert("RGB").size == (64, 64)
 
 
 @pytest.mark.parametrize("name", ["cat", "dog", "bicycle", "pizza", "guitar", "sailboat"])

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from twinlens.curate.icons import render
-from twinlens.data.webdataset.shards import read_index
+from twinlens.data.webdataset.shards import list_samples
 from twinlens.errors import ConfigError, DataError, MissingExtraError
 
 from . import fake_packages
@@ -31,8 +31,8 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def records(corpus: Path, part: str) -> list[dict[str, Any]]:
-    index = read_index(sorted((corpus / part).glob("*.tar")))
-    return [json.loads(sample.read("json")) for sample in index]
+    index = list_samples(sorted((corpus / part).glob("*.tar")))
+    return [json.loads(sample.read_member("json")) for sample in index]
 
 
 def decode(data: bytes) -> Image.Image:
@@ -81,12 +81,14 @@ def test_tones_and_flags_are_capped(cache: Path, trusted: Path, tmp_path: Path) 
 
 
 def test_a_sample_has_its_image_its_words_and_its_origin(corpus: Path) -> None:
-    index = read_index(sorted((corpus / "train").glob("*.tar")))
-    sample = next(each for each in index if json.loads(each.read("json"))["concept"] == "1f415")
-    image = decode(sample.read("webp"))
+    index = list_samples(sorted((corpus / "train").glob("*.tar")))
+    sample = next(
+        each for each in index if json.loads(each.read_member("json"))["concept"] == "1f415"
+    )
+    image = decode(sample.read_member("webp"))
     assert (image.format, image.size) == ("WEBP", (24, 24))
-    assert sample.read("txt") == b"dog"
-    record = json.loads(sample.read("json"))
+    assert sample.read_member("txt") == b"dog"
+    record = json.loads(sample.read_member("json"))
     assert record["label"] == record["captions"][0] == "dog"
     assert "Hund" in record["captions"]
     assert record["category"] == "animals & nature"
@@ -94,13 +96,15 @@ def test_a_sample_has_its_image_its_words_and_its_origin(corpus: Path) -> None:
 
 
 def test_renders_of_one_drawing_differ_and_held_out_ones_are_plain(corpus: Path) -> None:
-    index = read_index(sorted((corpus / "train").glob("*.tar")))
+    index = list_samples(sorted((corpus / "train").glob("*.tar")))
     dogs = [
-        each.read("webp") for each in index if json.loads(each.read("json"))["icon"] == "noto:dog"
+        each.read_member("webp")
+        for each in index
+        if json.loads(each.read_member("json"))["icon"] == "noto:dog"
     ]
     assert len(dogs) == len(set(dogs)) == 4
-    for sample in read_index(sorted((corpus / "unseen-style").glob("*.tar"))):
-        corner = decode(sample.read("webp")).convert("RGB").getpixel((0, 0))
+    for sample in list_samples(sorted((corpus / "unseen-style").glob("*.tar"))):
+        corner = decode(sample.read_member("webp")).convert("RGB").getpixel((0, 0))
         assert min(corner) > 240
 
 
@@ -140,7 +144,7 @@ def test_a_finished_corpus_is_left_as_it_is(
     corpus: Path, trusted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = files(corpus)
-    monkeypatch.setattr("twinlens.curate.icons.build.draw_sample", None)  # nothing may be drawn
+    monkeypatch.setattr("twinlens.curate.icons.build.render_sample", None)  # nothing may be drawn
     build_fake(corpus, trusted)
     assert files(corpus) == before
 
@@ -169,16 +173,16 @@ def test_a_missing_extra_prints_the_pip_line(
     monkeypatch.setitem(sys.modules, "resvg_py", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'twinlens\[data\]'"):
         build_fake(tmp_path, trusted)
-    assert render.PLAIN.box[0] == 0.04
+    assert render.PLAIN_STYLE.box[0] == 0.04
 
 
 def test_progress_counts_up_to_the_whole(trusted: Path, tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
-    from twinlens.curate.icons.build import build  # noqa: PLC0415
-    from twinlens.curate.icons.config import IconsSettings  # noqa: PLC0415
+    from twinlens.curate.icons.build import build_corpus  # noqa: PLC0415
+    from twinlens.curate.icons.config import IconsConfig  # noqa: PLC0415
 
-    settings = IconsSettings(size=16, icons_limit=0, clipart=False, styles=("noto", "twemoji"))
-    build(tmp_path, trusted, settings, workers=1, progress=lambda *each: told.append(each))
+    settings = IconsConfig(size=16, icons_limit=0, clipart=False, styles=("noto", "twemoji"))
+    build_corpus(tmp_path, trusted, settings, workers=1, progress=lambda *each: told.append(each))
     assert told[0][0] == 0
     assert told[-1][0] == told[-1][1] == told[0][1]
 

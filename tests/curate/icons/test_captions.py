@@ -4,16 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twinlens.curate.icons.captions import captions, templates
-from twinlens.curate.icons.concepts import LANGUAGES, Words
+from twinlens.curate.icons.captions import caption_templates, make_captions
+from twinlens.curate.icons.concepts import LANGUAGES, ConceptWords
 
 NAMES = {language: f"{language} cat" for language in LANGUAGES} | {"en": "cat"}
-CAT = Words(NAMES, dict.fromkeys(LANGUAGES, ("pet", "whiskers", "cat", "fur")))
+CAT = ConceptWords(NAMES, dict.fromkeys(LANGUAGES, ("pet", "whiskers", "cat", "fur")))
 
 
 @given(seed=st.integers())
 def test_half_is_english_and_the_rest_other_languages(seed: int) -> None:
-    found = captions(CAT, templates(emoji=True, coloured=True), Random(seed))
+    found = make_captions(CAT, caption_templates(is_emoji=True, is_coloured=True), Random(seed))
     assert len(found) == 12
     assert found[0] == found[4] == "cat"
     assert found[1] != found[2]
@@ -27,21 +27,23 @@ def test_half_is_english_and_the_rest_other_languages(seed: int) -> None:
 
 
 def test_captions_are_decided_by_the_seed_and_differ_between_images() -> None:
-    phrases = templates(emoji=True, coloured=True)
-    assert captions(CAT, phrases, Random(1)) == captions(CAT, phrases, Random(1))
-    assert captions(CAT, phrases, Random(1)) != captions(CAT, phrases, Random(2))
+    phrases = caption_templates(is_emoji=True, is_coloured=True)
+    assert make_captions(CAT, phrases, Random(1)) == make_captions(CAT, phrases, Random(1))
+    assert make_captions(CAT, phrases, Random(1)) != make_captions(CAT, phrases, Random(2))
 
 
 def test_names_are_most_of_the_foreign_captions() -> None:
-    phrases = templates(emoji=True, coloured=True)
-    found = [text for seed in range(300) for text in captions(CAT, phrases, Random(seed))[6:]]
+    phrases = caption_templates(is_emoji=True, is_coloured=True)
+    found = [text for seed in range(300) for text in make_captions(CAT, phrases, Random(seed))[6:]]
     share = sum(text in NAMES.values() for text in found) / len(found)
     assert share == pytest.approx(0.8, abs=0.04)
 
 
 def test_a_name_alone_still_gives_captions() -> None:
-    words = Words({"en": "arrow left"})
-    found = captions(words, templates(emoji=False, coloured=False), Random(0), category="arrows")
+    words = ConceptWords({"en": "arrow left"})
+    found = make_captions(
+        words, caption_templates(is_emoji=False, is_coloured=False), Random(0), category="arrows"
+    )
     assert found[3] == "arrow left, arrows"
     assert found[5] == "arrow left"
     assert len(found) == 6
@@ -50,5 +52,5 @@ def test_a_name_alone_still_gives_captions() -> None:
 @pytest.mark.parametrize("emoji", [True, False])
 @pytest.mark.parametrize("coloured", [True, False])
 def test_templates_hold_the_name_once(emoji: bool, coloured: bool) -> None:
-    for template in templates(emoji=emoji, coloured=coloured):
+    for template in caption_templates(is_emoji=emoji, is_coloured=coloured):
         assert template.count("{}") == 1

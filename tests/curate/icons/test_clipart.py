@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from twinlens.curate.icons.clipart import listing, read_clipart
-from twinlens.curate.icons.render import PLAIN, render, svg, trimmed
+from twinlens.curate.icons.clipart import list_files, read_clipart
+from twinlens.curate.icons.render import PLAIN_STYLE, render_svg, to_svg, trim_drawing
 
 FILE = """<?xml version="1.0"?>
 <svg xmlns="http://www.w3.org/2000/svg" xmlns:dc="http://purl.org/dc/elements/1.1/"
@@ -47,9 +47,9 @@ def test_a_drawing_is_cut_to_its_ink_whatever_its_page(
     write(tmp_path, "animals/dog", size=size)
     (found,) = read_clipart(tmp_path)
     assert (found.drawing.width, found.drawing.height) == pytest.approx(box)
-    cut = trimmed(found.drawing)
+    cut = trim_drawing(found.drawing)
     assert cut.width / cut.height == pytest.approx(2, abs=0.2)
-    assert render(svg(cut, PLAIN, 40)).getpixel((20, 20)) == (0, 0, 0)
+    assert render_svg(to_svg(cut, PLAIN_STYLE, 40)).getpixel((20, 20)) == (0, 0, 0)
 
 
 def test_what_is_not_free_or_not_a_image_is_left_out(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_what_is_not_free_or_not_a_image_is_left_out(tmp_path: Path) -> None:
     write(tmp_path, "animals/unnamed", title="42")
     (tmp_path / "animals" / "link.svg").symlink_to(tmp_path / "animals" / "dog.svg")
     assert read_clipart(tmp_path) == []
-    assert len(listing(tmp_path)) == 7
+    assert len(list_files(tmp_path)) == 7
 
 
 def test_a_collections_name_on_many_files_gives_way_to_the_file_name(tmp_path: Path) -> None:
@@ -73,9 +73,9 @@ def test_a_collections_name_on_many_files_gives_way_to_the_file_name(tmp_path: P
 def test_italian_titles_are_names_in_italian(tmp_path: Path) -> None:
     write(tmp_path, "animals/cavallo_01", title="Cavallo", author="Architetto Francesco")
     (found,) = read_clipart(tmp_path)
-    assert (found.title, found.italian) == ("horse", "cavallo")
+    assert (found.title, found.italian_title) == ("horse", "cavallo")
 
 
 def test_no_package_no_drawings(tmp_path: Path) -> None:
     assert read_clipart(tmp_path / "missing") == []
-    assert listing(tmp_path / "missing") == []
+    assert list_files(tmp_path / "missing") == []

@@ -6,19 +6,19 @@ from hypothesis import strategies as st
 
 from twinlens.curate.icons.aliases import EMOJI_ALIASES
 from twinlens.curate.icons.concepts import (
-    EMOJI_HELD_OUT,
-    ICONS_HELD_OUT,
+    EMOJI_HELD_OUT_PER_MILLE,
+    ICONS_HELD_OUT_PER_MILLE,
     LANGUAGES,
+    ConceptWords,
     EmojiTable,
-    Words,
-    characters,
-    codepoints,
-    family,
-    kind,
-    lot,
-    read_emoji,
-    slug,
-    without_tone,
+    emoji_kind,
+    from_codepoints,
+    hash_bucket,
+    name_family,
+    read_emoji_table,
+    slugify,
+    strip_skin_tone,
+    to_codepoints,
 )
 from twinlens.curate.icons.sources import CLDR, CLDR_DERIVED
 
@@ -27,80 +27,90 @@ WORDS = st.lists(st.sampled_from(["red", "cats", "box", "man", "wheel"]), min_si
 
 @given(st.text())
 def test_slugs_are_stable_and_plain(text: str) -> None:
-    assert slug(slug(text)) == slug(text)
-    assert set(slug(text)) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
+    assert slugify(slugify(text)) == slugify(text)
+    assert set(slugify(text)) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
 
 
 @given(WORDS)
 def test_persons_and_plurals_do_not_part_a_family(words: list[str]) -> None:
     name = " ".join(words)
-    assert lot(name) == lot(f"{name}s") if not name.endswith("s") else True
-    assert family(family(name)) == family(name)
+    assert hash_bucket(name) == hash_bucket(f"{name}s") if not name.endswith("s") else True
+    assert name_family(name_family(name)) == name_family(name)
     if set(words) - {"man"}:
-        assert lot(name) == lot(f"woman {name}") == lot(f"{name} face")
+        assert hash_bucket(name) == hash_bucket(f"woman {name}") == hash_bucket(f"{name} face")
 
 
 def test_code_points_and_characters_are_inverse() -> None:
     for text in ("🐈", "👩‍🚀", "🇫🇷", "🏴󠁧󠁢󠁥󠁮󠁧󠁿"):
-        assert characters(codepoints(text)) == text
-    assert codepoints("❤️") == codepoints("❤")
+        assert from_codepoints(to_codepoints(text)) == text
+    assert to_codepoints("❤️") == to_codepoints("❤")
 
 
 def test_kinds_of_emoji() -> None:
-    kinds = {text: kind(codepoints(text)) for text in ("🐈", "👋🏿", "🏿", "🇫🇷", "🏴󠁧󠁢󠁥󠁮󠁧󠁿", "🏳️‍🌈")}
+    kinds = {
+        text: emoji_kind(to_codepoints(text)) for text in ("🐈", "👋🏿", "🏿", "🇫🇷", "🏴󠁧󠁢󠁥󠁮󠁧󠁿", "🏳️‍🌈")
+    }
     assert list(kinds.values()) == ["base", "tone", "base", "flag", "flag", "base"]
-    assert characters(without_tone(codepoints("👩🏿‍🤝‍👨🏻"))) == "👩‍🤝‍👨"
+    assert from_codepoints(strip_skin_tone(to_codepoints("👩🏿‍🤝‍👨🏻"))) == "👩‍🤝‍👨"
 
 
 def test_the_shares_of_held_out_names() -> None:
-    lots = [lot(f"thing {number} of {number * 7}") for number in range(4000)]
-    assert sum(each < EMOJI_HELD_OUT for each in lots) / 4000 == pytest.approx(0.05, abs=0.012)
-    assert sum(each < ICONS_HELD_OUT for each in lots) / 4000 == pytest.approx(0.10, abs=0.015)
+    lots = [hash_bucket(f"thing {number} of {number * 7}") for number in range(4000)]
+    assert sum(each < EMOJI_HELD_OUT_PER_MILLE for each in lots) / 4000 == pytest.approx(
+        0.05, abs=0.012
+    )
+    assert sum(each < ICONS_HELD_OUT_PER_MILLE for each in lots) / 4000 == pytest.approx(
+        0.10, abs=0.015
+    )
 
 
 @pytest.fixture
 def table() -> EmojiTable:
     return EmojiTable(
         {
-            "1f408": Words({"en": "cat"}),
-            "1f431": Words({"en": "cat face"}),
-            "1f697": Words({"en": "automobile"}),
-            "2764": Words({"en": "red heart"}),
+            "1f408": ConceptWords({"en": "cat"}),
+            "1f431": ConceptWords({"en": "cat face"}),
+            "1f697": ConceptWords({"en": "automobile"}),
+            "2764": ConceptWords({"en": "red heart"}),
         }
     )
 
 
 def test_names_find_their_emoji(table: EmojiTable) -> None:
-    assert table.find("Cat") == "1f408"
-    assert table.find("cat-face") == table.find("catface") == "1f431"
-    assert table.find("heavy black heart") == "2764"  # Unicode's own name
-    assert table.find_loosely("automobile-2") == table.find_loosely("automobile-face") == "1f697"
-    assert table.find("dog") is table.find_loosely("dog-2") is None
+    assert table.find_by_name("Cat") == "1f408"
+    assert table.find_by_name("cat-face") == table.find_by_name("catface") == "1f431"
+    assert table.find_by_name("heavy black heart") == "2764"  # Unicode's own name
+    assert (
+        table.find_by_similar_name("automobile-2")
+        == table.find_by_similar_name("automobile-face")
+        == "1f697"
+    )
+    assert table.find_by_name("dog") is table.find_by_similar_name("dog-2") is None
 
 
 def test_names_of_one_set_are_not_names_for_icons(table: EmojiTable) -> None:
-    table.add_set({"1F697": "red-car"}, {"rouge": "red-car"})
-    assert table.find("red-car") == table.find("rouge") == "1f697"
-    assert table.find_official("red car") is None
-    assert table.find_official("Automobile") == "1f697"
+    table.add_set_names({"1F697": "red-car"}, {"rouge": "red-car"})
+    assert table.find_by_name("red-car") == table.find_by_name("rouge") == "1f697"
+    assert table.find_by_official_name("red car") is None
+    assert table.find_by_official_name("Automobile") == "1f697"
 
 
 def test_an_icon_of_an_emojis_family_is_held_out_with_it(table: EmojiTable) -> None:
     for name in ("cat", "cats", "cat face", "woman cat"):
-        assert table.held_out(name) == table.held_out("cat")
-    strict = EmojiTable({"1f989": Words({"en": "owl"})})
+        assert table.is_held_out(name) == table.is_held_out("cat")
+    strict = EmojiTable({"1f989": ConceptWords({"en": "owl"})})
     between = next(
         name
         for name in (f"thing {n}" for n in range(10_000))
-        if EMOJI_HELD_OUT <= lot(name) < ICONS_HELD_OUT
+        if EMOJI_HELD_OUT_PER_MILLE <= hash_bucket(name) < ICONS_HELD_OUT_PER_MILLE
     )
-    assert strict.held_out(between)
-    assert not EmojiTable({"1f989": Words({"en": between})}).held_out(between)
+    assert strict.is_held_out(between)
+    assert not EmojiTable({"1f989": ConceptWords({"en": between})}).is_held_out(between)
 
 
 def test_cldr_is_read_in_the_chosen_languages_only(cache: Path) -> None:
     known = {"1f408", "1f44b-1f3ff"}
-    found = read_emoji(cache / CLDR.filename, cache / CLDR_DERIVED.filename, known).words
+    found = read_emoji_table(cache / CLDR.filename, cache / CLDR_DERIVED.filename, known).words
     assert set(found) == known
     assert found["1f408"].names == dict.fromkeys(LANGUAGES[:3], "Katze") | {"en": "cat"}
     assert list(found["1f408"].names) == list(LANGUAGES[:3])
@@ -110,5 +120,5 @@ def test_cldr_is_read_in_the_chosen_languages_only(cache: Path) -> None:
 
 def test_aliases_are_slugs_of_emoji() -> None:
     for name, concept in EMOJI_ALIASES.items():
-        assert slug(name) == name
-        assert codepoints(characters(concept)) == concept
+        assert slugify(name) == name
+        assert to_codepoints(from_codepoints(concept)) == concept

@@ -1,20 +1,20 @@
 import pytest
 
-from twinlens.config_io import override
-from twinlens.curate.icons.config import PRESETS, IconsSettings, full, small
+from twinlens.config_io import apply_overrides
+from twinlens.curate.icons.config import PRESETS, IconsConfig, full_config, small_config
 from twinlens.errors import ConfigError, UnknownNameError
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_can_be_changed_from_the_command_line(name: str) -> None:
-    changed = override(PRESETS[name](), ["size=32", "seed=7"])
+    changed = apply_overrides(PRESETS[name](), ["size=32", "seed=7"])
     assert (changed.size, changed.seed) == (32, 7)
 
 
 def test_the_small_preset_has_no_icons_and_few_styles() -> None:
-    assert small().icons_limit == 0
-    assert "twemoji" in small().styles
-    assert set(small().styles) < set(full().styles)
+    assert small_config().icons_limit == 0
+    assert "twemoji" in small_config().styles
+    assert set(small_config().styles) < set(full_config().styles)
 
 
 @pytest.mark.parametrize(
@@ -36,16 +36,16 @@ def test_the_small_preset_has_no_icons_and_few_styles() -> None:
 )
 def test_values_out_of_range_are_refused(values: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match=f"{next(iter(values))}: got"):
-        IconsSettings(**values)
+        IconsConfig(**values)
 
 
 def test_none_of_a_kind_is_a_choice() -> None:
-    none = IconsSettings(variants=0, icons_per_concept=0, unseen_images=0, clipart_renders=0)
+    none = IconsConfig(variants=0, icons_per_concept=0, unseen_images=0, clipart_renders=0)
     assert none.variants == none.clipart_renders == 0
 
 
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'noto'"):
-        IconsSettings(styles=("nota",))
+        IconsConfig(styles=("nota",))
     with pytest.raises(UnknownNameError, match="did you mean 'train'"):
-        IconsSettings(parts=("trian",))
+        IconsConfig(parts=("trian",))

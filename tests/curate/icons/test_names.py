@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twinlens.curate.icons.names import affixes, clean_name, is_brand, more_words
+from twinlens.curate.icons.names import appended_keywords, clean_name, declared_affixes, is_brand
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_affixes_that_a_set_declares_are_taken_off_once() -> None:
         "prefixes": {"baseline": "Baseline", "": "Plain"},
         "suffixes": {"line": "Line", "bold-line": "Bold Line", "": "Regular"},
     }
-    prefixes, suffixes = affixes(data)
+    prefixes, suffixes = declared_affixes(data)
     assert suffixes == ("bold-line", "line")
     assert clean_name("baseline-heart-bold-line", prefixes, suffixes) == "heart"
     assert clean_name("baseline", prefixes, suffixes) == "baseline"
@@ -63,5 +63,5 @@ def test_brands() -> None:
 
 
 def test_keywords_behind_a_double_hyphen() -> None:
-    assert more_words("a--b2-cat-1-dog") == ("cat", "dog")
-    assert more_words("cat") == ()
+    assert appended_keywords("a--b2-cat-1-dog") == ("cat", "dog")
+    assert appended_keywords("cat") == ()

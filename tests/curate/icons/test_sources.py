@@ -8,11 +8,17 @@ from pathlib import Path
 import pytest
 
 from twinlens.curate.icons import sources
-from twinlens.curate.icons.sources import PACKAGES, Package, fetch, read_json, read_members
+from twinlens.curate.icons.sources import (
+    PACKAGES,
+    NpmPackage,
+    fetch_package,
+    read_json_member,
+    read_members,
+)
 from twinlens.errors import DataError
 
 CONTENT = b"a package"
-PACKAGE = Package("@scope/icons", "1.2.3", hashlib.sha256(CONTENT).hexdigest())
+PACKAGE = NpmPackage("@scope/icons", "1.2.3", hashlib.sha256(CONTENT).hexdigest())
 
 
 def no_npm(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,7 +43,7 @@ def test_a_verified_file_in_the_cache_needs_no_npm(
 ) -> None:
     no_npm(monkeypatch)
     (tmp_path / "scope-icons-1.2.3.tgz").write_bytes(CONTENT)
-    assert fetch(PACKAGE, tmp_path).read_bytes() == CONTENT
+    assert fetch_package(PACKAGE, tmp_path).read_bytes() == CONTENT
 
 
 def test_without_npm_and_cache_the_error_says_so(
@@ -46,12 +52,12 @@ def test_without_npm_and_cache_the_error_says_so(
     no_npm(monkeypatch)
     message = r"got neither npm nor scope-icons-1\.2\.3\.tgz in .*, expected one of them"
     with pytest.raises(DataError, match=message):
-        fetch(PACKAGE, tmp_path)
+        fetch_package(PACKAGE, tmp_path)
 
 
 def test_npm_fills_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_npm(monkeypatch, writes=CONTENT)
-    archive = fetch(PACKAGE, tmp_path / "new" / "cache")
+    archive = fetch_package(PACKAGE, tmp_path / "new" / "cache")
     assert archive.read_bytes() == CONTENT
     assert list((tmp_path / "new" / "cache").iterdir()) == [archive]
 
@@ -74,10 +80,10 @@ def test_an_archive_cut_short_never_reaches_the_cache(
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
     message = "exit status -9" if ending.startswith("kill") else "SHA-256: got"
     with pytest.raises(DataError, match=f"^npm pack @scope/icons@1.2.3: {message}"):
-        fetch(PACKAGE, tmp_path / "cache")
+        fetch_package(PACKAGE, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
     fake_npm(monkeypatch, writes=CONTENT)
-    assert fetch(PACKAGE, tmp_path / "cache").read_bytes() == CONTENT
+    assert fetch_package(PACKAGE, tmp_path / "cache").read_bytes() == CONTENT
 
 
 def test_a_fetch_that_is_killed_itself_leaves_no_archive(tmp_path: Path) -> None:
@@ -85,8 +91,8 @@ def test_a_fetch_that_is_killed_itself_leaves_no_archive(tmp_path: Path) -> None
     (tmp_path / "npm").chmod(0o755)
     code = (
         "import sys\nfrom pathlib import Path\n"
-        "from twinlens.curate.icons.sources import Package, fetch\n"
-        "fetch(Package('@scope/icons', '1.2.3', ''), Path(sys.argv[1]))\n"
+        "from twinlens.curate.icons.sources import NpmPackage, fetch_package\n"
+        "fetch_package(NpmPackage('@scope/icons', '1.2.3', ''), Path(sys.argv[1]))\n"
     )
     path = os.pathsep.join([str(tmp_path), os.environ["PATH"]])
     command = [sys.executable, "-c", code, str(tmp_path / "cache")]
@@ -105,20 +111,20 @@ def test_a_cache_that_cannot_be_written_is_one_line(
 
     monkeypatch.setattr(sources, "TemporaryDirectory", full)
     with pytest.raises(DataError, match=r"1\.2\.3\.tgz: cannot be written: No space left"):
-        fetch(PACKAGE, tmp_path)
+        fetch_package(PACKAGE, tmp_path)
 
 
 def test_a_failing_npm_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_npm(monkeypatch, writes=None, message="\nnpm error 404\nmore\n")
     with pytest.raises(DataError, match=r"npm pack @scope/icons@1\.2\.3: .*: npm error 404$"):
-        fetch(PACKAGE, tmp_path)
+        fetch_package(PACKAGE, tmp_path)
 
 
 def test_a_wrong_hash_names_file_got_and_expected(tmp_path: Path) -> None:
     (tmp_path / PACKAGE.filename).write_bytes(b"another package")
     got = hashlib.sha256(b"another package").hexdigest()
     with pytest.raises(DataError, match=rf"{PACKAGE.filename}: SHA-256: got {got}, expected") as e:
-        fetch(PACKAGE, tmp_path)
+        fetch_package(PACKAGE, tmp_path)
     assert PACKAGE.sha256 in str(e.value)
 
 
@@ -133,9 +139,9 @@ def test_members_are_read_by_prefix_and_suffix(cache: Path) -> None:
     archive = cache / sources.ICONIFY.filename
     names = [name for name, _ in read_members(archive, "json/l", ".json")]
     assert names == ["json/lucide.json", "json/logos.json"]
-    assert read_json(archive, "json/lucide.json")["width"] == 24
+    assert read_json_member(archive, "json/lucide.json")["width"] == 24
     with pytest.raises(DataError, match=r"got no file missing\.json"):
-        read_json(archive, "missing.json")
+        read_json_member(archive, "missing.json")
 
 
 def test_a_damaged_archive_is_an_error(tmp_path: Path) -> None:

@@ -10,8 +10,7 @@ import pytest
 from PIL import Image
 
 from twinlens.data.datasets import Dataset, open_dataset
-from twinlens.data.fingerprint import fingerprint
-from twinlens.data.samples import Sample
+from twinlens.data.samples import Sample, fingerprint
 from twinlens.data.sources import builtin
 from twinlens.data.sources.arrays import ArrayImage, GreyImages
 from twinlens.data.splits import open_parts

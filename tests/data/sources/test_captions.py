@@ -64,7 +64,7 @@ def test_names_with_dots_and_endings_of_two_parts(kind: str, tmp_path: Path):
     found = dict(zip(greys(dataset), captions(dataset), strict=True))
     assert found == {1: ("two parts",), 2: ("five",), 3: ("seven",), 4: ("alone",)}
     assert (dataset.left_out.total, dataset.without_caption.total) == (0, 0)
-    assert epoch(dataset).bad == ()
+    assert epoch(dataset).bad_samples == ()
 
 
 @pytest.mark.parametrize("lonely", ["txt", "json", "md"])

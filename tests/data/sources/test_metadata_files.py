@@ -7,7 +7,7 @@ import pytest
 from tests.data.test_datasets import image, refused, write, write_tars
 from twinlens.data.datasets import open_dataset
 from twinlens.data.sources.metadata_files import distinct_labels
-from twinlens.eval.prompts import imagenet_classnames, names_of_classes
+from twinlens.eval.prompts import imagenet_classnames, localised_classnames
 
 PROMPTS = "zeroshot_classification_templates.txt"
 
@@ -62,7 +62,7 @@ def test_imagenets_list_has_two_names_twice(tmp_path: Path):
     )
     assert [sample.label for sample in dataset.samples] == [f"{names[n]} ({n})" for n in again]
     assert len(set(dataset.classnames)) == 1000
-    assert list(names_of_classes(dataset).values()) == names
+    assert list(localised_classnames(dataset).values()) == names
 
 
 def test_labels_are_told_apart_whatever_they_are_called():

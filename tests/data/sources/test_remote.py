@@ -14,11 +14,11 @@ import pytest
 
 from tests.data.test_datasets import image, told, values
 from twinlens.data.datasets import open_dataset
-from twinlens.data.fingerprint import fingerprint
-from twinlens.data.prefetch import read_in_processes
+from twinlens.data.samples import fingerprint
 from twinlens.data.sources import remote
 from twinlens.data.webdataset import indexes
 from twinlens.data.webdataset.shards import write_shard
+from twinlens.data.workers import read_in_processes
 from twinlens.errors import DataError, MissingExtraError
 
 fsspec = pytest.importorskip("fsspec")
@@ -31,9 +31,9 @@ FOLDERS = itertools.count()
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setattr(remote, "_WAITS", (0.0, 0.0))
-    indexes._mapped.cache_clear()
+    indexes._load_or_build_index.cache_clear()
     yield tmp_path / "home/.cache/twinlens/index"
-    indexes._mapped.cache_clear()
+    indexes._load_or_build_index.cache_clear()
 
 
 def shards(folder: Path) -> Path:
@@ -87,7 +87,7 @@ def test_remote_tars_are_as_those_on_this_machine(url: str, tmp_path: Path, cach
 
 def test_headers_are_read_once(url: str, monkeypatch: pytest.MonkeyPatch):
     open_dataset(f"{url}/1.tar")
-    monkeypatch.setattr(indexes, "read_index", None)
+    monkeypatch.setattr(indexes, "list_samples", None)
     assert values(open_dataset(f"{url}/1.tar")) == [2, 3]
 
 
@@ -205,7 +205,10 @@ def test_tars_of_a_server(tmp_path: Path):
             assert dataset.classnames == open_dataset(folder).classnames
             # The processes that read for training are forked from one that has opened the data.
             read = read_in_processes(
-                lambda index: dataset.samples[index].image_bytes(), range(3), workers=2, pin=False
+                lambda index: dataset.samples[index].image_bytes(),
+                range(3),
+                workers=2,
+                pin_memory=False,
             )
             assert list(read) == [image(1), image(2), image(3)]
         finally:

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twinlens.data.datasets import open_dataset
-from twinlens.data.fingerprint import fingerprint
 from twinlens.data.left_out import LeftOut
+from twinlens.data.samples import fingerprint
 from twinlens.data.webdataset import duplicate_keys, indexes, shard_index
 from twinlens.data.webdataset.indexes import open_shards
-from twinlens.data.webdataset.shard_index import hash_key, index_samples, map_index
-from twinlens.data.webdataset.shards import ShardSample, read_index, write_shard
+from twinlens.data.webdataset.shard_index import hash_key, make_index, map_index
+from twinlens.data.webdataset.shards import ShardSample, list_samples, write_shard
 from twinlens.data.webdataset.tars import TarSamples
 from twinlens.errors import DataError
 
@@ -29,20 +29,20 @@ MEMBERS = st.dictionaries(st.sampled_from(["jpg", "txt", "json", "seg.png"]), SP
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A home of the test's own, and indexes kept however small the tars."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(indexes, "KEPT_FROM", 0)
-    indexes._mapped.cache_clear()
+    monkeypatch.setattr(indexes, "MIN_CACHED_BYTES", 0)
+    indexes._load_or_build_index.cache_clear()
     yield tmp_path / "home/.cache/twinlens/index"
-    indexes._mapped.cache_clear()
+    indexes._load_or_build_index.cache_clear()
 
 
 @pytest.fixture
 def scans(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """The tars whose headers are read."""
     scanned: list[object] = []
-    plain = indexes.read_index
+    plain = indexes.list_samples
     monkeypatch.setattr(
         indexes,
-        "read_index",
+        "list_samples",
         lambda places, left_out: scanned.extend(places) or plain(places, left_out),
     )
     return scanned
@@ -58,7 +58,7 @@ def replace(file: Path, data: bytes) -> None:
     """A file under the name of one that may still be mapped."""
     file.unlink()
     file.write_bytes(data)
-    indexes._mapped.cache_clear()
+    indexes._load_or_build_index.cache_clear()
 
 
 @given(samples=st.dictionaries(KEYS, MEMBERS, max_size=6))
@@ -69,11 +69,11 @@ def test_what_is_saved_is_mapped(
     places = [ShardSample(path, key, members) for key, members in samples.items()]
     left_out = LeftOut()
     left_out.add("link", "a.jpg")
-    index = index_samples(places, size=7, stamp="x", left_out=left_out)
+    index = make_index(places, size=7, stamp="x", left_out=left_out)
     index.save(path)
     mapped = map_index(path)
     assert mapped is not None
-    assert [mapped.sample(row, path) for row in range(len(mapped))] == places
+    assert [mapped.sample_at(row, path) for row in range(len(mapped))] == places
     assert (mapped.size, mapped.stamp, mapped.left_out) == (7, "x", left_out)
     lacking = [key for key, members in samples.items() if not {"txt", "json"} & members.keys()]
     assert mapped.without_caption == index.without_caption
@@ -101,7 +101,7 @@ def test_small_sets_leave_no_index(
     path = tar(tmp_path / "0.tar", "ab")
     open_dataset(path)
     kept = open_dataset(path)
-    monkeypatch.setattr(indexes, "KEPT_FROM", 1 << 20)
+    monkeypatch.setattr(indexes, "MIN_CACHED_BYTES", 1 << 20)
     for file in cache.iterdir():
         file.unlink()
     small = open_dataset(path)
@@ -167,11 +167,11 @@ def test_a_home_that_cannot_be_written_is_no_obstacle(tmp_path: Path):
 def test_an_index_that_went_away_is_built_again(tmp_path: Path, cache: Path):
     path = tar(tmp_path / "0.tar", "ab")
     dataset = open_dataset(path)
-    indexes._mapped.cache_clear()
+    indexes._load_or_build_index.cache_clear()
     for file in cache.iterdir():
         file.unlink()
     assert dataset.samples[1].key == "b"
-    indexes._mapped.cache_clear()
+    indexes._load_or_build_index.cache_clear()
     for file in cache.iterdir():
         file.unlink()
     tar(path, "abc")
@@ -196,7 +196,7 @@ def test_places_and_slices_are_those_of_the_tars(tmp_path: Path):
     paths = [tar(tmp_path / "0.tar", "ab"), tar(tmp_path / "1.tar", "cde")]
     samples = open_dataset(tmp_path).samples
     assert isinstance(samples, TarSamples)
-    assert [samples.place(index) for index in range(5)] == read_index(paths)
+    assert [samples.locate(index) for index in range(5)] == list_samples(paths)
     assert [sample.key for sample in samples[::-2]] == ["e", "c", "a"]
     assert samples[-1].key == "e"
     with pytest.raises(IndexError):
@@ -210,7 +210,7 @@ def test_places_and_slices_are_those_of_the_tars(tmp_path: Path):
 def test_a_key_in_two_tars_is_found_in_any_pass(
     at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(duplicate_keys, "_AT_ONCE", at_once)
+    monkeypatch.setattr(duplicate_keys, "_HASHES_PER_PASS", at_once)
     tar(tmp_path / "0.tar", "abcdef")
     tar(tmp_path / "1.tar", "ghijkl")
     assert len(open_dataset(tmp_path).samples) == 12
@@ -239,5 +239,5 @@ def test_keys_of_one_hash_are_no_duplicates(tmp_path: Path, monkeypatch: pytest.
 
 def test_columns_are_narrow(tmp_path: Path):
     (shard,) = open_shards([tar(tmp_path / "0.tar", "ab")])
-    index = shard.index()
+    index = shard.load_index()
     assert (index.offsets.dtype, index.exts.dtype) == (np.uint16, np.uint8)

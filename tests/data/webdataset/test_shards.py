@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from twinlens.data.left_out import LeftOut
 from twinlens.data.webdataset.shards import (
     ShardWriter,
+    list_samples,
     make_directory,
-    read_index,
     write_shard,
-    write_text,
+    write_text_file,
 )
 from twinlens.errors import DataError
 
@@ -27,7 +27,7 @@ MEMBERS = st.dictionaries(
 def write_numbers(directory: Path, numbers: range, per_shard: int = 4) -> None:
     with ShardWriter(directory, samples_per_shard=per_shard) as writer:
         for number in numbers:
-            if number >= writer.samples_done:
+            if number >= writer.num_written:
                 writer.write(f"{number:09d}", {"txt": f"image {number}".encode()})
 
 
@@ -41,10 +41,10 @@ def test_what_is_written_is_read_back_in_order(
 ) -> None:
     path = tmp_path_factory.mktemp("shards") / "00000.tar"
     assert write_shard(path, samples.items()) == len(samples)
-    index = read_index([path])
+    index = list_samples([path])
     assert [sample.key for sample in index] == list(samples)
     for sample in index:
-        assert {ext: sample.read(ext) for ext in sample.members} == samples[sample.key]
+        assert {ext: sample.read_member(ext) for ext in sample.members} == samples[sample.key]
 
 
 def test_other_programs_read_the_tars(tmp_path: Path) -> None:
@@ -57,8 +57,8 @@ def test_other_programs_read_the_tars(tmp_path: Path) -> None:
 def test_samples_are_dealt_to_numbered_shards(tmp_path: Path) -> None:
     write_numbers(tmp_path, range(10))
     assert list(shards(tmp_path)) == ["00000.tar", "00001.tar", "00002.tar"]
-    index = read_index(sorted(tmp_path.glob("*.tar")))
-    assert [sample.read("txt") for sample in index] == [b"image %d" % n for n in range(10)]
+    index = list_samples(sorted(tmp_path.glob("*.tar")))
+    assert [sample.read_member("txt") for sample in index] == [b"image %d" % n for n in range(10)]
 
 
 def test_the_same_samples_give_the_same_bytes(tmp_path: Path) -> None:
@@ -94,41 +94,41 @@ def test_a_cut_tar_is_an_error_that_names_it(tmp_path: Path) -> None:
     for length in range(0, 8 * 1536 + 512, 256):  # up to the end-of-archive mark
         path.write_bytes(whole[:length])
         with pytest.raises(DataError, match=r"00000\.tar: not a whole tar"):
-            read_index([path])
+            list_samples([path])
 
 
 def test_a_file_that_is_no_tar_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "00000.tar"
     path.write_bytes(b"<html>not found</html>" * 200)
     with pytest.raises(DataError, match="not a whole tar"):
-        read_index([path])
+        list_samples([path])
 
 
 def test_a_missing_tar_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"00007\.tar: no such shard"):
-        read_index([tmp_path / "00007.tar"])
+        list_samples([tmp_path / "00007.tar"])
 
 
 def test_a_tar_shortened_after_indexing_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "00000.tar"
     write_shard(path, [("a", {"txt": b"x" * 3000})])
-    (sample,) = read_index([path])
+    (sample,) = list_samples([path])
     os.truncate(path, 1000)
     with pytest.raises(DataError, match=r"sample a: got 488 bytes of \.txt, expected 3000"):
-        sample.read("txt")
+        sample.read_member("txt")
 
 
 def test_a_missing_member_says_what_there_is(tmp_path: Path) -> None:
     write_shard(tmp_path / "00000.tar", [("a", {"txt": b"", "webp": b""})])
-    (sample,) = read_index([tmp_path / "00000.tar"])
+    (sample,) = list_samples([tmp_path / "00000.tar"])
     with pytest.raises(DataError, match=r"sample a: got txt, webp, expected a \.json"):
-        sample.read("json")
+        sample.read_member("json")
 
 
 def test_members_of_one_key_are_one_sample_whatever_the_case(tmp_path: Path) -> None:
     path = tmp_path / "00000.tar"
     write_shard(path, [("set/0001", {"JPG": b"1", "seg.png": b"2"})])
-    (sample,) = read_index([path])
+    (sample,) = list_samples([path])
     assert (sample.key, list(sample.members)) == ("set/0001", ["jpg", "seg.png"])
 
 
@@ -141,8 +141,8 @@ def test_of_a_member_that_is_there_twice_the_last_is_used(tmp_path: Path, second
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
     left_out = LeftOut()
-    (sample,) = read_index([path], left_out)
-    assert sample.read("jpg") == b"two"  # as tar itself extracts it
+    (sample,) = list_samples([path], left_out)
+    assert sample.read_member("jpg") == b"two"  # as tar itself extracts it
     assert left_out.lines() == [
         f"1 x file named twice in a tar, of which the last is used: {path}: {second}"
     ]
@@ -158,7 +158,7 @@ def test_a_key_that_could_not_be_read_back_is_refused(
 
 def test_a_text_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be written: No such file or directory"):
-        write_text(tmp_path / "missing" / "README.md", "text")
+        write_text_file(tmp_path / "missing" / "README.md", "text")
 
 
 def test_a_file_where_the_folder_should_be_is_a_clear_error(tmp_path: Path) -> None:

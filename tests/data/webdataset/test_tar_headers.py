@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from twinlens.data.left_out import LeftOut
-from twinlens.data.webdataset.tar_headers import tar_members
+from twinlens.data.webdataset.tar_headers import list_tar_members
 
 FORMATS = [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]
 NAMES = st.text("ab.é/", min_size=1, max_size=160).filter(lambda name: name.strip("/. "))
@@ -44,7 +44,7 @@ def test_the_same_files_as_tarfile(
         write(path, files, kind)
     except ValueError:  # a name that the format cannot hold
         return
-    assert tar_members(path, LeftOut()) == by_tarfile(path)
+    assert list_tar_members(path, LeftOut()) == by_tarfile(path)
 
 
 def test_folders_and_links_are_no_files(tmp_path: Path):
@@ -56,7 +56,7 @@ def test_folders_and_links_are_no_files(tmp_path: Path):
             info.linkname = "far/f" if kind == tarfile.SYMTYPE else ""
             tar.addfile(info)
     left_out = LeftOut()
-    assert [name for name, _, _ in tar_members(path, left_out)] == ["f"]
+    assert [name for name, _, _ in list_tar_members(path, left_out)] == ["f"]
     assert left_out.lines() == [f"1 x link that leads nowhere new: {path}: l -> far/f"]
 
 
@@ -67,7 +67,7 @@ def test_a_damaged_header_is_no_end(tmp_path: Path):
     path.write_bytes(data)
     assert len(by_tarfile(path)) == 1  # which takes it for the end, without a word
     with pytest.raises(tarfile.ReadError, match="got more behind its end: a header is damaged"):
-        tar_members(path, LeftOut())
+        list_tar_members(path, LeftOut())
 
 
 @pytest.mark.parametrize("place", [0, 124, 148])
@@ -80,9 +80,9 @@ def test_a_damaged_header_is_an_error_or_what_tarfile_says(place: int, tmp_path:
         expected = by_tarfile(path)
     except tarfile.TarError:
         with pytest.raises(tarfile.TarError):
-            tar_members(path, LeftOut())
+            list_tar_members(path, LeftOut())
     else:
-        assert tar_members(path, LeftOut()) == expected
+        assert list_tar_members(path, LeftOut()) == expected
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"x" * 2000])
@@ -90,11 +90,11 @@ def test_what_is_no_tar(data: bytes, tmp_path: Path):
     path = tmp_path / "a.tar"
     path.write_bytes(data)
     with pytest.raises(tarfile.TarError):
-        tar_members(path, LeftOut())
+        list_tar_members(path, LeftOut())
 
 
 def test_a_tar_of_nothing(tmp_path: Path):
-    assert tar_members(write(tmp_path / "a.tar", []), LeftOut()) == []
+    assert list_tar_members(write(tmp_path / "a.tar", []), LeftOut()) == []
 
 
 def test_tars_that_cat_put_together_are_read_to_the_end(tmp_path: Path):
@@ -107,7 +107,8 @@ def test_tars_that_cat_put_together_are_read_to_the_end(tmp_path: Path):
     both.write_bytes(one.read_bytes() + two.read_bytes())
     data = both.read_bytes()
     found = {
-        name: data[offset : offset + size] for name, offset, size in tar_members(both, LeftOut())
+        name: data[offset : offset + size]
+        for name, offset, size in list_tar_members(both, LeftOut())
     }
     assert found == {"one.txt": b"one", "two.txt": b"two"}
 
@@ -118,4 +119,4 @@ def test_tars_with_more_than_plain_files_that_cat_put_together_are_refused(tmp_p
         tar.addfile(tarfile.TarInfo("folder" + "x" * 200))  # a long name is no plain header
     path.write_bytes(path.read_bytes() * 2)
     with pytest.raises(tarfile.ReadError, match="got more behind its end"):
-        tar_members(path, LeftOut())
+        list_tar_members(path, LeftOut())

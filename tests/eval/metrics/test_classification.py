@@ -24,7 +24,7 @@ from twinlens.eval.metrics.classification import (
     mean_average_precision,
     mean_per_class_recall,
     mean_roc_auc,
-    recall_per_class,
+    per_class_recall,
     roc_auc,
     softmax_confidence,
     top_k,
@@ -68,7 +68,7 @@ def test_accuracy_counts_a_class_anywhere_among_the_ranked():
 
 
 def test_recall_weighs_classes_not_images():
-    recall, samples = recall_per_class(np.array([0, 0, 0, 0, 1]), np.array([0, 0, 0, 1, 1]), 3)
+    recall, samples = per_class_recall(np.array([0, 0, 0, 0, 1]), np.array([0, 0, 0, 1, 1]), 3)
     assert recall[:2].tolist() == [1.0, 0.5]
     assert np.isnan(recall[2])
     assert samples.tolist() == [3, 2, 0]
@@ -224,7 +224,7 @@ def test_calibration_is_scikit_learns_curve(seed: int, bins: int):
     # Hundredths: many are tied, some lie on an edge, 0 and 1 are among them.
     confidence = np.concatenate([[0.0, 1.0], rng.integers(0, 101, 80) / 100])
     correct = rng.random(82) < confidence**2
-    found = calibration(confidence, correct, bins=bins)
+    found = calibration(confidence, correct, num_bins=bins)
     full = found.count > 0
     accuracy_of, confidence_of = calibration_curve(correct, confidence, n_bins=bins)
     assert found.accuracy[full] == pytest.approx(accuracy_of, abs=1e-12)
@@ -239,7 +239,7 @@ def test_calibration_is_scikit_learns_curve(seed: int, bins: int):
 
 def test_calibration_by_hand():
     confidence = np.array([0.5, 0.6, 0.9, 1.0], np.float32)
-    found = calibration(confidence, np.array([True, False, True, True]), bins=2)
+    found = calibration(confidence, np.array([True, False, True, True]), num_bins=2)
     assert found.count.tolist() == [1, 3]  # a bin holds its upper edge
     assert found.accuracy.tolist() == pytest.approx([1, 2 / 3])
     assert found.confidence.tolist() == pytest.approx([0.5, 2.5 / 3])
@@ -249,7 +249,7 @@ def test_calibration_by_hand():
 
 
 def test_empty_bins_say_nothing():
-    found = calibration(np.array([0.95, 0.95]), np.array([True, False]), bins=10)
+    found = calibration(np.array([0.95, 0.95]), np.array([True, False]), num_bins=10)
     assert np.isnan(found.accuracy[:9]).all()
     assert found.ece == found.mce == pytest.approx(0.45)
 
@@ -257,7 +257,7 @@ def test_empty_bins_say_nothing():
 def test_calibration_refuses_what_is_no_confidence():
     right = np.array([True, True])
     with pytest.raises(ConfigError, match="bins: got 0"):
-        calibration(np.array([0.5, 0.5]), right, bins=0)
+        calibration(np.array([0.5, 0.5]), right, num_bins=0)
     for wrong in (1.5, -0.5, np.nan):
         with pytest.raises(DataError, match="expected 0 to 1"):
             calibration(np.array([0.5, wrong]), right)

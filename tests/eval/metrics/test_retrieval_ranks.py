@@ -16,10 +16,11 @@ from tests.processes import run_processes
 from twinlens.distributed.world import World
 from twinlens.errors import DataError, ShapeError
 from twinlens.eval.metrics.retrieval_ranks import (
-    EQUAL,
-    Ranks,
-    chance_of_ranks,
+    SCORE_TOLERANCE,
+    RetrievalRanks,
     first_relevant_ranks,
+    measure_retrieval,
+    random_rank_probabilities,
     top_candidates,
 )
 
@@ -61,10 +62,10 @@ def _rank(scores: np.ndarray, right: np.ndarray) -> int:
     if not right.any():
         return len(scores)
     best = max(scores[right])
-    return sum(score >= best - EQUAL for score in scores[~right])
+    return sum(score >= best - SCORE_TOLERANCE for score in scores[~right])
 
 
-def as_lists(ranks: Ranks) -> tuple[list[int], list[int]]:
+def as_lists(ranks: RetrievalRanks) -> tuple[list[int], list[int]]:
     return ranks.images.tolist(), ranks.texts.tolist()
 
 
@@ -81,7 +82,7 @@ some = settings(max_examples=40, deadline=None)
 @some
 def test_ranks_are_those_of_the_full_matrix(seed: int, images: int, texts: int, tile: int):
     pairs = drawn(seed, images, texts, width=seed % 40 + 1)  # narrow ones have many ties
-    assert as_lists(first_relevant_ranks(*pairs, tile=tile)) == by_hand(pairs)
+    assert as_lists(first_relevant_ranks(*pairs, tile_size=tile)) == by_hand(pairs)
 
 
 @sizes
@@ -89,7 +90,7 @@ def test_ranks_are_those_of_the_full_matrix(seed: int, images: int, texts: int, 
 def test_duplicates_tie_wherever_they_are(seed: int, images: int, texts: int, tile: int):
     # The last bits of a product depend on its shape and on the place in it: here they must not.
     pairs = alike(seed, images, texts, width=seed % 600 + 20)
-    assert as_lists(first_relevant_ranks(*pairs, tile=tile)) == by_hand(pairs)
+    assert as_lists(first_relevant_ranks(*pairs, tile_size=tile)) == by_hand(pairs)
 
 
 @sizes
@@ -99,19 +100,19 @@ def test_the_order_of_the_data_does_not_matter(seed: int, images: int, texts: in
     rng = np.random.default_rng(seed)
     by, to = rng.permutation(images), rng.permutation(texts)
     shuffled = Pairs(pairs.images[by], pairs.texts[to], np.argsort(by)[pairs.owner[to]])
-    before, after = first_relevant_ranks(*pairs), first_relevant_ranks(*shuffled, tile=tile)
+    before, after = first_relevant_ranks(*pairs), first_relevant_ranks(*shuffled, tile_size=tile)
     assert as_lists(after) == (before.images[by].tolist(), before.texts[to].tolist())
 
 
 def test_five_captions_a_image_in_tiles_that_do_not_fit():
     pairs = drawn(0, 301, 5 * 301, width=64)
     pairs = pairs._replace(owner=np.repeat(np.arange(301), 5))
-    assert as_lists(first_relevant_ranks(*pairs, tile=128)) == by_hand(pairs)
+    assert as_lists(first_relevant_ranks(*pairs, tile_size=128)) == by_hand(pairs)
 
 
 def test_a_model_to_which_all_is_the_same_is_always_wrong():
     same = np.full((50, 512), 512**-0.5, np.float32)
-    ranks = first_relevant_ranks(same[:10], same, np.repeat(np.arange(10), 5), tile=7)
+    ranks = first_relevant_ranks(same[:10], same, np.repeat(np.arange(10), 5), tile_size=7)
     assert set(ranks.images.tolist()) == {45}
     assert set(ranks.texts.tolist()) == {9}
 
@@ -129,10 +130,10 @@ def test_mapped_files_and_other_floats_are_taken_as_they_are(tmp_path: Path):
     expected = as_lists(first_relevant_ranks(*pairs))
     np.save(tmp_path / "images.npy", pairs.images)
     mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
-    assert as_lists(first_relevant_ranks(mapped, pairs.texts, pairs.owner, tile=4)) == expected
+    assert as_lists(first_relevant_ranks(mapped, pairs.texts, pairs.owner, tile_size=4)) == expected
     wide = pairs.texts.astype(np.float64)
     small = pairs.owner.astype(np.int8)
-    assert as_lists(first_relevant_ranks(pairs.images, wide, small, tile=4)) == expected
+    assert as_lists(first_relevant_ranks(pairs.images, wide, small, tile_size=4)) == expected
     backwards = np.ascontiguousarray(pairs.images[::-1])[::-1]
     assert as_lists(first_relevant_ranks(backwards, pairs.texts, pairs.owner)) == expected
     half = pairs._replace(texts=pairs.texts.astype(np.float16))
@@ -141,7 +142,7 @@ def test_mapped_files_and_other_floats_are_taken_as_they_are(tmp_path: Path):
 
 def in_a_world(group: ProcessGroup, pairs: Pairs) -> tuple[list[int], list[int]]:
     world = World(group.rank(), group.size(), 0, group)
-    return as_lists(first_relevant_ranks(*pairs, tile=4, world=world))
+    return as_lists(first_relevant_ranks(*pairs, tile_size=4, world=world))
 
 
 def test_several_processes_count_what_one_does():
@@ -153,7 +154,7 @@ def test_progress_is_told_of_each_row_of_tiles():
     told: list[tuple[int, int]] = []
     pairs = drawn(0, 10, 3, width=4)
     first_relevant_ranks(
-        *pairs, tile=4, progress=lambda done, total, _="": told.append((done, total))
+        *pairs, tile_size=4, progress=lambda done, total, what="": told.append((done, total))
     )
     assert told == [(1, 3), (2, 3), (3, 3)]
 
@@ -189,7 +190,7 @@ def test_top_candidates_are_the_head_of_a_stable_sort(seed: int, tile: int, k: i
     candidates = rng.integers(-1, 2, (rng.integers(12, 30), 3)).astype(np.float32)
     scores = queries @ candidates.T
     best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    numbers, theirs = top_candidates(queries, candidates, k, tile=tile)
+    numbers, theirs = top_candidates(queries, candidates, k, tile_size=tile)
     assert numbers.tolist() == best.tolist()
     assert theirs.tolist() == np.take_along_axis(scores, best, 1).tolist()
 
@@ -203,10 +204,100 @@ def test_top_candidates_need_k_of_them():
 @some
 def test_chance_is_that_of_drawing_without_replacement(candidates: int, data: st.DataObject):
     relevant = data.draw(st.lists(st.integers(1, candidates), min_size=1, max_size=5))
-    chance = chance_of_ranks(candidates, np.array(relevant))
+    chance = random_rank_probabilities(candidates, np.array(relevant))
     assert len(chance) == candidates
     for k in range(1, candidates + 1):
         missed = sum(
             Fraction(math.comb(candidates - r, k), math.comb(candidates, k)) for r in relevant
         )
         assert chance[:k].sum() == pytest.approx(float(1 - missed / len(relevant)), abs=1e-12)
+
+
+def captioned(images: int, captions: int, *, noise: float) -> tuple[np.ndarray, ...]:
+    """Captions that lie around their images, in no order."""
+    rng = np.random.default_rng(0)
+    vectors = unit(rng.normal(size=(images, 16)))
+    owner = rng.permutation(np.repeat(np.arange(images), captions))
+    return vectors, unit(vectors[owner] + noise * rng.normal(size=(len(owner), 16))), owner
+
+
+def recall(scores: np.ndarray, relevant: np.ndarray, k: int) -> float:
+    """Fraction of queries with a relevant candidate among the top k: 0 or 1 a query."""
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return float(np.take_along_axis(relevant, best, axis=1).any(axis=1).mean())
+
+
+@pytest.mark.parametrize("captions", [1, 5])
+def test_both_ways_agree_with_top_k_of_the_full_matrix(captions: int):
+    images, texts, owner = captioned(80, captions, noise=0.5)
+    result = measure_retrieval(images, texts, owner)
+    scores, relevant = images @ texts.T, np.arange(80)[:, None] == owner
+    for k in (1, 5, 10):
+        by_image, by_text = f"text_retrieval_recall@{k}", f"image_retrieval_recall@{k}"
+        assert result.metrics[by_image] == recall(scores, relevant, k)
+        assert result.metrics[by_text] == recall(scores.T, relevant.T, k)
+        assert 0.1 < result.metrics[by_text] < 0.99
+    assert (result.num_images, result.num_texts, result.num_uncaptioned) == (80, 80 * captions, 0)
+
+
+def test_metrics_are_those_of_the_ranks():
+    images, texts, owner = captioned(80, 5, noise=0.5)
+    result = measure_retrieval(images, texts, owner)
+    for way, ranks in (("text", result.image_ranks), ("image", result.text_ranks)):
+        metrics = result.metrics
+        assert metrics[f"{way}_retrieval_recall@5"] == pytest.approx((ranks < 5).mean())
+        middle = np.percentile(ranks + 1, 50, method="inverted_cdf")
+        assert metrics[f"{way}_retrieval_median_rank"] == middle
+        reciprocal = metrics[f"{way}_retrieval_mean_reciprocal_rank"]
+        assert reciprocal == pytest.approx((1 / (ranks + 1)).mean())
+
+
+def test_guessing_reaches_chance():
+    rng = np.random.default_rng(0)
+    images, texts = unit(rng.normal(size=(1000, 64))), unit(rng.normal(size=(5000, 64)))
+    result = measure_retrieval(images, texts, np.repeat(np.arange(1000), 5))
+    assert result.metrics.keys() == result.chance.keys()
+    assert result.chance["image_retrieval_recall@10"] == pytest.approx(10 / 1000)
+    assert result.chance["text_retrieval_recall@1"] == pytest.approx(5 / 5000)
+    assert result.chance["image_retrieval_median_rank"] == 500
+    for way, near in (("image", 0.003), ("text", 0.008)):  # three standard deviations and more
+        key = f"{way}_retrieval_recall@10"
+        assert result.metrics[key] == pytest.approx(result.chance[key], abs=near)
+        key = f"{way}_retrieval_median_rank"
+        assert result.metrics[key] == pytest.approx(result.chance[key], rel=0.1)
+
+
+def test_images_without_captions_look_for_none_but_are_candidates():
+    eye = np.eye(4, dtype=np.float32)
+    result = measure_retrieval(
+        eye, unit(eye[[0, 3]] + [[0, 0, 0, 0], [0, 0, 2, 0]]), np.array([0, 3])
+    )
+    assert result.num_uncaptioned == 2
+    assert result.image_ranks.tolist() == [0, 2, 2, 0]
+    assert result.text_ranks.tolist() == [0, 1]  # the third image has no caption, but comes first
+    assert result.metrics["text_retrieval_recall@1"] == 1.0
+    assert result.metrics["image_retrieval_recall@1"] == 0.5
+    assert result.chance["text_retrieval_recall@1"] == 0.5
+    assert result.chance["image_retrieval_recall@1"] == 0.25
+
+
+def test_recalls_that_cannot_be_missed_are_left_out():
+    images, texts, owner = captioned(4, 2, noise=0.1)
+    metrics = measure_retrieval(images, texts, owner).metrics
+    assert [key for key in metrics if "recall" in key] == [
+        "image_retrieval_recall@1",
+        "text_retrieval_recall@1",
+        "text_retrieval_recall@5",
+    ]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 0.0, 2.0])
+def test_embeddings_must_be_unit_vectors(bad: float):
+    eye = np.eye(3, dtype=np.float32)
+    other = eye.copy()
+    other[1, 1] = bad
+    said = rf"got length {bad:.4g} in row 1, expected unit vectors"
+    with pytest.raises(DataError, match=f"images: {said}"):
+        measure_retrieval(other, eye, np.arange(3))
+    with pytest.raises(DataError, match=f"texts: {said}"):
+        measure_retrieval(eye, other, np.arange(3))

@@ -2,7 +2,6 @@
 
 import inspect
 import math
-from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -12,23 +11,13 @@ from hypothesis import strategies as st
 from twinlens.errors import ConfigError, DataError, ShapeError
 from twinlens.eval.metrics.classification import average_precision
 from twinlens.eval.metrics.statistics import (
-    binomial_cdf,
     bootstrap,
     bootstrap_means,
-    clopper_pearson,
     paired_difference,
     percentile_interval,
     sign_test,
     wilson_interval,
 )
-
-
-def exact_cdf(successes: int, trials: int, chance: Fraction) -> float:
-    ways = (
-        math.comb(trials, n) * chance**n * (1 - chance) ** (trials - n)
-        for n in range(successes + 1)
-    )
-    return float(sum(ways, Fraction(0)))
 
 
 def right_of_two(samples: int, better: float, seed: int) -> np.ndarray:
@@ -66,47 +55,6 @@ def test_wilson_interval_covers_the_truth():
     assert 0.92 < np.mean(covered) < 0.98
 
 
-@pytest.mark.parametrize("level", [0.95, 0.995])
-@pytest.mark.parametrize(("right", "samples"), [(0, 10), (1, 10), (5, 10), (10, 10), (3, 400)])
-def test_clopper_pearson_solves_its_equations(right: int, samples: int, level: float):
-    # Its ends are where so few, or so many, come up in half of what the level leaves.
-    low, high = clopper_pearson(right, samples, level=level)
-    tail = pytest.approx((1 - level) / 2)
-    if right < samples:
-        assert exact_cdf(right, samples, Fraction(high)) == tail
-    else:
-        assert high == 1
-    if right > 0:
-        assert 1 - exact_cdf(right - 1, samples, Fraction(low)) == tail
-    else:
-        assert low == 0
-
-
-def test_clopper_pearson_is_wider_than_wilson_and_in_range():
-    for right, samples in [(7, 30), (123_456, 1_000_000)]:
-        low, high = clopper_pearson(right, samples)
-        narrow = wilson_interval(right / samples, samples)
-        assert 0 <= low < narrow[0] < narrow[1] < high <= 1
-    assert clopper_pearson(0, 0) == (0.0, 1.0)
-    with pytest.raises(DataError, match="right: got 4, expected 0 to 3"):
-        clopper_pearson(4, 3)
-    with pytest.raises(ConfigError, match="level: got 95"):
-        clopper_pearson(1, 3, level=95)
-
-
-@given(st.integers(0, 60), st.data())
-def test_binomial_cdf_adds_up_the_terms(trials: int, data: st.DataObject):
-    successes = data.draw(st.integers(-1, trials + 1))
-    chance = data.draw(st.integers(0, 64)) / 64
-    expected = exact_cdf(min(successes, trials), trials, Fraction(chance))
-    assert binomial_cdf(successes, trials, chance) == pytest.approx(expected, rel=1e-11, abs=1e-15)
-
-
-def test_binomial_cdf_takes_chances_only():
-    with pytest.raises(DataError, match=r"chance: got 1.5, expected 0 to 1"):
-        binomial_cdf(1, 2, 1.5)
-
-
 @given(st.integers(0, 30), st.integers(0, 30))
 def test_the_sign_test_adds_up_all_outcomes_that_are_no_likelier(gained: int, lost: int):
     tosses = gained + lost
@@ -139,9 +87,9 @@ def test_resamples_depend_on_samples_and_seed_alone():
         seen.append(drawn)
         return {"sum": float(drawn.sum())}
 
-    long = bootstrap(measure, 50, times=20, seed=3)["sum"]
-    short = bootstrap(measure, 50, times=5, seed=3)["sum"]
-    other = bootstrap(measure, 50, times=5, seed=4)["sum"]
+    long = bootstrap(measure, 50, num_resamples=20, seed=3)["sum"]
+    short = bootstrap(measure, 50, num_resamples=5, seed=3)["sum"]
+    other = bootstrap(measure, 50, num_resamples=5, seed=4)["sum"]
     assert (long[:5] == short).all()
     assert (other != short).any()
     assert all(len(drawn) == 50 and 0 <= drawn.min() <= drawn.max() < 50 for drawn in seen)
@@ -154,7 +102,7 @@ def test_every_sample_is_drawn_as_often_as_any():
         np.add.at(drawn, indices, 1)
         return {}
 
-    bootstrap(measure, 40, times=2000)
+    bootstrap(measure, 40, num_resamples=2000)
     # Binomial(80000, 1/40): 2000 expected, a deviation of 44.
     assert abs(drawn - 2000).max() < 5 * 44
 
@@ -166,10 +114,10 @@ def test_means_are_of_the_same_resamples(samples: int):
     slow = bootstrap(
         lambda drawn: {"a": exact[0, drawn].mean(), "b": exact[1, drawn].mean()},
         samples,
-        times=12,
+        num_resamples=12,
         seed=5,
     )
-    fast = bootstrap_means(values, times=12, seed=5)
+    fast = bootstrap_means(values, num_resamples=12, seed=5)
     assert fast == pytest.approx(np.stack([slow["a"], slow["b"]]), abs=1e-12)
     assert fast.dtype == np.float64
 
@@ -199,7 +147,7 @@ def test_the_interval_of_a_measure_that_is_no_mean_covers_the_truth():
         found = bootstrap(
             lambda drawn, s=scores, p=positive: {"ap": average_precision(s[drawn], p[drawn])},
             100,
-            times=80,
+            num_resamples=80,
             seed=seed,
         )
         low, high = percentile_interval(found["ap"])
@@ -227,7 +175,7 @@ def test_no_difference_is_found_no_more_often_than_it_should():
 def test_the_bootstrap_agrees_with_the_sign_test():
     right = np.zeros((2, 1000))
     right[0, :60], right[1, 60:100] = 1, 1  # 60 gained and 40 lost
-    drawn = paired_difference(*bootstrap_means(right, times=4000))
+    drawn = paired_difference(*bootstrap_means(right, num_resamples=4000))
     assert drawn.p_value == pytest.approx(sign_test(60, 40), abs=0.02)
 
 
@@ -258,7 +206,7 @@ def test_the_interval_is_the_middle_of_the_replicates():
 
 def test_refusals():
     with pytest.raises(ConfigError, match="times: got 0, expected at least 1"):
-        bootstrap_means(np.zeros((1, 3)), times=0)
+        bootstrap_means(np.zeros((1, 3)), num_resamples=0)
     with pytest.raises(DataError, match="samples: got 0, expected at least 1"):
         bootstrap_means(np.zeros((1, 0)))
     with pytest.raises(DataError, match="samples: got 0, expected at least 1"):
@@ -267,7 +215,7 @@ def test_refusals():
         bootstrap_means(np.array([[0.0, np.nan]]))
     names = iter("ab")
     with pytest.raises(DataError, match=r"metrics: got \['b'\] once, expected \['a'\]"):
-        bootstrap(lambda _: {next(names): 0.0}, 3, times=2)
+        bootstrap(lambda _: {next(names): 0.0}, 3, num_resamples=2)
     with pytest.raises(DataError, match="replicates: got nan"):
         percentile_interval(np.array([0.0, np.nan]))
     with pytest.raises(DataError, match="replicates: got none"):

@@ -10,35 +10,35 @@ import numpy as np
 import pytest
 
 from twinlens.errors import DataError
-from twinlens.eval.results.files import COLUMNS, StoredResults, read_results, write_results
-from twinlens.eval.results.result import Evidence, Reference, Result
+from twinlens.eval.results.files import CSV_COLUMNS, StoredResults, read_results, write_results
+from twinlens.eval.results.result import Evidence, ReferenceScore, TaskResult
 
-RESULT = Result(
+RESULT = TaskResult(
     task="zeroshot_classification",
     dataset="cats",
     metrics={"acc1": 0.75, "roc_auc": math.nan},
     intervals={"acc1": (0.5, 0.875), "roc_auc": (math.nan, math.nan)},
     chance={"acc1": 0.1},
-    samples=8,
+    num_samples=8,
     unreadable={"a/b": "damaged"},
     references=(
-        Reference(metric="acc1", value=0.8, model="ResNet-50", source="a paper"),
-        Reference(metric="acc1", value=0.9, model="ResNet-152", source="a paper"),
+        ReferenceScore(metric="acc1", value=0.8, model="ResNet-50", source="a paper"),
+        ReferenceScore(metric="acc1", value=0.9, model="ResNet-152", source="a paper"),
     ),
     notes=("Two classes have no name.",),
     evidence=Evidence(
-        samples="0123456789abcdef",
+        samples_digest="0123456789abcdef",
         replicates={"acc1": np.linspace(0, 1, 5, dtype=np.float32)},
-        right={"acc1": np.arange(8) % 4 > 0},
+        correct={"acc1": np.arange(8) % 4 > 0},
     ),
 )
 
 
-def named(dataset: str, task: str = "linear_probe") -> Result:
+def named(dataset: str, task: str = "linear_probe") -> TaskResult:
     return replace(RESULT, dataset=dataset, task=task)
 
 
-def write(directory: Path, *results: Result) -> None:
+def write(directory: Path, *results: TaskResult) -> None:
     write_results(directory, results, model="tiny", pretrained="by hand")
 
 
@@ -52,8 +52,8 @@ def test_what_is_written_is_read(tmp_path: Path):
     ]
     read = stored.results[0]
     assert repr(read) == repr(RESULT)  # two nans are not equal, but are written alike
-    assert read.evidence.samples == RESULT.evidence.samples
-    for name in ("replicates", "right"):
+    assert read.evidence.samples_digest == RESULT.evidence.samples_digest
+    for name in ("replicates", "correct"):
         ours, theirs = getattr(read.evidence, name), getattr(RESULT.evidence, name)
         assert ours.keys() == theirs.keys()
         np.testing.assert_array_equal(ours["acc1"], theirs["acc1"])
@@ -64,7 +64,7 @@ def test_names_of_metrics_and_data_sets_may_be_anything(tmp_path: Path):
     strange = ["a/b", "a b", "../x", "Été 日本", "A_B", "", "x" * 400]
     replicates = {"acc1@a/b c": np.zeros(3, np.float32)}
     results = [
-        replace(named(name), evidence=Evidence(samples="s", replicates=replicates))
+        replace(named(name), evidence=Evidence(samples_digest="s", replicates=replicates))
         for name in strange
     ]
     write(tmp_path / "made" / "new", *results)
@@ -80,7 +80,7 @@ def test_the_table_has_a_line_a_metric(tmp_path: Path):
     write(tmp_path, RESULT)
     with (tmp_path / "results.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert tuple(rows[0]) == COLUMNS
+    assert tuple(rows[0]) == CSV_COLUMNS
     assert [row["metric"] for row in rows] == ["acc1", "roc_auc"]
     first = rows[0]
     assert (float(first["value"]), float(first["low"]), float(first["high"])) == (0.75, 0.5, 0.875)
@@ -182,4 +182,4 @@ def test_evidence_may_be_missing(tmp_path: Path):
         path.unlink()
     stored = read_results(tmp_path)
     assert isinstance(stored, StoredResults)
-    assert stored.results[0].evidence.samples == ""
+    assert stored.results[0].evidence.samples_digest == ""

@@ -51,7 +51,7 @@ def answer(
     images, texts = (features.clone().requires_grad_() for features in (images, texts))
     scale, bias = torch.tensor([log_scale, -3.0]).unbind()
     scale, bias = (tensor.clone().requires_grad_() for tensor in (scale, bias))
-    settings = {"group": group, "tile": tile}
+    settings = {"group": group, "tile_size": tile}
     if kind == "softmax":
         loss = contrastive_loss(images, texts, scale, concepts, **settings)
         bias.grad = torch.zeros(())

@@ -98,8 +98,8 @@ def test_losses_are_float32_under_autocast_too(tile: int | None):
     torch.manual_seed(0)
     images, texts = torch.randn(8, 32), torch.randn(8, 32)
     scale, bias = torch.tensor(4.6), torch.tensor(-10.0)
-    softmax = contrastive_loss(images, texts, scale, tile=tile)
-    sigmoid = sigmoid_loss(images, texts, scale, bias, tile=tile)
+    softmax = contrastive_loss(images, texts, scale, tile_size=tile)
+    sigmoid = sigmoid_loss(images, texts, scale, bias, tile_size=tile)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(contrastive_loss(images, texts, scale, tile=tile), softmax)
-        assert torch.equal(sigmoid_loss(images, texts, scale, bias, tile=tile), sigmoid)
+        assert torch.equal(contrastive_loss(images, texts, scale, tile_size=tile), softmax)
+        assert torch.equal(sigmoid_loss(images, texts, scale, bias, tile_size=tile), sigmoid)

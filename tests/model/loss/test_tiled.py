@@ -8,8 +8,8 @@ from torch.utils._pytree import tree_leaves
 
 from tests.model.loss.pairs import KINDS, Answer, answer, assert_alike, mean, some_pairs
 from tests.processes import run_processes
-from twinlens.model.loss.ring import ring_sigmoid
-from twinlens.model.loss.tiled import tiled_softmax
+from twinlens.model.loss.ring import ring_sigmoid_loss
+from twinlens.model.loss.tiled import tiled_softmax_loss
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -47,24 +47,28 @@ def test_gradients_are_those_of_finite_differences():
     images, texts, concepts = some_pairs(7, embed=4, dtype=torch.float64, concepts=3)
     scale, bias = (torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in (0.7, -1.0))
     inputs = (images.requires_grad_(), texts.requires_grad_(), scale)
-    assert torch.autograd.gradcheck(lambda *x: tiled_softmax(*x, concepts, tile=3), inputs)
-    assert torch.autograd.gradcheck(lambda *x: ring_sigmoid(*x, concepts, tile=3), (*inputs, bias))
+    assert torch.autograd.gradcheck(
+        lambda *x: tiled_softmax_loss(*x, concepts, tile_size=3), inputs
+    )
+    assert torch.autograd.gradcheck(
+        lambda *x: ring_sigmoid_loss(*x, concepts, tile_size=3), (*inputs, bias)
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_only_what_asks_for_gradients_need_ask(kind: str):
     images, texts, _ = some_pairs(12)
     texts.requires_grad_()
-    loss = {"softmax": tiled_softmax, "sigmoid": ring_sigmoid}[kind]
+    loss = {"softmax": tiled_softmax_loss, "sigmoid": ring_sigmoid_loss}[kind]
     numbers = [torch.tensor(1.0), torch.tensor(-3.0)][: 1 if kind == "softmax" else 2]
-    loss(images, texts, *numbers, tile=5).backward()
+    loss(images, texts, *numbers, tile_size=5).backward()
     alone = texts.grad
     assert alone is not None
     texts.grad = None
-    loss(images.requires_grad_(), texts, *numbers, tile=5).backward()
+    loss(images.requires_grad_(), texts, *numbers, tile_size=5).backward()
     torch.testing.assert_close(texts.grad, alone, rtol=0, atol=0)
     with torch.no_grad():
-        assert not loss(images, texts, *numbers, tile=5).requires_grad
+        assert not loss(images, texts, *numbers, tile_size=5).requires_grad
 
 
 def everything(group: ProcessGroup) -> list[Answer]:

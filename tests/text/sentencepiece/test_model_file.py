@@ -9,7 +9,7 @@ import pytest
 
 from tests.text.sentencepiece.vocabularies import KINDS, reference, strange_texts, trained
 from twinlens.errors import CheckpointError
-from twinlens.text.sentencepiece import PieceTokenizer
+from twinlens.text.sentencepiece import SentencePieceTokenizer
 from twinlens.text.sentencepiece.model_file import (
     BYTE,
     CONTROL,
@@ -17,7 +17,7 @@ from twinlens.text.sentencepiece.model_file import (
     UNKNOWN,
     UNUSED,
     USER_DEFINED,
-    read_piece_file,
+    read_sentencepiece_model,
 )
 
 Field = tuple[int, int | float | str | bytes]
@@ -52,16 +52,16 @@ PIECES = [piece("<unk>", UNKNOWN), piece("<s>", CONTROL), piece("</s>", CONTROL)
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_says_what_sentencepiece_reads(kind: str, tmp_path: Path) -> None:
     (tmp_path / "spiece.model").write_bytes(trained(kind))
-    ours, theirs = read_piece_file(tmp_path / "spiece.model"), reference(kind)
+    ours, theirs = read_sentencepiece_model(tmp_path / "spiece.model"), reference(kind)
     ids = range(theirs.get_piece_size())
-    assert [piece.text for piece in ours.pieces] == [theirs.id_to_piece(id_) for id_ in ids]
+    assert [piece.surface for piece in ours.pieces] == [theirs.id_to_piece(id_) for id_ in ids]
     assert [piece.score for piece in ours.pieces] == [theirs.get_score(id_) for id_ in ids]
-    defined = [piece.text for piece in ours.pieces if piece.kind == USER_DEFINED]
+    defined = [piece.surface for piece in ours.pieces if piece.type == USER_DEFINED]
     assert defined == KINDS[kind].get("user_defined_symbols", [])
     kinds = {UNKNOWN: theirs.is_unknown, CONTROL: theirs.is_control, BYTE: theirs.is_byte}
     for number, holds in kinds.items():
-        assert [piece.kind == number for piece in ours.pieces] == [holds(id_) for id_ in ids]
-    specials = (ours.unknown_id, ours.start_id, ours.end_id, ours.pad_id)
+        assert [piece.type == number for piece in ours.pieces] == [holds(id_) for id_ in ids]
+    specials = (ours.unk_id, ours.bos_id, ours.eos_id, ours.pad_id)
     expected = (theirs.unk_id(), theirs.bos_id(), theirs.eos_id(), theirs.pad_id())
     assert specials == tuple(None if id_ == -1 else id_ for id_ in expected)
 
@@ -69,11 +69,19 @@ def test_it_says_what_sentencepiece_reads(kind: str, tmp_path: Path) -> None:
 def test_what_a_file_leaves_out_is_the_formats_default(tmp_path: Path) -> None:
     path = tmp_path / "spiece.model"
     path.write_bytes(message(*PIECES, (1, message((1, "▁b")))))
-    file = read_piece_file(path)
-    assert (file.pieces[4].text, file.pieces[4].score, file.pieces[4].kind) == ("▁b", 0.0, NORMAL)
-    assert (file.model, file.byte_fallback, file.charsmap) == ("Unigram", False, b"")
-    assert (file.dummy_prefix, file.single_spaces) == (True, True)
-    assert (file.unknown_id, file.start_id, file.end_id, file.pad_id) == (0, 1, 2, None)
+    file = read_sentencepiece_model(path)
+    assert (file.pieces[4].surface, file.pieces[4].score, file.pieces[4].type) == (
+        "▁b",
+        0.0,
+        NORMAL,
+    )
+    assert (file.model_type, file.byte_fallback, file.precompiled_charsmap) == (
+        "Unigram",
+        False,
+        b"",
+    )
+    assert (file.add_dummy_prefix, file.remove_extra_whitespaces) == (True, True)
+    assert (file.unk_id, file.bos_id, file.eos_id, file.pad_id) == (0, 1, 2, None)
 
 
 @pytest.mark.parametrize(
@@ -105,13 +113,13 @@ def test_files_that_are_not_read(content: bytes, expected: str, tmp_path: Path) 
     path = tmp_path / "spiece.model"
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=rf"spiece\.model: .*{expected}") as caught:
-        read_piece_file(path)
+        read_sentencepiece_model(path)
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="cannot be read as a SentencePiece model"):
-        read_piece_file(tmp_path / "spiece.model")
+        read_sentencepiece_model(tmp_path / "spiece.model")
 
 
 @pytest.mark.parametrize(
@@ -125,7 +133,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
 def test_files_that_make_no_vocabulary(fields: Any, expected: str, tmp_path: Path) -> None:
     (tmp_path / "spiece.model").write_bytes(message(*fields))
     with pytest.raises(CheckpointError, match=rf"spiece\.model: {expected}"):
-        PieceTokenizer.from_directory(tmp_path, "none")
+        SentencePieceTokenizer.from_directory(tmp_path, "none")
 
 
 @pytest.mark.parametrize("kind", ["t5", "t5 bytes", "gemma"])
@@ -148,9 +156,9 @@ def test_a_damaged_file_is_one_error_or_a_vocabulary(kind: str, tmp_path: Path) 
     assert 10 < refused < 60
 
 
-def read_or_refuse(directory: Path) -> PieceTokenizer | str:
+def read_or_refuse(directory: Path) -> SentencePieceTokenizer | str:
     """The vocabulary, or the line that says why there is none."""
     try:
-        return PieceTokenizer.from_directory(directory, "siglip")
+        return SentencePieceTokenizer.from_directory(directory, "siglip")
     except CheckpointError as error:
         return str(error)

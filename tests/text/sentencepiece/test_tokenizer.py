@@ -19,9 +19,9 @@ import torch
 from tests.peers import peer
 from tests.text.sentencepiece.vocabularies import DEFINED, corpus, reference, strange_texts, trained
 from twinlens.errors import CheckpointError, ConfigError, DataError
-from twinlens.text.sentencepiece import PieceTokenizer, stated_cleaning
-from twinlens.text.sentencepiece.engines import MARK
-from twinlens.text.sentencepiece.model_file import CONTROL, read_piece_file
+from twinlens.text.sentencepiece import SentencePieceTokenizer, read_text_cleaning
+from twinlens.text.sentencepiece.engines import EXTENSION_KEY
+from twinlens.text.sentencepiece.model_file import CONTROL, read_sentencepiece_model
 
 before = dict(os.environ)
 open_clip = peer("open_clip.tokenizer")
@@ -61,30 +61,32 @@ def siglip(directory: Path, kind: str) -> Any:
 
 
 def gemma(directory: Path, kind: str, cls: type = GemmaTokenizer, **options: Any) -> Any:
-    pieces = read_piece_file(model_file(directory / "source", kind)).pieces
-    ids = {piece.text: id_ for id_, piece in enumerate(pieces)}
+    pieces = read_sentencepiece_model(model_file(directory / "source", kind)).pieces
+    ids = {piece.surface: id_ for id_, piece in enumerate(pieces)}
     merges = [
-        (piece.text[:cut], piece.text[cut:])
+        (piece.surface[:cut], piece.surface[cut:])
         for piece in sorted(pieces, key=lambda piece: -piece.score)
-        for cut in range(1, len(piece.text))
-        if piece.kind == 1 and {piece.text[:cut], piece.text[cut:]} <= {*ids}
+        for cut in range(1, len(piece.surface))
+        if piece.type == 1 and {piece.surface[:cut], piece.surface[cut:]} <= {*ids}
     ]
     options = {"add_eos_token": True, "add_bos_token": False, "padding_side": "right"} | options
     return cls(vocab=ids, merges=merges, extra_special_tokens=[], **options)
 
 
 def t5(directory: Path, kind: str, cls: type = T5Tokenizer, **options: Any) -> Any:
-    file = read_piece_file(model_file(directory / "source", kind))
-    vocabulary = [(piece.text, piece.score) for piece in file.pieces]
-    return cls(vocab=vocabulary, _spm_precompiled_charsmap=file.charsmap, **options)
+    file = read_sentencepiece_model(model_file(directory / "source", kind))
+    vocabulary = [(piece.surface, piece.score) for piece in file.pieces]
+    return cls(vocab=vocabulary, _spm_precompiled_charsmap=file.precompiled_charsmap, **options)
 
 
 def xlm(directory: Path, kind: str) -> Any:
-    file = read_piece_file(model_file(directory / "source", kind))
+    file = read_sentencepiece_model(model_file(directory / "source", kind))
     names = ["<s>", "<pad>", "</s>", "<unk>"]
     vocabulary = [(name, 0.0) for name in names]
-    vocabulary += [(piece.text, piece.score) for piece in file.pieces[3:]] + [("<mask>", 0.0)]
-    return XLMRobertaTokenizer(vocab=vocabulary, _spm_precompiled_charsmap=file.charsmap)
+    vocabulary += [(piece.surface, piece.score) for piece in file.pieces[3:]] + [("<mask>", 0.0)]
+    return XLMRobertaTokenizer(
+        vocab=vocabulary, _spm_precompiled_charsmap=file.precompiled_charsmap
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -99,8 +101,8 @@ def without_protobuf(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_siglip_is_transformers(kind: str, tmp_path: Path) -> None:
     theirs = siglip(tmp_path, kind)
     theirs.save_pretrained(tmp_path)
-    assert stated_cleaning(tmp_path) == "siglip"
-    ours = PieceTokenizer.from_directory(tmp_path, "siglip")
+    assert read_text_cleaning(tmp_path) == "siglip"
+    ours = SentencePieceTokenizer.from_directory(tmp_path, "siglip")
     texts = strange_texts(4000, seed=11) + SPECIALS + corpus()[:300]
     for length in LENGTHS:
         assert torch.equal(ours(texts, length, truncate=True), rows(theirs, texts, length))
@@ -129,7 +131,7 @@ def test_settings_of_siglip_are_read_as_transformers_does(name: str, tmp_path: P
     siglip(tmp_path, "t5").save_pretrained(tmp_path)
     settings_of(tmp_path, **SIGLIP[name])
     theirs = tokenization_siglip.SiglipTokenizer.from_pretrained(tmp_path)
-    ours = PieceTokenizer.from_directory(tmp_path, "siglip")
+    ours = SentencePieceTokenizer.from_directory(tmp_path, "siglip")
     texts = strange_texts(300, seed=16) + SPECIALS + corpus()[:50]
     for length in LENGTHS:
         assert torch.equal(ours(texts, length, truncate=True), rows(theirs, texts, length))
@@ -138,7 +140,7 @@ def test_settings_of_siglip_are_read_as_transformers_does(name: str, tmp_path: P
 def test_a_text_that_spells_its_end_fits_without_another(tmp_path: Path) -> None:
     theirs = siglip(tmp_path, "t5")
     theirs.save_pretrained(tmp_path)
-    ours = PieceTokenizer.from_directory(tmp_path, "siglip")
+    ours = SentencePieceTokenizer.from_directory(tmp_path, "siglip")
     for text in ("a</s>", "a</s></s>"):
         with pytest.warns(UserWarning, match="already has"):
             ids = theirs(text).input_ids
@@ -163,8 +165,8 @@ FAST: dict[str, Callable[[Path], Any]] = {
 def test_a_tokenizer_json_of_transformers(name: str, tmp_path: Path) -> None:
     theirs = FAST[name](tmp_path)
     theirs.save_pretrained(tmp_path)
-    assert stated_cleaning(tmp_path) == "none"
-    ours = PieceTokenizer.from_directory(tmp_path, "none")
+    assert read_text_cleaning(tmp_path) == "none"
+    ours = SentencePieceTokenizer.from_directory(tmp_path, "none")
     assert (ours.vocab_size, ours.pad_id) == (len(theirs), theirs.pad_token_id)
     texts = strange_texts(3000, seed=12) + SPECIALS + corpus()[:300]
     for length in LENGTHS[1:]:
@@ -177,7 +179,7 @@ def test_a_tokenizer_json_of_transformers(name: str, tmp_path: Path) -> None:
 def test_cleaned_texts_are_open_clips(name: str, cleaning: Any, tmp_path: Path) -> None:
     FAST[name](tmp_path).save_pretrained(tmp_path)
     theirs = open_clip.HFTokenizer(str(tmp_path), context_length=24, clean=cleaning)
-    ours = PieceTokenizer.from_directory(tmp_path, cleaning)
+    ours = SentencePieceTokenizer.from_directory(tmp_path, cleaning)
     texts = strange_texts(2000, seed=13) + SPECIALS
     assert torch.equal(ours(texts, 24, truncate=True), theirs(texts))
 
@@ -189,8 +191,8 @@ def test_gemmas_model_file_gives_the_ids_of_its_tokenizer_json(tmp_path: Path) -
     bare = tmp_path / "bare"
     model_file(bare, "gemma", "tokenizer.model")
     (bare / "tokenizer_config.json").write_text(json.dumps(settings))
-    theirs = PieceTokenizer.from_directory(tmp_path, "canonicalize")
-    ours = PieceTokenizer.from_directory(bare, "canonicalize")
+    theirs = SentencePieceTokenizer.from_directory(tmp_path, "canonicalize")
+    ours = SentencePieceTokenizer.from_directory(bare, "canonicalize")
     plain = [text for text in corpus() if not any(symbol in text for symbol in DEFINED)]
     assert len(plain) > 1000
     assert torch.equal(ours(plain), theirs(plain))
@@ -204,7 +206,7 @@ def test_a_model_file_alone_is_taken_as_siglips_own_code_does(
     kind: str, pad_id: int, tmp_path: Path
 ) -> None:
     model_file(tmp_path, kind, "sentencepiece.model")
-    ours, theirs = PieceTokenizer.from_directory(tmp_path, "none"), reference(kind)
+    ours, theirs = SentencePieceTokenizer.from_directory(tmp_path, "none"), reference(kind)
     for text in strange_texts(500, seed=14):
         ids = [*theirs.encode(text)[:15], theirs.eos_id()]
         expected = ids + [pad_id] * (16 - len(ids))
@@ -218,11 +220,11 @@ def test_saved_vocabularies_need_no_other_file(tmp_path: Path) -> None:
         source, target = tmp_path / name / "source files", tmp_path / name / "saved"
         source.mkdir(parents=True)
         make(source).save_pretrained(source)
-        ours = PieceTokenizer.from_directory(source, cleaning)
+        ours = SentencePieceTokenizer.from_directory(source, cleaning)
         target.mkdir()
         ours.save(target / "tokenizer.json")
         assert [path.name for path in target.iterdir()] == ["tokenizer.json"]
-        again = PieceTokenizer.from_directory(target, cleaning)
+        again = SentencePieceTokenizer.from_directory(target, cleaning)
         copy = pickle.loads(pickle.dumps(ours))
         texts = strange_texts(500, seed=15) + SPECIALS
         expected = ours(texts, 16, truncate=True)
@@ -234,7 +236,7 @@ def test_saved_vocabularies_need_no_other_file(tmp_path: Path) -> None:
 
 def test_the_library_pads_a_saved_vocabulary_as_we_do(tmp_path: Path) -> None:
     siglip(tmp_path, "t5").save_pretrained(tmp_path)
-    ours = PieceTokenizer.from_directory(tmp_path, "siglip")
+    ours = SentencePieceTokenizer.from_directory(tmp_path, "siglip")
     ours.save(tmp_path / "tokenizer.json")
     library = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
     texts = ["ka tomi", "stinger on", "a"]
@@ -247,13 +249,13 @@ def test_the_library_pads_a_saved_vocabulary_as_we_do(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> PieceTokenizer:
+def plain(tmp_path_factory: pytest.TempPathFactory) -> SentencePieceTokenizer:
     directory = tmp_path_factory.mktemp("plain")
     model_file(directory, "t5")
-    return PieceTokenizer.from_directory(directory, "canonicalize")
+    return SentencePieceTokenizer.from_directory(directory, "canonicalize")
 
 
-def test_a_row_is_text_end_padding(plain: PieceTokenizer) -> None:
+def test_a_row_is_text_end_padding(plain: SentencePieceTokenizer) -> None:
     table = plain(["a photo", ""], 8)
     ids = plain.encode("a photo")
     assert table.dtype == torch.int64
@@ -262,7 +264,9 @@ def test_a_row_is_text_end_padding(plain: PieceTokenizer) -> None:
     assert plain([]).shape == (0, 64)
 
 
-def test_a_text_that_just_fits_is_taken_and_one_more_token_is_not(plain: PieceTokenizer) -> None:
+def test_a_text_that_just_fits_is_taken_and_one_more_token_is_not(
+    plain: SentencePieceTokenizer,
+) -> None:
     text = "a " * 7
     assert plain(text, 8)[0, 7] == plain.end_id
     message = (
@@ -273,7 +277,7 @@ def test_a_text_that_just_fits_is_taken_and_one_more_token_is_not(plain: PieceTo
     assert torch.equal(plain(text + "a", 8, truncate=True), plain(text, 8))
 
 
-def test_decoding_gives_back_the_text_up_to_the_end(plain: PieceTokenizer) -> None:
+def test_decoding_gives_back_the_text_up_to_the_end(plain: SentencePieceTokenizer) -> None:
     assert plain.decode(plain("The  large, photo", 24)[0]) == "the large photo"
     assert plain.decode(np.array(plain.encode("a photo"))) == "a photo"
     with pytest.raises(DataError, match=r"token id: got 700, expected 0 to 699"):
@@ -285,39 +289,39 @@ def test_decoding_gives_back_the_text_up_to_the_end(plain: PieceTokenizer) -> No
 @pytest.mark.parametrize("name", ["gemma", "gemma with a start", "xlm", "t5"])
 def test_decoding_leaves_special_tokens_out(name: str, tmp_path: Path) -> None:
     FAST[name](tmp_path).save_pretrained(tmp_path)
-    ours = PieceTokenizer.from_directory(tmp_path, "whitespace")
+    ours = SentencePieceTokenizer.from_directory(tmp_path, "whitespace")
     assert ours.decode(ours("the large photo", 24)[0]) == "the large photo"
 
 
 @pytest.mark.parametrize("texts", [[None], [b"bytes"], ["a", 3]])
-def test_only_strings_are_texts(plain: PieceTokenizer, texts: list) -> None:
+def test_only_strings_are_texts(plain: SentencePieceTokenizer, texts: list) -> None:
     with pytest.raises(DataError, match=r"^text: got \w+, expected a string$"):
         plain(texts)
 
 
-def test_a_context_without_room_is_refused(plain: PieceTokenizer) -> None:
+def test_a_context_without_room_is_refused(plain: SentencePieceTokenizer) -> None:
     with pytest.raises(ConfigError, match="context_length: got 0, expected at least 1"):
         plain("a", context_length=0)
 
 
 def test_ids_without_a_row_are_refused(tmp_path: Path) -> None:
     model_file(tmp_path, "t5")
-    ours = PieceTokenizer.from_directory(tmp_path, "none", vocab_size=690)
+    ours = SentencePieceTokenizer.from_directory(tmp_path, "none", vocab_size=690)
     assert ours.vocab_size == 690
     words = [word for text in corpus() for word in text.split()]
-    known = PieceTokenizer.from_directory(tmp_path, "none")
+    known = SentencePieceTokenizer.from_directory(tmp_path, "none")
     rare = next(word for word in words if max(known.encode(word)) >= 690)
     with pytest.raises(DataError, match=r"got token id 69\d, expected below 690"):
         ours(rare)
     with pytest.raises(CheckpointError, match="got a vocabulary of 700, expected vocab_size=32000"):
-        PieceTokenizer.from_directory(tmp_path, "none", vocab_size=32_000)
+        SentencePieceTokenizer.from_directory(tmp_path, "none", vocab_size=32_000)
 
 
 def test_no_cleaned_text_spells_the_end(tmp_path: Path) -> None:
     model_file(tmp_path, "t5")
-    ours = PieceTokenizer.from_directory(tmp_path, "none")
-    control = {n for n, p in enumerate(read_piece_file(tmp_path / "spiece.model").pieces)
-               if p.kind == CONTROL}  # fmt: skip
+    ours = SentencePieceTokenizer.from_directory(tmp_path, "none")
+    control = {n for n, p in enumerate(read_sentencepiece_model(tmp_path / "spiece.model").pieces)
+               if p.type == CONTROL}  # fmt: skip
     assert control.isdisjoint(ours.encode("a </s> b </s><pad>"))
 
 
@@ -329,14 +333,14 @@ def test_tokens_that_t5_adds_to_its_vocabulary_are_not_in_the_model_file(tmp_pat
     extra = added("</s>", "<extra_id_0>")
     settings_of(tmp_path, tokenizer_class="T5Tokenizer", pad_token="<pad>", eos_token="</s>")
     settings_of(tmp_path, added_tokens_decoder=extra)
-    ours = PieceTokenizer.from_directory(tmp_path, "none")
+    ours = SentencePieceTokenizer.from_directory(tmp_path, "none")
     assert (ours.vocab_size, ours.end_id, ours.pad_id) == (700, 1, 0)
     assert ours.encode("<extra_id_0>") == reference("t5").encode("<extra_id_0>")
 
 
 def test_a_directory_without_a_vocabulary(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"got no tokenizer\.json and no spiece\.model or"):
-        PieceTokenizer.from_directory(tmp_path, "none")
+        SentencePieceTokenizer.from_directory(tmp_path, "none")
 
 
 def settings_of(tmp_path: Path, **changes: Any) -> None:
@@ -383,7 +387,7 @@ def test_settings_that_leave_something_open_or_make_no_sense(
     siglip(tmp_path, "t5").save_pretrained(tmp_path)
     settings_of(tmp_path, **changes)
     with pytest.raises(CheckpointError, match=message) as caught:
-        PieceTokenizer.from_directory(tmp_path, "none")
+        SentencePieceTokenizer.from_directory(tmp_path, "none")
     assert "\n" not in str(caught.value)
 
 
@@ -391,39 +395,39 @@ def test_files_that_contradict_each_other(tmp_path: Path) -> None:
     siglip(tmp_path, "t5").save_pretrained(tmp_path)
     (tmp_path / "special_tokens_map.json").write_text('{"pad_token": {"content": "<pad>"}}')
     with pytest.raises(CheckpointError, match=r"got pad_token '</s>' and '<pad>' in special_tok"):
-        PieceTokenizer.from_directory(tmp_path, "siglip")
+        SentencePieceTokenizer.from_directory(tmp_path, "siglip")
 
 
 def test_the_padding_token_may_stand_in_either_file(tmp_path: Path) -> None:
     siglip(tmp_path, "t5").save_pretrained(tmp_path)
     settings_of(tmp_path, pad_token="drop")
     (tmp_path / "special_tokens_map.json").write_text('{"pad_token": {"content": "<pad>"}}')
-    assert PieceTokenizer.from_directory(tmp_path, "siglip").pad_id == 0
+    assert SentencePieceTokenizer.from_directory(tmp_path, "siglip").pad_id == 0
 
 
 def test_gemma_says_where_it_pads(tmp_path: Path) -> None:
     gemma(tmp_path, "gemma plain").save_pretrained(tmp_path)
     settings_of(tmp_path, padding_side="drop")
     with pytest.raises(CheckpointError, match="got no padding_side for GemmaTokenizer"):
-        PieceTokenizer.from_directory(tmp_path, "none")
+        SentencePieceTokenizer.from_directory(tmp_path, "none")
 
 
 def test_each_side_that_the_settings_leave_open_is_the_vocabularys(tmp_path: Path) -> None:
     FAST["gemma with a start"](tmp_path).save_pretrained(tmp_path)
-    framed = PieceTokenizer.from_directory(tmp_path, "none")("", 3).tolist()
+    framed = SentencePieceTokenizer.from_directory(tmp_path, "none")("", 3).tolist()
     assert framed == [[2, 1, 0]]
     settings_of(tmp_path, add_eos_token=False)
-    assert PieceTokenizer.from_directory(tmp_path, "none")("", 3).tolist() == [[2, 0, 0]]
+    assert SentencePieceTokenizer.from_directory(tmp_path, "none")("", 3).tolist() == [[2, 0, 0]]
     settings_of(tmp_path, add_eos_token="drop", add_bos_token=False)
-    assert PieceTokenizer.from_directory(tmp_path, "none")("", 3).tolist() == [[1, 0, 0]]
+    assert SentencePieceTokenizer.from_directory(tmp_path, "none")("", 3).tolist() == [[1, 0, 0]]
 
 
 def test_a_cleaning_is_stated_by_a_class_only(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="got no tokenizer_class"):
-        stated_cleaning(tmp_path)
+        read_text_cleaning(tmp_path)
     settings_of(tmp_path, tokenizer_class="SiglipTokenizer", do_lower_case=False)
     with pytest.raises(CheckpointError, match="got do_lower_case false"):
-        stated_cleaning(tmp_path)
+        read_text_cleaning(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -446,7 +450,7 @@ def test_damaged_settings_are_named(name: str, content: str, message: str, tmp_p
     model_file(tmp_path, "t5")
     (tmp_path / name).write_text(content)
     with pytest.raises(CheckpointError, match=message) as caught:
-        PieceTokenizer.from_directory(tmp_path, "none")
+        SentencePieceTokenizer.from_directory(tmp_path, "none")
     assert str(caught.value).count(name) == 1
 
 
@@ -456,26 +460,26 @@ def test_a_padding_token_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(
         CheckpointError, match=r"got pad_token '\[PAD\]', expected one of the vocab"
     ):
-        PieceTokenizer.from_directory(tmp_path, "none")
+        SentencePieceTokenizer.from_directory(tmp_path, "none")
 
 
 def test_special_tokens_that_have_no_row(tmp_path: Path) -> None:
     FAST["t5 with extra ids"](tmp_path).save_pretrained(tmp_path)
     settings_of(tmp_path, pad_token="<extra_id_0>")
-    pad_id = PieceTokenizer.from_directory(tmp_path, "none").pad_id
+    pad_id = SentencePieceTokenizer.from_directory(tmp_path, "none").pad_id
     assert pad_id >= 700
     with pytest.raises(CheckpointError, match=f"got {pad_id} for a special token, expected an id"):
-        PieceTokenizer.from_directory(tmp_path, "none", vocab_size=700)
+        SentencePieceTokenizer.from_directory(tmp_path, "none", vocab_size=700)
 
 
 def test_a_vocabulary_without_letters(tmp_path: Path) -> None:
     tokenizers.Tokenizer(tokenizers.models.BPE()).save(str(tmp_path / "tokenizer.json"))
     with pytest.raises(CheckpointError, match=r"tokenizer\.json: got no token for 'a', expected"):
-        PieceTokenizer.from_directory(tmp_path, "none")
+        SentencePieceTokenizer.from_directory(tmp_path, "none")
 
 
 def hidden_space(whole: dict[str, Any]) -> None:
-    whole["model"][MARK]["kinds"] = {}
+    whole["model"][EXTENSION_KEY]["kinds"] = {}
 
 
 def no_model(whole: dict[str, Any]) -> None:
@@ -487,11 +491,11 @@ def other_type(whole: dict[str, Any]) -> None:
 
 
 def no_frame(whole: dict[str, Any]) -> None:
-    whole["model"][MARK]["before"] = "x"
+    whole["model"][EXTENSION_KEY]["before"] = "x"
 
 
 def frame_of_no_id(whole: dict[str, Any]) -> None:
-    whole["model"][MARK]["after"] = [700]
+    whole["model"][EXTENSION_KEY]["after"] = [700]
 
 
 def other_specials(whole: dict[str, Any]) -> None:
@@ -515,14 +519,14 @@ def test_a_damaged_tokenizer_json_is_named(change: Any, marked: bool, tmp_path: 
     model_file(tmp_path, "t5")
     path = tmp_path / "saved" / "tokenizer.json"
     path.parent.mkdir()
-    PieceTokenizer.from_directory(tmp_path, "none").save(path)
+    SentencePieceTokenizer.from_directory(tmp_path, "none").save(path)
     whole = json.loads(path.read_text())
     if not marked:
-        del whole["model"][MARK]
+        del whole["model"][EXTENSION_KEY]
     change(whole)
     path.write_text(json.dumps(whole))
     with pytest.raises(CheckpointError, match=re.escape(str(path.parent))) as caught:
-        PieceTokenizer.from_directory(path.parent, "none")
+        SentencePieceTokenizer.from_directory(path.parent, "none")
     assert "\n" not in str(caught.value)
 
 
@@ -530,10 +534,10 @@ def test_a_damaged_tokenizer_json_is_named(change: Any, marked: bool, tmp_path: 
 def test_no_tokenizer_json_at_all(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"tokenizer\.json") as caught:
-        PieceTokenizer.from_directory(tmp_path, "none")
+        SentencePieceTokenizer.from_directory(tmp_path, "none")
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_cannot_be_written(plain: PieceTokenizer, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written(plain: SentencePieceTokenizer, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="expected a writable file"):
         plain.save(tmp_path / "missing" / "tokenizer.json")

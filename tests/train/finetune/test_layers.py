@@ -15,18 +15,24 @@ from safetensors.torch import load_file, save_file
 import twinlens
 from tests.tiny import tiny_clip
 from tests.train.runs import squares, tiny_recipe
-from twinlens.checkpoints.head import Classifier
+from twinlens.checkpoints.head import ClassifierModule
 from twinlens.data.datasets import Dataset
+from twinlens.embed.probe import LabelledFeatures, fit_linear_probe
 from twinlens.errors import CheckpointError, ConfigError, DataError, MissingExtraError
 from twinlens.model.clip import CLIP
-from twinlens.train.finetune.initial import first_head, linear_probe, start_of
-from twinlens.train.finetune.layers import interpolate, lock, lr_scales, set_train_mode
+from twinlens.train.finetune.initial import fit_initial_head, load_initial_state
+from twinlens.train.finetune.layers import (
+    interpolate_weights,
+    layer_lr_scales,
+    lock_layers,
+    set_train_mode,
+)
 from twinlens.train.finetune.lora import add_lora, merge_lora
-from twinlens.train.log import Progress
-from twinlens.train.recipes.adapt import Adapt
-from twinlens.train.recipes.builtin import Recipe, recipe_named
-from twinlens.train.recipes.recipe import Compute
-from twinlens.train.state import Run
+from twinlens.train.log import LogEntry
+from twinlens.train.recipes.adapt import AdaptConfig
+from twinlens.train.recipes.builtin import Recipe, find_recipe
+from twinlens.train.recipes.recipe import ComputeConfig
+from twinlens.train.state import TrainState
 from twinlens.train.trainer import fit
 
 COLOURS = ("red", "green", "blue", "black")
@@ -40,23 +46,23 @@ def trained(model: torch.nn.Module) -> set[str]:
 def test_locking_by_depth(kind: str):
     model = tiny_clip(kind)
     everything = trained(model)
-    lock(model, Adapt())
+    lock_layers(model, AdaptConfig())
     assert trained(model) == everything
-    lock(model, Adapt(unlocked_text_layers=1))
+    lock_layers(model, AdaptConfig(unlocked_text_layers=1))
     left = {name for name in trained(model) if name.startswith("text_tower")}
     assert "text_tower.projection" in left
     assert "text_tower.final_norm.weight" in left
     blocks = {name for name in left if ".blocks." in name}
     assert blocks == {n for n in everything if n.startswith("text_tower.transformer.blocks.1.")}
-    lock(model, Adapt(unlocked_image_layers=0, unlocked_text_layers=0))
+    lock_layers(model, AdaptConfig(unlocked_image_layers=0, unlocked_text_layers=0))
     assert trained(model) == {"logit_scale"}
     with pytest.raises(ConfigError, match="unlocked_text_layers: got 9, expected at most the 2"):
-        lock(tiny_clip(kind), Adapt(unlocked_text_layers=9))
+        lock_layers(tiny_clip(kind), AdaptConfig(unlocked_text_layers=9))
 
 
 def test_statistics_of_a_locked_resnet_stay():
     model = tiny_clip("resnet")
-    lock(model, Adapt(unlocked_image_layers=1))
+    lock_layers(model, AdaptConfig(unlocked_image_layers=1))
     set_train_mode(model)
     before = {name: value.clone() for name, value in model.named_buffers()}
     model.encode_image(torch.randn(2, 3, 32, 32))
@@ -66,7 +72,7 @@ def test_statistics_of_a_locked_resnet_stay():
 
 
 def test_rates_fall_from_layer_to_layer():
-    scales = lr_scales(tiny_clip(), Adapt(layer_decay=0.5))
+    scales = layer_lr_scales(tiny_clip(), AdaptConfig(layer_decay=0.5))
     assert scales["image_tower.projection"] == scales["text_tower.final_norm.weight"] == 1.0
     assert scales["image_tower.transformer.blocks.1.mlp.expand.weight"] == 0.5
     assert scales["image_tower.transformer.blocks.0.mlp.expand.weight"] == 0.25
@@ -82,8 +88,8 @@ def test_only_adapters_train_and_they_merge(kind: str):
     pixels = torch.randn(2, 3, 32, 32)
     tokens = torch.randint(1, 64, (2, 12))
     plain = model(pixels, tokens)[0]
-    adapt = Adapt(lora_rank=2, unlocked_text_layers=1)
-    lock(model, adapt)
+    adapt = AdaptConfig(lora_rank=2, unlocked_text_layers=1)
+    lock_layers(model, adapt)
     add_lora(model, adapt)
     learned = trained(model)
     assert {name for name in learned if ".lora_" not in name} == {"logit_scale"}
@@ -99,7 +105,7 @@ def test_only_adapters_train_and_they_merge(kind: str):
     assert model.state_dict().keys() == before.keys()
     torch.testing.assert_close(model(pixels, tokens)[0], adapted, rtol=1e-5, atol=1e-5)
     locked = CLIP(model.config)
-    lock(locked, Adapt(unlocked_image_layers=0, unlocked_text_layers=0))
+    lock_layers(locked, AdaptConfig(unlocked_image_layers=0, unlocked_text_layers=0))
     with pytest.raises(ConfigError, match="all layers locked"):
         add_lora(locked, adapt)
 
@@ -107,15 +113,15 @@ def test_only_adapters_train_and_they_merge(kind: str):
 def test_the_line_between_two_models():
     start, end = tiny_clip().state_dict(), CLIP(tiny_clip().config).state_dict()
     for weight, expected in ((0.0, start), (1.0, end)):
-        found = interpolate(start, end, weight)
+        found = interpolate_weights(start, end, weight)
         assert all(torch.equal(found[name], value) for name, value in expected.items())
     name = "image_tower.projection"
-    half = interpolate(start, end, 0.5)[name]
+    half = interpolate_weights(start, end, 0.5)[name]
     torch.testing.assert_close(half, (start[name] + end[name]) / 2)
     with pytest.raises(ConfigError, match=r"weight: got 1\.5"):
-        interpolate(start, end, 1.5)
+        interpolate_weights(start, end, 1.5)
     with pytest.raises(CheckpointError, match="two different models"):
-        interpolate(start, tiny_clip("resnet").state_dict(), 0.5)
+        interpolate_weights(start, tiny_clip("resnet").state_dict(), 0.5)
 
 
 def test_a_probe_finds_what_words_do_not():
@@ -125,7 +131,8 @@ def test_a_probe_finds_what_words_do_not():
     noisy = centres[labels] + 0.2 * torch.randn(90, 8, generator=rng)
     features = torch.nn.functional.normalize(noisy, dim=-1)
     words = torch.randn(8, 3, generator=rng)
-    weight = linear_probe(features, labels, 3)
+    data = LabelledFeatures(features.numpy(), labels.numpy())
+    weight = torch.from_numpy(fit_linear_probe(data, 3, bias=False).weight)
     accuracy = float(((features @ weight).argmax(1) == labels).float().mean())
     by_words = float(((features @ words).argmax(1) == labels).float().mean())
     assert accuracy > 0.95 > by_words
@@ -139,20 +146,20 @@ def test_a_probe_finds_what_words_do_not():
         {"lora_rank": -1},
         {"label_smoothing": 1.0},
         {"label_smoothing": 0.1},
-        {"keep": 1.5},
+        {"interpolation": 1.5},
     ],
 )
 def test_settings_out_of_range(setting: dict[str, float]):
     with pytest.raises(ConfigError, match=rf"^adapt\.{next(iter(setting))}: got .*, expected"):
-        Adapt(**setting)  # pyright: ignore[reportArgumentType]
+        AdaptConfig(**setting)  # pyright: ignore[reportArgumentType]
 
 
 def test_a_recipe_that_adapts_wants_a_model():
     with pytest.raises(ConfigError, match="init: got none"):
-        tiny_recipe(adapt=Adapt(lora_rank=2))
+        tiny_recipe(adapt=AdaptConfig(lora_rank=2))
     with pytest.raises(ConfigError, match="init: got none for 'lit'"):
-        recipe_named("lit")
-    recipe = recipe_named("lit", "icons")
+        find_recipe("lit")
+    recipe = find_recipe("lit", "icons")
     assert recipe.init == "icons"
     assert recipe.model.embed_dim == 256
 
@@ -191,7 +198,7 @@ def named(dataset: Dataset) -> Dataset:
 
 
 def short(name: str, base: Path, **adapt: object) -> Recipe:
-    recipe = recipe_named(name, str(base))
+    recipe = find_recipe(name, str(base))
     optim = replace(recipe.optim, lr=1e-2, warmup_steps=2, ema_decay=0.9)
     return replace(
         recipe,
@@ -209,8 +216,8 @@ def short(name: str, base: Path, **adapt: object) -> Recipe:
     "case",
     [
         ("vit", "finetune-contrastive", {}),
-        ("vit", "finetune-contrastive", {"lora_rank": 2, "keep": 0.5}),
-        ("resnet", "finetune-classifier", {"keep": 0.7}),
+        ("vit", "finetune-contrastive", {"lora_rank": 2, "interpolation": 0.5}),
+        ("resnet", "finetune-classifier", {"interpolation": 0.7}),
         ("vit", "finetune-classifier", {"head": "zero-shot", "unlocked_image_layers": 1}),
         ("resnet", "lit", {}),
     ],
@@ -225,7 +232,7 @@ def test_fine_tuning_resumes_to_the_same_bytes(
     base = bases[kind]
     recipe = short(name, base, **adapt)
 
-    def kill(progress: Progress) -> None:
+    def kill(progress: LogEntry) -> None:
         if progress.step == 4:
             while not (tmp_path / "killed" / "checkpoints" / "latest").exists():
                 time.sleep(0.01)  # it is written beside the training
@@ -262,7 +269,7 @@ def test_parts_of_a_batch_teach_what_is_not_locked(
     recipe = short(name, base, **adapt)
     recipe = replace(recipe, optim=replace(recipe.optim, lr=1e-3))
     whole = fit(recipe, named, tmp_path / "whole")
-    in_parts = replace(recipe, compute=Compute(accum_freq=2))
+    in_parts = replace(recipe, compute=ComputeConfig(accum_freq=2))
     parts = fit(in_parts, named, tmp_path / "parts")
     for file in (path.name for path in whole.glob("*.safetensors")):
         expected, got = load_file(whole / file), load_file(parts / file)
@@ -277,11 +284,11 @@ def test_parts_of_a_batch_teach_what_is_not_locked(
 
 def test_a_head_begins_as_words_do(base: Path, named: Dataset):
     lens = twinlens.load(base, precision="fp32")
-    head = first_head(lens, short("finetune-classifier", base, head="zero-shot"), named)
+    head = fit_initial_head(lens, short("finetune-classifier", base, head="zero-shot"), named)
     images = [sample.image_bytes() for sample in named.samples][:4]
     features = torch.from_numpy(lens.embed_images(images))
     with torch.no_grad():
-        logits = Classifier(head.weight)(features, lens.model.logit_scale)
+        logits = ClassifierModule(head.weight)(features, lens.model.logit_scale)
     expected = lens.model.logit_scale.exp().item() * (
         features.numpy() @ lens.zero_shot_classifier(COLOURS)
     )
@@ -290,9 +297,9 @@ def test_a_head_begins_as_words_do(base: Path, named: Dataset):
 
 def test_locked_weights_are_not_in_the_checkpoint(base: Path, named: Dataset):
     recipe = short("lit", base)
-    run = Run(recipe, "data", "cpu", start=start_of(recipe, named, "cpu"))
-    assert any(name.startswith("master/text_tower") for name in run.state())
-    assert all(not name.startswith("master/image_tower") for name in run.state())
+    run = TrainState(recipe, "data", "cpu", initial=load_initial_state(recipe, named, "cpu"))
+    assert any(name.startswith("master/text_tower") for name in run.state_tensors())
+    assert all(not name.startswith("master/image_tower") for name in run.state_tensors())
 
 
 def test_a_run_from_other_weights_is_not_resumed(base: Path, named: Dataset, tmp_path: Path):
@@ -319,8 +326,8 @@ def test_another_configuration_than_the_model_s_is_refused(
 
 def test_bf16_ships_the_start_as_it_was(base: Path, named: Dataset):
     recipe = replace(short("finetune-contrastive", base), precision="bf16")
-    start = start_of(recipe, named, "cpu")
-    shipped = Run(recipe, "data", "cpu", start=start).shipped_model().state_dict()
+    start = load_initial_state(recipe, named, "cpu")
+    shipped = TrainState(recipe, "data", "cpu", initial=start).averaged_model().state_dict()
     for name, value in start.model.state_dict().items():
         torch.testing.assert_close(shipped[name], value, rtol=0, atol=0)
 
@@ -331,7 +338,7 @@ def test_adapters_are_drawn_by_the_seed_alone():
         model = tiny_clip()
         torch.manual_seed(noise)
         before = torch.get_rng_state()
-        add_lora(model, Adapt(lora_rank=2), 5)
+        add_lora(model, AdaptConfig(lora_rank=2), 5)
         assert torch.equal(torch.get_rng_state(), before)
         found.append({n: v for n, v in model.state_dict().items() if ".lora_" in n})
     assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
@@ -356,13 +363,13 @@ def test_why_peft_is_not_there(
 
     monkeypatch.setattr(builtins, "__import__", broken)
     with pytest.raises(error, match=message):
-        add_lora(tiny_clip(), Adapt(lora_rank=2))
+        add_lora(tiny_clip(), AdaptConfig(lora_rank=2))
 
 
 def test_templates_of_a_data_set_make_a_head(base: Path, named: Dataset):
     lens = twinlens.load(base, precision="fp32")
     recipe = short("finetune-classifier", base, head="zero-shot")
-    head = first_head(lens, recipe, replace(named, templates=("red {c}",)))
+    head = fit_initial_head(lens, recipe, replace(named, templates=("red {c}",)))
     expected = lens.zero_shot_classifier(COLOURS, ["red {}"])
     np.testing.assert_array_equal(head.weight.numpy(), expected)
 
@@ -372,7 +379,7 @@ def test_a_class_of_another_s_name_is_asked_by_that_name(base: Path, named: Data
     recipe = short("finetune-classifier", base, head="zero-shot")
     *others, last = named.classnames
     told = replace(named, spoken={last: others[0]}, templates=("a {c}",))
-    head = first_head(lens, recipe, told)
+    head = fit_initial_head(lens, recipe, told)
     expected = lens.zero_shot_classifier([*others, others[0]], ["a {}"])
     assert head.classnames == named.classnames
     np.testing.assert_array_equal(head.weight.numpy(), expected)
@@ -387,8 +394,8 @@ def test_a_probe_leaves_out_what_cannot_be_read(base: Path, named: Dataset, tmp_
         replace(named.samples[0], source=broken),
         replace(named.samples[1], source=tmp_path / "missing.png"),
     ]
-    head = first_head(lens, recipe, replace(named, samples=[*bad, *named.samples]))
-    expected = first_head(lens, recipe, named)
+    head = fit_initial_head(lens, recipe, replace(named, samples=[*bad, *named.samples]))
+    expected = fit_initial_head(lens, recipe, named)
     torch.testing.assert_close(head.weight, expected.weight, rtol=0, atol=0)
 
 
@@ -397,7 +404,7 @@ def test_labels_that_make_no_probe(base: Path, named: Dataset):
     recipe = short("finetune-classifier", base)
     alien = replace(named.samples[0], label="mauve")
     with pytest.raises(DataError, match="got the label 'mauve', expected one of"):
-        first_head(lens, recipe, replace(named, samples=[alien]))
+        fit_initial_head(lens, recipe, replace(named, samples=[alien]))
     nameless = [replace(sample, label=None) for sample in named.samples]
-    with pytest.raises(DataError, match="got 0 labelled images"):
-        first_head(lens, recipe, replace(named, samples=nameless))
+    with pytest.raises(DataError, match="got no labelled images"):
+        fit_initial_head(lens, recipe, replace(named, samples=nameless))

@@ -11,12 +11,17 @@ from tests.tiny import tiny_config
 from twinlens.config import CLIPConfig, ResNetConfig
 from twinlens.model import presets
 from twinlens.model.clip import CLIP
-from twinlens.model.flops import Cost, blocks_cost, image_cost, text_cost
+from twinlens.model.flops import block_flops, image_flops, text_flops
 from twinlens.model.loss.contrastive import contrastive_loss
-from twinlens.train.finetune.layers import lock
-from twinlens.train.planning.flops import pair_cost, recipe_image, recipe_text, similarity_cost
-from twinlens.train.recipes.adapt import Adapt
-from twinlens.train.recipes.builtin import recipe_named
+from twinlens.train.finetune.layers import lock_layers
+from twinlens.train.planning.flops import (
+    pair_cost,
+    recipe_image_cost,
+    recipe_text_cost,
+    similarity_cost,
+)
+from twinlens.train.recipes.adapt import AdaptConfig
+from twinlens.train.recipes.builtin import find_recipe
 from twinlens.train.recipes.recipe import Recipe
 
 MODELS = {
@@ -52,9 +57,9 @@ def counted(run) -> tuple[int, int]:
 
 def test_images_cost_what_torch_counts(config: CLIPConfig):
     model = meta_model(config)
-    size = config.image_input.image_size
+    size = config.preprocess_config.image_size
     images = torch.empty(2, 3, size, size, device="meta")
-    cost = image_cost(config.vision, config.embed_dim).times(2)
+    cost = image_flops(config.vision, config.embed_dim).scaled(2)
     assert (cost.forward, cost.training) == counted(lambda: model.encode_image(images))
 
 
@@ -66,41 +71,43 @@ def test_texts_cost_what_torch_counts(config: CLIPConfig):
         tokens = torch.zeros(2, length, dtype=torch.long, device="meta")
         x = tower.token_embedding(tokens) + tower.positional_embedding
         end = torch.full((2,), length - 1, device="meta")
-        pooled = tower.final_norm(tower.transformer.pooled(x, end))
+        pooled = tower.final_norm(tower.transformer.forward_pooled(x, end))
         pooled = pooled @ tower.projection if tower.projection is not None else pooled
         return pooled if tower.projection_bias is None else pooled + tower.projection_bias
 
-    cost = text_cost(config.text, config.embed_dim, length).times(2)
+    cost = text_flops(config.text, config.embed_dim, length).scaled(2)
     assert (cost.forward, cost.training) == counted(encode)
 
 
 def test_similarities_cost_what_torch_counts():
     config = tiny_config()
     image, text = torch.randn(2, 6, 8, requires_grad=True)
-    cost = similarity_cost(config, 6).times(6)
+    cost = similarity_cost(config, 6).scaled(6)
     found = counted(lambda: contrastive_loss(image, text, torch.zeros(())))
     assert (cost.forward, cost.training) == found
 
 
 def test_vit_b_32_takes_the_known_8_8_billion_operations_a_image_but_for_its_last_block():
     config = presets.vit_b_32()
-    everywhere = blocks_cost(config.vision, 50, pooled=False) + Cost(
-        image_cost(config.vision, 512).forward - blocks_cost(config.vision, 50).forward
+    image = image_flops(config.vision, 512)
+    last, last_everywhere = (
+        block_flops(config.vision, 50, pooled=pooled)[-1] for pooled in (True, False)
     )
-    assert everywhere.forward == pytest.approx(8.8e9, rel=0.01)
-    assert image_cost(config.vision, 512).forward == pytest.approx(8.29e9, rel=0.001)
+    everywhere = image.forward - last.forward + last_everywhere.forward
+    assert everywhere == pytest.approx(8.8e9, rel=0.01)
+    assert image.forward == pytest.approx(8.29e9, rel=0.001)
 
 
 def test_short_captions_cost_less_where_the_tower_allows_it():
     causal, both_ways = presets.vit_b_32(), presets.siglip_vit_b_16()
-    assert text_cost(causal.text, 512, 16).forward < text_cost(causal.text, 512, 77).forward / 4
-    assert text_cost(both_ways.text, 768, 16) == text_cost(both_ways.text, 768, 64)
+    assert text_flops(causal.text, 512, 16).forward < text_flops(causal.text, 512, 77).forward / 4
+    assert text_flops(both_ways.text, 768, 16) == text_flops(both_ways.text, 768, 64)
 
 
 def test_a_pair_has_one_image_and_all_its_captions():
-    recipe = recipe_named("openai-vit-b-16")
-    one, three = pair_cost(recipe), pair_cost(replace(recipe, captions=3))
-    image = image_cost(recipe.model.vision, 512)
+    recipe = find_recipe("openai-vit-b-16")
+    one, three = pair_cost(recipe), pair_cost(replace(recipe, captions_per_image=3))
+    image = image_flops(recipe.model.vision, 512)
     assert three.training - image.training == 3 * (one.training - image.training)
     halved = pair_cost(replace(recipe, patch_dropout=0.5))
     assert halved.forward < 0.55 * one.forward
@@ -115,13 +122,13 @@ def test_locked_layers_cost_the_pass_forward_alone(name: str, unlocked: int):
         batch_size=2,
         steps=1,
         init="some",
-        adapt=Adapt(unlocked_image_layers=unlocked),
+        adapt=AdaptConfig(unlocked_image_layers=unlocked),
     )
     model = meta_model(recipe.model)
-    lock(model, recipe.adapt)
-    size = recipe.model.image_input.image_size
+    lock_layers(model, recipe.adapt)
+    size = recipe.model.preprocess_config.image_size
     images = torch.empty(2, 3, size, size, device="meta")
-    cost = recipe_image(recipe).times(2)
+    cost = recipe_image_cost(recipe).scaled(2)
     forward, training = counted(lambda: model.encode_image(images))
     assert cost.forward == forward
     # The first convolution that is trained wants no gradient of its input.
@@ -131,19 +138,19 @@ def test_locked_layers_cost_the_pass_forward_alone(name: str, unlocked: int):
 
 
 def test_a_locked_tower_costs_no_gradient_and_a_classifier_no_text():
-    recipe = recipe_named("openai-vit-b-32")
-    lit = replace(recipe, init="some", adapt=Adapt(unlocked_image_layers=0))
-    assert recipe_image(lit).training == recipe_image(recipe).forward
-    assert recipe_text(lit, 16) == recipe_text(recipe, 16)
-    classifier = replace(recipe, init="some", adapt=Adapt(head="linear-probe"))
-    assert pair_cost(classifier) == recipe_image(recipe)
+    recipe = find_recipe("openai-vit-b-32")
+    lit = replace(recipe, init="some", adapt=AdaptConfig(unlocked_image_layers=0))
+    assert recipe_image_cost(lit).training == recipe_image_cost(recipe).forward
+    assert recipe_text_cost(lit, 16) == recipe_text_cost(recipe, 16)
+    classifier = replace(recipe, init="some", adapt=AdaptConfig(head="linear-probe"))
+    assert pair_cost(classifier) == recipe_image_cost(recipe)
 
 
 def test_adapters_need_the_gradient_of_what_goes_in():
-    recipe = replace(recipe_named("openai-vit-b-32"), init="some", adapt=Adapt(lora_rank=8))
+    recipe = replace(find_recipe("openai-vit-b-32"), init="some", adapt=AdaptConfig(lora_rank=8))
     model = meta_model(recipe.model)
     for name, parameter in model.named_parameters():
         # What an adapter adds to a layer's output, in place of two small products.
         parameter.requires_grad_(name.endswith("bias") and ".blocks." in name)
     _, training = counted(lambda: model.encode_image(torch.empty(2, 3, 224, 224, device="meta")))
-    assert recipe_image(recipe).times(2).training == pytest.approx(training, rel=0.02)
+    assert recipe_image_cost(recipe).scaled(2).training == pytest.approx(training, rel=0.02)

@@ -8,26 +8,26 @@ import torch
 from tests.tiny import tiny_config
 from twinlens.errors import ConfigError
 from twinlens.model.clip import CLIP
-from twinlens.train.finetune.layers import lock
+from twinlens.train.finetune.layers import lock_layers
 from twinlens.train.finetune.lora import add_lora
-from twinlens.train.planning.devices import KNOWN, Group
-from twinlens.train.planning.plan import Assumptions, Plan, make_plan
-from twinlens.train.recipes.adapt import Adapt
-from twinlens.train.recipes.builtin import RECIPES, recipe_named
-from twinlens.train.recipes.recipe import Compute, Recipe
+from twinlens.train.planning.devices import KNOWN_DEVICES, DeviceGroup
+from twinlens.train.planning.plan import PlanAssumptions, TrainingPlan, plan_training
+from twinlens.train.recipes.adapt import AdaptConfig
+from twinlens.train.recipes.builtin import PRETRAIN_RECIPES, find_recipe
+from twinlens.train.recipes.recipe import ComputeConfig, Recipe
 
 
-def plan_of(recipe: Recipe | str, *groups: tuple[int, str], **assumed: float) -> Plan:
-    recipe = recipe_named(recipe) if isinstance(recipe, str) else recipe
-    chosen = [Group(count, KNOWN[name]) for count, name in groups or [(8, "H100")]]
-    return make_plan(recipe, chosen, Assumptions(**assumed))
+def plan_of(recipe: Recipe | str, *groups: tuple[int, str], **assumed: float) -> TrainingPlan:
+    recipe = find_recipe(recipe) if isinstance(recipe, str) else recipe
+    chosen = [DeviceGroup(count, KNOWN_DEVICES[name]) for count, name in groups or [(8, "H100")]]
+    return plan_training(recipe, chosen, PlanAssumptions(**assumed))
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", PRETRAIN_RECIPES)
 def test_parameters_are_the_model_s(name: str):
     plan = plan_of(name)
     with torch.device("meta"):
-        model = CLIP(recipe_named(name).model)
+        model = CLIP(find_recipe(name).model)
     counts = plan.parameters
     assert counts["total"] == sum(parameter.numel() for parameter in model.parameters())
     assert counts["total"] == counts["image_tower"] + counts["text_tower"] + counts["other"]
@@ -58,15 +58,17 @@ def test_storage_must_give_what_the_devices_take():
 
 
 def test_what_is_computed_twice_costs_time_but_is_not_counted_as_the_model_s():
-    plain = replace(recipe_named("openai-vit-b-32"), compute=Compute())
-    thrifty = replace(plain, compute=Compute(accum_freq=4, tile=512, checkpoint_activations=True))
+    plain = replace(find_recipe("openai-vit-b-32"), compute=ComputeConfig())
+    thrifty = replace(
+        plain, compute=ComputeConfig(accum_freq=4, loss_tile_size=512, checkpoint_activations=True)
+    )
     once, twice = plan_of(plain).operations, plan_of(thrifty).operations
     assert once.pair_executed == once.pair_training == twice.pair_training
     assert twice.pair_executed / once.pair_executed == pytest.approx(5 / 3, rel=0.01)
 
 
 def test_precision_is_what_the_device_has():
-    recipe = recipe_named("openai-vit-b-32")
+    recipe = find_recipe("openai-vit-b-32")
     auto = plan_of(recipe, (8, "H100"), (8, "V100"))
     assert [group.precision for group in auto.groups] == ["bf16", "fp32"]
     assert sum("no bf16" in note for note in auto.notes) == 1
@@ -77,21 +79,21 @@ def test_precision_is_what_the_device_has():
 
 
 def test_what_does_not_fit_says_what_would():
-    recipe = replace(recipe_named("openai-vit-l-14"), compute=Compute())
+    recipe = replace(find_recipe("openai-vit-l-14"), compute=ComputeConfig())
     plan = plan_of(recipe, (8, "H100"))
     assert not plan.groups[0].fits
     freq = plan.groups[0].accum_freq_that_fits
     assert freq is not None
     assert f"8xH100: does not fit; --set compute.accum_freq={freq} would" in plan.notes
-    finer = plan_of(replace(recipe, compute=Compute(accum_freq=freq)), (8, "H100"))
+    finer = plan_of(replace(recipe, compute=ComputeConfig(accum_freq=freq)), (8, "H100"))
     assert finer.groups[0].fits
     assert not finer.notes
-    coarser = plan_of(replace(recipe, compute=Compute(accum_freq=freq // 2)), (8, "H100"))
+    coarser = plan_of(replace(recipe, compute=ComputeConfig(accum_freq=freq // 2)), (8, "H100"))
     assert not coarser.groups[0].fits
 
 
 def test_where_nothing_fits_other_ways_are_named():
-    recipe = replace(recipe_named("openai-vit-b-32"), compute=Compute(), batch_size=2**20)
+    recipe = replace(find_recipe("openai-vit-b-32"), compute=ComputeConfig(), batch_size=2**20)
     [note] = plan_of(recipe, (1, "L4")).notes
     assert "nor with a larger accum_freq; try compute.checkpoint_activations=true" in note
     assert "more devices" in note
@@ -114,26 +116,26 @@ def test_a_batch_that_does_not_divide_is_noted():
 )
 def test_impossible_assumptions_are_refused(assumed: dict[str, float], message: str):
     with pytest.raises(ConfigError, match=message):
-        Assumptions(**assumed)
+        PlanAssumptions(**assumed)
 
 
 @pytest.mark.parametrize(
     "adapt",
     [
-        Adapt(unlocked_image_layers=0),
-        Adapt(unlocked_image_layers=1, unlocked_text_layers=1),
-        Adapt(head="linear-probe", unlocked_image_layers=2),
-        Adapt(lora_rank=4),
-        Adapt(lora_rank=2, unlocked_text_layers=1),
+        AdaptConfig(unlocked_image_layers=0),
+        AdaptConfig(unlocked_image_layers=1, unlocked_text_layers=1),
+        AdaptConfig(head="linear-probe", unlocked_image_layers=2),
+        AdaptConfig(lora_rank=4),
+        AdaptConfig(lora_rank=2, unlocked_text_layers=1),
     ],
     ids=str,
 )
-def test_what_is_trained_is_what_the_optimiser_gets(adapt: Adapt):
+def test_what_is_trained_is_what_the_optimiser_gets(adapt: AdaptConfig):
     recipe = Recipe(
         name="some", model=tiny_config("vit"), batch_size=8, steps=1, adapt=adapt, init="some"
     )
     model = CLIP(recipe.model)
-    lock(model, adapt)
+    lock_layers(model, adapt)
     if adapt.lora_rank:
         add_lora(model, adapt)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]

@@ -1,4 +1,4 @@
-"""What our configuration has and other families' have no place for, kept in a table of its own."""
+"""Fields that only our configuration has, stored in a table of their own in foreign files."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from twinlens.config import CLIPConfig, Provenance, TextCleaning
 from twinlens.config_io import from_dict, to_dict
 from twinlens.errors import CheckpointError, TwinlensError
 
-EXTRAS = "twinlens"
-"""The table's name in a foreign configuration: other libraries keep it and do not read it."""
+EXTRAS_KEY = "twinlens"
+"""The table's key in a foreign configuration, which other libraries ignore."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Extras:
+class _ExtraFields:
     text_cleaning: TextCleaning
     templates: tuple[str, ...]
     provenance: Provenance
     background: tuple[int, int, int]
 
 
-def extras_of(config: CLIPConfig) -> dict[str, Any]:
-    """The table of a configuration."""
+def extract_extras(config: CLIPConfig) -> dict[str, Any]:
+    """Make the table of a configuration."""
     background = config.preprocess.background if config.preprocess else (255, 255, 255)
-    extras = _Extras(
+    extras = _ExtraFields(
         text_cleaning=config.text_cleaning,
         templates=config.templates,
         provenance=config.provenance,
@@ -33,21 +33,21 @@ def extras_of(config: CLIPConfig) -> dict[str, Any]:
     return to_dict(extras)
 
 
-def with_extras(config: CLIPConfig, data: Any, where: str) -> CLIPConfig:
-    """The configuration with what a table says.
+def apply_extras(config: CLIPConfig, data: Any, where: str) -> CLIPConfig:
+    """Apply a table to a configuration.
 
     Args:
-        config: What the foreign part says.
+        config: As read from the foreign fields.
         data: The table.
         where: The file, for messages.
 
     Raises:
-        CheckpointError: It is not one that `extras_of` made.
+        CheckpointError: It is not a table that `extract_extras` makes.
     """
     if not isinstance(data, dict):
-        raise CheckpointError(f"{where}: {EXTRAS}: got {data!r}, expected a table")
+        raise CheckpointError(f"{where}: {EXTRAS_KEY}: got {data!r}, expected a table")
     try:
-        extras = from_dict(_Extras, data)
+        extras = from_dict(_ExtraFields, data)
         preprocess = config.preprocess and replace(config.preprocess, background=extras.background)
         return replace(
             config,
@@ -57,4 +57,4 @@ def with_extras(config: CLIPConfig, data: Any, where: str) -> CLIPConfig:
             provenance=extras.provenance,
         )
     except TwinlensError as error:
-        raise CheckpointError(f"{where}: {EXTRAS}: {error}") from error
+        raise CheckpointError(f"{where}: {EXTRAS_KEY}: {error}") from error

@@ -1,7 +1,7 @@
-"""Links: where a foreign checkpoint keeps each of our tensors, read in both directions.
+"""Key maps: the foreign names of each of our tensors, and the conversion in both directions.
 
-A format is a list of links. Reading follows them one way, writing the other, so that what is
-written is what was read, to the last bit.
+A format is a list of mappings, used for reading and for writing, so that a model that is read and
+written again is equal to the last bit.
 """
 
 from __future__ import annotations
@@ -9,35 +9,36 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+import numpy as np
+
+from twinlens.checkpoints.formats.storage.arrays import Array
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
-    """One of our tensors and its place in a foreign checkpoint.
+class KeyMapping:
+    """One of our tensors and its names in a foreign checkpoint.
 
     Attributes:
-        native: Its name here.
-        foreign: Its names there; several where it is cut in parts.
-        read: The foreign tensors as ours.
-        write: Ours as the foreign tensors; the inverse of `read`.
+        native_name: Our name.
+        foreign_names: The foreign names; several if the tensor is split.
+        from_foreign: Converts the foreign tensors to ours.
+        to_foreign: Converts ours to the foreign tensors; the inverse of `from_foreign`.
     """
 
-    native: str
-    foreign: tuple[str, ...]
-    read: Callable[[Sequence[Tensor]], Tensor]
-    write: Callable[[Tensor], Sequence[Tensor]]
+    native_name: str
+    foreign_names: tuple[str, ...]
+    from_foreign: Callable[[Sequence[Array]], Array]
+    to_foreign: Callable[[Array], Sequence[Array]]
 
 
-def same(native: str, foreign: str) -> Link:
+def renamed(native: str, foreign: str) -> KeyMapping:
     """The same tensor under another name."""
-    return Link(native, (foreign,), lambda parts: parts[0], lambda ours: [ours])
+    return KeyMapping(native, (foreign,), lambda parts: parts[0], lambda ours: [ours])
 
 
-def transposed(native: str, foreign: str) -> Link:
-    """A matrix that the other stores the other way round."""
-    return Link(
+def transposed(native: str, foreign: str) -> KeyMapping:
+    """A matrix that is stored transposed in the foreign checkpoint."""
+    return KeyMapping(
         native,
         (foreign,),
         # What is no matrix is reported with all that does not fit, so it passes here unchanged.
@@ -46,9 +47,9 @@ def transposed(native: str, foreign: str) -> Link:
     )
 
 
-def reshaped(native: str, foreign: str, ours: Sequence[int], theirs: Sequence[int]) -> Link:
+def reshaped(native: str, foreign: str, ours: Sequence[int], theirs: Sequence[int]) -> KeyMapping:
     """The same numbers in another shape."""
-    return Link(
+    return KeyMapping(
         native,
         (foreign,),
         # A wrong shape is reported with all the others, so it passes here unchanged.
@@ -57,67 +58,83 @@ def reshaped(native: str, foreign: str, ours: Sequence[int], theirs: Sequence[in
     )
 
 
-def stacked(native: str, *foreign: str) -> Link:
-    """Parts of equal size, laid one after the other along the first axis."""
-    return Link(native, foreign, _in_one, lambda ours: ours.chunk(len(foreign)))
+def concatenated(native: str, *foreign: str) -> KeyMapping:
+    """Parts of equal size, concatenated along the first axis."""
+    return KeyMapping(native, foreign, _concatenate, lambda ours: np.split(ours, len(foreign)))
 
 
-def _in_one(parts: Sequence[Tensor]) -> Tensor:
+def _concatenate(parts: Sequence[Array]) -> Array:
     shapes = sorted(part.shape for part in parts)
-    usual = shapes[len(shapes) // 2]  # where one part alone is odd, that of the others
+    usual = shapes[
+        len(shapes) // 2
+    ]  # if one part has another shape than the rest, that of the rest
     for part in parts:
         if part.shape != usual or not part.ndim:
             return part[None]  # fits nothing of ours, and is reported with all that does not
-    return torch.cat(list(parts))
+    return np.concatenate(parts)
 
 
-def number(name: str) -> Link:
-    """A number of the same name, which may lie in a vector of one there."""
-    return Link(
+def scalar(name: str, *, listed: bool = False) -> KeyMapping:
+    """A number of the same name, which foreign files may hold as a vector of one.
+
+    Args:
+        name: In both checkpoints.
+        listed: True to write it as a vector.
+    """
+    return KeyMapping(
         name,
         (name,),
-        lambda parts: parts[0].reshape(()) if parts[0].numel() == 1 else parts[0],
-        lambda ours: [ours],
+        lambda parts: parts[0].reshape(()) if parts[0].size == 1 else parts[0],
+        lambda ours: [ours.reshape((1,) if listed else ())],
     )
 
 
-def module(native: str, foreign: str, *names: str) -> list[Link]:
-    """Tensors of one module that are called the same on both sides."""
-    return [same(f"{native}.{name}", f"{foreign}.{name}") for name in names]
+def module_key_map(native: str, foreign: str, *names: str) -> list[KeyMapping]:
+    """Tensors of one module that have the same names in both checkpoints."""
+    return [renamed(f"{native}.{name}", f"{foreign}.{name}") for name in names]
 
 
-def layer(native: str, foreign: str) -> list[Link]:
+def weight_and_bias(native: str, foreign: str) -> list[KeyMapping]:
     """A linear layer's or a norm's weight and bias."""
-    return module(native, foreign, "weight", "bias")
+    return module_key_map(native, foreign, "weight", "bias")
 
 
-class Linked(Mapping[str, Tensor]):
-    """Foreign tensors seen by our names; each is read when it is asked for.
+class NativeTensors(Mapping[str, Array]):
+    """Foreign tensors by our names, read lazily.
 
-    A name is there if all its foreign parts are.
+    A name is present if all its foreign parts are.
     """
 
-    def __init__(self, links: Iterable[Link], tensors: Mapping[str, Tensor]) -> None:
+    def __init__(self, key_map: Iterable[KeyMapping], tensors: Mapping[str, Array]) -> None:
         self._tensors = tensors
-        self._links = {
-            link.native: link for link in links if all(name in tensors for name in link.foreign)
+        self._key_map = {
+            mapping.native_name: mapping
+            for mapping in key_map
+            if all(name in tensors for name in mapping.foreign_names)
         }
 
-    def __getitem__(self, name: str) -> Tensor:
-        link = self._links[name]
-        return link.read([self._tensors[foreign] for foreign in link.foreign])
+    def __getitem__(self, name: str) -> Array:
+        mapping = self._key_map[name]
+        return mapping.from_foreign([self._tensors[foreign] for foreign in mapping.foreign_names])
 
     def __iter__(self):
-        return iter(self._links)
+        return iter(self._key_map)
 
     def __len__(self) -> int:
-        return len(self._links)
+        return len(self._key_map)
 
 
-def written(links: Iterable[Link], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Our tensors by their foreign names, each contiguous."""
+def to_foreign_tensors(
+    key_map: Iterable[KeyMapping], tensors: Mapping[str, Array]
+) -> dict[str, Array]:
+    """Convert our tensors; those with one foreign name are concatenated in their order."""
+    parts: dict[str, list[Array]] = {}
+    for mapping in key_map:
+        for foreign, part in zip(
+            mapping.foreign_names, mapping.to_foreign(tensors[mapping.native_name]), strict=True
+        ):
+            parts.setdefault(foreign, []).append(part)
     return {
-        foreign: part.contiguous()
-        for link in links
-        for foreign, part in zip(link.foreign, link.write(tensors[link.native]), strict=True)
+        foreign: np.concatenate(found) if len(found) > 1 else found[0]
+        for foreign, found in parts.items()
     }

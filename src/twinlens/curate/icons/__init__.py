@@ -11,7 +11,7 @@
 - `settings`: what the builder can be asked for
 - `extras`: two more emoji styles, from images and from a font
 - `tags`: keywords that icon sets publish
-- `choice`, `choose_emoji`, `choose_icons`: what is in the corpus, and in which part
+- `choice`, `select_emoji`, `select_icons`: what is in the corpus, and in which part
 - `plan`: every image to draw, in order
 - `sample`: one sample: the image, its words, where it comes from
 - `build`: the shards, in parallel and resumable

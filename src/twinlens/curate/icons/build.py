@@ -18,56 +18,56 @@ from typing import Any
 from twinlens.curate.icons import clipart
 from twinlens.curate.icons.card import write_card
 from twinlens.curate.icons.concepts import LANGUAGES
-from twinlens.curate.icons.config import IconsSettings
+from twinlens.curate.icons.config import IconsConfig
 from twinlens.curate.icons.iconify import Drawing
-from twinlens.curate.icons.plan import Plan, PlannedImage, make_plan
-from twinlens.curate.icons.render import PLAIN, render, svg
-from twinlens.curate.icons.sample import draw_sample
+from twinlens.curate.icons.plan import CorpusImage, CorpusPlan, plan_corpus
+from twinlens.curate.icons.render import PLAIN_STYLE, render_svg, to_svg
+from twinlens.curate.icons.sample import render_sample
 from twinlens.curate.icons.sources import PACKAGES
-from twinlens.data.webdataset.shards import Members, make_directory, write_shard, write_text
-from twinlens.errors import ConfigError, DataError
-from twinlens.files import made_directory, remove_partials
-from twinlens.hardware import usable_cores
-from twinlens.signals import end_with_parent
+from twinlens.data.webdataset.shards import Members, make_directory, write_shard, write_text_file
+from twinlens.errors import ConfigError, DataError, os_errors_as
+from twinlens.files import ensure_directory, remove_partial_files
+from twinlens.hardware import usable_cpu_count
+from twinlens.signals import exit_with_parent
 
-_DOT = Drawing('<path d="M0 0h9v9z"/>', 0, 0, 16, 16)
+_PROBE_DRAWING = Drawing('<path d="M0 0h9v9z"/>', 0, 0, 16, 16)
 
 BUILDER_VERSION = 1
 """Raised when the same settings would give other bytes than before."""
 
-Progress = Callable[[int, int], None]
+BuildProgress = Callable[[int, int], None]
 """Called with (images done, images in all)."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Shard:
+class _ShardJob:
     """One shard to draw."""
 
-    part: str
-    number: int
-    images: list[PlannedImage]
-    settings: IconsSettings
+    split: str
+    index: int
+    images: list[CorpusImage]
+    settings: IconsConfig
     directory: Path
 
     @property
-    def tar(self) -> Path:
-        return self.directory / self.part / f"{self.number:05d}.tar"
+    def tar_path(self) -> Path:
+        return self.directory / self.split / f"{self.index:05d}.tar"
 
     @property
-    def stats(self) -> Path:
-        return self.tar.with_name(f"{self.number:05d}_stats.json")
+    def stats_path(self) -> Path:
+        return self.tar_path.with_name(f"{self.index:05d}_stats.json")
 
     def is_done(self) -> bool:
-        return self.tar.exists() and self.stats.exists()
+        return self.tar_path.exists() and self.stats_path.exists()
 
 
-def build(
+def build_corpus(
     out: Path,
     cache: Path,
-    settings: IconsSettings,
+    settings: IconsConfig,
     *,
     workers: int | None = None,
-    progress: Progress = lambda done, total: None,
+    progress: BuildProgress = lambda done, total: None,
 ) -> dict[str, Any]:
     """Build the corpus, or go on where a killed build stopped.
 
@@ -89,37 +89,36 @@ def build(
     """
     if workers is not None and workers < 1:
         raise ConfigError(f"workers: got {workers}, expected at least 1")
-    render(svg(_DOT, PLAIN, 16))  # a missing extra shows now, not after the plan
-    try:
-        with made_directory(out):
-            make_directory(out)
-            _claim(out, settings)
-    except OSError as error:
-        raise DataError(f"{out}: cannot be made: {error.strerror}") from error
-    plan = make_plan(settings, cache)
-    shards = list(_shards(plan, settings, out))
+    render_svg(
+        to_svg(_PROBE_DRAWING, PLAIN_STYLE, 16)
+    )  # a missing extra shows now, not after the plan
+    with os_errors_as(DataError, out, "cannot be made"), ensure_directory(out):
+        make_directory(out)
+        _claim_directory(out, settings)
+    plan = plan_corpus(settings, cache)
+    shards = list(_list_shard_jobs(plan, settings, out))
     for part in settings.parts:
         make_directory(out / part)
-        remove_partials(out / part)
-    _draw_all(shards, workers or usable_cores(), progress)
-    return _finish(out, plan, shards, settings)
+        remove_partial_files(out / part)
+    _render_shards(shards, workers or usable_cpu_count(), progress)
+    return _write_manifest(out, plan, shards, settings)
 
 
-def fingerprint(settings: IconsSettings) -> str:
+def corpus_fingerprint(settings: IconsConfig) -> str:
     """What decides the corpus' bytes, as a short hash."""
     packages = [each.sha256 for each in PACKAGES]
-    drawings = clipart.listing() if settings.clipart else []
+    drawings = clipart.list_files() if settings.clipart else []
     values = dataclasses.asdict(settings)
     values["unseen_pictures"] = values.pop("unseen_images")  # as published corpora were hashed
     facts = [BUILDER_VERSION, values, packages, drawings]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _claim(out: Path, settings: IconsSettings) -> None:
+def _claim_directory(out: Path, settings: IconsConfig) -> None:
     """Mark the folder with the fingerprint of what is built in it."""
     mark = out / "fingerprint.txt"
-    expected = fingerprint(settings)
-    remove_partials(out)
+    expected = corpus_fingerprint(settings)
+    remove_partial_files(out)
     if mark.exists():
         got = mark.read_text().strip()
         if got != expected:
@@ -129,39 +128,39 @@ def _claim(out: Path, settings: IconsSettings) -> None:
     elif any(out.glob("*/*.tar")):
         raise DataError(f"{out}: holds shards of another data set, expected an empty folder")
     else:
-        write_text(mark, expected + "\n")
+        write_text_file(mark, expected + "\n")
 
 
-def _shards(plan: Plan, settings: IconsSettings, out: Path) -> Iterator[_Shard]:
+def _list_shard_jobs(plan: CorpusPlan, settings: IconsConfig, out: Path) -> Iterator[_ShardJob]:
     step = settings.samples_per_shard
-    for part, images in plan.parts.items():
+    for part, images in plan.splits.items():
         for number, start in enumerate(range(0, len(images), step)):
-            yield _Shard(part, number, images[start : start + step], settings, out)
+            yield _ShardJob(part, number, images[start : start + step], settings, out)
 
 
-def _draw_all(shards: list[_Shard], workers: int, progress: Progress) -> None:
+def _render_shards(shards: list[_ShardJob], workers: int, progress: BuildProgress) -> None:
     total = sum(len(shard.images) for shard in shards)
     todo = [shard for shard in shards if not shard.is_done()]
     done = total - sum(len(shard.images) for shard in todo)
     progress(done, total)
     if workers == 1 or len(todo) == 1:
-        finished: Iterable[int] = map(_draw_shard, todo)
+        finished: Iterable[int] = map(_render_shard, todo)
     else:
-        finished = _in_processes(todo, min(workers, len(todo)))
+        finished = _render_in_processes(todo, min(workers, len(todo)))
     for count in finished:
         done += count
         progress(done, total)
 
 
-def _in_processes(shards: list[_Shard], workers: int) -> Iterator[int]:
+def _render_in_processes(shards: list[_ShardJob], workers: int) -> Iterator[int]:
     """Draw shards in processes; few wait at a time, so that little is copied ahead."""
     if not shards:
         return
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker)
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_init_worker)
     try:
         running: set[Future[int]] = set()
         for shard in shards:
-            running.add(pool.submit(_draw_shard, shard))
+            running.add(pool.submit(_render_shard, shard))
             if len(running) > workers:
                 finished, running = wait(running, return_when=FIRST_COMPLETED)
                 yield from (future.result() for future in finished)
@@ -172,51 +171,53 @@ def _in_processes(shards: list[_Shard], workers: int) -> Iterator[int]:
         pool.shutdown(cancel_futures=True)
 
 
-def _start_worker() -> None:
+def _init_worker() -> None:
     """A worker ends without a word when the user interrupts, and when its parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    end_with_parent()
+    exit_with_parent()
 
 
-def _draw_shard(shard: _Shard) -> int:
+def _render_shard(shard: _ShardJob) -> int:
     """Draw one shard, then note what failed beside it: the note marks the shard as done."""
     failed: dict[str, str] = {}
     counts: Counter[str] = Counter()
 
     def samples() -> Iterator[tuple[str, Members]]:
         for place, image in enumerate(shard.images):
-            key = f"{shard.number:05d}{place:04d}"
+            key = f"{shard.index:05d}{place:04d}"
             try:
-                yield key, draw_sample(image, shard.settings)
+                yield key, render_sample(image, shard.settings)
                 counts[image.style] += 1
             except DataError as error:
-                failed[f"{image.icon}#{image.number}"] = str(error)
+                failed[f"{image.icon_id}#{image.render_index}"] = str(error)
 
-    write_shard(shard.tar, samples())
+    write_shard(shard.tar_path, samples())
     stats = {
         "count": sum(counts.values()),
         "styles": dict(sorted(counts.items())),
         "failed": dict(sorted(failed.items())),
     }
-    write_text(shard.stats, json.dumps(stats, indent=1) + "\n")
+    write_text_file(shard.stats_path, json.dumps(stats, indent=1) + "\n")
     return len(shard.images)
 
 
-def _finish(out: Path, plan: Plan, shards: list[_Shard], settings: IconsSettings) -> dict[str, Any]:
+def _write_manifest(
+    out: Path, plan: CorpusPlan, shards: list[_ShardJob], settings: IconsConfig
+) -> dict[str, Any]:
     counts: dict[str, Counter[str]] = {part: Counter() for part in settings.parts}
     failed: dict[str, str] = {}
     for shard in shards:
-        stats = json.loads(shard.stats.read_text())
-        counts[shard.part].update(stats["styles"])
+        stats = json.loads(shard.stats_path.read_text())
+        counts[shard.split].update(stats["styles"])
         failed.update(stats["failed"])
     manifest = {
-        "fingerprint": fingerprint(settings),
+        "fingerprint": corpus_fingerprint(settings),
         "settings": dataclasses.asdict(settings),
         "packages": {f"{each.name}@{each.version}": each.sha256 for each in PACKAGES},
         "parts": {
             part: {
                 "images": sum(counts[part].values()),
-                "concepts": len({image.concept for image in plan.parts[part]}),
+                "concepts": len({image.concept for image in plan.splits[part]}),
                 "styles": dict(sorted(counts[part].items())),
             }
             for part in settings.parts
@@ -227,6 +228,6 @@ def _finish(out: Path, plan: Plan, shards: list[_Shard], settings: IconsSettings
         "notes": plan.notes,
         "failed": dict(sorted(failed.items())),
     }
-    write_text(out / "manifest.json", json.dumps(manifest, indent=1) + "\n")
+    write_text_file(out / "manifest.json", json.dumps(manifest, indent=1) + "\n")
     write_card(out, manifest, plan.sets)
     return manifest

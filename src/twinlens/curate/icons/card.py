@@ -14,16 +14,16 @@ from twinlens.curate.icons.config import (
     UNSEEN_STYLES,
 )
 from twinlens.curate.icons.iconify import IconSet
-from twinlens.data.webdataset.shards import write_text
+from twinlens.data.webdataset.shards import write_text_file
 
-_PARTS = {
+_SPLIT_DESCRIPTIONS = {
     TRAIN: "concepts and styles to learn from",
     UNSEEN_CONCEPTS: "concepts that no training image shows, in the styles of training",
     UNSEEN_STYLES: f"{UNSEEN_STYLE}, a style that no training image has; its concepts are seen",
     UNSEEN_BOTH: f"{UNSEEN_STYLE} and unseen concepts",
 }
 
-_CARD = """\
+_CARD_TEMPLATE = """\
 # Open icon corpus
 
 Images of {size} x {size} pixels with captions, drawn from openly licensed icons, emoji and
@@ -76,7 +76,7 @@ Names come from the sets' authors: some are odd, and one concept can have severa
 "bin"), which the split does not know. Emoji of persons show the choices of their makers.
 """
 
-_ATTRIBUTION = """\
+_ATTRIBUTION_TEMPLATE = """\
 # Attribution
 
 The corpus holds changed copies (rendered small, on other backgrounds, some recoloured) of drawings
@@ -101,28 +101,28 @@ def write_card(out: Path, manifest: Mapping[str, Any], sets: Mapping[str, IconSe
     Raises:
         DataError: They cannot be written.
     """
-    write_text(out / "README.md", _card(manifest))
-    write_text(out / "ATTRIBUTION.md", _attribution(manifest, sets))
+    write_text_file(out / "README.md", _render_card(manifest))
+    write_text_file(out / "ATTRIBUTION.md", _render_attribution(manifest, sets))
 
 
-def _card(manifest: Mapping[str, Any]) -> str:
+def _render_card(manifest: Mapping[str, Any]) -> str:
     settings, parts = manifest["settings"], manifest["parts"]
     coverage: Mapping[str, int] = manifest["coverage"]
     skipped = [f"- {why}: {count:,} icons" for why, count in manifest["skipped"].items()]
-    return _CARD.format(
+    return _CARD_TEMPLATE.format(
         **{name: value for name, value in settings.items() if name != "styles"},
         fingerprint=manifest["fingerprint"],
-        **_sample_notes(manifest),
+        **_sample_format_fields(manifest),
         wanted=f"{coverage.get(UNSEEN_STYLE, 0):,}",
-        table=_rows(
-            (part, f"{entry['images']:,}", f"{entry['concepts']:,}", _PARTS[part])
+        table=_markdown_rows(
+            (part, f"{entry['images']:,}", f"{entry['concepts']:,}", _SPLIT_DESCRIPTIONS[part])
             for part, entry in parts.items()
         ),
-        styles=_rows(
+        styles=_markdown_rows(
             (
                 style,
-                f"{_count(parts, TRAIN, style):,}",
-                f"{_count(parts, UNSEEN_CONCEPTS, style):,}",
+                f"{_style_count(parts, TRAIN, style):,}",
+                f"{_style_count(parts, UNSEEN_CONCEPTS, style):,}",
                 f"{common:,}",
             )
             for style, common in coverage.items()
@@ -134,7 +134,7 @@ def _card(manifest: Mapping[str, Any]) -> str:
     )
 
 
-def _sample_notes(manifest: Mapping[str, Any]) -> dict[str, str]:
+def _sample_format_fields(manifest: Mapping[str, Any]) -> dict[str, str]:
     fields = [
         ("`concept`", "what is shown: an emoji's code points, or an icon's cleaned name"),
         ("`label`", "the English name"),
@@ -152,40 +152,40 @@ def _sample_notes(manifest: Mapping[str, Any]) -> dict[str, str]:
             "About half of an emoji's captions are English, the others in up to six languages\n"
             "drawn anew for each image; other icons are captioned in English."
         )
-    table = _rows([("field", "holds"), ("---", "---"), *fields])
+    table = _markdown_rows([("field", "holds"), ("---", "---"), *fields])
     return {"fields": table, "members": members, "languages_note": note}
 
 
-def _count(parts: Mapping[str, Any], part: str, style: str) -> int:
-    return parts[part]["styles"].get(style, 0) if part in parts else 0
+def _style_count(splits: Mapping[str, Any], split: str, style: str) -> int:
+    return splits[split]["styles"].get(style, 0) if split in splits else 0
 
 
-def _attribution(manifest: Mapping[str, Any], sets: Mapping[str, IconSet]) -> str:
+def _render_attribution(manifest: Mapping[str, Any], sets: Mapping[str, IconSet]) -> str:
     used = {
         style: sum(entry["styles"].get(style, 0) for entry in manifest["parts"].values())
         for style in sorted({s for entry in manifest["parts"].values() for s in entry["styles"]})
     }
-    return _ATTRIBUTION.format(
-        used=_rows(
+    return _ATTRIBUTION_TEMPLATE.format(
+        used=_markdown_rows(
             (
                 f"{sets[style].name} (`{style}`)",
-                _link(sets[style].author, sets[style].author_url),
-                _link(sets[style].licence, sets[style].licence_url),
+                _markdown_link(sets[style].author, sets[style].author_url),
+                _markdown_link(sets[style].licence, sets[style].licence_url),
                 f"{count:,}",
             )
             for style, count in used.items()
         ),
-        left_out=_rows(
-            (f"{each.name} (`{prefix}`)", each.reason)
+        left_out=_markdown_rows(
+            (f"{each.name} (`{prefix}`)", each.exclusion_reason)
             for prefix, each in sorted(sets.items())
-            if each.reason
+            if each.exclusion_reason
         ),
     )
 
 
-def _link(text: str, url: str) -> str:
+def _markdown_link(text: str, url: str) -> str:
     return f"[{text}]({url})" if url else text
 
 
-def _rows(rows: Iterable[tuple[str, ...]]) -> str:
+def _markdown_rows(rows: Iterable[tuple[str, ...]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from twinlens.curate.icons.concepts import Words
+from twinlens.curate.icons.concepts import ConceptWords
 from twinlens.curate.icons.config import (
     TRAIN,
     UNSEEN_BOTH,
@@ -15,30 +15,30 @@ from twinlens.curate.icons.config import (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class SelectedIcon:
     """One icon.
 
     Attributes:
-        set: The icon set, which is also the style.
+        icon_set: The icon set, which is also the style.
         name: The icon's name in it.
         concept: What it shows: code points or a cleaned name.
-        emoji: Whether the concept is an emoji.
-        part: The part of the corpus.
-        renders: How often it is drawn.
+        is_emoji: Whether the concept is an emoji.
+        split: The part of the corpus.
+        num_renders: How often it is drawn.
     """
 
-    set: str
+    icon_set: str
     name: str
     concept: str
-    words: Words
-    emoji: bool
-    part: str
+    words: ConceptWords
+    is_emoji: bool
+    split: str
     category: str = ""
-    renders: int = 1
+    num_renders: int = 1
 
 
-def part_of(style: str, *, unseen: bool) -> str:
+def corpus_split(style: str, *, is_unseen: bool) -> str:
     """The part for a style and a concept that is held out or not."""
     if style == UNSEEN_STYLE:
-        return UNSEEN_BOTH if unseen else UNSEEN_STYLES
-    return UNSEEN_CONCEPTS if unseen else TRAIN
+        return UNSEEN_BOTH if is_unseen else UNSEEN_STYLES
+    return UNSEEN_CONCEPTS if is_unseen else TRAIN

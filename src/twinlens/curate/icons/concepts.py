@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from twinlens.curate.icons.aliases import EMOJI_ALIASES
-from twinlens.curate.icons.names import word_set
+from twinlens.curate.icons.names import split_words
 from twinlens.curate.icons.sources import read_members
 
 LANGUAGES = (
@@ -25,18 +25,18 @@ LANGUAGES = (
 )
 """Languages of the emoji's names and keywords; English first."""
 
-EMOJI_HELD_OUT = 50
-ICONS_HELD_OUT = 100
+EMOJI_HELD_OUT_PER_MILLE = 50
+ICONS_HELD_OUT_PER_MILLE = 100
 """Concepts held out of a thousand: of those that share a name with an emoji, and of the rest."""
 
 T = TypeVar("T")
 
-_TONE = re.compile("[\U0001f3fb-\U0001f3ff]")
+_SKIN_TONE = re.compile("[\U0001f3fb-\U0001f3ff]")
 _FLAG = re.compile("[\U0001f1e6-\U0001f1ff\U000e0020-\U000e007f]")
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class ConceptWords:
     """What may be said of a concept: names and keywords by language."""
 
     names: Mapping[str, str]
@@ -48,40 +48,40 @@ class Words:
         return self.names["en"]
 
 
-def codepoints(text: str) -> str:
+def to_codepoints(text: str) -> str:
     """An emoji's concept: its code points without the presentation selector.
 
     Example:
-        >>> codepoints("❤️"), codepoints("👩‍🚀")
+        >>> to_codepoints("❤️"), to_codepoints("👩‍🚀")
         ('2764', '1f469-200d-1f680')
     """
     return "-".join(f"{ord(char):x}" for char in text if char != "\ufe0f")
 
 
-def characters(concept: str) -> str:
+def from_codepoints(concept: str) -> str:
     """The inverse of `codepoints`."""
     return "".join(chr(int(point, 16)) for point in concept.split("-"))
 
 
-def kind(concept: str) -> str:
+def emoji_kind(concept: str) -> str:
     """Whether an emoji is `base`, a `tone` variant or a `flag`."""
-    text = characters(concept)
+    text = from_codepoints(concept)
     if _FLAG.search(text):
         return "flag"
     # A tone swatch alone is an image of its own, not a variant of one.
-    return "tone" if len(text) > 1 and _TONE.search(text) else "base"
+    return "tone" if len(text) > 1 and _SKIN_TONE.search(text) else "base"
 
 
-def without_tone(concept: str) -> str:
+def strip_skin_tone(concept: str) -> str:
     """The emoji that a skin-tone variant is a variant of."""
-    return codepoints(_TONE.sub("", characters(concept)))
+    return to_codepoints(_SKIN_TONE.sub("", from_codepoints(concept)))
 
 
-def slug(name: str) -> str:
+def slugify(name: str) -> str:
     """A name as a key: lower case, no accents, words joined by hyphens.
 
     Example:
-        >>> slug("Piñata: O'Neil & co")
+        >>> slugify("Piñata: O'Neil & co")
         'pinata-oneil-and-co'
     """
     plain = unicodedata.normalize("NFKD", name.lower())
@@ -92,41 +92,41 @@ def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
 
 
-_PERSONS = word_set("man woman men women person people boy girl face male female")
+_PERSON_WORDS = split_words("man woman men women person people boy girl face male female")
 
 
-def family(name: str) -> str:
+def name_family(name: str) -> str:
     """Names that must not be parted by the split share this key.
 
     Words for persons and plurals are dropped, so that "man running", "woman running" and
     "runners" ... stay as near as spelling can keep them.
 
     Example:
-        >>> family("cat face"), family("Cats"), family("woman running"), family("woman")
-        ('cat', 'cat', 'running', 'woman')
+        >>> [name_family(name) for name in ("cat face", "Cats", "woman running", "woman")]
+        ['cat', 'cat', 'running', 'woman']
     """
-    words = [_singular(word) for word in slug(name).split("-")]
-    return "-".join([word for word in words if word not in _PERSONS] or words)
+    words = [_singularise(word) for word in slugify(name).split("-")]
+    return "-".join([word for word in words if word not in _PERSON_WORDS] or words)
 
 
-def _singular(word: str) -> str:
+def _singularise(word: str) -> str:
     plural = len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is"))
     return word[:-1] if plural else word
 
 
-def lot(name: str) -> int:
+def hash_bucket(name: str) -> int:
     """A number from 0 to 999, decided by the family of a name alone."""
-    digest = hashlib.blake2b(family(name).encode(), digest_size=8, person=b"held out").digest()
+    digest = hashlib.blake2b(name_family(name).encode(), digest_size=8, person=b"held out").digest()
     return int.from_bytes(digest, "big") % 1000
 
 
 class EmojiTable:
     """Names of every emoji, and every emoji by any of its names."""
 
-    def __init__(self, words: Mapping[str, Words]) -> None:
+    def __init__(self, words: Mapping[str, ConceptWords]) -> None:
         self.words = words
-        self._official = {slug(entry.label): concept for concept, entry in words.items()}
-        self._families = {family(entry.label) for entry in words.values()}
+        self._by_official_name = {slugify(entry.label): concept for concept, entry in words.items()}
+        self._families = {name_family(entry.label) for entry in words.values()}
         self._by_name: dict[str, str] = {}
         for concept, entry in words.items():
             self._add(entry.label, concept)
@@ -134,66 +134,76 @@ class EmojiTable:
             self._add(name, concept)
         for concept in words:
             if "-" not in concept:
-                formal = unicodedata.name(characters(concept), "")
+                formal = unicodedata.name(from_codepoints(concept), "")
                 self._add(formal, concept)
-                self._official.setdefault(slug(formal), concept)
+                self._by_official_name.setdefault(slugify(formal), concept)
 
     def _add(self, name: str, concept: str) -> None:
-        key = slug(name)
+        key = slugify(name)
         if key and concept in self.words:
             self._by_name.setdefault(key, concept)
             self._by_name.setdefault(key.replace("-", ""), concept)  # one set runs words together
 
-    def add_set(self, chars: Mapping[str, str], aliases: Mapping[str, str]) -> None:
+    def add_set_names(self, chars: Mapping[str, str], aliases: Mapping[str, str]) -> None:
         """Learn a set's own names: `chars` maps code points to icons, `aliases` names to icons."""
         for points, name in chars.items():
-            self._add(name, codepoints(characters(points)))
+            self._add(name, to_codepoints(from_codepoints(points)))
         for alias, name in aliases.items():
-            if (concept := self.find(name)) is not None:
+            if (concept := self.find_by_name(name)) is not None:
                 self._add(alias, concept)
 
-    def held_out(self, name: str) -> bool:
-        """Whether a concept of this name, emoji or icon, belongs to the unseen ones."""
-        share = EMOJI_HELD_OUT if family(name) in self._families else ICONS_HELD_OUT
-        return lot(name) < share
+    def is_held_out(self, name: str) -> bool:
+        """True if a concept of this name, emoji or icon, belongs to the unseen ones."""
+        share = (
+            EMOJI_HELD_OUT_PER_MILLE
+            if name_family(name) in self._families
+            else ICONS_HELD_OUT_PER_MILLE
+        )
+        return hash_bucket(name) < share
 
-    def find_official(self, name: str) -> str | None:
+    def find_by_official_name(self, name: str) -> str | None:
         """The concept whose English name in CLDR or Unicode this is, or None."""
-        return self._official.get(slug(name))
+        return self._by_official_name.get(slugify(name))
 
-    def find(self, name: str) -> str | None:
+    def find_by_name(self, name: str) -> str | None:
         """The concept of this very name in CLDR, Unicode or an emoji set, or None."""
-        return self._by_name.get(slug(name))
+        return self._by_name.get(slugify(name))
 
-    def find_loosely(self, name: str) -> str | None:
+    def find_by_similar_name(self, name: str) -> str | None:
         """Also without a trailing number ("cake-2") and with or without "face"."""
-        plain = re.sub(r"-\d$", "", slug(name))
+        plain = re.sub(r"-\d$", "", slugify(name))
         tries = (name, plain, plain + "-face", plain.removesuffix("-face"))
-        return next((found for text in tries if (found := self.find(text)) is not None), None)
+        return next(
+            (found for text in tries if (found := self.find_by_name(text)) is not None), None
+        )
 
 
-def read_emoji(cldr: Path, derived: Path, known: Container[str]) -> EmojiTable:
+def read_emoji_table(cldr: Path, derived: Path, known: Container[str]) -> EmojiTable:
     """The names and keywords in `LANGUAGES` of the emoji in `known`, from CLDR.
 
     CLDR also names plain characters ("{" is a "left curly bracket"): `known` leaves them out.
     """
     names: dict[str, dict[str, str]] = {}
     keywords: dict[str, dict[str, tuple[str, ...]]] = {}
-    for language, text, entry in _annotations((derived, cldr)):
-        concept = codepoints(text)
+    for language, text, entry in _read_annotations((derived, cldr)):
+        concept = to_codepoints(text)
         if "tts" in entry:
             names.setdefault(concept, {})[language] = entry["tts"][0]
         keywords.setdefault(concept, {})[language] = tuple(entry.get("default", ()))
     return EmojiTable(
         {
-            concept: Words(_in_order(found), _in_order(keywords.get(concept, {})))
+            concept: ConceptWords(
+                _sort_languages(found), _sort_languages(keywords.get(concept, {}))
+            )
             for concept, found in sorted(names.items())
             if "en" in found and concept in known
         }
     )
 
 
-def _annotations(archives: Iterable[Path]) -> Iterable[tuple[str, str, Mapping[str, list[str]]]]:
+def _read_annotations(
+    archives: Iterable[Path],
+) -> Iterable[tuple[str, str, Mapping[str, list[str]]]]:
     """(language, emoji, {"tts": [name], "default": [keyword, ...]}) of both CLDR packages."""
     for archive in archives:
         for name, data in read_members(archive, "annotations", "annotations.json"):
@@ -204,5 +214,5 @@ def _annotations(archives: Iterable[Path]) -> Iterable[tuple[str, str, Mapping[s
                     yield language, text, entry
 
 
-def _in_order(by_language: Mapping[str, T]) -> dict[str, T]:
+def _sort_languages(by_language: Mapping[str, T]) -> dict[str, T]:
     return {language: by_language[language] for language in LANGUAGES if language in by_language}

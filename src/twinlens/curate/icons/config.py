@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from twinlens.curate.icons.extras import EXTRA_EMOJI
-from twinlens.curate.icons.iconify import ICONIFY_EMOJI
-from twinlens.errors import MOST_SEED, UnknownNameError, require_within
+from twinlens.curate.icons.extras import EXTRA_EMOJI_STYLES
+from twinlens.curate.icons.iconify import ICONIFY_EMOJI_STYLES
+from twinlens.errors import MAX_SEED, UnknownNameError, require_in_range
 
-EMOJI_STYLES = (*ICONIFY_EMOJI, *EXTRA_EMOJI)
+EMOJI_STYLES = (*ICONIFY_EMOJI_STYLES, *EXTRA_EMOJI_STYLES)
 UNSEEN_STYLE = "twemoji"
 """The style that no training image has."""
 
-TRAIN, UNSEEN_CONCEPTS, UNSEEN_STYLES, UNSEEN_BOTH = PARTS = (
+TRAIN, UNSEEN_CONCEPTS, UNSEEN_STYLES, UNSEEN_BOTH = SPLITS = (
     "train",
     "unseen-concepts",
     "unseen-style",
     "unseen-both",
 )
 
-_COUNTS = (
+_COUNT_FIELDS = (
     "icons_limit",
     "emoji_renders",
     "icons_per_concept",
@@ -33,7 +33,7 @@ _COUNTS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IconsSettings:
+class IconsConfig:
     """Size and choice of the corpus; the same settings give the same bytes.
 
     Attributes:
@@ -73,32 +73,32 @@ class IconsSettings:
     quality: int = 90
     samples_per_shard: int = 2048
     categories: tuple[str, ...] = ()
-    parts: tuple[str, ...] = PARTS
+    parts: tuple[str, ...] = SPLITS
     compact: bool = False
 
     def __post_init__(self) -> None:
-        require_within("seed", self.seed, 0, MOST_SEED)
-        require_within("size", self.size, 16, 1024)
-        require_within("quality", self.quality, 1, 100)
-        require_within("samples_per_shard", self.samples_per_shard, 1, 10_000)
-        for name in _COUNTS:
-            require_within(name, getattr(self, name), 0, 10_000_000)
+        require_in_range("seed", self.seed, 0, MAX_SEED)
+        require_in_range("size", self.size, 16, 1024)
+        require_in_range("quality", self.quality, 1, 100)
+        require_in_range("samples_per_shard", self.samples_per_shard, 1, 10_000)
+        for name in _COUNT_FIELDS:
+            require_in_range(name, getattr(self, name), 0, 10_000_000)
         for style in self.styles:
             if style not in EMOJI_STYLES:
                 raise UnknownNameError("emoji style", style, EMOJI_STYLES)
         for part in self.parts:
-            if part not in PARTS:
-                raise UnknownNameError("part of the corpus", part, PARTS)
+            if part not in SPLITS:
+                raise UnknownNameError("part of the corpus", part, SPLITS)
 
 
-def full() -> IconsSettings:
+def full_config() -> IconsConfig:
     """The whole corpus, which the embedded model learns from."""
-    return IconsSettings()
+    return IconsConfig()
 
 
-def small() -> IconsSettings:
+def small_config() -> IconsConfig:
     """The ready shards in the package: animals, food, things and places in four styles and one."""
-    return IconsSettings(
+    return IconsConfig(
         size=64,
         icons_limit=0,
         emoji_renders=1,
@@ -121,4 +121,4 @@ def small() -> IconsSettings:
     )
 
 
-PRESETS = {"full": full, "small": small}
+PRESETS = {"full": full_config, "small": small_config}

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from twinlens.curate.icons.names import word_set
-from twinlens.curate.icons.sources import read_json, read_members
+from twinlens.curate.icons.names import split_words
+from twinlens.curate.icons.sources import read_json_member, read_members
 
-LICENCES = word_set(
+ALLOWED_LICENCES = split_words(
     "MIT MIT-0 ISC Apache-2.0 BSD-2-Clause BSD-3-Clause CC0-1.0 CC-BY-3.0 CC-BY-4.0 OFL-1.1 "
     "Unlicense 0BSD"
 )
@@ -24,7 +24,7 @@ LICENCES = word_set(
 Every other licence leaves its set out.
 """
 
-ICONIFY_EMOJI = (
+ICONIFY_EMOJI_STYLES = (
     "noto",
     "noto-v1",
     "fluent-emoji",
@@ -38,13 +38,13 @@ ICONIFY_EMOJI = (
 )
 """Sets whose drawings are emoji."""
 
-_LEFT_OUT = {
+_EXCLUDED_SETS = {
     "ri": "left out by name",
     "svg-spinners": "animations without a meaning",
     "line-md": "animations that begin empty",
     **dict.fromkeys(("cif", "circle-flags", "flag", "flagpack", "geo"), "flags and countries only"),
     **dict.fromkeys(
-        word_set(
+        split_words(
             "academicons bitcoin-icons catppuccin devicon devicon-plain fa-brands fa6-brands "
             "file-icons gcp k8s material-icon-theme skill-icons unjs vscode-icons"
         ),
@@ -63,9 +63,8 @@ class IconSet:
     author_url: str
     licence: str
     licence_url: str
-    coloured: bool
-    total: int
-    reason: str = ""
+    is_coloured: bool
+    exclusion_reason: str = ""
     """Why it is left out; empty for a set that is used."""
 
 
@@ -74,9 +73,9 @@ class Drawing:
     """One SVG drawing: its body and the box it lies in.
 
     Attributes:
-        coloured: Whether it has colours of its own; else it takes the foreground's.
+        is_coloured: Whether it has colours of its own; else it takes the foreground's.
         font: A font file that the body's text is set in.
-        trim: Whether the box is to be cut to what is drawn (pages with a small drawing on them).
+        should_trim: Whether the box is to be cut to what is drawn (pages with a small drawing).
     """
 
     body: str
@@ -87,11 +86,11 @@ class Drawing:
     rotate: int = 0
     h_flip: bool = False
     v_flip: bool = False
-    coloured: bool = True
+    is_coloured: bool = True
     font: str = ""
-    trim: bool = False
+    should_trim: bool = False
 
-    def transform(self) -> str:
+    def svg_transform(self) -> str:
         """The SVG transform of `rotate` (quarter turns) and the flips; empty for none."""
         x, y = self.left + self.width / 2, self.top + self.height / 2
         parts = [f"rotate({90 * self.rotate} {x:g} {y:g})"] if self.rotate % 4 else []
@@ -101,15 +100,15 @@ class Drawing:
         return " ".join(parts)
 
 
-def read_collection(archive: Path) -> dict[str, IconSet]:
+def read_icon_sets(archive: Path) -> dict[str, IconSet]:
     """Every set of the collection by its prefix, with the reason of those left out."""
     return {
-        prefix: _icon_set(prefix, info)
-        for prefix, info in read_json(archive, "collections.json").items()
+        prefix: _parse_icon_set(prefix, info)
+        for prefix, info in read_json_member(archive, "collections.json").items()
     }
 
 
-def _icon_set(prefix: str, info: Mapping[str, Any]) -> IconSet:
+def _parse_icon_set(prefix: str, info: Mapping[str, Any]) -> IconSet:
     licence = info["license"].get("spdx", info["license"]["title"])
     author = info.get("author", {})
     return IconSet(
@@ -119,25 +118,24 @@ def _icon_set(prefix: str, info: Mapping[str, Any]) -> IconSet:
         author_url=author.get("url", ""),
         licence=licence,
         licence_url=info["license"].get("url", ""),
-        coloured=bool(info.get("palette")),
-        total=int(info.get("total", 0)),
-        reason=_reason(prefix, licence, info.get("category", "")),
+        is_coloured=bool(info.get("palette")),
+        exclusion_reason=_exclusion_reason(prefix, licence, info.get("category", "")),
     )
 
 
-def _reason(prefix: str, licence: str, category: str) -> str:
-    if licence not in LICENCES:
+def _exclusion_reason(prefix: str, licence: str, category: str) -> str:
+    if licence not in ALLOWED_LICENCES:
         return f"licence {licence}"
     if category == "Logos":
         return "logos and brands only"
-    return _LEFT_OUT.get(prefix, "")
+    return _EXCLUDED_SETS.get(prefix, "")
 
 
-def read_sets(archive: Path, sets: Mapping[str, IconSet]) -> Iterator[tuple[IconSet, Any]]:
+def read_set_files(archive: Path, sets: Mapping[str, IconSet]) -> Iterator[tuple[IconSet, Any]]:
     """The JSON of every set that is not left out, in the archive's order."""
     for name, data in read_members(archive, "json/", ".json"):
         info = sets.get(name.removeprefix("json/").removesuffix(".json"))
-        if info is not None and not info.reason:
+        if info is not None and not info.exclusion_reason:
             yield info, json.loads(data)
 
 
@@ -152,7 +150,7 @@ def icon_names(data: Mapping[str, Any]) -> Iterator[str]:
             yield name
 
 
-def other_names(data: Mapping[str, Any]) -> dict[str, str]:
+def renaming_aliases(data: Mapping[str, Any]) -> dict[str, str]:
     """Aliases that only rename: alias to the icon it stands for."""
     aliases: dict[str, dict[str, Any]] = data.get("aliases", {})
     return {
@@ -162,7 +160,7 @@ def other_names(data: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def drawing(data: Mapping[str, Any], name: str, *, coloured: bool) -> Drawing:
+def read_drawing(data: Mapping[str, Any], name: str, *, is_coloured: bool) -> Drawing:
     """One icon's drawing; an alias takes its parent's body and adds its own turns and flips."""
     icons: Mapping[str, dict[str, Any]] = data["icons"]
     alias: dict[str, Any] = {} if name in icons else data["aliases"][name]
@@ -180,9 +178,9 @@ def drawing(data: Mapping[str, Any], name: str, *, coloured: bool) -> Drawing:
         rotate=icon.get("rotate", 0) + alias.get("rotate", 0),
         h_flip=bool(icon.get("hFlip")) != bool(alias.get("hFlip")),
         v_flip=bool(icon.get("vFlip")) != bool(alias.get("vFlip")),
-        coloured=coloured and not _MONOCHROME.search(icon["body"]),
+        is_coloured=is_coloured and not _MONOCHROME.search(icon["body"]),
         font=data.get("font", ""),
-        trim=data.get("trim", False),
+        should_trim=data.get("trim", False),
     )
 
 

@@ -7,25 +7,25 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def word_set(text: str) -> frozenset[str]:
+def split_words(text: str) -> frozenset[str]:
     """The words of a text, as a set."""
     return frozenset(text.split())
 
 
-_STYLE_WORDS = word_set(
+_STYLE_WORDS = split_words(
     "outline outlined filled fill solid duotone twotone thin alt variant rounded regular remix "
     "duo broken linear o negative expressive stroke"
 )
 """Trailing words that name a drawing's manner, in any set."""
 
-_NUMBER_WORDS = word_set("one two three four five")
-_KEEPS_NUMBER = word_set(
+_NUMBER_WORDS = split_words("one two three four five")
+_NUMBERED_WORDS = split_words(
     "number numeric dice die clock hour level gate route roman letter replay rewind forward"
 )
-_SIZE = re.compile(r"\d+(px)?|\dx\d|x\d+|v\d")
-_SMALL = word_set("a an and at by for from in of off on or the to up down with no out")
+_SIZE_PATTERN = re.compile(r"\d+(px)?|\dx\d|x\d+|v\d")
+_STOP_WORDS = split_words("a an and at by for from in of off on or the to up down with no out")
 
-_BRANDS = word_set(
+_BRANDS = split_words(
     """adobe airbnb airtable alibaba alipay android angular ansible apache asana atlassian audible
     aws azure baidu bandcamp battlenet behance bilibili bing binance bitbucket bitcoin
     blackberry blogger bluesky bootstrap btc centos chatgpt chromecast cloudflare codepen
@@ -46,7 +46,7 @@ _BRANDS = word_set(
     wikipedia wix woocommerce wordpress xbox xiaomi xing yahoo yandex yelp youtube zalo zapier
     zhihu zoom-app"""
 )
-_ALSO_BRANDS = word_set(
+_AMBIGUOUS_BRANDS = split_words(
     """arch brave medium dev meta opera oracle threads vine steam stripe swift yarn periscope epic
     elastic windows safari notion messenger slack sass java python apple chrome amazon claude
     pandora prisma rollup tinder uber nike visa express intel sony tesla zoom line signal wire
@@ -58,7 +58,7 @@ _BRAND_CATEGORY = re.compile(r"brand|logo|social", re.I)
 
 
 def is_brand(name: str, categories: tuple[str, ...] = ()) -> bool:
-    """Whether an icon is a company's or product's mark, as far as its name or category tell.
+    """True if an icon is a company's or product's mark, as far as its name or category tell.
 
     Example:
         >>> is_brand("github-outline"), is_brand("logo-acme"), is_brand("cat")
@@ -67,14 +67,14 @@ def is_brand(name: str, categories: tuple[str, ...] = ()) -> bool:
     words = name.split("-")
     return (
         any(word in _BRANDS for word in words)
-        or "-".join(_without_style(words)) in _ALSO_BRANDS
+        or "-".join(_strip_style_words(words)) in _AMBIGUOUS_BRANDS
         or words[0] in ("brand", "logo", "social")
         or words[-1] in ("brand", "logo")
         or any(_BRAND_CATEGORY.search(category) for category in categories)
     )
 
 
-def affixes(data: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def declared_affixes(data: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The style prefixes and suffixes that a set declares, longest first."""
     prefixes, suffixes = (
         sorted((str(affix) for affix in data.get(key, ()) if affix), key=len, reverse=True)
@@ -101,32 +101,32 @@ def clean_name(name: str, prefixes: tuple[str, ...] = (), suffixes: tuple[str, .
         if text.endswith("-" + suffix):
             text = text.removesuffix("-" + suffix)
             break
-    words = _without_style(text.split("-"))
-    return " ".join(words) if _says_something(words) else ""
+    words = _strip_style_words(text.split("-"))
+    return " ".join(words) if _is_meaningful(words) else ""
 
 
-def _without_style(words: list[str]) -> list[str]:
-    keeps = words[0] in _KEEPS_NUMBER
+def _strip_style_words(words: list[str]) -> list[str]:
+    keeps = words[0] in _NUMBERED_WORDS
     while len(words) > 1:
         last = words[-1]
-        number = _SIZE.fullmatch(last) or last in _NUMBER_WORDS
+        number = _SIZE_PATTERN.fullmatch(last) or last in _NUMBER_WORDS
         if not (last in _STYLE_WORDS or (number and not keeps)):
             break
         words = words[:-1]
     return words
 
 
-def _says_something(words: list[str]) -> bool:
-    """Whether a word of three letters or more carries a meaning; very long names do not."""
-    real = [word for word in words if len(word) > 2 and word.isalpha() and word not in _SMALL]
+def _is_meaningful(words: list[str]) -> bool:
+    """True if a word of three letters or more carries a meaning; very long names do not."""
+    real = [word for word in words if len(word) > 2 and word.isalpha() and word not in _STOP_WORDS]
     return bool(real) and len(words) <= 6
 
 
-def more_words(name: str) -> tuple[str, ...]:
+def appended_keywords(name: str) -> tuple[str, ...]:
     """Keywords that some sets append to a name after a double hyphen.
 
     Example:
-        >>> more_words("interface-edit--pen-write-1")
+        >>> appended_keywords("interface-edit--pen-write-1")
         ('pen', 'write')
     """
     return tuple(word for word in name.partition("--")[2].split("-") if word.isalpha())

@@ -11,72 +11,78 @@ from random import Random
 from typing import Any
 
 from twinlens.curate.icons import iconify
-from twinlens.curate.icons.choice import Choice
-from twinlens.curate.icons.choose_emoji import choose_emoji, coverage, emoji_table
-from twinlens.curate.icons.choose_icons import choose_clipart, choose_icons
-from twinlens.curate.icons.clipart import CLIPART, FOLDER, INSTALL, as_set, read_clipart
-from twinlens.curate.icons.concepts import Words
-from twinlens.curate.icons.config import PARTS, TRAIN, IconsSettings
-from twinlens.curate.icons.extras import read_extras
-from twinlens.curate.icons.iconify import ICONIFY_EMOJI, Drawing, IconSet
-from twinlens.curate.icons.sources import ICONIFY, fetch
+from twinlens.curate.icons.choice import SelectedIcon
+from twinlens.curate.icons.choose_emoji import build_emoji_table, select_emoji, style_coverage
+from twinlens.curate.icons.choose_icons import select_clipart, select_icons
+from twinlens.curate.icons.clipart import (
+    CLIPART_DIR,
+    CLIPART_SET,
+    INSTALL_COMMAND,
+    read_clipart,
+    to_icon_set_json,
+)
+from twinlens.curate.icons.concepts import ConceptWords
+from twinlens.curate.icons.config import SPLITS, TRAIN, IconsConfig
+from twinlens.curate.icons.extras import read_extra_sets
+from twinlens.curate.icons.iconify import ICONIFY_EMOJI_STYLES, Drawing, IconSet
+from twinlens.curate.icons.sources import ICONIFY, fetch_package
 from twinlens.curate.icons.tags import read_tags
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedImage:
+class CorpusImage:
     """One image to draw.
 
     Attributes:
-        icon: Where it comes from: `set:name`.
+        icon_id: Where it comes from: `set:name`.
         concept: What it shows (code points or a cleaned name).
-        emoji: Whether the concept is an emoji.
-        number: Which of several renders of the same drawing.
-        plain: On white with a standard margin, as every held-out image is.
+        render_index: Which of several renders of the same drawing.
+        is_plain: On white with a standard margin, as every held-out image is.
     """
 
-    icon: str
+    icon_id: str
     drawing: Drawing
     concept: str
-    words: Words
-    emoji: bool
+    words: ConceptWords
     style: str
     category: str
     licence: str
-    number: int = 0
-    plain: bool = False
+    render_index: int = 0
+    is_plain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class CorpusPlan:
     """Images of every part, in their final order, and what was left out."""
 
-    parts: dict[str, list[PlannedImage]]
+    splits: dict[str, list[CorpusImage]]
     sets: dict[str, IconSet]
     skipped: Counter[str] = field(default_factory=Counter[str])
     coverage: dict[str, int] = field(default_factory=dict[str, int])
     notes: list[str] = field(default_factory=list[str])
 
 
-def make_plan(settings: IconsSettings, cache: Path) -> Plan:
+def plan_corpus(settings: IconsConfig, cache: Path) -> CorpusPlan:
     """Choose the images.
 
     Raises:
         DataError: A package cannot be fetched or is not the pinned one.
     """
-    archive = fetch(ICONIFY, cache)
-    sets = iconify.read_collection(archive)
-    whole = _Whole(sets=sets)
-    for info, data in iconify.read_sets(archive, {name: sets[name] for name in ICONIFY_EMOJI}):
+    archive = fetch_package(ICONIFY, cache)
+    sets = iconify.read_icon_sets(archive)
+    whole = _LoadedSets(sets=sets)
+    for info, data in iconify.read_set_files(
+        archive, {name: sets[name] for name in ICONIFY_EMOJI_STYLES}
+    ):
         whole.data[info.prefix] = data
-    table = emoji_table(whole.data, cache)
-    for info, data in read_extras(settings.styles, cache, table.words):
+    table = build_emoji_table(whole.data, cache)
+    for info, data in read_extra_sets(settings.styles, cache, table.words):
         whole.add(info, data)
-    choices = choose_emoji(whole.data, table, settings)
-    common = coverage(choices)
+    choices = select_emoji(whole.data, table, settings)
+    common = style_coverage(choices)
     skipped: Counter[str] = Counter()
     if settings.icons_limit:
-        choices += choose_icons(
+        choices += select_icons(
             archive,
             sets=sets,
             table=table,
@@ -87,16 +93,16 @@ def make_plan(settings: IconsSettings, cache: Path) -> Plan:
     notes: list[str] = []
     if settings.clipart:
         found = read_clipart()
-        whole.add(CLIPART, as_set(found))
-        choices += choose_clipart(found, table, settings)
+        whole.add(CLIPART_SET, to_icon_set_json(found))
+        choices += select_clipart(found, table, settings)
         if not found:
-            notes.append(f"No clip art: {FOLDER} is not there ({INSTALL} brings it).")
-    parts = _deal(_draw(choices, archive, whole), settings)
-    return Plan(parts, sets, skipped, common, notes)
+            notes.append(f"No clip art: {CLIPART_DIR} is not there ({INSTALL_COMMAND} brings it).")
+    parts = _assign_splits(_read_images(choices, archive, whole), settings)
+    return CorpusPlan(parts, sets, skipped, common, notes)
 
 
 @dataclass(frozen=True, slots=True)
-class _Whole:
+class _LoadedSets:
     """Every set's entry, and the sets that are held in memory."""
 
     sets: dict[str, IconSet]
@@ -107,40 +113,40 @@ class _Whole:
         self.data[info.prefix] = data
 
 
-def _deal(
-    images: Iterable[tuple[Choice, PlannedImage]], settings: IconsSettings
-) -> dict[str, list[PlannedImage]]:
+def _assign_splits(
+    images: Iterable[tuple[SelectedIcon, CorpusImage]], settings: IconsConfig
+) -> dict[str, list[CorpusImage]]:
     """The renders of every image, in the shuffled order of their parts."""
-    parts: dict[str, list[PlannedImage]] = {part: [] for part in PARTS if part in settings.parts}
+    parts: dict[str, list[CorpusImage]] = {part: [] for part in SPLITS if part in settings.parts}
     for choice, image in images:
-        if choice.part not in parts:
+        if choice.split not in parts:
             continue
-        plain = choice.part != TRAIN
-        parts[choice.part] += [
-            replace(image, number=number, plain=plain) for number in range(choice.renders)
+        plain = choice.split != TRAIN
+        parts[choice.split] += [
+            replace(image, render_index=number, is_plain=plain)
+            for number in range(choice.num_renders)
         ]
     for part, found in parts.items():
         Random(f"{settings.seed}/{part}").shuffle(found)
     return parts
 
 
-def _draw(
-    choices: Iterable[Choice], archive: Path, whole: _Whole
-) -> Iterator[tuple[Choice, PlannedImage]]:
-    by_set: dict[str, list[Choice]] = defaultdict(list)
+def _read_images(
+    choices: Iterable[SelectedIcon], archive: Path, whole: _LoadedSets
+) -> Iterator[tuple[SelectedIcon, CorpusImage]]:
+    by_set: dict[str, list[SelectedIcon]] = defaultdict(list)
     for choice in choices:
-        by_set[choice.set].append(choice)
+        by_set[choice.icon_set].append(choice)
     held = [(whole.sets[name], data) for name, data in whole.data.items() if name in by_set]
     others = {name: whole.sets[name] for name in by_set if name not in whole.data}
-    for info, data in chain(held, iconify.read_sets(archive, others)):
+    for info, data in chain(held, iconify.read_set_files(archive, others)):
         for choice in by_set[info.prefix]:
-            image = PlannedImage(
-                icon=f"{choice.set}:{choice.name}",
-                drawing=iconify.drawing(data, choice.name, coloured=info.coloured),
+            image = CorpusImage(
+                icon_id=f"{choice.icon_set}:{choice.name}",
+                drawing=iconify.read_drawing(data, choice.name, is_coloured=info.is_coloured),
                 concept=choice.concept,
                 words=choice.words,
-                emoji=choice.emoji,
-                style=choice.set,
+                style=choice.icon_set,
                 category=choice.category,
                 licence=info.licence,
             )

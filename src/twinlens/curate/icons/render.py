@@ -18,7 +18,7 @@ from twinlens.curate.icons.iconify import Drawing
 from twinlens.errors import DataError, MissingExtraError
 
 _NAMESPACES = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
-_TRIM_SIZE = 200
+_TRIM_RENDER_SIZE = 200
 _MARGIN = 0.04
 """Margin of a plain image, as a share of its side."""
 
@@ -30,77 +30,77 @@ BLACK: Colour = (0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class RenderStyle:
     """How a drawing is shown.
 
     Attributes:
-        stops: One background colour, or the two ends of a gradient.
-        angle: Direction of the gradient, degrees.
+        background_stops: One background colour, or the two ends of a gradient.
+        gradient_angle: Direction of the gradient, degrees.
         foreground: The colour of what the drawing leaves open (`currentColor`).
         box: Left, top and side of the drawing, as shares of the image's side.
     """
 
-    stops: tuple[Colour, ...] = (WHITE,)
-    angle: float = 0.0
+    background_stops: tuple[Colour, ...] = (WHITE,)
+    gradient_angle: float = 0.0
     foreground: Colour = BLACK
     box: tuple[float, float, float] = (_MARGIN, _MARGIN, 1 - 2 * _MARGIN)
 
 
-PLAIN = Look()
+PLAIN_STYLE = RenderStyle()
 """Black on white with a standard margin: how every held-out image is shown."""
 
 
-def vary(rng: Random, *, coloured: bool) -> Look:
+def random_style(rng: Random, *, is_coloured: bool) -> RenderStyle:
     """A look: white most often, then light, saturated, dark and two-coloured backgrounds."""
-    stops = _background(rng)
+    stops = _random_background(rng)
     side = 1 - 2 * rng.uniform(0.0, 0.12)
     left, top = rng.uniform(0, 1 - side), rng.uniform(0, 1 - side)
-    return Look(
-        stops=stops,
-        angle=rng.uniform(0, 360),
-        foreground=_foreground(stops, rng, dark=coloured),
+    return RenderStyle(
+        background_stops=stops,
+        gradient_angle=rng.uniform(0, 360),
+        foreground=_random_foreground(stops, rng, dark=is_coloured),
         box=(left, top, side),
     )
 
 
-def _background(rng: Random) -> tuple[Colour, ...]:
+def _random_background(rng: Random) -> tuple[Colour, ...]:
     draw = rng.random()
     if draw < 0.40:
         return (WHITE,)
     if draw < 0.62:
-        return (_hsv(rng, (0.02, 0.25), (0.88, 1.0)),)
+        return (_random_hsv(rng, (0.02, 0.25), (0.88, 1.0)),)
     if draw < 0.76:
-        return (_hsv(rng, (0.35, 0.9), (0.55, 1.0)),)
+        return (_random_hsv(rng, (0.35, 0.9), (0.55, 1.0)),)
     if draw < 0.87:
-        return (_hsv(rng, (0.0, 0.6), (0.0, 0.3)),)
-    return (_hsv(rng, (0.05, 0.8), (0.4, 1.0)), _hsv(rng, (0.05, 0.8), (0.4, 1.0)))
+        return (_random_hsv(rng, (0.0, 0.6), (0.0, 0.3)),)
+    return (_random_hsv(rng, (0.05, 0.8), (0.4, 1.0)), _random_hsv(rng, (0.05, 0.8), (0.4, 1.0)))
 
 
-def _hsv(rng: Random, saturation: tuple[float, float], value: tuple[float, float]) -> Colour:
+def _random_hsv(rng: Random, saturation: tuple[float, float], value: tuple[float, float]) -> Colour:
     return colorsys.hsv_to_rgb(rng.random(), rng.uniform(*saturation), rng.uniform(*value))
 
 
-def _foreground(stops: tuple[Colour, ...], rng: Random, *, dark: bool) -> Colour:
+def _random_foreground(stops: tuple[Colour, ...], rng: Random, *, dark: bool) -> Colour:
     """A colour that stands out from every stop; black or white half of the time."""
-    plain = max((BLACK, WHITE), key=lambda colour: _least_contrast(colour, stops))
+    plain = max((BLACK, WHITE), key=lambda colour: _min_contrast(colour, stops))
     if dark or rng.random() < 0.5:
         return plain
     for _ in range(20):
-        colour = _hsv(rng, (0.3, 1.0), (0.2, 1.0))
-        if _least_contrast(colour, stops) >= 3:
+        colour = _random_hsv(rng, (0.3, 1.0), (0.2, 1.0))
+        if _min_contrast(colour, stops) >= 3:
             return colour
     return plain
 
 
-def _least_contrast(colour: Colour, stops: tuple[Colour, ...]) -> float:
-    return min(contrast(colour, stop) for stop in stops)
+def _min_contrast(colour: Colour, stops: tuple[Colour, ...]) -> float:
+    return min(contrast_ratio(colour, stop) for stop in stops)
 
 
-def contrast(a: Colour, b: Colour) -> float:
+def contrast_ratio(a: Colour, b: Colour) -> float:
     """The WCAG contrast ratio of two colours, from 1 to 21.
 
     Example:
-        >>> round(contrast(WHITE, BLACK), 3)
+        >>> round(contrast_ratio(WHITE, BLACK), 3)
         21.0
     """
     light, dark = sorted((_luminance(a), _luminance(b)), reverse=True)
@@ -112,50 +112,50 @@ def _luminance(colour: Colour) -> float:
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-def svg(drawing: Drawing, look: Look, size: int) -> str:
+def to_svg(drawing: Drawing, style: RenderStyle, size: int) -> str:
     """The whole image as SVG: a background and the drawing, fitted and centred in its box."""
-    x, y, side = (size * share for share in look.box)
+    x, y, side = (size * share for share in style.box)
     view = f"{drawing.left:g} {drawing.top:g} {drawing.width:g} {drawing.height:g}"
-    transform = drawing.transform()
+    transform = drawing.svg_transform()
     body = f'<g transform="{transform}">{drawing.body}</g>' if transform else drawing.body
     return (
         f'<svg {_NAMESPACES} width="{size}" height="{size}" viewBox="0 0 {size} {size}">'
-        f"{_backdrop(look, size)}"
+        f"{_background_svg(style, size)}"
         f'<svg x="{x:.3f}" y="{y:.3f}" width="{side:.3f}" height="{side:.3f}" '
-        f'viewBox="{view}" color="{_hex(look.foreground)}">{body}</svg></svg>'
+        f'viewBox="{view}" color="{_hex_colour(style.foreground)}">{body}</svg></svg>'
     )
 
 
-def _backdrop(look: Look, size: int) -> str:
-    fill, gradient = _hex(look.stops[0]), ""
-    if len(look.stops) == 2:
+def _background_svg(style: RenderStyle, size: int) -> str:
+    fill, gradient = _hex_colour(style.background_stops[0]), ""
+    if len(style.background_stops) == 2:
         ends = "".join(
-            f'<stop offset="{offset}" stop-color="{_hex(stop)}"/>'
-            for offset, stop in enumerate(look.stops)
+            f'<stop offset="{offset}" stop-color="{_hex_colour(stop)}"/>'
+            for offset, stop in enumerate(style.background_stops)
         )
-        turn = f'gradientTransform="rotate({look.angle:.1f} 0.5 0.5)"'
+        turn = f'gradientTransform="rotate({style.gradient_angle:.1f} 0.5 0.5)"'
         gradient = f'<linearGradient id="backdrop" {turn}>{ends}</linearGradient>'
         fill = "url(#backdrop)"
     return f'{gradient}<rect width="{size}" height="{size}" fill="{fill}"/>'
 
 
-def _hex(colour: Colour) -> str:
+def _hex_colour(colour: Colour) -> str:
     return "#" + "".join(f"{round(255 * channel):02x}" for channel in colour)
 
 
-def trimmed(drawing: Drawing) -> Drawing:
+def trim_drawing(drawing: Drawing) -> Drawing:
     """The same drawing with its box cut to what is drawn.
 
     Raises:
         DataError: Nothing is drawn.
     """
     view = f"{drawing.left:g} {drawing.top:g} {drawing.width:g} {drawing.height:g}"
-    scale = _TRIM_SIZE / max(drawing.width, drawing.height)
+    scale = _TRIM_RENDER_SIZE / max(drawing.width, drawing.height)
     text = (
         f'<svg {_NAMESPACES} width="{drawing.width * scale:g}" height="{drawing.height * scale:g}" '
         f'viewBox="{view}">{drawing.body}</svg>'
     )
-    ink = render(text, drawing.font, mode="RGBA").getchannel("A").getbbox()
+    ink = render_svg(text, drawing.font, mode="RGBA").getchannel("A").getbbox()
     if ink is None:
         raise DataError("drawing is empty: got a page without ink, expected an image")
     left, top, right, bottom = (edge / scale for edge in ink)
@@ -168,7 +168,7 @@ def trimmed(drawing: Drawing) -> Drawing:
     )
 
 
-def render(text: str, font: str = "", mode: str = "RGB") -> Image.Image:
+def render_svg(text: str, font: str = "", mode: str = "RGB") -> Image.Image:
     """Draw an SVG.
 
     Args:
@@ -194,7 +194,7 @@ def render(text: str, font: str = "", mode: str = "RGB") -> Image.Image:
     return Image.open(io.BytesIO(png)).convert(mode)
 
 
-def encode(image: Image.Image, quality: int) -> bytes:
+def encode_webp(image: Image.Image, quality: int) -> bytes:
     """An image as lossy WebP.
 
     Raises:

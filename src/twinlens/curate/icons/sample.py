@@ -6,33 +6,40 @@ import json
 from random import Random
 from typing import Any
 
-from twinlens.curate.icons.captions import captions, templates
-from twinlens.curate.icons.concepts import Words
-from twinlens.curate.icons.config import EMOJI_STYLES, IconsSettings
-from twinlens.curate.icons.plan import PlannedImage
-from twinlens.curate.icons.render import PLAIN, encode, render, svg, trimmed, vary
+from twinlens.curate.icons.captions import caption_templates, make_captions
+from twinlens.curate.icons.concepts import ConceptWords
+from twinlens.curate.icons.config import EMOJI_STYLES, IconsConfig
+from twinlens.curate.icons.plan import CorpusImage
+from twinlens.curate.icons.render import (
+    PLAIN_STYLE,
+    encode_webp,
+    random_style,
+    render_svg,
+    to_svg,
+    trim_drawing,
+)
 
 
-def draw_sample(planned: PlannedImage, settings: IconsSettings) -> dict[str, bytes]:
+def render_sample(planned: CorpusImage, settings: IconsConfig) -> dict[str, bytes]:
     """The members of one sample: a pure function of the image and the settings.
 
     Raises:
         DataError: The drawing cannot be rendered, or is empty.
     """
-    rng = Random(f"{settings.seed}/{planned.concept}/{planned.icon}/{planned.number}")
-    coloured = planned.drawing.coloured
-    look = PLAIN if planned.plain else vary(rng, coloured=coloured)
-    drawing = trimmed(planned.drawing) if planned.drawing.trim else planned.drawing
-    image = render(svg(drawing, look, settings.size), drawing.font)
-    phrases = templates(emoji=planned.style in EMOJI_STYLES, coloured=coloured)
-    words = _english(planned.words) if settings.compact else planned.words
+    rng = Random(f"{settings.seed}/{planned.concept}/{planned.icon_id}/{planned.render_index}")
+    coloured = planned.drawing.is_coloured
+    look = PLAIN_STYLE if planned.is_plain else random_style(rng, is_coloured=coloured)
+    drawing = trim_drawing(planned.drawing) if planned.drawing.should_trim else planned.drawing
+    corpus_image = render_svg(to_svg(drawing, look, settings.size), drawing.font)
+    phrases = caption_templates(is_emoji=planned.style in EMOJI_STYLES, is_coloured=coloured)
+    words = _english_only(planned.words) if settings.compact else planned.words
     record: dict[str, Any] = {"concept": planned.concept, "label": words.label}
     if len(words.names) > 1:
         record["names"] = dict(words.names)
-    record["captions"] = captions(words, phrases, rng, category=planned.category)
-    record |= _origin(planned, compact=settings.compact)
+    record["captions"] = make_captions(words, phrases, rng, category=planned.category)
+    record |= _origin_fields(planned, compact=settings.compact)
     members = {
-        "webp": encode(image, settings.quality),
+        "webp": encode_webp(corpus_image, settings.quality),
         "json": json.dumps(record, ensure_ascii=False).encode(),
         "txt": words.label.encode(),
     }
@@ -41,17 +48,17 @@ def draw_sample(planned: PlannedImage, settings: IconsSettings) -> dict[str, byt
     return members
 
 
-def _english(words: Words) -> Words:
-    return Words({"en": words.label}, {"en": words.keywords.get("en", ())})
+def _english_only(words: ConceptWords) -> ConceptWords:
+    return ConceptWords({"en": words.label}, {"en": words.keywords.get("en", ())})
 
 
-def _origin(image: PlannedImage, *, compact: bool) -> dict[str, str]:
+def _origin_fields(corpus_image: CorpusImage, *, compact: bool) -> dict[str, str]:
     if compact:
-        return {"style": image.style, "category": image.category}
+        return {"style": corpus_image.style, "category": corpus_image.category}
     return {
-        "style": image.style,
-        "set": image.icon.partition(":")[0],
-        "icon": image.icon,
-        "category": image.category,
-        "licence": image.licence,
+        "style": corpus_image.style,
+        "set": corpus_image.icon_id.partition(":")[0],
+        "icon": corpus_image.icon_id,
+        "category": corpus_image.category,
+        "licence": corpus_image.licence,
     }

@@ -5,7 +5,6 @@ A package already in the cache is used without npm, once its SHA-256 agrees.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import subprocess
@@ -17,11 +16,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from twinlens.data.webdataset.shards import make_directory
-from twinlens.errors import DataError
+from twinlens.errors import DataError, os_errors_as
+from twinlens.files import file_sha256
 
 
 @dataclass(frozen=True, slots=True)
-class Package:
+class NpmPackage:
     """One pinned package of the npm registry."""
 
     name: str
@@ -33,7 +33,7 @@ class Package:
         """Name and version as npm writes them.
 
         Example:
-            >>> Package("@iconify/json", "2.2.535", "").spec
+            >>> NpmPackage("@iconify/json", "2.2.535", "").spec
             '@iconify/json@2.2.535'
         """
         return f"{self.name}@{self.version}"
@@ -43,50 +43,50 @@ class Package:
         """The name that `npm pack` gives the archive.
 
         Example:
-            >>> Package("@iconify/json", "2.2.535", "").filename
+            >>> NpmPackage("@iconify/json", "2.2.535", "").filename
             'iconify-json-2.2.535.tgz'
         """
         return f"{self.name.removeprefix('@').replace('/', '-')}-{self.version}.tgz"
 
 
-ICONIFY = Package(
+ICONIFY = NpmPackage(
     "@iconify/json", "2.2.535", "1a545f86fa224d6531d8fb101dcbe83aac2b28689a21cbed6fc68318a5af4d91"
 )
-CLDR = Package(
+CLDR = NpmPackage(
     "cldr-annotations-full",
     "48.2.0",
     "28576e51225deb51e3ddd734b0f824a0079682cb5d8c27faa9f68149317a14d1",
 )
-CLDR_DERIVED = Package(
+CLDR_DERIVED = NpmPackage(
     "cldr-annotations-derived-full",
     "48.2.0",
     "4be946ff5815f806ec78b50363d577a769f2fbfb90c6380a44e161a92436996e",
 )
-LUCIDE = Package(
+LUCIDE = NpmPackage(
     "lucide-static", "1.62.0", "386f9080c440d6f5049cefe3456ae8357f7a0c7f76e59670cd1cb83bc7050a44"
 )
-TABLER = Package(
+TABLER = NpmPackage(
     "@tabler/icons", "3.51.0", "b30108713d3fa60aee862c2a133225da8e0f309be0708fe2925763ff810c766c"
 )
-PHOSPHOR = Package(
+PHOSPHOR = NpmPackage(
     "@phosphor-icons/core",
     "2.1.1",
     "313332be6190b724da24107addd781799b48bf76b13963f24501112ffe1baadd",
 )
-FLUENT_3D = Package(
+FLUENT_3D = NpmPackage(
     "@lobehub/fluent-emoji-3d",
     "1.1.0",
     "c1bb7eee7de090205a232518a9ab4adb3df458bfbe8a1f78232991194c8b2e58",
 )
-NOTO_LINES = Package(
+NOTO_EMOJI_FONT = NpmPackage(
     "@expo-google-fonts/noto-emoji",
     "0.4.7",
     "6a25fd5a4da5bb34bbc2d300531bbf32de86afd866e119314d7e358f61a6104d",
 )
-PACKAGES = (ICONIFY, CLDR, CLDR_DERIVED, LUCIDE, TABLER, PHOSPHOR, FLUENT_3D, NOTO_LINES)
+PACKAGES = (ICONIFY, CLDR, CLDR_DERIVED, LUCIDE, TABLER, PHOSPHOR, FLUENT_3D, NOTO_EMOJI_FONT)
 
 
-def fetch(package: Package, cache: Path) -> Path:
+def fetch_package(package: NpmPackage, cache: Path) -> Path:
     """The package's archive in the cache folder, fetched with `npm pack` if it is not there.
 
     It comes to the cache verified: a fetch that was killed leaves no archive there.
@@ -97,7 +97,7 @@ def fetch(package: Package, cache: Path) -> Path:
     """
     path = cache / package.filename
     if path.exists():
-        _verify(package, path, str(path))
+        _verify_sha256(package, path, str(path))
         return path
     npm = shutil.which("npm")
     if npm is None:
@@ -106,23 +106,23 @@ def fetch(package: Package, cache: Path) -> Path:
             "expected one of them"
         )
     make_directory(cache)
-    try:
-        with TemporaryDirectory(prefix="npm-pack-", dir=cache) as folder:
-            packed = _npm_pack(npm, package, Path(folder))
-            _verify(package, packed, f"npm pack {package.spec}")
-            packed.replace(path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
+    with (
+        os_errors_as(DataError, path, "cannot be written"),
+        TemporaryDirectory(prefix="npm-pack-", dir=cache) as folder,
+    ):
+        packed = _npm_pack(npm, package, Path(folder))
+        _verify_sha256(package, packed, f"npm pack {package.spec}")
+        packed.replace(path)
     return path
 
 
-def _verify(package: Package, path: Path, name: str) -> None:
-    got = _sha256(path)
+def _verify_sha256(package: NpmPackage, path: Path, name: str) -> None:
+    got = file_sha256(path)
     if got != package.sha256:
         raise DataError(f"{name}: SHA-256: got {got}, expected {package.sha256}")
 
 
-def _npm_pack(npm: str, package: Package, folder: Path) -> Path:
+def _npm_pack(npm: str, package: NpmPackage, folder: Path) -> Path:
     """The archive that `npm pack` puts into a folder."""
     command = [npm, "pack", "--silent", "--pack-destination", str(folder), package.spec]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -133,11 +133,6 @@ def _npm_pack(npm: str, package: Package, folder: Path) -> Path:
             f"npm pack {package.spec}: exit status {done.returncode}: {lines[0].strip()}"
         )
     return packed
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_members(archive: Path, prefix: str, suffix: str = "") -> Iterator[tuple[str, bytes]]:
@@ -158,7 +153,7 @@ def read_members(archive: Path, prefix: str, suffix: str = "") -> Iterator[tuple
         raise DataError(f"{archive}: not a whole package archive: {error}") from error
 
 
-def read_json(archive: Path, name: str) -> Any:
+def read_json_member(archive: Path, name: str) -> Any:
     """One JSON file of a package archive.
 
     Raises:

@@ -48,7 +48,7 @@ _GARMENTS_FILES = {"test": ("t10k", 10_000), "train": ("train", 60_000)}
 
 
 def has_splits(spec: str) -> bool:
-    """Whether it is the plain name of a data set with the parts `test` and `train`."""
+    """True if it is the plain name of a data set with the parts `test` and `train`."""
     return spec in NAMES
 
 

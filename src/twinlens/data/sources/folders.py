@@ -29,8 +29,8 @@ from twinlens.data.sources.metadata_files import (
 from twinlens.data.sources.natural_order import natural_key
 from twinlens.data.sources.table_datasets import rows_by_image
 from twinlens.data.sources.tables import Row
-from twinlens.errors import DataError
-from twinlens.images.file_names import is_hidden, is_image_name, unreadable_format
+from twinlens.errors import DataError, os_errors_as
+from twinlens.images.file_names import is_hidden, is_image_name, unreadable_reason
 from twinlens.types import Split
 
 UNREADABLE_METADATA = "metadata file that is not read"
@@ -92,7 +92,7 @@ class _Reading:
             known = path in used or is_image_name(name) or name in lists or is_document(name)
             if not known:
                 text = path.suffix.lower() in (".txt", ".caption")
-                reason = unreadable_format(path.name) or (NO_IMAGE if text else OTHER)
+                reason = unreadable_reason(path.name) or (NO_IMAGE if text else OTHER)
                 self.left_out.add(reason, str(path))
 
     def dataset(self, **others: object) -> Dataset:
@@ -122,11 +122,8 @@ def shown(root: Path, left_out: LeftOut | None = None) -> tuple[list[Path], list
     Raises:
         DataError: It cannot be read.
     """
-    try:
-        with os.scandir(root) as found:
-            entries = sorted(found, key=lambda entry: natural_key(entry.name))
-    except OSError as error:
-        raise DataError(f"{root}: cannot be read: {error.strerror or error}") from error
+    with os_errors_as(DataError, root, "cannot be read"), os.scandir(root) as found:
+        entries = sorted(found, key=lambda entry: natural_key(entry.name))
     entries = [entry for entry in entries if not is_hidden(entry.name)]
     files = [Path(entry.path) for entry in entries if entry.is_file()]
     folders = [
@@ -140,7 +137,7 @@ def shown(root: Path, left_out: LeftOut | None = None) -> tuple[list[Path], list
 
 
 def _leads_back(entry: os.DirEntry[str], folder: Path) -> bool:
-    """Whether it is a link to the folder that it lies in, or to one above that."""
+    """True if it is a link to the folder that it lies in, or to one above that."""
     if not entry.is_symlink():
         return False
     target, here = os.path.realpath(entry.path), os.path.realpath(folder)
@@ -148,17 +145,17 @@ def _leads_back(entry: os.DirEntry[str], folder: Path) -> bool:
 
 
 def is_data(path: Path) -> bool:
-    """Whether a file is an image, a tar or Parquet, by its name."""
+    """True if a file is an image, a tar or Parquet, by its name."""
     return path.suffix.lower() in (".tar", ".parquet") or is_image_name(path.name)
 
 
 def has_images(folder: Path) -> bool:
-    """Whether there is an image in a folder or below it."""
+    """True if there is an image in a folder or below it."""
     return any(is_image_name(path.name) for path in _files_below(folder, LeftOut()))
 
 
 def has_data(folder: Path) -> bool:
-    """Whether there is an image, a tar or Parquet in a folder or below it."""
+    """True if there is an image, a tar or Parquet in a folder or below it."""
     return any(map(is_data, _files_below(folder, LeftOut())))
 
 
@@ -270,7 +267,7 @@ def _unreadable(files: Iterable[Path]) -> list[str]:
     """Images of formats that cannot be read, a line for each."""
     told = LeftOut()
     for path in files:
-        if (reason := unreadable_format(path.name)) is not None:
+        if (reason := unreadable_reason(path.name)) is not None:
             told.add(reason, str(path))
     return told.lines()
 
@@ -319,12 +316,9 @@ def _sample(entry: _Entry) -> Sample:
 
 def _reader(beside: Mapping[str, Path]) -> Callable[[str], bytes | None]:
     def read(ending: str) -> bytes | None:
-        try:
-            return beside[ending].read_bytes() if ending in beside else None
-        except OSError as error:
-            raise DataError(
-                f"{beside[ending]}: cannot be read: {error.strerror or error}"
-            ) from error
+        path = beside.get(ending)
+        with os_errors_as(DataError, path, "cannot be read"):
+            return path.read_bytes() if path else None
 
     return read
 

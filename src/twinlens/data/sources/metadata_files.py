@@ -32,7 +32,7 @@ _TYPES = ("classification", "multilabel", "retrieval")
 
 
 def is_document(name: str) -> bool:
-    """Whether a file is about the data set, for people: its README or licence."""
+    """True if a file is about the data set, for people: its README or licence."""
     return _DOCUMENTS.fullmatch(name) is not None
 
 

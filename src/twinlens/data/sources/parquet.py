@@ -19,7 +19,7 @@ from twinlens.errors import DataError, MissingExtraError
 
 @dataclass(frozen=True, slots=True)
 class TableImage:
-    """An image inside a Parquet file: nothing is read before `read_image`."""
+    """An image inside a Parquet file: nothing is read before `read_image_file`."""
 
     table: Path
     row: int
@@ -113,7 +113,7 @@ def image_column_kind(schema: Any, column: str) -> Literal["paths", "inside"] | 
 
 
 def is_list(schema: Any, column: str) -> bool:
-    """Whether a column has a list of values a row."""
+    """True if a column has a list of values a row."""
     types, kind = _pyarrow().types, schema.field(column).type
     return types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
 

@@ -29,7 +29,7 @@ _Answer = TypeVar("_Answer")
 
 
 def is_url(spec: str) -> bool:
-    """Whether it begins as URLs do."""
+    """True if it begins as URLs do."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", spec) is not None
 
 
@@ -96,7 +96,7 @@ def read_small(place: Place) -> bytes | None:
 
 @dataclass(frozen=True, slots=True)
 class UrlImage:
-    """An image behind a URL: nothing is read before `read_image`."""
+    """An image behind a URL: nothing is read before `read_image_file`."""
 
     url: str
 

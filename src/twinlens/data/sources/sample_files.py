@@ -6,7 +6,7 @@ from collections.abc import Collection
 from functools import lru_cache
 from typing import TypeVar
 
-from twinlens.images.file_names import SUFFIXES
+from twinlens.images.file_names import READABLE_SUFFIXES
 
 TEXTS = ("txt", "caption", "json")
 """Endings of files beside an image that may hold captions."""
@@ -36,8 +36,8 @@ def last_ending(ext: str) -> str:
 
 @lru_cache(4096)  # a tar has few different ones, and many of each
 def is_image_ext(ext: str) -> bool:
-    """Whether an extension is that of an image that can be read."""
-    return f".{last_ending(ext)}" in SUFFIXES
+    """True if an extension is that of an image that can be read."""
+    return f".{last_ending(ext)}" in READABLE_SUFFIXES
 
 
 def image_members(members: Collection[str]) -> list[str]:

@@ -69,7 +69,7 @@ def splits_in(root: Path) -> dict[Split, SplitPart]:
 
 
 def _are_splits(named: _Named, folders: list[Path]) -> bool:
-    """Whether folders called as splits are are such, and no classes."""
+    """True if folders called as splits are are such, and no classes."""
     own = {folder for _, folder in named}
     others = [folder for folder in folders if folder not in own]
     if not any(map(has_data, others)):

@@ -236,7 +236,7 @@ def _read_parquet(path: Path, wanted: Columns, words: bool) -> Table:
 
 
 def _are_lists(rows: Sequence[Row], chosen: Chosen) -> bool:
-    """Whether `labels` has lists; what else may be called so is no class."""
+    """True if `labels` has lists; what else may be called so is no class."""
     return chosen.several and not any(
         another_kind(str(chosen.label)) in r.passed_over for r in rows
     )

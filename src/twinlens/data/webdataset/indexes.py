@@ -18,30 +18,31 @@ from pathlib import Path
 from typing import NamedTuple, ParamSpec, TypeVar
 
 from twinlens.data.left_out import FURTHER, FURTHER_TEXT, NO_IMAGE, OTHER, LeftOut
-from twinlens.data.prefetch import read_in_processes, read_in_threads
+from twinlens.data.prefetch import read_in_threads
 from twinlens.data.sources.remote import Place, describe
 from twinlens.data.sources.sample_files import CAPTIONS, TEXTS, image_members, last_ending
-from twinlens.data.webdataset.shard_index import ShardIndex, index_samples, map_index
-from twinlens.data.webdataset.shards import ShardSample, read_index
+from twinlens.data.webdataset.shard_index import ShardIndex, make_index, map_index
+from twinlens.data.webdataset.shards import ShardSample, list_samples
+from twinlens.data.workers import read_in_processes
 from twinlens.errors import DataError
-from twinlens.hardware import usable_cores
-from twinlens.images.file_names import unreadable_format
+from twinlens.hardware import usable_cpu_count
+from twinlens.images.file_names import unreadable_reason
 
-KEPT_FROM = 64 << 20
+MIN_CACHED_BYTES = 64 << 20
 """Bytes of tars from which on their indexes are kept."""
 
-_CONNECTIONS = 16
+_MAX_CONNECTIONS = 16
 """Tars asked for at once: storage takes a while to answer, in which nothing is to do."""
 
-_BY_PROCESSES_FROM = 256 << 20
+_MIN_BYTES_FOR_PROCESSES = 256 << 20
 """Bytes of tars to index from which on processes do it: a second's work for one."""
 
 Progress = Callable[[int, int], None]
 """Told (tars indexed, tars to index), with 0 first; those that had an index do not count."""
 
 
-_Ins = ParamSpec("_Ins")
-_Out = TypeVar("_Out")
+_Params = ParamSpec("_Params")
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,45 +53,45 @@ class Shard:
         place: The tar.
         size: In bytes,
         stamp: and another one when the tar is changed.
-        rows: How many samples with images it has.
+        num_samples: How many samples with images it has.
         left_out: What else is in it, by reason.
         without_caption: Samples without any file that may hold a caption.
         digest: What tells its samples from those of others.
         has_labels: Whether any sample has a json, cls or npy member.
-        held: The index, where it is not kept in a file.
+        in_memory_index: The index, where it is not kept in a file.
     """
 
     place: Place
     size: int
     stamp: str
-    rows: int
+    num_samples: int
     left_out: LeftOut
     without_caption: LeftOut
     digest: str
     has_labels: bool
-    held: ShardIndex | None
+    in_memory_index: ShardIndex | None
 
-    def index(self) -> ShardIndex:
+    def load_index(self) -> ShardIndex:
         """The index, mapped: few stay so at a time.
 
         Raises:
             DataError: The tar is not what it was.
         """
-        return self.held or _mapped(self.place, self.size, self.stamp)
+        return self.in_memory_index or _load_or_build_index(self.place, self.size, self.stamp)
 
 
-class Opened(NamedTuple):
+class ShardResult(NamedTuple):
     """What became of one tar.
 
     Attributes:
-        number: Its place in the list.
+        position: Its place in the list.
         shard: The tar, or why it cannot be used.
-        built: Whether its index had to be made.
+        was_built: Whether its index had to be made.
     """
 
-    number: int
+    position: int
     shard: Shard | DataError
-    built: bool
+    was_built: bool
 
 
 def open_shards(places: Sequence[Place], *, progress: Progress | None = None) -> list[Shard]:
@@ -101,7 +102,7 @@ def open_shards(places: Sequence[Place], *, progress: Progress | None = None) ->
         MissingExtraError: It is remote and fsspec is not installed.
     """
     shards: dict[int, Shard] = {}
-    with closing(each_shard(places, progress=progress)) as opened:
+    with closing(iter_shards(places, progress=progress)) as opened:
         for number, shard, _ in opened:
             if isinstance(shard, DataError):
                 raise shard
@@ -109,18 +110,18 @@ def open_shards(places: Sequence[Place], *, progress: Progress | None = None) ->
     return [shards[number] for number in range(len(places))]
 
 
-def each_shard(
+def iter_shards(
     places: Sequence[Place],
     *,
-    keep: bool = False,
+    save_indexes: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
-) -> Generator[Opened]:
+) -> Generator[ShardResult]:
     """Open tars: first those that have an index or cannot be reached, then those that get one.
 
     Args:
         places: The tars.
-        keep: Keep the indexes of small sets, too.
+        save_indexes: Keep the indexes of small sets, too.
         workers: Processes that build indexes, threads where tars are remote; by default one a core
             and at most 16, or 16 threads.
         progress: Told of the indexes that are built.
@@ -129,24 +130,28 @@ def each_shard(
         MissingExtraError: A tar is remote and fsspec is not installed.
     """
     remote = any(isinstance(place, str) for place in places)
-    pool = ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="index")
+    pool = ThreadPoolExecutor(_MAX_CONNECTIONS, thread_name_prefix="index")
     try:
-        known = list(pool.map(_or_error(_describe), places))
-        found = list(pool.map(_known_shard, places, known))
+        known = list(pool.map(_return_data_error(_size_and_stamp), places))
+        found = list(pool.map(_open_indexed, places, known))
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
     sizes = {n: it[0] for n, it in enumerate(known) if not isinstance(it, DataError)}
-    keep = keep or remote or sum(sizes.values()) >= KEPT_FROM
+    save_indexes = save_indexes or remote or sum(sizes.values()) >= MIN_CACHED_BYTES
     missing = [number for number, shard in enumerate(found) if shard is None]
-    yield from (Opened(n, shard, False) for n, shard in enumerate(found) if shard is not None)
+    yield from (ShardResult(n, shard, False) for n, shard in enumerate(found) if shard is not None)
 
-    def build(number: int) -> Opened:
-        return Opened(number, _or_error(_built_shard)(places[number], keep), True)
+    def build(number: int) -> ShardResult:
+        return ShardResult(
+            number, _return_data_error(_open_with_new_index)(places[number], save_indexes), True
+        )
 
-    workers = workers or (_CONNECTIONS if remote else min(_CONNECTIONS, usable_cores()))
-    large = sum(sizes[number] for number in missing) >= _BY_PROCESSES_FROM
+    workers = workers or (_MAX_CONNECTIONS if remote else min(_MAX_CONNECTIONS, usable_cpu_count()))
+    large = sum(sizes[number] for number in missing) >= _MIN_BYTES_FOR_PROCESSES
     if large and not remote and len(missing) > 1 and workers > 1:
-        built = read_in_processes(build, missing, workers=min(workers, len(missing)), pin=False)
+        built = read_in_processes(
+            build, missing, workers=min(workers, len(missing)), pin_memory=False
+        )
     else:
         built = read_in_threads(build, missing, threads=workers if remote else 1)
     if progress is not None and missing:
@@ -157,10 +162,10 @@ def each_shard(
         yield opened
 
 
-def _or_error(work: Callable[_Ins, _Out]) -> Callable[_Ins, _Out | DataError]:
+def _return_data_error(work: Callable[_Params, _Result]) -> Callable[_Params, _Result | DataError]:
     """The work, with its error for an answer: the other tars are to be opened all the same."""
 
-    def attempted(*args: _Ins.args, **options: _Ins.kwargs) -> _Out | DataError:
+    def attempted(*args: _Params.args, **options: _Params.kwargs) -> _Result | DataError:
         try:
             return work(*args, **options)
         except DataError as error:
@@ -169,34 +174,34 @@ def _or_error(work: Callable[_Ins, _Out]) -> Callable[_Ins, _Out | DataError]:
     return attempted
 
 
-def _known_shard(place: Place, known: tuple[int, str] | DataError) -> Shard | DataError | None:
+def _open_indexed(place: Place, identity: tuple[int, str] | DataError) -> Shard | DataError | None:
     """The tar by an index that is there."""
-    if isinstance(known, DataError):
-        return known
-    index = _stored(place, *known)
-    return None if index is None else _shard(place, index, held=False)
+    if isinstance(identity, DataError):
+        return identity
+    index = _load_index(place, *identity)
+    return None if index is None else _make_shard(place, index, in_memory=False)
 
 
-def _built_shard(place: Place, keep: bool) -> Shard:
+def _open_with_new_index(place: Place, save: bool) -> Shard:
     index = build_index(place)
-    return _shard(place, index, held=not (keep and _keep(place, index)))
+    return _make_shard(place, index, in_memory=not (save and _save_index(place, index)))
 
 
-def _shard(place: Place, index: ShardIndex, *, held: bool) -> Shard:
+def _make_shard(place: Place, index: ShardIndex, *, in_memory: bool) -> Shard:
     return Shard(
         place=place,
         size=index.size,
         stamp=index.stamp,
-        rows=len(index),
+        num_samples=len(index),
         left_out=index.left_out,
         without_caption=index.without_caption,
         digest=index.digest,
         has_labels=bool({"json", "cls", "npy"} & set(map(last_ending, index.extensions))),
-        held=index if held else None,
+        in_memory_index=index if in_memory else None,
     )
 
 
-def _stored(place: Place, size: int, stamp: str) -> ShardIndex | None:
+def _load_index(place: Place, size: int, stamp: str) -> ShardIndex | None:
     """The index of a tar from its file, where there is a whole one of the tar as it is."""
     for path in _index_paths(place):
         index = map_index(path)
@@ -205,7 +210,7 @@ def _stored(place: Place, size: int, stamp: str) -> ShardIndex | None:
     return None
 
 
-def _keep(place: Place, index: ShardIndex) -> bool:
+def _save_index(place: Place, index: ShardIndex) -> bool:
     """Write the index; false where that is not possible: in a home that cannot be written."""
     path = _index_paths(place)[-1]
     with suppress(OSError):
@@ -216,12 +221,12 @@ def _keep(place: Place, index: ShardIndex) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _mapped(place: Place, size: int, stamp: str) -> ShardIndex:
+def _load_or_build_index(place: Place, size: int, stamp: str) -> ShardIndex:
     """An index by its file, or built again where that is gone."""
-    index = _stored(place, size, stamp)
+    index = _load_index(place, size, stamp)
     if index is None:
         index = build_index(place)
-        _keep(place, index)
+        _save_index(place, index)
     if (index.size, index.stamp) != (size, stamp):
         raise DataError(f"{place}: got a tar that was changed, expected it as when it was opened")
     return index
@@ -233,35 +238,35 @@ def build_index(place: Place) -> ShardIndex:
     Raises:
         DataError: It is missing, cut short or not a tar.
     """
-    size, stamp = _describe(place)
+    size, stamp = _size_and_stamp(place)
     left_out = LeftOut()
-    samples = [one for one in read_index([place], left_out) if _has_image(one, left_out)]
-    return index_samples(samples, size=size, stamp=stamp, left_out=left_out)
+    samples = [one for one in list_samples([place], left_out) if _has_image(one, left_out)]
+    return make_index(samples, size=size, stamp=stamp, left_out=left_out)
 
 
 def _has_image(sample: ShardSample, left_out: LeftOut) -> bool:
-    """Whether a sample has an image that can be read; what is left out of it is counted."""
+    """True if a sample has an image that can be read; what is left out of it is counted."""
     name = f"{sample.shard}: {sample.key}"
     images = image_members(sample.members)
     for ext in images[1:]:
         if ext.count(".") == images[0].count("."):  # a mask.png beside a jpg is no rival
             left_out.add(FURTHER, f"{name}.{ext}")
     for ending in CAPTIONS if images else ():
-        used = sample.find(ending) or ""
+        used = sample.find_extension(ending) or ""
         for ext in sample.members:
             rival = last_ending(ext) == ending and ext.count(".") == used.count(".")
             if rival and ext != used:
                 left_out.add(FURTHER_TEXT, f"{name}.{ext}")
     if not images:
-        reasons = (unreadable_format(f"x.{ext}") for ext in sample.members)
+        reasons = (unreadable_reason(f"x.{ext}") for ext in sample.members)
         unreadable = next(filter(None, reasons), None)
-        texts = any(sample.find(ending) for ending in TEXTS)
+        texts = any(sample.find_extension(ending) for ending in TEXTS)
         ext = next(iter(sample.members))
         left_out.add(unreadable or (NO_IMAGE if texts else OTHER), f"{name}.{ext}".rstrip("."))
     return bool(images)
 
 
-def _describe(place: Place) -> tuple[int, str]:
+def _size_and_stamp(place: Place) -> tuple[int, str]:
     if isinstance(place, str):
         return describe(place)
     try:
@@ -273,7 +278,7 @@ def _describe(place: Place) -> tuple[int, str]:
     return status.st_size, str(status.st_mtime_ns)
 
 
-def cache_folder() -> Path:
+def index_cache_directory() -> Path:
     """Where indexes are put."""
     return Path.home() / ".cache" / "twinlens" / "index"
 
@@ -282,7 +287,7 @@ def _index_paths(place: Place) -> list[Path]:
     """Where an index may lie; the last is where it is put."""
     name = place if isinstance(place, str) else str(place.resolve())
     hashed = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
-    cached = cache_folder() / f"{hashed}.index"
+    cached = index_cache_directory() / f"{hashed}.index"
     if isinstance(place, str):
         return [cached]
     return [place.with_name(f"{place.name}.index"), cached]

@@ -14,7 +14,7 @@ from twinlens.data.webdataset.shards import ShardSample
 from twinlens.errors import DataError, MissingExtraError
 
 
-def captions_beside(sample: ShardSample) -> tuple[str, ...]:
+def read_table_captions(sample: ShardSample) -> tuple[str, ...]:
     """The caption that the table beside the tar has for a sample; none where there is no table.
 
     Its `key` is the sample's, with or without the folder that the tar has before it.
@@ -23,19 +23,19 @@ def captions_beside(sample: ShardSample) -> tuple[str, ...]:
         DataError: The table is broken.
         MissingExtraError: There is one and pyarrow is not installed.
     """
-    captions = _captions(table_beside(sample.shard))
+    captions = _load_captions(caption_table_path(sample.shard))
     name = PurePosixPath(sample.key).name
     number = name.lstrip("0") or "0"  # where the table's keys are numbers
     return captions.get(sample.key) or captions.get(name) or captions.get(number, ())
 
 
-def table_beside(shard: Place) -> Place:
+def caption_table_path(shard: Place) -> Place:
     """Where the table of a tar would lie."""
     return beside(shard, PurePosixPath(name_of(shard)).with_suffix(".parquet").name)
 
 
 @lru_cache(maxsize=64)  # a window of shuffling has some dozens of shards
-def _captions(table: Place) -> dict[str, tuple[str, ...]]:
+def _load_captions(table: Place) -> dict[str, tuple[str, ...]]:
     data = read_small(table)
     if data is None:
         return {}
@@ -45,13 +45,13 @@ def _captions(table: Place) -> dict[str, tuple[str, ...]]:
     except ImportError as error:
         raise MissingExtraError("pyarrow", "data") from error
     try:
-        return _read_table(parquet.ParquetFile(io.BytesIO(data)))
+        return _parse_captions(parquet.ParquetFile(io.BytesIO(data)))
     except broken as error:
         told = " ".join(str(error).split())
         raise DataError(f"{table}: not a whole Parquet file: {told}") from error
 
 
-def _read_table(file: Any) -> dict[str, tuple[str, ...]]:
+def _parse_captions(file: Any) -> dict[str, tuple[str, ...]]:
     names: list[str] = file.schema_arrow.names
     known = {name.lower(): name for name in reversed(names)}
     columns = [known[field] for field in TEXT_FIELDS if field in known]

@@ -23,14 +23,14 @@ from twinlens.data.left_out import NO_CAPTION, LeftOut
 from twinlens.data.sources.remote import Place
 from twinlens.data.sources.sample_files import TEXTS
 from twinlens.data.webdataset.shards import ShardSample
-from twinlens.files import whole_file
+from twinlens.files import atomic_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _MAGIC = b"TLINDEX2"
-_PRELUDE = struct.Struct("<8sII")
-_ALIGN = 64
+_PREAMBLE = struct.Struct("<8sII")
+_ALIGNMENT = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,12 +70,12 @@ class ShardIndex:
     def __len__(self) -> int:
         return len(self.key_ends)
 
-    def key(self, row: int) -> str:
+    def key_at(self, row: int) -> str:
         """The name of a sample."""
         start = int(self.key_ends[row - 1]) if row else 0
-        return self.keys[start : int(self.key_ends[row])].tobytes().decode(*_NAMES)
+        return self.keys[start : int(self.key_ends[row])].tobytes().decode(*_NAME_ENCODING)
 
-    def sample(self, row: int, shard: Place) -> ShardSample:
+    def sample_at(self, row: int, shard: Place) -> ShardSample:
         """Where a sample of the tar lies."""
         start = int(self.member_ends[row - 1]) if row else 0
         members = slice(start, int(self.member_ends[row]))
@@ -83,7 +83,7 @@ class ShardIndex:
         spans = zip(*(column.tolist() for column in columns), strict=True)
         return ShardSample(
             shard,
-            self.key(row),
+            self.key_at(row),
             {self.extensions[ext]: (offset, size) for ext, offset, size in spans},
         )
 
@@ -105,47 +105,47 @@ class ShardIndex:
                 "columns": {name: [c.dtype.str, len(c)] for name, c in columns.items()},
             }
         ).encode()
-        header += b" " * (-(_PRELUDE.size + len(header)) % _ALIGN)
+        header += b" " * (-(_PREAMBLE.size + len(header)) % _ALIGNMENT)
         pieces = [header]
         for column in columns.values():
-            pieces.extend((column.tobytes(), bytes(_gap(column))))
+            pieces.extend((column.tobytes(), bytes(_padding(column))))
         crc = 0
         for piece in pieces:
             crc = zlib.crc32(piece, crc)
-        with whole_file(path) as file:
-            file.write(_PRELUDE.pack(_MAGIC, crc, len(header)))
+        with atomic_file(path) as file:
+            file.write(_PREAMBLE.pack(_MAGIC, crc, len(header)))
             for piece in pieces:
                 file.write(piece)
 
 
 _COLUMNS = ("keys", "key_ends", "hashes", "member_ends", "exts", "offsets", "sizes")
-_NAMES = ("utf-8", "surrogateescape")  # as tarfile reads names that are not UTF-8
+_NAME_ENCODING = ("utf-8", "surrogateescape")  # as tarfile reads names that are not UTF-8
 
 
-def _gap(column: NDArray[Any]) -> int:
-    return -column.nbytes % _ALIGN
+def _padding(column: NDArray[Any]) -> int:
+    return -column.nbytes % _ALIGNMENT
 
 
-def map_index(path: Path, *, check: bool = True) -> ShardIndex | None:
+def map_index(path: Path, *, verify_checksum: bool = True) -> ShardIndex | None:
     """The index that a file holds, mapped; nothing where it is missing or damaged.
 
     Args:
         path: The file.
-        check: Read all of it once and compare the sum.
+        verify_checksum: Read all of it once and compare the sum.
     """
     try:
         with path.open("rb") as file:
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        magic, crc, length = _PRELUDE.unpack_from(data)
-        body = memoryview(data)[_PRELUDE.size :]
-        if magic != _MAGIC or (check and zlib.crc32(body) != crc):
+        magic, crc, length = _PREAMBLE.unpack_from(data)
+        body = memoryview(data)[_PREAMBLE.size :]
+        if magic != _MAGIC or (verify_checksum and zlib.crc32(body) != crc):
             return None
         header: dict[str, Any] = json.loads(bytes(body[:length]))
-        place = _PRELUDE.size + length
+        place = _PREAMBLE.size + length
         columns: dict[str, Any] = {}
         for name, (dtype, count) in header.pop("columns").items():
             columns[name] = np.frombuffer(data, np.dtype(dtype), count, place)
-            place += columns[name].nbytes + _gap(columns[name])
+            place += columns[name].nbytes + _padding(columns[name])
         header["extensions"] = tuple(header["extensions"])
         for name in ("left_out", "without_caption"):
             header[name] = LeftOut.from_json(header[name])
@@ -154,28 +154,28 @@ def map_index(path: Path, *, check: bool = True) -> ShardIndex | None:
         return None
 
 
-def index_samples(
+def make_index(
     samples: Sequence[ShardSample], *, size: int, stamp: str, left_out: LeftOut
 ) -> ShardIndex:
     """The columns of a tar's samples.
 
     Example:
         >>> samples = [ShardSample("memory://0.tar", "ant", {"png": (512, 70)})]
-        >>> index = index_samples(samples, size=2048, stamp="", left_out=LeftOut())
-        >>> index.sample(0, "memory://0.tar") == samples[0]
+        >>> index = make_index(samples, size=2048, stamp="", left_out=LeftOut())
+        >>> index.sample_at(0, "memory://0.tar") == samples[0]
         True
     """
     extensions = tuple(dict.fromkeys(ext for sample in samples for ext in sample.members))
     number = {ext: place for place, ext in enumerate(extensions)}
-    keys = [sample.key.encode(*_NAMES) for sample in samples]
+    keys = [sample.key.encode(*_NAME_ENCODING) for sample in samples]
     spans = [span for sample in samples for span in sample.members.values()]
     columns = {
         "keys": np.frombuffer(b"".join(keys), np.uint8),
-        "key_ends": _ends([len(key) for key in keys]),
-        "member_ends": _ends([len(sample.members) for sample in samples]),
-        "exts": _narrow([number[ext] for sample in samples for ext in sample.members]),
-        "offsets": _narrow([offset for offset, _ in spans]),
-        "sizes": _narrow([length for _, length in spans]),
+        "key_ends": _end_offsets([len(key) for key in keys]),
+        "member_ends": _end_offsets([len(sample.members) for sample in samples]),
+        "exts": _to_narrowest_dtype([number[ext] for sample in samples for ext in sample.members]),
+        "offsets": _to_narrowest_dtype([offset for offset, _ in spans]),
+        "sizes": _to_narrowest_dtype([length for _, length in spans]),
     }
     digest = hashlib.blake2b(json.dumps([size, extensions]).encode(), digest_size=16)
     for column in columns.values():
@@ -184,7 +184,7 @@ def index_samples(
         size=size,
         stamp=stamp,
         left_out=left_out,
-        without_caption=_without_caption(samples),
+        without_caption=_samples_without_caption(samples),
         digest=digest.hexdigest(),
         extensions=extensions,
         hashes=np.sort(np.array([hash_key(key) for key in keys], np.uint64)),
@@ -192,10 +192,10 @@ def index_samples(
     )
 
 
-def _without_caption(samples: Sequence[ShardSample]) -> LeftOut:
+def _samples_without_caption(samples: Sequence[ShardSample]) -> LeftOut:
     found = LeftOut()
     for sample in samples:
-        if not any(sample.find(ending) for ending in TEXTS):
+        if not any(sample.find_extension(ending) for ending in TEXTS):
             found.add(NO_CAPTION, f"{sample.shard}: sample {sample.key}")
     return found
 
@@ -205,25 +205,27 @@ def hash_key(key: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little")
 
 
-def keys_with(index: ShardIndex, hashed: int) -> Iterator[str]:
+def keys_with_hash(index: ShardIndex, key_hash: int) -> Iterator[str]:
     """The keys that have the hash."""
-    if hashed == _at(index.hashes, hashed):
+    if key_hash == _first_hash_from(index.hashes, key_hash):
         for row in range(len(index)):
-            key = index.key(row)
-            if hash_key(key.encode(*_NAMES)) == hashed:
+            key = index.key_at(row)
+            if hash_key(key.encode(*_NAME_ENCODING)) == key_hash:
                 yield key
 
 
-def _at(hashes: NDArray[np.uint64], hashed: int) -> int | None:
-    place = int(np.searchsorted(hashes, np.uint64(hashed)))
+def _first_hash_from(hashes: NDArray[np.uint64], key_hash: int) -> int | None:
+    place = int(np.searchsorted(hashes, np.uint64(key_hash)))
     return int(hashes[place]) if place < len(hashes) else None
 
 
-def _ends(lengths: Sequence[int]) -> NDArray[np.unsignedinteger[Any]]:
-    return _narrow(np.cumsum(lengths, dtype=np.int64))
+def _end_offsets(lengths: Sequence[int]) -> NDArray[np.unsignedinteger[Any]]:
+    return _to_narrowest_dtype(np.cumsum(lengths, dtype=np.int64))
 
 
-def _narrow(numbers: Sequence[int] | NDArray[np.int64]) -> NDArray[np.unsignedinteger[Any]]:
+def _to_narrowest_dtype(
+    numbers: Sequence[int] | NDArray[np.int64],
+) -> NDArray[np.unsignedinteger[Any]]:
     """In the narrowest little-endian type that holds them."""
     wide = np.asarray(numbers, np.int64)
     return wide.astype(np.min_scalar_type(int(wide.max(initial=0))).newbyteorder("<"))

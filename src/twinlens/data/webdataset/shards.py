@@ -19,22 +19,26 @@ from types import TracebackType
 from twinlens.data.left_out import TWICE, LeftOut
 from twinlens.data.sources.remote import Place, name_of, read_range
 from twinlens.data.sources.sample_files import find_member, image_members, split_dotted, split_name
-from twinlens.data.webdataset.tar_headers import Member, remote_members, tar_members
-from twinlens.errors import DataError
-from twinlens.files import remove_partials, whole_file, write_whole
+from twinlens.data.webdataset.tar_headers import (
+    TarMember,
+    list_remote_tar_members,
+    list_tar_members,
+)
+from twinlens.errors import DataError, os_errors_as
+from twinlens.files import atomic_file, atomic_write_text, remove_partial_files
 from twinlens.images.file_names import is_hidden
 
 Members = Mapping[str, bytes]
 """One sample's files by extension: `{"webp": ..., "json": ..., "txt": ...}`."""
 
 _SHARD_NAME = re.compile(r"\d{5}\.tar")
-_BLOCK = 512
-_END_OF_TAR = bytes(2 * _BLOCK)
+_BLOCK_SIZE = 512
+_END_OF_TAR = bytes(2 * _BLOCK_SIZE)
 
 
 @dataclass(frozen=True, slots=True)
 class ShardSample:
-    """Where one sample lies: nothing is read before `read`.
+    """Where one sample lies: nothing is read before `read_member`.
 
     Attributes:
         shard: The tar: a path, or a URL.
@@ -52,15 +56,15 @@ class ShardSample:
         """What tells the sample from others, wherever the tar lies."""
         return name_of(self.shard), self.key, self.members
 
-    def find(self, ending: str) -> str | None:
+    def find_extension(self, ending: str) -> str | None:
         """The extension of the member that ends so: `txt`, else `output.txt`."""
         return find_member(self.members, ending)
 
     def read_image(self) -> bytes:
         """The bytes of the image among the members; raises DataError as `read` does."""
-        return self.read(next(iter(image_members(self.members)), "jpg"))
+        return self.read_member(next(iter(image_members(self.members)), "jpg"))
 
-    def read(self, ext: str) -> bytes:
+    def read_member(self, ext: str) -> bytes:
         """The bytes of one member.
 
         Raises:
@@ -70,7 +74,7 @@ class ShardSample:
             have = ", ".join(self.members)
             raise DataError(f"{self}: got {have}, expected a .{ext}")
         offset, size = self.members[ext]
-        data = _read(self.shard, offset, size)
+        data = _read_span(self.shard, offset, size)
         if len(data) != size:
             raise DataError(f"{self}: got {len(data)} bytes of .{ext}, expected {size}")
         return data
@@ -79,18 +83,15 @@ class ShardSample:
         return f"{self.shard}: sample {self.key}"
 
 
-def _read(shard: Place, offset: int, size: int) -> bytes:
+def _read_span(shard: Place, offset: int, size: int) -> bytes:
     if isinstance(shard, str):
         return read_range(shard, offset, offset + size)
-    try:
-        with shard.open("rb") as file:
-            file.seek(offset)
-            return file.read(size)
-    except OSError as error:
-        raise DataError(f"{shard}: cannot be read: {error.strerror}") from error
+    with os_errors_as(DataError, shard, "cannot be read"), shard.open("rb") as file:
+        file.seek(offset)
+        return file.read(size)
 
 
-def read_index(paths: Sequence[Place], left_out: LeftOut | None = None) -> list[ShardSample]:
+def list_samples(paths: Sequence[Place], left_out: LeftOut | None = None) -> list[ShardSample]:
     """List the samples of tars, in the order of the tars and of their members.
 
     Members that share the name before the first dot are one sample, unless several are images and
@@ -105,15 +106,15 @@ def read_index(paths: Sequence[Place], left_out: LeftOut | None = None) -> list[
         DataError: A tar is missing, cut short or not a tar; the message names it.
     """
     left_out = LeftOut() if left_out is None else left_out
-    return [sample for path in paths for sample in _index_one(path, left_out)]
+    return [sample for path in paths for sample in _list_shard_samples(path, left_out)]
 
 
-def _index_one(path: Place, left_out: LeftOut) -> list[ShardSample]:
+def _list_shard_samples(path: Place, left_out: LeftOut) -> list[ShardSample]:
     try:
-        read = remote_members if isinstance(path, str) else tar_members
+        read = list_remote_tar_members if isinstance(path, str) else list_tar_members
         members = read(path, left_out)  # pyright: ignore[reportArgumentType]  by its kind
         if isinstance(path, Path):
-            _require_whole(path, members)
+            _require_end_mark(path, members)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such shard") from error
     except (tarfile.TarError, EOFError) as error:
@@ -138,7 +139,7 @@ def _index_one(path: Place, left_out: LeftOut) -> list[ShardSample]:
     return samples
 
 
-def _require_whole(path: Path, members: Sequence[Member]) -> None:
+def _require_end_mark(path: Path, members: Sequence[TarMember]) -> None:
     """Refuse a tar without its end mark: tarfile itself reads one cut between members."""
     size = path.stat().st_size
     last = max((offset + length for _, offset, length in members), default=0)
@@ -159,12 +160,13 @@ def write_shard(path: Path, samples: Iterable[tuple[str, Members]]) -> int:
         DataError: The folder cannot be written, or the disk is full.
     """
     count = 0
-    try:
-        with whole_file(path) as file, tarfile.open(fileobj=file, mode="w") as tar:
-            for count, (key, members) in enumerate(samples, start=1):  # noqa: B007
-                _add_sample(tar, key, members)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
+    with (
+        os_errors_as(DataError, path, "cannot be written"),
+        atomic_file(path) as file,
+        tarfile.open(fileobj=file, mode="w") as tar,
+    ):
+        for count, (key, members) in enumerate(samples, start=1):  # noqa: B007
+            _add_sample(tar, key, members)
     return count
 
 
@@ -179,7 +181,7 @@ class ShardWriter:
     """Writes samples to `00000.tar`, `00001.tar`, ... of a directory.
 
     A shard appears when it is complete. To resume after a kill, open the same directory again
-    and skip the first `samples_done` samples: those lie in complete shards already.
+    and skip the first `num_written` samples: those lie in complete shards already.
 
     Example:
         >>> import tempfile
@@ -187,7 +189,7 @@ class ShardWriter:
         ...     with ShardWriter(Path(folder), samples_per_shard=2) as writer:
         ...         for number in range(3):
         ...             writer.write(f"{number:09d}", {"txt": b"a cat"})
-        ...     [sample.key for sample in read_index(sorted(Path(folder).glob("*.tar")))]
+        ...     [sample.key for sample in list_samples(sorted(Path(folder).glob("*.tar")))]
         ['000000000', '000000001', '000000002']
     """
 
@@ -198,13 +200,15 @@ class ShardWriter:
         self.samples_per_shard = samples_per_shard
         self._pending: list[tuple[str, Members]] = []
         make_directory(self.directory)
-        remove_partials(self.directory)
-        self._next = sum(1 for path in self.directory.iterdir() if _SHARD_NAME.fullmatch(path.name))
+        remove_partial_files(self.directory)
+        self._num_shards = sum(
+            1 for path in self.directory.iterdir() if _SHARD_NAME.fullmatch(path.name)
+        )
 
     @property
-    def samples_done(self) -> int:
+    def num_written(self) -> int:
         """Samples in complete shards."""
-        return self._next * self.samples_per_shard
+        return self._num_shards * self.samples_per_shard
 
     def write(self, key: str, members: Members) -> None:
         """Add a sample; every `samples_per_shard`-th call writes a shard.
@@ -223,8 +227,8 @@ class ShardWriter:
 
     def _flush(self) -> None:
         if self._pending:
-            write_shard(self.directory / f"{self._next:05d}.tar", self._pending)
-            self._next += 1
+            write_shard(self.directory / f"{self._num_shards:05d}.tar", self._pending)
+            self._num_shards += 1
             self._pending = []
 
     def __enter__(self) -> ShardWriter:
@@ -241,16 +245,14 @@ class ShardWriter:
             self._flush()
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text_file(path: Path, text: str) -> None:
     """Write a small file whole: under its name there is the old text or the new.
 
     Raises:
         DataError: It cannot be written.
     """
-    try:
-        write_whole(text, path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
+    with os_errors_as(DataError, path, "cannot be written"):
+        atomic_write_text(text, path)
 
 
 def make_directory(directory: Path) -> None:
@@ -259,9 +261,7 @@ def make_directory(directory: Path) -> None:
     Raises:
         DataError: It cannot be made or written to.
     """
-    try:
+    with os_errors_as(DataError, directory, "cannot be made"):
         directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{directory}: cannot be made: {error.strerror}") from error
     if not os.access(directory, os.W_OK):
         raise DataError(f"{directory}: got a folder that is not writable, expected a writable one")

@@ -20,17 +20,17 @@ import numpy as np
 from twinlens.data.left_out import LINK, LeftOut
 from twinlens.data.sources.remote import attempt
 
-_BLOCK = 512
-_HEADER = struct.Struct("100s24x12s12x8sc100x5s83x155s12x")
+_BLOCK_SIZE = 512
+_USTAR_HEADER = struct.Struct("100s24x12s12x8sc100x5s83x155s12x")
 """name, size, checksum, kind, "ustar", prefix (POSIX.1-1988)."""
 
-SPARSE = "sparse file in a tar, which is not read (write the tar without --sparse)"
+SPARSE_FILE = "sparse file in a tar, which is not read (write the tar without --sparse)"
 
-Member = tuple[str, int, int]
+TarMember = tuple[str, int, int]
 """Name, offset and size in bytes."""
 
 
-def tar_members(path: Path, left_out: LeftOut) -> list[Member]:
+def list_tar_members(path: Path, left_out: LeftOut) -> list[TarMember]:
     """Each regular file of an uncompressed tar, in order.
 
     Args:
@@ -41,14 +41,14 @@ def tar_members(path: Path, left_out: LeftOut) -> list[Member]:
         tarfile.TarError: It is not a tar, or a header is damaged.
         OSError: It cannot be read.
     """
-    if path.stat().st_size < _BLOCK:
+    if path.stat().st_size < _BLOCK_SIZE:
         raise tarfile.ReadError("got less than a block")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        members = _plain_members(data)
+        members = _fast_members(data)
         if members is not None:
             return members
         with tarfile.open(path, "r:") as tar:
-            files = _files(tar, left_out)
+            files = _regular_files(tar, left_out)
             if np.frombuffer(data, np.uint8)[tar.offset :].any():
                 raise tarfile.ReadError(
                     "got more behind its end: a header is damaged, or cat put tars together"
@@ -56,13 +56,13 @@ def tar_members(path: Path, left_out: LeftOut) -> list[Member]:
             return files
 
 
-def _files(tar: tarfile.TarFile, left_out: LeftOut) -> list[Member]:
+def _regular_files(tar: tarfile.TarFile, left_out: LeftOut) -> list[TarMember]:
     places: dict[str, tuple[int, int]] = {}
-    files: list[Member] = []
+    files: list[TarMember] = []
     for one in tar:
         place = (one.offset_data, one.size)
         if one.issparse():
-            left_out.add(SPARSE, f"{tar.name}: {one.name}")
+            left_out.add(SPARSE_FILE, f"{tar.name}: {one.name}")
             continue
         target = one.linkname.removeprefix("./")
         if one.islnk() and target in places:
@@ -77,8 +77,8 @@ def _files(tar: tarfile.TarFile, left_out: LeftOut) -> list[Member]:
     return files
 
 
-def remote_members(url: str, left_out: LeftOut) -> list[Member]:
-    """As `tar_members`, of a tar behind a URL, which must have its end mark.
+def list_remote_tar_members(url: str, left_out: LeftOut) -> list[TarMember]:
+    """As `list_tar_members`, of a tar behind a URL, which must have its end mark.
 
     Payloads are sought past. That they are few and large, or many and small, fsspec's reading
     ahead of some MB serves both: few requests for small ones, few bytes of large ones.
@@ -89,15 +89,15 @@ def remote_members(url: str, left_out: LeftOut) -> list[Member]:
         MissingExtraError: fsspec is not installed.
     """
 
-    def scan(system: Any, path: str) -> tuple[list[Member], LeftOut] | tarfile.TarError:
+    def scan(system: Any, path: str) -> tuple[list[TarMember], LeftOut] | tarfile.TarError:
         found = LeftOut()  # of this attempt: another one counts anew
         with system.open(path, "rb") as file:
             try:
                 with tarfile.open(fileobj=file, mode="r:") as tar:
-                    members = _files(tar, found)
+                    members = _regular_files(tar, found)
                 size = file.seek(0, io.SEEK_END)
-                file.seek(max(0, size - 2 * _BLOCK))
-                if file.read() != bytes(2 * _BLOCK):
+                file.seek(max(0, size - 2 * _BLOCK_SIZE))
+                if file.read() != bytes(2 * _BLOCK_SIZE):
                     raise tarfile.ReadError(f"got {size} bytes without the end-of-archive mark")
             except tarfile.TarError as error:  # trying again does not mend it
                 return error
@@ -111,18 +111,18 @@ def remote_members(url: str, left_out: LeftOut) -> list[Member]:
     return members
 
 
-def _plain_members(data: mmap.mmap) -> list[Member] | None:
+def _fast_members(data: mmap.mmap) -> list[TarMember] | None:
     """The files, or nothing if some header is not that of a plain file or is damaged."""
-    members: list[Member] = []
+    members: list[TarMember] = []
     checksums: list[int] = []
     place = 0
-    while place + _BLOCK <= len(data):
+    while place + _BLOCK_SIZE <= len(data):
         if not data[place]:  # the end of the archive; another one follows where tars were joined
-            if any(data[place : place + _BLOCK]):
+            if any(data[place : place + _BLOCK_SIZE]):
                 return None
-            place += _BLOCK
+            place += _BLOCK_SIZE
             continue
-        name, size, checksum, kind, magic, prefix = _HEADER.unpack_from(data, place)
+        name, size, checksum, kind, magic, prefix = _USTAR_HEADER.unpack_from(data, place)
         if kind not in b"0\0" or magic != b"ustar":
             return None
         try:
@@ -133,13 +133,15 @@ def _plain_members(data: mmap.mmap) -> list[Member] | None:
                 name = f"{prefix.rstrip(bytes(1)).decode()}/{name}"
         except ValueError:
             return None
-        members.append((name, place + _BLOCK, length))
-        place += _BLOCK + -(-length // _BLOCK) * _BLOCK
-    return members if _checksums(data, members) == checksums else None
+        members.append((name, place + _BLOCK_SIZE, length))
+        place += _BLOCK_SIZE + -(-length // _BLOCK_SIZE) * _BLOCK_SIZE
+    return members if _header_checksums(data, members) == checksums else None
 
 
-def _checksums(data: mmap.mmap, members: list[Member]) -> list[int]:
+def _header_checksums(data: mmap.mmap, members: list[TarMember]) -> list[int]:
     """The sum of each header's bytes, those of the checksum itself taken as blanks."""
-    blocks = np.frombuffer(data, np.uint8, count=len(data) // _BLOCK * _BLOCK).reshape(-1, _BLOCK)
-    headers = blocks[[offset // _BLOCK - 1 for _, offset, _ in members]].astype(np.uint32)
+    blocks = np.frombuffer(data, np.uint8, count=len(data) // _BLOCK_SIZE * _BLOCK_SIZE).reshape(
+        -1, _BLOCK_SIZE
+    )
+    headers = blocks[[offset // _BLOCK_SIZE - 1 for _, offset, _ in members]].astype(np.uint32)
     return (headers.sum(axis=1) - headers[:, 148:156].sum(axis=1) + 8 * ord(" ")).tolist()

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Interpolation = Literal["none", "eleven-point"]
-"""How precision is read off between recalls."""
+"""Interpolation of precision between recalls."""
 
 
 def top_k(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """The `k` best candidates of each row, best first: int64 [row, k].
+    """Find the `k` best candidates of each row, best first: int64 [row, k].
 
-    Of equal ones the first comes first.
+    Equal ones are in their own order.
 
     Raises:
         ShapeError: There are fewer than `k` candidates.
@@ -34,14 +34,14 @@ def top_k(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
         raise ShapeError(f"candidates: got {scores.shape[1]}, expected at least k={k}")
     best = np.sort(np.argpartition(-scores, k - 1, axis=1)[:, :k], axis=1)
     last = np.take_along_axis(scores, best, axis=1).min(axis=1, keepdims=True)
-    tied = np.flatnonzero((scores >= last).sum(axis=1) > k)  # some are as good as the last kept
+    tied = np.flatnonzero((scores >= last).sum(axis=1) > k)  # others equal the last of the best
     best[tied] = np.sort(np.argsort(-scores[tied], axis=1, kind="stable")[:, :k], axis=1)
     order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1, kind="stable")
     return np.take_along_axis(best, order, axis=1)
 
 
 def accuracy(ranked: Int[np.ndarray, "sample k"], targets: Int[np.ndarray, " sample"]) -> float:
-    """Fraction of samples whose class is among those ranked for it (acc1 for k=1, acc5 for k=5).
+    """Fraction of samples whose class is among its best k (acc1 for k=1, acc5 for k=5).
 
     Example:
         >>> accuracy(np.array([[1, 2], [0, 2]]), np.array([2, 1]))
@@ -50,28 +50,28 @@ def accuracy(ranked: Int[np.ndarray, "sample k"], targets: Int[np.ndarray, " sam
     return float((ranked == targets[:, None]).any(axis=1).mean())
 
 
-def recall_per_class(
-    predicted: Int[np.ndarray, " sample"], targets: Int[np.ndarray, " sample"], classes: int
+def per_class_recall(
+    predicted: Int[np.ndarray, " sample"], targets: Int[np.ndarray, " sample"], num_classes: int
 ) -> tuple[Float[np.ndarray, " class"], Int[np.ndarray, " class"]]:
-    """Each class's fraction of its samples that were predicted as it, and how many it has.
+    """The recall of each class, and the number of its samples.
 
     Classes without samples have recall nan.
 
     Example:
-        >>> recall, samples = recall_per_class(np.array([0, 1, 1]), np.array([0, 0, 1]), 2)
+        >>> recall, samples = per_class_recall(np.array([0, 1, 1]), np.array([0, 0, 1]), 2)
         >>> recall.tolist(), samples.tolist()
         ([0.5, 1.0], [2, 1])
     """
-    samples = np.bincount(targets, minlength=classes)
-    right = np.bincount(targets[predicted == targets], minlength=classes)
+    samples = np.bincount(targets, minlength=num_classes)
+    right = np.bincount(targets[predicted == targets], minlength=num_classes)
     with np.errstate(invalid="ignore"):
         return right / samples, samples
 
 
 def mean_per_class_recall(
-    predicted: Int[np.ndarray, " sample"], targets: Int[np.ndarray, " sample"], classes: int
+    predicted: Int[np.ndarray, " sample"], targets: Int[np.ndarray, " sample"], num_classes: int
 ) -> float:
-    """Mean of the recalls of those classes that have samples: the "mean per class" of CLIP's paper.
+    """Mean recall of the classes that have samples: the "mean per class" of CLIP's paper.
 
     Raises:
         DataError: There are no samples.
@@ -80,7 +80,7 @@ def mean_per_class_recall(
         >>> mean_per_class_recall(np.array([0, 1, 1]), np.array([0, 0, 1]), 3)
         0.75
     """
-    recall, samples = recall_per_class(predicted, targets, classes)
+    recall, samples = per_class_recall(predicted, targets, num_classes)
     if not samples.any():
         raise DataError("samples: got 0, expected at least 1")
     return float(recall[samples > 0].mean())
@@ -88,17 +88,17 @@ def mean_per_class_recall(
 
 def average_precision(
     scores: Float[np.ndarray, " sample"],
-    positive: Bool[np.ndarray, " sample"],
+    is_positive: Bool[np.ndarray, " sample"],
     *,
     interpolation: Interpolation = "none",
 ) -> float:
     """Precision averaged over recall, as the threshold falls from the best score; in [0, 1].
 
-    Samples of equal scores are found at once, so that their order says nothing.
+    Samples of equal scores pass the threshold together, so that their order does not count.
 
     Args:
         scores: Higher is likelier.
-        positive: The truth.
+        is_positive: True for the samples of the class.
         interpolation: With "none", precisions weighted by what each threshold adds to recall, as
             in scikit-learn. With "eleven-point", as in PASCAL VOC 2007 (Everingham et al. 2010):
             the best precision at a recall of at least 0, 0.1, ..., 1, averaged. VOC's "difficult"
@@ -116,28 +116,28 @@ def average_precision(
         >>> round(average_precision(scores, positive, interpolation="eleven-point"), 4)
         0.8485
     """
-    hits, misses = _by_score(scores, positive)
-    found = np.cumsum(hits)
-    if not found.any():
+    hits, misses = _counts_by_score(scores, is_positive)
+    true_positives = np.cumsum(hits)
+    if not true_positives.any():
         raise DataError("positives: got 0, expected at least 1")
-    precision = found / np.cumsum(hits + misses)
+    precision = true_positives / np.cumsum(hits + misses)
     if interpolation == "none":
-        return float(hits @ precision / found[-1])
+        return float(hits @ precision / true_positives[-1])
     if interpolation == "eleven-point":
         best = np.maximum.accumulate(precision[::-1])[::-1]
-        # In whole numbers: as floats, 3 of 10 are less than 3 times 0.1.
-        reached = np.searchsorted(10 * found, found[-1] * np.arange(11))
+        # In integers: as floats, 3 of 10 are less than 3 times 0.1.
+        reached = np.searchsorted(10 * true_positives, true_positives[-1] * np.arange(11))
         return float(best[reached].mean())
     raise UnknownNameError("interpolation", interpolation, ["none", "eleven-point"])
 
 
 def mean_average_precision(
     scores: Float[np.ndarray, "sample class"],
-    positive: Bool[np.ndarray, "sample class"],
+    is_positive: Bool[np.ndarray, "sample class"],
     *,
     interpolation: Interpolation = "none",
 ) -> tuple[float, int]:
-    """Mean of the classes' average precisions, and over how many: those that have positives.
+    """Mean of the average precisions of classes that have positives, and the number of these.
 
     Raises:
         DataError: No class has positives, or a score is nan.
@@ -149,21 +149,23 @@ def mean_average_precision(
         >>> mean_average_precision(scores, truth)
         (0.75, 2)
     """
-    _check_truth(scores, positive)
-    used = np.flatnonzero(positive.any(axis=0))
+    _check_bool_targets(scores, is_positive)
+    used = np.flatnonzero(is_positive.any(axis=0))
     if not len(used):
         raise DataError("classes with positives: got 0, expected at least 1")
     each = [
-        average_precision(scores[:, number], positive[:, number], interpolation=interpolation)
+        average_precision(scores[:, number], is_positive[:, number], interpolation=interpolation)
         for number in used
     ]
     return float(np.mean(each)), len(used)
 
 
-def roc_auc(scores: Float[np.ndarray, " sample"], positive: Bool[np.ndarray, " sample"]) -> float:
-    """How often a positive scores higher than a negative, ties counted half; chance is 0.5.
+def roc_auc(
+    scores: Float[np.ndarray, " sample"], is_positive: Bool[np.ndarray, " sample"]
+) -> float:
+    """Area under the ROC curve (Hanley & McNeil 1982); chance is 0.5.
 
-    This is the area under the ROC curve (Hanley & McNeil 1982).
+    This is the probability that a positive scores higher than a negative, ties counted half.
 
     Raises:
         DataError: There are no positives or no negatives, or a score is nan.
@@ -173,7 +175,7 @@ def roc_auc(scores: Float[np.ndarray, " sample"], positive: Bool[np.ndarray, " s
         >>> roc_auc(np.array([0.9, 0.4, 0.4, 0.1]), np.array([True, True, False, False]))
         0.875
     """
-    hits, misses = _by_score(scores, positive)
+    hits, misses = _counts_by_score(scores, is_positive)
     positives, negatives = int(hits.sum()), int(misses.sum())
     if not positives or not negatives:
         raise DataError(
@@ -184,9 +186,9 @@ def roc_auc(scores: Float[np.ndarray, " sample"], positive: Bool[np.ndarray, " s
 
 
 def mean_roc_auc(
-    scores: Float[np.ndarray, "sample class"], positive: Bool[np.ndarray, "sample class"]
+    scores: Float[np.ndarray, "sample class"], is_positive: Bool[np.ndarray, "sample class"]
 ) -> tuple[float, int]:
-    """Mean of the classes' areas, each against all others, and over how many classes.
+    """Mean area under the ROC curves, each class against all others, and the number of classes.
 
     Classes without positives, or without negatives, are left out.
 
@@ -199,23 +201,23 @@ def mean_roc_auc(
         >>> mean_roc_auc(scores, targets[:, None] == np.arange(2))
         (1.0, 2)
     """
-    _check_truth(scores, positive)
-    used = np.flatnonzero(positive.any(axis=0) & ~positive.all(axis=0))
+    _check_bool_targets(scores, is_positive)
+    used = np.flatnonzero(is_positive.any(axis=0) & ~is_positive.all(axis=0))
     if not len(used):
         raise DataError("classes with positives and negatives: got 0, expected at least 1")
-    return float(np.mean([roc_auc(scores[:, one], positive[:, one]) for one in used])), len(used)
+    return float(np.mean([roc_auc(scores[:, one], is_positive[:, one]) for one in used])), len(used)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Calibration:
-    """How well confidences tell the share of right answers.
+    """Accuracy by confidence, in bins of equal width.
 
     Attributes:
-        lower_edges: Of the bins, which are equally wide and hold their upper edge: [bin].
-        confidence: Mean in each bin, nan where it is empty: [bin].
-        accuracy: Share of right answers in each bin, nan where it is empty: [bin].
-        count: Samples in each bin: [bin].
-        brier: Mean squared difference of confidence and being right, in [0, 1] (Brier 1950).
+        lower_edges: Lower edges of the bins, which include their upper edges: [bin].
+        confidence: Mean confidence in each bin, nan where it is empty: [bin].
+        accuracy: Accuracy in each bin, nan where it is empty: [bin].
+        count: Number of samples in each bin: [bin].
+        brier: Mean squared difference of confidence and correctness, in [0, 1] (Brier 1950).
     """
 
     lower_edges: NDArray[np.float64]
@@ -226,7 +228,7 @@ class Calibration:
 
     @property
     def ece(self) -> float:
-        """Expected calibration error: the bins' gaps weighted by their samples, in [0, 1]."""
+        """Expected calibration error: the bins' gaps weighted by their sizes, in [0, 1]."""
         return float(np.nansum(self._gaps * self.count) / self.count.sum())
 
     @property
@@ -235,7 +237,7 @@ class Calibration:
         return float(np.nanmax(self._gaps))
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON types; what an empty bin has not is None."""
+        """Plain JSON types; the means of an empty bin are None."""
         return {
             "ece": self.ece,
             "mce": self.mce,
@@ -253,50 +255,50 @@ class Calibration:
 
 def calibration(
     confidence: Float[np.ndarray, " sample"],
-    correct: Bool[np.ndarray, " sample"],
+    is_correct: Bool[np.ndarray, " sample"],
     *,
-    bins: int = 15,
+    num_bins: int = 15,
 ) -> Calibration:
-    """Compare confidences with how often they are right, in equally wide bins.
+    """Compare confidence with accuracy, in bins of equal width.
 
     Bin m of M holds confidences above (m-1)/M up to m/M, as in Naeini et al. 2015 and Guo et al.
     2017 (section 2); 0 is in the first.
 
     Args:
-        confidence: Probability given to the answer, in [0, 1]; see `softmax_confidence`.
-        correct: Whether it is right.
-        bins: How many.
+        confidence: Probability of the predicted class, in [0, 1]; see `softmax_confidence`.
+        is_correct: True where the prediction is right.
+        num_bins: Number of bins.
 
     Raises:
-        ConfigError: There is not one bin.
+        ConfigError: There are no bins.
         DataError: There are no samples, or a confidence is not in [0, 1].
         ShapeError: There are not as many answers as confidences, or they are not bool.
 
     Example:
         >>> right = np.array([True, True, False, True])
-        >>> found = calibration(np.array([0.9, 0.8, 0.9, 0.3]), right, bins=2)
-        >>> round(found.ece, 4), round(found.mce, 4)
+        >>> binned = calibration(np.array([0.9, 0.8, 0.9, 0.3]), right, num_bins=2)
+        >>> round(binned.ece, 4), round(binned.mce, 4)
         (0.325, 0.7)
     """
-    require(bins >= 1, "bins", bins, "at least 1")
-    _check_truth(confidence, correct)
+    require(num_bins >= 1, "bins", num_bins, "at least 1")
+    _check_bool_targets(confidence, is_correct)
     if not len(confidence):
         raise DataError("samples: got 0, expected at least 1")
     if not ((confidence >= 0) & (confidence <= 1)).all():
         raise DataError(
             f"confidence: got {confidence.min()} to {confidence.max()}, expected 0 to 1"
         )
-    edges = np.linspace(0, 1, bins + 1)
+    edges = np.linspace(0, 1, num_bins + 1)
     exact = confidence.astype(np.float64)
-    place = np.searchsorted(edges[1:-1], exact)
-    count = np.bincount(place, minlength=bins)
+    bins = np.searchsorted(edges[1:-1], exact)
+    count = np.bincount(bins, minlength=num_bins)
     with np.errstate(invalid="ignore"):
         return Calibration(
             lower_edges=edges[:-1],
-            confidence=np.bincount(place, weights=exact, minlength=bins) / count,
-            accuracy=np.bincount(place[correct], minlength=bins) / count,
+            confidence=np.bincount(bins, weights=exact, minlength=num_bins) / count,
+            accuracy=np.bincount(bins[is_correct], minlength=num_bins) / count,
             count=count,
-            brier=float(np.mean((exact - correct) ** 2)),
+            brier=float(np.mean((exact - is_correct) ** 2)),
         )
 
 
@@ -321,21 +323,21 @@ def softmax_confidence(
     return 1 / np.exp(np.subtract(logits, peak, dtype=np.float64)).sum(axis=1)
 
 
-def _by_score(
-    scores: NDArray[np.floating], positive: NDArray[np.bool_]
+def _counts_by_score(
+    scores: NDArray[np.floating], is_positive: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The positives and negatives at each distinct score, best first: [score] each."""
-    _check_truth(scores, positive)
+    _check_bool_targets(scores, is_positive)
     if np.isnan(scores).any():
         raise DataError("scores: got nan, expected numbers")
-    distinct, place = np.unique(scores, return_inverse=True)
-    hits = np.bincount(place[positive], minlength=len(distinct))
-    misses = np.bincount(place[~positive], minlength=len(distinct))
+    distinct, inverse = np.unique(scores, return_inverse=True)
+    hits = np.bincount(inverse[is_positive], minlength=len(distinct))
+    misses = np.bincount(inverse[~is_positive], minlength=len(distinct))
     return hits[::-1], misses[::-1]
 
 
-def _check_truth(scores: NDArray[np.floating], truth: NDArray[np.bool_]) -> None:
-    if scores.shape != truth.shape:
-        raise ShapeError(f"truth: got {list(truth.shape)}, expected {list(scores.shape)}")
-    if truth.dtype != np.bool_:  # numbers would be taken for indices
-        raise ShapeError(f"truth: got {truth.dtype}, expected bool")
+def _check_bool_targets(scores: NDArray[np.floating], targets: NDArray[np.bool_]) -> None:
+    if scores.shape != targets.shape:
+        raise ShapeError(f"truth: got {list(targets.shape)}, expected {list(scores.shape)}")
+    if targets.dtype != np.bool_:  # numbers would be taken for indices
+        raise ShapeError(f"truth: got {targets.dtype}, expected bool")

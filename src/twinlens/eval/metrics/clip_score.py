@@ -1,4 +1,4 @@
-"""Scores of captions by embeddings: CLIPScore, and RefCLIPScore where people wrote some too."""
+"""Scores of captions from embeddings: CLIPScore, and RefCLIPScore with reference captions."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CLIPSCORE_PROMPT = "A photo depicts {}"
-"""What captions and references are put into before they are embedded (Hessel et al. 2021)."""
+"""Prompt of captions and references (Hessel et al. 2021)."""
 
 CLIPSCORE_WEIGHT = 2.5
-"""Stretches the cosines of images and captions, from about 0 to about 0.4, over [0, 1]."""
+"""Factor that stretches the cosines of images and captions, about 0 to 0.4, over [0, 1]."""
 
 
 def clip_score(
     image_embeddings: Float[np.ndarray, "n embed"], caption_embeddings: Float[np.ndarray, "n embed"]
 ) -> Float[np.ndarray, " n"]:
-    """How well each caption fits its image: 2.5 max(cos, 0), float64 [n], in [0, 2.5].
+    """Score each caption with its image: 2.5 max(cos, 0), float64 [n], in [0, 2.5].
 
     CLIPScore (Hessel et al. 2021, section 3). The published figures are of ViT-B/32, with captions
     put into `CLIPSCORE_PROMPT`; other libraries' "CLIP score" is often 100 max(cos, 0) of bare
@@ -41,18 +41,18 @@ def clip_score(
             f"caption embeddings: got {list(caption_embeddings.shape)}, "
             f"expected {list(image_embeddings.shape)}"
         )
-    images = _unit(image_embeddings, "image embeddings")
-    captions = _unit(caption_embeddings, "caption embeddings")
-    return CLIPSCORE_WEIGHT * _cosines(images, captions)
+    images = _normalise(image_embeddings, "image embeddings")
+    captions = _normalise(caption_embeddings, "caption embeddings")
+    return CLIPSCORE_WEIGHT * _clipped_cosines(images, captions)
 
 
 def ref_clip_score(
     image_embeddings: Float[np.ndarray, "n embed"],
     caption_embeddings: Float[np.ndarray, "n embed"],
     reference_embeddings: Float[np.ndarray, "reference embed"],
-    owner: Int[np.ndarray, " reference"],
+    image_indices: Int[np.ndarray, " reference"],
 ) -> Float[np.ndarray, " n"]:
-    """How well each caption fits its image and what people wrote of it: float64 [n].
+    """Score each caption with its image and the image's reference captions: float64 [n].
 
     RefCLIPScore (Hessel et al. 2021, section 3): the harmonic mean of `clip_score` and the highest
     max(cos, 0) of the caption with the image's references; 0 where either is. In [0, 10/7].
@@ -60,8 +60,8 @@ def ref_clip_score(
     Args:
         image_embeddings: Of the images.
         caption_embeddings: Of the captions to score, one an image, in `CLIPSCORE_PROMPT`.
-        reference_embeddings: Of what people wrote, all images' in a row, in the same prompt.
-        owner: The index of the image that each reference is of.
+        reference_embeddings: Of reference captions of all images, in the same prompt.
+        image_indices: Index of each reference's image.
 
     Raises:
         DataError: An image has no reference, a reference no image, or an embedding has length
@@ -74,17 +74,20 @@ def ref_clip_score(
         >>> ref_clip_score(image, caption, references, np.array([0, 0])).round(4).tolist()
         [1.1707]
     """
-    seen = clip_score(image_embeddings, caption_embeddings)
-    _check_references(reference_embeddings, owner, caption_embeddings)
-    captions = _unit(caption_embeddings, "caption embeddings")
-    references = _unit(reference_embeddings, "reference embeddings")
-    written = np.zeros(len(captions))
-    np.maximum.at(written, owner, _cosines(captions[owner], references))
-    both = seen + written
-    return np.divide(2 * seen * written, both, out=np.zeros_like(both), where=both > 0)
+    image_scores = clip_score(image_embeddings, caption_embeddings)
+    _check_references(reference_embeddings, image_indices, caption_embeddings)
+    captions = _normalise(caption_embeddings, "caption embeddings")
+    references = _normalise(reference_embeddings, "reference embeddings")
+    reference_scores = np.zeros(len(captions))
+    np.maximum.at(
+        reference_scores, image_indices, _clipped_cosines(captions[image_indices], references)
+    )
+    total = image_scores + reference_scores
+    product = 2 * image_scores * reference_scores
+    return np.divide(product, total, out=np.zeros_like(total), where=total > 0)
 
 
-def _unit(embeddings: NDArray[np.floating], what: str) -> NDArray[np.float64]:
+def _normalise(embeddings: NDArray[np.floating], what: str) -> NDArray[np.float64]:
     exact = embeddings.astype(np.float64)
     lengths = np.linalg.norm(exact, axis=1, keepdims=True)
     wrong = np.flatnonzero(~np.isfinite(lengths) | (lengths == 0))
@@ -96,23 +99,28 @@ def _unit(embeddings: NDArray[np.floating], what: str) -> NDArray[np.float64]:
     return exact / lengths
 
 
-def _cosines(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of rows that are unit vectors, those below 0 raised to it: [n]."""
+def _clipped_cosines(
+    first: NDArray[np.float64], second: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Cosines of pairs of unit vectors, clipped to [0, 1]: float64 [n]."""
     return np.einsum("ij,ij->i", first, second).clip(0, 1)
 
 
 def _check_references(
-    references: NDArray[np.floating], owner: NDArray[np.integer], captions: NDArray[np.floating]
+    references: NDArray[np.floating],
+    image_indices: NDArray[np.integer],
+    captions: NDArray[np.floating],
 ) -> None:
     if references.ndim != captions.ndim or references.shape[1] != captions.shape[1]:
         expected = ["reference", captions.shape[1]]
         raise ShapeError(f"reference embeddings: got {list(references.shape)}, expected {expected}")
-    if owner.shape != references.shape[:1]:
-        raise ShapeError(f"owner: got {list(owner.shape)}, expected {[len(references)]}")
-    if len(owner) and not 0 <= owner.min() <= owner.max() < len(captions):
+    if image_indices.shape != references.shape[:1]:
+        raise ShapeError(f"owner: got {list(image_indices.shape)}, expected {[len(references)]}")
+    if len(image_indices) and not 0 <= image_indices.min() <= image_indices.max() < len(captions):
         raise DataError(
-            f"owner: got {owner.min()} to {owner.max()}, expected 0 to {len(captions) - 1}"
+            f"owner: got {image_indices.min()} to {image_indices.max()}, "
+            f"expected 0 to {len(captions) - 1}"
         )
-    alone = np.setdiff1d(np.arange(len(captions)), owner)
+    alone = np.setdiff1d(np.arange(len(captions)), image_indices)
     if len(alone):
         raise DataError(f"references of image {alone[0]}: got 0, expected at least 1")

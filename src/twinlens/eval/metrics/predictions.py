@@ -1,9 +1,9 @@
-"""The figures of a classification, of all its samples and of resamples of them."""
+"""Predictions of a classification and their metrics, of all samples and of resamples."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,130 +23,148 @@ from twinlens.eval.metrics.statistics import bootstrap
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-BEST = 5
-"""Classes that are kept of each sample."""
+    from twinlens.types import Embeddings
+
+TOP_K = 5
+"""Best classes that are stored of each sample."""
+
+_CHUNK_SIZE = 2048
+"""Samples whose scores are in memory at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tally:
-    """What samples are, and what they were taken for, and how surely.
+class Predictions:
+    """The classes of samples and the predicted ones, with their confidence.
 
     Attributes:
-        targets: Their classes' numbers: int64 [sample].
-        ranked: The best five classes for each, or all where there are fewer: int64 [sample k].
-        confidence: The probability of the best one: float32 [sample].
-        margin: Of the last class over the first, which ranks samples where there are two classes:
-            float32 [sample].
-        classes: How many there are.
+        targets: Class of each sample: int64 [sample].
+        top_classes: The best five classes for each, or all where there are fewer: int64 [sample k].
+        confidence: Probability of the best one: float32 [sample].
+        margin: Score of the last class minus that of the first, which ranks samples where there are
+            two classes: float32 [sample].
+        num_classes: Number of classes.
     """
 
     targets: NDArray[np.int64]
-    ranked: NDArray[np.int64]
+    top_classes: NDArray[np.int64]
     confidence: NDArray[np.float32]
     margin: NDArray[np.float32]
-    classes: int
-
-    def at(self, rows: NDArray[np.int64]) -> Tally:
-        """These samples alone, in this order."""
-        return Tally(
-            targets=self.targets[rows],
-            ranked=self.ranked[rows],
-            confidence=self.confidence[rows],
-            margin=self.margin[rows],
-            classes=self.classes,
-        )
+    num_classes: int
 
     @property
     def ks(self) -> tuple[int, ...]:
-        """Of the accuracies: the second only where there are five classes."""
-        return tuple(k for k in (1, BEST) if k <= self.classes)
+        """The k of each accuracy: 1, and 5 where there are so many classes."""
+        return tuple(k for k in (1, TOP_K) if k <= self.num_classes)
 
     @property
-    def right(self) -> dict[str, NDArray[np.bool_]]:
-        """Whether each sample's class is among its best."""
-        hits = self.ranked == self.targets[:, None]
+    def correct(self) -> dict[str, NDArray[np.bool_]]:
+        """True for each sample whose class is among its best k, by metric."""
+        hits = self.top_classes == self.targets[:, None]
         return {f"acc{k}": hits[:, :k].any(axis=1) for k in self.ks}
 
     @property
     def calibration(self) -> Calibration:
-        """How often the best class is right, by how sure it is."""
-        return calibration(self.confidence, self.ranked[:, 0] == self.targets)
+        """Accuracy of the best class by confidence."""
+        return calibration(self.confidence, self.top_classes[:, 0] == self.targets)
 
     @property
     def metrics(self) -> dict[str, float]:
         """`acc1`, `acc5`, `mean_per_class_recall`, `ece`; of two classes also `roc_auc`."""
-        ranked, targets = self.ranked, self.targets
-        found = {f"acc{k}": accuracy(ranked[:, :k], targets) for k in self.ks}
-        recall = mean_per_class_recall(ranked[:, 0], targets, self.classes)
-        found |= {"mean_per_class_recall": recall, "ece": self.calibration.ece}
-        if self._ranks_two:
-            found["roc_auc"] = roc_auc(self.margin, targets == 1)
-        return found
+        ranked, targets = self.top_classes, self.targets
+        metrics = {f"acc{k}": accuracy(ranked[:, :k], targets) for k in self.ks}
+        recall = mean_per_class_recall(ranked[:, 0], targets, self.num_classes)
+        metrics |= {"mean_per_class_recall": recall, "ece": self.calibration.ece}
+        if self._is_binary:
+            metrics["roc_auc"] = roc_auc(self.margin, targets == 1)
+        return metrics
 
     @property
     def chance(self) -> dict[str, float]:
-        """What guessing reaches in those metrics that have a sense of it."""
-        guessed = {f"acc{k}": k / self.classes for k in self.ks}
-        guessed["mean_per_class_recall"] = 1 / self.classes
-        return guessed | ({"roc_auc": 0.5} if self._ranks_two else {})
+        """Chance level of those metrics that have one."""
+        chance = {f"acc{k}": k / self.num_classes for k in self.ks}
+        chance["mean_per_class_recall"] = 1 / self.num_classes
+        return chance | ({"roc_auc": 0.5} if self._is_binary else {})
 
     def replicates(self) -> dict[str, NDArray[np.float64]]:
-        """`metrics` of resamples, float64 [times] each; nan where a resample has one class only.
+        """Replicates of `metrics`, float64 [replicate] each; nan where a resample has one class.
 
-        By how often each sample was drawn, which takes a sixth of the time of drawing them. For the
-        mean over classes a sample counts as it does in the whole, the more the fewer its class has:
-        a resample lacks classes of few samples, and its own mean over the others varies too little.
+        Computed from how often each sample was drawn, in a sixth of the time of drawing them. For
+        the mean over classes a sample has the weight that it has in the whole, the larger the fewer
+        samples its class has: a resample lacks classes of few samples, and its own mean over the
+        others varies too little.
         """
         count = len(self.targets)
-        right = {key: one.astype(np.float64) for key, one in self.right.items()}
-        gap = right["acc1"] - self.confidence
+        correct = {key: one.astype(np.float64) for key, one in self.correct.items()}
+        gap = correct["acc1"] - self.confidence
         edges = self.calibration.lower_edges
-        place = np.searchsorted(edges[1:], self.confidence.astype(np.float64))
-        weight = 1 / np.bincount(self.targets, minlength=self.classes)[self.targets]
+        bins = np.searchsorted(edges[1:], self.confidence.astype(np.float64))
+        weight = 1 / np.bincount(self.targets, minlength=self.num_classes)[self.targets]
 
         def measure(drawn: NDArray[np.int64]) -> dict[str, float]:
             times = np.bincount(drawn, minlength=count).astype(np.float64)
-            found = {key: float(times @ one) / count for key, one in right.items()}
-            weighed = times * weight
-            found["mean_per_class_recall"] = float(weighed @ right["acc1"] / weighed.sum())
-            gaps = np.bincount(place, weights=times * gap, minlength=len(edges))
-            found["ece"] = float(np.abs(gaps).sum()) / count
-            if self._ranks_two:
+            metrics = {key: float(times @ one) / count for key, one in correct.items()}
+            weighted = times * weight
+            metrics["mean_per_class_recall"] = float(weighted @ correct["acc1"] / weighted.sum())
+            gaps = np.bincount(bins, weights=times * gap, minlength=len(edges))
+            metrics["ece"] = float(np.abs(gaps).sum()) / count
+            if self._is_binary:
                 positive = self.targets[drawn] == 1
                 both = 0 < positive.sum() < count
-                found["roc_auc"] = roc_auc(self.margin[drawn], positive) if both else math.nan
-            return found
+                metrics["roc_auc"] = roc_auc(self.margin[drawn], positive) if both else math.nan
+            return metrics
 
         return bootstrap(measure, count)
 
     @property
-    def _ranks_two(self) -> bool:
-        return self.classes == 2 and len(np.unique(self.targets)) == 2
+    def _is_binary(self) -> bool:
+        return self.num_classes == 2 and len(np.unique(self.targets)) == 2
 
 
-def tally(scores: NDArray[np.float32], targets: NDArray[np.int64], *, scale: float = 1.0) -> Tally:
-    """Of some samples' scores for each class, float32 [sample class].
+def make_predictions(
+    scores: NDArray[np.float32], targets: NDArray[np.int64], *, scale: float = 1.0
+) -> Predictions:
+    """Predict classes from scores, float32 [sample class].
 
     Args:
         scores: Higher is likelier.
-        targets: The classes' numbers.
-        scale: What makes logits of scores, such as the exponentiated `logit_scale` of cosines.
+        targets: Class of each sample.
+        scale: Factor that turns scores into logits, such as the exponentiated `logit_scale` of
+            cosines.
     """
-    return Tally(
+    return Predictions(
         targets=targets,
-        ranked=top_k(scores, min(BEST, scores.shape[1])),
+        top_classes=top_k(scores, min(TOP_K, scores.shape[1])),
         confidence=softmax_confidence(scale * scores).astype(np.float32),
         margin=scores[:, -1] - scores[:, 0],
-        classes=scores.shape[1],
+        num_classes=scores.shape[1],
     )
 
 
-def joined(parts: Sequence[Tally]) -> Tally:
-    """The samples of all parts, in order."""
-    return Tally(
-        targets=np.concatenate([part.targets for part in parts]),
-        ranked=np.concatenate([part.ranked for part in parts]),
+def predict(
+    embeddings: Embeddings,
+    targets: NDArray[np.int64],
+    score: Callable[[Embeddings], NDArray[np.float32]],
+    *,
+    scale: float = 1.0,
+) -> Predictions:
+    """Predict classes from embeddings, without all scores in memory.
+
+    Args:
+        embeddings: At least one.
+        targets: Class of each sample.
+        score: Gives the scores of some embeddings, float32 [sample class].
+        scale: Factor that turns scores into logits.
+    """
+    parts = [
+        make_predictions(
+            score(embeddings[i : i + _CHUNK_SIZE]), targets[i : i + _CHUNK_SIZE], scale=scale
+        )
+        for i in range(0, len(targets), _CHUNK_SIZE)
+    ]
+    return Predictions(
+        targets=targets,
+        top_classes=np.concatenate([part.top_classes for part in parts]),
         confidence=np.concatenate([part.confidence for part in parts]),
         margin=np.concatenate([part.margin for part in parts]),
-        classes=parts[0].classes,
+        num_classes=parts[0].num_classes,
     )

@@ -9,28 +9,28 @@
 - `comparison`: the page of two models side by side
 """
 
-from twinlens.eval.report.bars import Score, scores
+from twinlens.eval.report.bars import BarMetric, metric_bar_group
 from twinlens.eval.report.classification import (
     class_table,
-    classes_heading,
+    class_table_heading,
+    classification_bar_metrics,
     classification_page,
-    classification_scores,
 )
 from twinlens.eval.report.comparison import comparison_page
-from twinlens.eval.report.images import ImageCard, data_uri, gallery
-from twinlens.eval.report.whole import Measured, report_page
+from twinlens.eval.report.images import GalleryImage, gallery, image_data_uri
+from twinlens.eval.report.whole import MeasuredResult, evaluation_page
 
 __all__ = [
-    "ImageCard",
-    "Measured",
-    "Score",
+    "BarMetric",
+    "GalleryImage",
+    "MeasuredResult",
     "class_table",
-    "classes_heading",
+    "class_table_heading",
+    "classification_bar_metrics",
     "classification_page",
-    "classification_scores",
     "comparison_page",
-    "data_uri",
+    "evaluation_page",
     "gallery",
-    "report_page",
-    "scores",
+    "image_data_uri",
+    "metric_bar_group",
 ]

@@ -8,15 +8,20 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
-from twinlens.eval.results.metric_names import is_share, lower_is_better, metric_name, written
-from twinlens.html import facts, folded, percent
+from twinlens.eval.results.metric_names import (
+    format_metric,
+    is_fraction,
+    lower_is_better,
+    metric_name,
+)
+from twinlens.html import collapsible, definition_list, format_percent
 
 if TYPE_CHECKING:
-    from twinlens.eval.results.result import Interval, Result
+    from twinlens.eval.results.result import Interval, TaskResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Score:
+class BarMetric:
     """One accuracy in [0, 1] with its 95% interval, beside what guessing would reach."""
 
     name: str
@@ -25,31 +30,34 @@ class Score:
     chance: float | None = None
 
 
-def scores(measured: Sequence[Score]) -> str:
+def metric_bar_group(metrics: Sequence[BarMetric]) -> str:
     """Accuracies as bars with their intervals, and chance as a mark on each."""
-    return f'<div class="scores">{"".join(map(_score, measured))}</div>'
+    return f'<div class="scores">{"".join(map(_metric_bar, metrics))}</div>'
 
 
-def _score(score: Score) -> str:
-    words = [f"<b>{percent(score.value)}</b>"]
-    if score.interval is not None:
-        low, high = score.interval
-        words.append(f"95% interval {percent(low)} to {percent(high)}")
-    if score.chance:
-        words.append(f"{_times(score.value / score.chance)} chance ({percent(score.chance)})")
+def _metric_bar(metric: BarMetric) -> str:
+    words = [f"<b>{format_percent(metric.value)}</b>"]
+    if metric.interval is not None:
+        low, high = metric.interval
+        words.append(f"95% interval {format_percent(low)} to {format_percent(high)}")
+    if metric.chance:
+        words.append(
+            f"{_format_multiple(metric.value / metric.chance)} chance "
+            f"({format_percent(metric.chance)})"
+        )
     return (
-        f'<div class="score"><h4>{escape(score.name)}</h4>'
-        f"{track(score.value, score.interval, score.chance)}<p>{', '.join(words)}</p></div>"
+        f'<div class="score"><h4>{escape(metric.name)}</h4>'
+        f"{bar(metric.value, metric.interval, metric.chance)}<p>{', '.join(words)}</p></div>"
     )
 
 
-def _times(ratio: float) -> str:
+def _format_multiple(ratio: float) -> str:
     if not ratio:
         return "no better than"
     return f"{ratio:,.0f} times" if ratio >= 10 else f"{ratio:.1f} times"
 
 
-def track(
+def bar(
     value: float,
     interval: Interval | None = None,
     chance: float | None = None,
@@ -68,14 +76,14 @@ def track(
     return f'<div class="track">{marks}</div>'
 
 
-def worst_first(heading: str, shares: Iterable[float]) -> str:
+def sorted_heading(heading: str, values: Iterable[float]) -> str:
     """The heading of a list, with its order where it has one.
 
     Example:
-        >>> worst_first("Classes", [0.2, 0.9]), worst_first("Classes", [0.5, 0.5])
+        >>> sorted_heading("Classes", [0.2, 0.9]), sorted_heading("Classes", [0.5, 0.5])
         ('Classes, worst first', 'Classes')
     """
-    different = {share for share in shares if not math.isnan(share)}
+    different = {share for share in values if not math.isnan(share)}
     return f"{heading}, worst first" if len(different) > 1 else heading
 
 
@@ -83,26 +91,27 @@ def bar_table(
     columns: Sequence[str],
     rows: Sequence[tuple[str, float, Sequence[str]]],
     *,
-    shown: int = 20,
+    num_visible: int = 20,
 ) -> str:
     """Classes, each with a share as a bar and what else there is to say; many fold away.
 
     Args:
         columns: Their names.
         rows: Of each class its name, the share in [0, 1], and the other cells.
-        shown: How many do not fold.
+        num_visible: How many do not fold.
     """
-    first = _bar_table(columns, rows[:shown])
-    if len(rows) <= shown:
+    first = _bar_table(columns, rows[:num_visible])
+    if len(rows) <= num_visible:
         return first
-    rest = _bar_table(columns, rows[shown:])
-    return first + folded(f"The other {len(rows) - shown:,} classes", rest)
+    rest = _bar_table(columns, rows[num_visible:])
+    return first + collapsible(f"The other {len(rows) - num_visible:,} classes", rest)
 
 
 def _bar_table(columns: Sequence[str], rows: Sequence[tuple[str, float, Sequence[str]]]) -> str:
     head = "".join(f"<th>{escape(column)}</th>" for column in columns)
     body = "".join(
-        f'<tr><td>{escape(name)}</td><td><div class="recall">{track(share)}{percent(share)}</div>'
+        f"<tr><td>{escape(name)}</td><td><div "
+        f'class="recall">{bar(share)}{format_percent(share)}</div>'
         f"</td>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
         for name, share, cells in rows
     )
@@ -110,42 +119,46 @@ def _bar_table(columns: Sequence[str], rows: Sequence[tuple[str, float, Sequence
     return f'<div class="wide">{table}</div>'
 
 
-def metric_scores(result: Result, metrics: Iterable[str] | None = None) -> list[Score]:
+def bar_metrics(result: TaskResult, metrics: Iterable[str] | None = None) -> list[BarMetric]:
     """Those metrics of a result, or all, that bars can show, for `scores`."""
     return [
-        Score(
+        BarMetric(
             name=metric_name(metric),
             value=result.metrics[metric],
             interval=result.intervals.get(metric),
             chance=result.chance.get(metric),
         )
         for metric in (result.metrics if metrics is None else metrics)
-        if _is_bar(metric)
+        if _can_be_bar(metric)
     ]
 
 
-def metric_bars(result: Result, metrics: Iterable[str] | None = None) -> str:
+def metric_bars(result: TaskResult, metrics: Iterable[str] | None = None) -> str:
     """The metrics as bars; in words below, those of which a long bar would say nothing good."""
     chosen = list(result.metrics if metrics is None else metrics)
-    bars = metric_scores(result, chosen)
-    others = {metric_name(one): in_words(result, one) for one in chosen if not _is_bar(one)}
-    return (scores(bars) if bars else "") + (facts(others) if others else "")
+    bars = bar_metrics(result, chosen)
+    others = {
+        metric_name(one): format_with_interval(result, one)
+        for one in chosen
+        if not _can_be_bar(one)
+    }
+    return (metric_bar_group(bars) if bars else "") + (definition_list(others) if others else "")
 
 
-def _is_bar(metric: str) -> bool:
-    return is_share(metric) and not lower_is_better(metric)
+def _can_be_bar(metric: str) -> bool:
+    return is_fraction(metric) and not lower_is_better(metric)
 
 
-def in_words(result: Result, metric: str) -> str:
+def format_with_interval(result: TaskResult, metric: str) -> str:
     """A metric with its interval."""
-    text = written(metric, result.metrics[metric])
+    text = format_metric(metric, result.metrics[metric])
     if metric not in result.intervals:
         return text
     low, high = result.intervals[metric]
-    return f"{text} (95% interval {written(metric, low)} to {written(metric, high)})"
+    return f"{text} (95% interval {format_metric(metric, low)} to {format_metric(metric, high)})"
 
 
-def between(metric: str, interval: Interval) -> str:
+def interval_html(metric: str, interval: Interval) -> str:
     """An interval below its figure, in one line."""
-    low, high = interval
-    return f'<span class="between">{written(metric, low)} to {written(metric, high)}</span>'
+    low, high = (format_metric(metric, end) for end in interval)
+    return f'<span class="between">{low} to {high}</span>'

@@ -7,88 +7,101 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from twinlens.eval.report.bars import (
-    Score,
+    BarMetric,
+    bar_metrics,
     bar_table,
-    in_words,
+    format_with_interval,
     metric_bars,
-    metric_scores,
-    worst_first,
+    sorted_heading,
 )
-from twinlens.eval.report.images import Thumbnails, case, cases, thumbnail_row
+from twinlens.eval.report.images import Thumbnails, card, card_grid, thumbnail_row
 from twinlens.html import (
-    charts,
-    facts,
-    folded,
-    page,
-    part,
-    percent,
+    bullet_list,
+    chart_row,
+    collapsible,
+    definition_list,
+    format_percent,
     reliability_chart,
+    render_page,
     section,
-    sentences,
+    subsection,
 )
 
 if TYPE_CHECKING:
-    from twinlens.eval.tasks.classification import Classification, ClassResult, Confusion, Mistake
+    from twinlens.eval.tasks.classification import (
+        ClassificationResult,
+        ClassResult,
+        Confusion,
+        Misclassification,
+    )
 
-_SHOWN_TEMPLATES = 3
+_MAX_TEMPLATES = 3
 
 
-def classes_heading(classes: Sequence[ClassResult]) -> str:
+def class_table_heading(classes: Sequence[ClassResult]) -> str:
     """What stands above `class_table`."""
-    return worst_first("Classes", (one.recall for one in classes))
+    return sorted_heading("Classes", (one.recall for one in classes))
 
 
-def class_table(classes: Sequence[ClassResult], *, shown: int = 20) -> str:
-    """Every class with its recall, worst first; those after the first `shown` fold away."""
+def class_table(classes: Sequence[ClassResult], *, num_visible: int = 20) -> str:
+    """Every class with its recall, worst first; those after the first `num_visible` fold away."""
     rows = [
         (one.classname, one.recall, (f"{one.samples:,}", one.mistaken_for or "")) for one in classes
     ]
     columns = ("Class", "Recall", "Images", "Most often mistaken for")
-    return bar_table(columns, rows, shown=shown)
+    return bar_table(columns, rows, num_visible=num_visible)
 
 
-def classification_scores(result: Classification) -> list[Score]:
+def classification_bar_metrics(result: ClassificationResult) -> list[BarMetric]:
     """The metrics of a measurement for `scores`."""
-    return metric_scores(result)
+    return bar_metrics(result)
 
 
-def classification_page(result: Classification, *, model: str) -> str:
+def classification_page(result: ClassificationResult, *, model: str) -> str:
     """The page of one measurement, zero-shot or of a model's own classifier."""
     by_words = bool(result.templates)
     known = "that it was told only in words" if by_words else "of its own classifier"
     lead = (
-        f"{model} classifies {result.samples:,} images of {result.dataset} among "
-        f"{result.classes:,} classes {known}."
+        f"{model} classifies {result.num_samples:,} images of {result.dataset} among "
+        f"{result.num_classes:,} classes {known}."
     )
     asked: dict[str, object] = {"Model": model, "Data": result.dataset}
     if by_words:
         asked["Language of the class names"] = result.language
         asked["Prompts"] = " · ".join(result.templates)
     asked["Images that could not be read"] = len(result.unreadable)
-    return page(
+    return render_page(
         "Zero-shot classification" if by_words else "Classification",
         lead,
         section("Accuracy", metric_bars(result)),
-        section("What was asked", facts(asked)),
-        section(classes_heading(result.per_class), class_table(result.per_class)),
+        section("What was asked", definition_list(asked)),
+        section(class_table_heading(result.per_class), class_table(result.per_class)),
     )
 
 
-def classification_parts(result: Classification, thumbnails: Thumbnails) -> list[str]:
+def classification_subsections(result: ClassificationResult, thumbnails: Thumbnails) -> list[str]:
     """The parts of a section: figures, mistakes with their images, classes, prompts."""
     return [
-        part("Accuracy", metric_bars(result, [key for key in result.metrics if key != "ece"])),
-        part("Calibration", charts(_reliability(result), _errors(result)), note=_CALIBRATION_NOTE),
-        part(classes_heading(result.per_class), class_table(result.per_class)),
-        part(
+        subsection(
+            "Accuracy", metric_bars(result, [key for key in result.metrics if key != "ece"])
+        ),
+        subsection(
+            "Calibration",
+            chart_row(_reliability_chart(result), _calibration_facts(result)),
+            note=_CALIBRATION_NOTE,
+        ),
+        subsection(class_table_heading(result.per_class), class_table(result.per_class)),
+        subsection(
             "What is most often taken for what",
-            cases(*(_confusion(one, thumbnails) for one in result.confusions)),
+            card_grid(*(_confusion_card(one, thumbnails) for one in result.confusions)),
         ),
-        part(
+        subsection(
             "The mistakes that it was surest of",
-            cases(*(_mistake(one, thumbnails) for one in result.mistakes)),
+            card_grid(
+                *(_misclassification_card(one, thumbnails) for one in result.most_confident_errors)
+            ),
         ),
-        part("Prompts", prompts(result.templates)),
+        subsection("Prompts", prompt_list(result.templates)),
     ]
 
 
@@ -98,14 +111,14 @@ _CALIBRATION_NOTE = (
 )
 
 
-def classification_notes(result: Classification) -> list[str]:
+def classification_notes(result: ClassificationResult) -> list[str]:
     """What was left out, or is to be known beside the figures."""
     counted = {
         f"Classes without a name in the language {result.language!r}, left out": (
-            result.unnamed_classes
+            result.num_unnamed_classes
         ),
         "Classes without images, which can still be answered": (
-            result.classes - len(result.per_class)
+            result.num_classes - len(result.per_class)
         ),
     }
     shared = [
@@ -116,43 +129,48 @@ def classification_notes(result: Classification) -> list[str]:
     return [f"{what}: {count:,}" for what, count in counted.items() if count] + shared
 
 
-def _reliability(result: Classification) -> str:
+def _reliability_chart(result: ClassificationResult) -> str:
     found = result.calibration
     return reliability_chart(
-        found.accuracy, found.confidence, found.count, title="Right answers", error=found.ece
+        found.accuracy,
+        found.confidence,
+        found.count,
+        title="Right answers",
+        calibration_error=found.ece,
     )
 
 
-def _errors(result: Classification) -> str:
+def _calibration_facts(result: ClassificationResult) -> str:
     found = result.calibration
     errors: dict[str, object] = {
-        "Expected calibration error": in_words(result, "ece"),
-        "Maximum calibration error": percent(found.mce),
+        "Expected calibration error": format_with_interval(result, "ece"),
+        "Maximum calibration error": format_percent(found.mce),
         "Brier score of being right": f"{found.brier:.3f}",
     }
-    return f"<div>{facts(errors)}</div>"
+    return f"<div>{definition_list(errors)}</div>"
 
 
-def _confusion(one: Confusion, thumbnails: Thumbnails) -> str:
+def _confusion_card(one: Confusion, thumbnails: Thumbnails) -> str:
     images = "1 image" if one.images == 1 else f"{one.images:,} images"
     alt = f"{one.truth}, taken for {one.predicted}"
-    return case(
+    return card(
         f"<p><b>{escape(one.truth)}</b> taken for <b>{escape(one.predicted)}</b>"
         f"<span>{images}</span></p>",
-        thumbnail_row(*(thumbnails.image(place, alt) for place in one.places)),
+        thumbnail_row(*(thumbnails.thumbnail(place, alt) for place in one.indices)),
     )
 
 
-def _mistake(one: Mistake, thumbnails: Thumbnails) -> str:
-    image = thumbnails.image(one.place, one.truth)
+def _misclassification_card(one: Misclassification, thumbnails: Thumbnails) -> str:
+    image = thumbnails.thumbnail(one.index, one.truth)
     return (
         f'<div class="case beside">{image}<p><b>{escape(one.truth)}</b> taken for '
-        f"<b>{escape(one.predicted)}</b><span>{percent(one.confidence)} sure</span></p></div>"
+        f"<b>{escape(one.predicted)}</b><span>{format_percent(one.confidence)} "
+        f"sure</span></p></div>"
     )
 
 
-def prompts(templates: Sequence[str]) -> str:
+def prompt_list(templates: Sequence[str]) -> str:
     """The sentences; many fold away."""
-    if len(templates) <= _SHOWN_TEMPLATES:
-        return sentences(templates)
-    return folded(f"{len(templates):,} sentences, averaged", sentences(templates))
+    if len(templates) <= _MAX_TEMPLATES:
+        return bullet_list(templates)
+    return collapsible(f"{len(templates):,} sentences, averaged", bullet_list(templates))

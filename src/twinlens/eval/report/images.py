@@ -10,7 +10,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from twinlens.errors import DataError
-from twinlens.html import percent
+from twinlens.html import format_percent
 from twinlens.images.decode import decode_image
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from twinlens.embed.embedder import Prediction
     from twinlens.types import ImageInput
 
-_THUMBNAIL = 96
+_THUMBNAIL_SIZE = 96
 """Pixels a side."""
 
 _THUMBNAIL_QUALITY = 75
@@ -26,7 +26,7 @@ _THUMBNAIL_QUALITY = 75
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ImageCard:
+class GalleryImage:
     """An image, what the model says of it (best first), and what it is, if that is known."""
 
     image: ImageInput
@@ -35,30 +35,30 @@ class ImageCard:
     truth: str | None = None
 
 
-def gallery(images: Sequence[ImageCard]) -> str:
+def gallery(images: Sequence[GalleryImage]) -> str:
     """Images as cards, each with the model's answers as bars."""
-    return f'<div class="gallery">{"".join(map(_card, images))}</div>'
+    return f'<div class="gallery">{"".join(map(_gallery_card, images))}</div>'
 
 
-def _card(image: ImageCard) -> str:
-    rows = "".join(_prediction(one, image.truth) for one in image.predictions)
+def _gallery_card(image: GalleryImage) -> str:
+    rows = "".join(_prediction_row(one, image.truth) for one in image.predictions)
     title = f"<h3>{escape(image.title)}</h3>" if image.title else ""
     alt = escape(image.truth or image.title or "image")
     return (
-        f'<article><img src="{data_uri(image.image)}" alt="{alt}" width="128" height="128">'
+        f'<article><img src="{image_data_uri(image.image)}" alt="{alt}" width="128" height="128">'
         f"<div>{title}<ol>{rows}</ol></div></article>"
     )
 
 
-def _prediction(one: Prediction, truth: str | None) -> str:
+def _prediction_row(one: Prediction, truth: str | None) -> str:
     state = "" if truth is None else (' class="right"' if one.label == truth else ' class="wrong"')
     return (
         f'<li{state}><i style="width:{100 * one.probability:.1f}%"></i>'
-        f"<span>{escape(one.label)}</span><b>{percent(one.probability)}</b></li>"
+        f"<span>{escape(one.label)}</span><b>{format_percent(one.probability)}</b></li>"
     )
 
 
-def data_uri(image: ImageInput, size: int = 256, *, quality: int = 85) -> str:
+def image_data_uri(image: ImageInput, size: int = 256, *, quality: int = 85) -> str:
     """The image in the page itself: WebP of at most `size` pixels a side.
 
     Raises:
@@ -76,32 +76,32 @@ class Thumbnails:
 
     def __init__(self, dataset: Dataset) -> None:
         self._samples = dataset.samples
-        self._made: dict[int, str | None] = {}
+        self._cache: dict[int, str | None] = {}
 
-    def image(self, place: int, alt: str, *, right: bool | None = None) -> str:
-        """The image, or words where it cannot be read; `right` marks it as found or not."""
-        if place not in self._made:
-            self._made[place] = self._uri(place)
-        uri = self._made[place]
-        state = "" if right is None else (" right" if right else " wrong")
+    def thumbnail(self, index: int, alt: str, *, is_correct: bool | None = None) -> str:
+        """The image, or words where it cannot be read; `is_correct` marks it as found or not."""
+        if index not in self._cache:
+            self._cache[index] = self._encode(index)
+        uri = self._cache[index]
+        state = "" if is_correct is None else (" right" if is_correct else " wrong")
         if uri is None:
             return f'<span class="thumb{state}">{escape(alt)}: cannot be read</span>'
         return f'<span class="thumb{state}"><img src="{uri}" alt="{escape(alt)}"></span>'
 
-    def _uri(self, place: int) -> str | None:
+    def _encode(self, index: int) -> str | None:
         try:
-            image = self._samples[place].image_bytes()
-            return data_uri(image, _THUMBNAIL, quality=_THUMBNAIL_QUALITY)
+            image = self._samples[index].image_bytes()
+            return image_data_uri(image, _THUMBNAIL_SIZE, quality=_THUMBNAIL_QUALITY)
         except DataError:  # gone since it was measured: no reason to lose the whole page
             return None
 
 
-def cases(*drawn: str) -> str:
+def card_grid(*drawn: str) -> str:
     """Cards of images and words, as many in a row as there is room for."""
     return f'<div class="cases">{"".join(drawn)}</div>' if drawn else ""
 
 
-def case(*pieces: str) -> str:
+def card(*pieces: str) -> str:
     """One card of `cases`."""
     return f'<div class="case">{"".join(pieces)}</div>'
 

@@ -5,13 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from twinlens.eval.report.bars import metric_bars
-from twinlens.html import Series, charts, facts, part, percent, series_chart
+from twinlens.html import (
+    Series,
+    chart_row,
+    definition_list,
+    format_percent,
+    series_chart,
+    subsection,
+)
 
 if TYPE_CHECKING:
-    from twinlens.eval.results.result import ProbeResult
+    from twinlens.eval.tasks.linear_probe import LinearProbeResult
 
 
-def probe_parts(result: ProbeResult, zero_shot: float | None) -> list[str]:
+def linear_probe_subsections(result: LinearProbeResult, zero_shot: float | None) -> list[str]:
     """The parts of a section: figures, the sweep of the strength, and few examples a class.
 
     Args:
@@ -19,64 +26,69 @@ def probe_parts(result: ProbeResult, zero_shot: float | None) -> list[str]:
         zero_shot: Top-1 accuracy on the same data set without any examples, where it is known.
     """
     return [
-        part("Accuracy", metric_bars(result)),
-        part("How it came about", charts(_sweep(result), _shots(result, zero_shot))),
-        part("What it learned from", facts(_learned(result))),
+        subsection("Accuracy", metric_bars(result)),
+        subsection(
+            "How it came about",
+            chart_row(_l2_penalty_chart(result), _few_shot_chart(result, zero_shot)),
+        ),
+        subsection("What it learned from", definition_list(_training_facts(result))),
     ]
 
 
-def _learned(result: ProbeResult) -> dict[str, object]:
+def _training_facts(result: LinearProbeResult) -> dict[str, object]:
     return {
-        "Images to learn from": f"{result.train:,}",
-        "Of these, the strength was chosen by": f"{result.validation:,}",
-        "Strength of the L2 penalty": f"{result.strength:.3g}",
-        "Classes": f"{result.classes:,}",
+        "Images to learn from": f"{result.num_train:,}",
+        "Of these, the strength was chosen by": f"{result.num_validation:,}",
+        "Strength of the L2 penalty": f"{result.l2_penalty:.3g}",
+        "Classes": f"{result.num_classes:,}",
     }
 
 
-def _sweep(result: ProbeResult) -> str:
-    tried = sorted(result.tried.items())
-    best = [(strength, value) for strength, value in tried if strength == result.strength]
+def _l2_penalty_chart(result: LinearProbeResult) -> str:
+    tried = sorted(result.validation_accuracies.items())
+    best = [(strength, value) for strength, value in tried if strength == result.l2_penalty]
     return series_chart(
         [
-            Series(name="tried", points=tried, colour=1),
+            Series(name="tried", points=tried, colour_index=1),
             Series(
                 name="chosen",
                 points=best,
-                labels=[percent(value) for _, value in best],
-                colour=2,
-                joined=False,
+                labels=[format_percent(value) for _, value in best],
+                colour_index=2,
+                has_line=False,
             ),
         ],
         title="Validation accuracy",
         x_label="strength of the L2 penalty",
         y_label="by strength",
-        as_percent=True,
+        y_as_percent=True,
     )
 
 
-def _shots(result: ProbeResult, zero_shot: float | None) -> str:
-    shots = sorted(result.shots, key=lambda one: one.shots)
+def _few_shot_chart(result: LinearProbeResult, zero_shot: float | None) -> str:
+    shots = sorted(result.few_shot, key=lambda one: one.shots)
     if not shots:
         return ""
     seeds = [(float(one.shots), value) for one in shots for value in one.accuracies]
     series = [
-        Series(name="each draw", points=seeds, colour=0, joined=False),
+        Series(name="each draw", points=seeds, colour_index=0, has_line=False),
         Series(
             name="mean",
-            points=[(float(one.shots), one.mean) for one in shots],
-            labels=[percent(one.mean) for one in shots],
-            colour=1,
+            points=[(float(one.shots), one.mean_accuracy) for one in shots],
+            labels=[format_percent(one.mean_accuracy) for one in shots],
+            colour_index=1,
         ),
     ]
     if zero_shot is not None:
         ends = [(float(shots[0].shots), zero_shot), (float(shots[-1].shots), zero_shot)]
-        words = f"zero-shot, {percent(zero_shot)}"
-        series.append(Series(name=words, points=ends, colour=2, dashes="6 3", dotted=False))
+        words = f"zero-shot, {format_percent(zero_shot)}"
+        series.append(
+            Series(name=words, points=ends, colour_index=2, dash_pattern="6 3", has_markers=False)
+        )
     return series_chart(
         series,
         title="Accuracy with few examples",
         x_label="examples a class",
         y_label="on the test images",
-        as_percent=True,
+        y_as_percent=True,
     )

@@ -8,39 +8,45 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from twinlens.eval.report.bars import metric_bars, worst_first
-from twinlens.eval.results.metric_names import difference_written
-from twinlens.html import Series, charts, part, percent, series_chart, table
+from twinlens.eval.report.bars import metric_bars, sorted_heading
+from twinlens.eval.results.metric_names import format_difference
+from twinlens.html import Series, chart_row, format_percent, series_chart, subsection, table
 
 if TYPE_CHECKING:
-    from twinlens.eval.results.result import RobustnessResult, Shifted
+    from twinlens.eval.tasks.robustness import RobustnessResult, ShiftedResult
 
 
-def robustness_parts(result: RobustnessResult) -> list[str]:
+def robustness_subsections(result: RobustnessResult) -> list[str]:
     """The parts of a section: figures, corruptions by severity, shifted sets."""
-    with_baseline = [one for one in result.shifted if result.baseline.get(one.dataset)]
-    drawn = [_against_baseline(result, one) for one in with_baseline]
+    with_baseline = [one for one in result.shifted if result.baselines.get(one.dataset)]
+    drawn = [_baseline_chart(result, one) for one in with_baseline]
     return [
-        part("Accuracy", metric_bars(result)),
-        part("Corrupted images", _heat(result), note=_heat_note(result)),
-        part("Other sets of the same classes", _shifted(result), charts(*drawn) if drawn else ""),
+        subsection("Accuracy", metric_bars(result)),
+        subsection(
+            "Corrupted images", _corruption_table(result), note=_corruption_table_note(result)
+        ),
+        subsection(
+            "Other sets of the same classes",
+            _shifted_table(result),
+            chart_row(*drawn) if drawn else "",
+        ),
     ]
 
 
-def _heat_note(result: RobustnessResult) -> str:
+def _corruption_table_note(result: RobustnessResult) -> str:
     means = (float(np.mean(found)) for found in result.corruptions.values())
-    return f"{worst_first('Top-1 accuracy in percent by severity', means)}."
+    return f"{sorted_heading('Top-1 accuracy in percent by severity', means)}."
 
 
-def _heat(result: RobustnessResult) -> str:
+def _corruption_table(result: RobustnessResult) -> str:
     """A table whose cells are the darker the more is right; the means on the right."""
     if not result.corruptions:
         return ""
     severities = max(map(len, result.corruptions.values()))
     head = "".join(f"<th>{number}</th>" for number in range(1, severities + 1))
     by_mean = sorted(result.corruptions.items(), key=lambda item: float(np.mean(item[1])))
-    rows = [_heat_row("none", [result.metrics["acc1"]], severities)] + [
-        _heat_row(name.replace("_", " "), found, severities) for name, found in by_mean
+    rows = [_corruption_row("none", [result.metrics["acc1"]], severities)] + [
+        _corruption_row(name.replace("_", " "), found, severities) for name, found in by_mean
     ]
     return (
         f'<table class="heat"><thead><tr><th>Severity</th>{head}<th>Mean</th></tr></thead>'
@@ -48,18 +54,20 @@ def _heat(result: RobustnessResult) -> str:
     )
 
 
-def _heat_row(name: str, found: Sequence[float], severities: int) -> str:
-    cells = "".join(map(_heat_cell, found)) if len(found) > 1 else ""
-    blank = f'<td colspan="{severities - (len(found) if cells else 0)}"></td>'
-    gap = blank if not cells or len(found) < severities else ""
-    return f"<tr><td>{escape(name)}</td>{cells}{gap}{_heat_cell(float(np.mean(found)))}</tr>"
+def _corruption_row(name: str, accuracies: Sequence[float], num_severities: int) -> str:
+    cells = "".join(map(_accuracy_cell, accuracies)) if len(accuracies) > 1 else ""
+    blank = f'<td colspan="{num_severities - (len(accuracies) if cells else 0)}"></td>'
+    gap = blank if not cells or len(accuracies) < num_severities else ""
+    return (
+        f"<tr><td>{escape(name)}</td>{cells}{gap}{_accuracy_cell(float(np.mean(accuracies)))}</tr>"
+    )
 
 
-def _heat_cell(value: float) -> str:
+def _accuracy_cell(value: float) -> str:
     return f'<td style="--share:{100 * value:.0f}%">{100 * value:.0f}</td>'
 
 
-def _shifted(result: RobustnessResult) -> str:
+def _shifted_table(result: RobustnessResult) -> str:
     if not result.shifted:
         return ""
     columns = (
@@ -73,57 +81,59 @@ def _shifted(result: RobustnessResult) -> str:
     rows = [
         (
             one.dataset,
-            percent(one.accuracy),
-            f"{percent(one.interval[0])} to {percent(one.interval[1])}",
-            difference_written("acc1", one.accuracy - _standard(result, one)),
-            "" if one.effective is None else difference_written("acc1", one.effective),
-            f"{one.samples:,}",
+            format_percent(one.accuracy),
+            f"{format_percent(one.interval[0])} to {format_percent(one.interval[1])}",
+            format_difference("acc1", one.accuracy - _standard_accuracy(result, one)),
+            ""
+            if one.effective_robustness is None
+            else format_difference("acc1", one.effective_robustness),
+            f"{one.num_samples:,}",
         )
         for one in result.shifted
     ]
     return table(columns, rows)
 
 
-def _standard(result: RobustnessResult, shifted: Shifted) -> float:
+def _standard_accuracy(result: RobustnessResult, shifted: ShiftedResult) -> float:
     """The accuracy on the standard set, among the classes that the shifted one has."""
     return result.metrics.get(f"standard_acc1@{shifted.dataset}", result.metrics["acc1"])
 
 
-def _against_baseline(result: RobustnessResult, shifted: Shifted) -> str:
+def _baseline_chart(result: RobustnessResult, shifted: ShiftedResult) -> str:
     """Supervised models' accuracies on both sets, and where the model is beside them."""
-    standard = _standard(result, shifted)
+    standard = _standard_accuracy(result, shifted)
     series = [
         Series(
             name="equally good on both",
             points=[(0, 0), (1, 1)],
-            colour=0,
-            dashes="3 3",
-            dotted=False,
+            colour_index=0,
+            dash_pattern="3 3",
+            has_markers=False,
         ),
         Series(
             name="supervised models",
-            points=sorted(result.baseline[shifted.dataset]),
-            colour=5,
-            joined=False,
+            points=sorted(result.baselines[shifted.dataset]),
+            colour_index=5,
+            has_line=False,
         ),
         Series(
             name="this model",
             points=[(standard, shifted.accuracy)],
-            labels=[percent(shifted.accuracy)],
-            colour=2,
-            joined=False,
+            labels=[format_percent(shifted.accuracy)],
+            colour_index=2,
+            has_line=False,
         ),
     ]
-    if shifted.effective is not None:
-        expected = shifted.accuracy - shifted.effective
+    if shifted.effective_robustness is not None:
+        expected = shifted.accuracy - shifted.effective_robustness
         gap = [(standard, expected), (standard, shifted.accuracy)]
-        words = f"effective robustness, {difference_written('acc1', shifted.effective)}"
-        series.append(Series(name=words, points=gap, colour=2, dotted=False))
+        words = f"effective robustness, {format_difference('acc1', shifted.effective_robustness)}"
+        series.append(Series(name=words, points=gap, colour_index=2, has_markers=False))
     return series_chart(
         series,
         title=shifted.dataset,
         x_label=f"accuracy on {result.dataset}",
         y_label="accuracy there",
         log_x=False,
-        as_percent=True,
+        y_as_percent=True,
     )

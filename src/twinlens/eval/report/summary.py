@@ -6,21 +6,21 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from twinlens.eval.report.bars import between, track
+from twinlens.eval.report.bars import bar, interval_html
 from twinlens.eval.results.files import best_references
 from twinlens.eval.results.metric_names import (
-    is_share,
+    format_metric,
+    is_fraction,
     main_metric,
     metric_name,
     task_name,
-    written,
 )
 
 if TYPE_CHECKING:
-    from twinlens.eval.results.result import Reference, Result
+    from twinlens.eval.results.result import ReferenceScore, TaskResult
 
 
-def summary(results: Sequence[Result]) -> str:
+def summary_table(results: Sequence[TaskResult]) -> str:
     """The main figure of each result; rows lead to the sections `#r1`, `#r2`, ...
 
     Where a supervised model's figure is given, the main metric is the one that it is of. Narrow
@@ -32,23 +32,23 @@ def summary(results: Sequence[Result]) -> str:
     return f'<table class="summary"><thead><tr>{head}</tr></thead>{"".join(rows)}</table>'
 
 
-def _row(number: int, result: Result) -> str:
+def _row(number: int, result: TaskResult) -> str:
     best = {key: one for key, one in best_references(result).items() if key in result.metrics}
     metric = next(iter(best), None) or main_metric(result.metrics)
     reference, value = best.get(metric), result.metrics[metric]
     interval, chance = result.intervals.get(metric), result.chance.get(metric)
-    drawn = track(value, interval, chance, reference and reference.value)
-    ends = "" if interval is None else between(metric, interval)
+    drawn = bar(value, interval, chance, reference and reference.value)
+    ends = "" if interval is None else interval_html(metric, interval)
     cells = (
-        _cell(metric_name(metric), f"<b>{written(metric, value)}</b>{ends}")
-        + _cell("Chance", "none" if chance is None else written(metric, chance))
-        + _cell("Supervised", _reference(metric, reference))
-        + _cell("Images", f"{result.samples:,}")
+        _cell(metric_name(metric), f"<b>{format_metric(metric, value)}</b>{ends}")
+        + _cell("Chance", "none" if chance is None else format_metric(metric, chance))
+        + _cell("Supervised", _reference_cell(metric, reference))
+        + _cell("Images", f"{result.num_samples:,}")
     )
     return (
         f'<tr><th scope="row"><a href="#r{number}">{escape(result.dataset)}</a>'
         f"<span>{escape(task_name(result.task))}, {escape(metric_name(metric))}</span></th>"
-        f'<td class="drawn">{drawn if is_share(metric) else ""}</td>{cells}</tr>'
+        f'<td class="drawn">{drawn if is_fraction(metric) else ""}</td>{cells}</tr>'
     )
 
 
@@ -56,7 +56,7 @@ def _cell(name: str, html: str) -> str:
     return f'<td data-name="{escape(name)}">{html}</td>'
 
 
-def _reference(metric: str, reference: Reference | None) -> str:
+def _reference_cell(metric: str, reference: ReferenceScore | None) -> str:
     if reference is None:
         return '<span class="none">none given</span>'
-    return f"{written(metric, reference.value)}<span>{escape(reference.model)}</span>"
+    return f"{format_metric(metric, reference.value)}<span>{escape(reference.model)}</span>"

@@ -9,45 +9,45 @@ from typing import TYPE_CHECKING
 from twinlens.data.left_out import LeftOut
 from twinlens.errors import DataError
 from twinlens.eval.report.bars import metric_bars
-from twinlens.eval.report.captions import captions_notes, captions_parts
-from twinlens.eval.report.classification import classification_notes, classification_parts
+from twinlens.eval.report.captions import caption_score_notes, caption_score_subsections
+from twinlens.eval.report.classification import classification_notes, classification_subsections
 from twinlens.eval.report.images import Thumbnails
-from twinlens.eval.report.multi_label import multi_label_parts
-from twinlens.eval.report.probe import probe_parts
-from twinlens.eval.report.retrieval import retrieval_parts
-from twinlens.eval.report.robustness import robustness_parts
-from twinlens.eval.report.summary import summary
+from twinlens.eval.report.multi_label import multi_label_subsections
+from twinlens.eval.report.probe import linear_probe_subsections
+from twinlens.eval.report.retrieval import retrieval_subsections
+from twinlens.eval.report.robustness import robustness_subsections
+from twinlens.eval.report.summary import summary_table
 from twinlens.eval.results import metric_names
-from twinlens.eval.results.result import (
-    ProbeResult,
-    Result,
-    RetrievalResult,
-    RobustnessResult,
-    ScoresResult,
-)
-from twinlens.eval.tasks.classification import Classification
+from twinlens.eval.results.result import TaskResult
+from twinlens.eval.tasks.classification import ClassificationResult
+from twinlens.eval.tasks.linear_probe import LinearProbeResult
 from twinlens.eval.tasks.multi_label import MultiLabelResult
-from twinlens.html import facts as facts_list
-from twinlens.html import folded, page, part, section, sentences, table
+from twinlens.eval.tasks.retrieval import RetrievalResult
+from twinlens.eval.tasks.robustness import RobustnessResult
+from twinlens.eval.tasks.scores import CaptionScoreResult
+from twinlens.html import bullet_list, collapsible, render_page, section, subsection, table
+from twinlens.html import definition_list as facts_list
 
 if TYPE_CHECKING:
     from twinlens.data.samples import Dataset
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class MeasuredResult:
     """What was measured, and the data set that its images are in by their places."""
 
-    result: Result
+    result: TaskResult
     dataset: Dataset
 
 
-def report_page(measured: Sequence[Measured], *, model: str, facts: Mapping[str, object]) -> str:
+def evaluation_page(
+    measured: Sequence[MeasuredResult], *, model_name: str, facts: Mapping[str, object]
+) -> str:
     """One page that holds all: figures, charts, and images as thumbnails of 96 pixels.
 
     Args:
-        measured: In the order of the page.
-        model: What to call the model.
+        measured: Results with their data sets, in the order of the page.
+        model_name: What to call the model.
         facts: What else is to be known of the model and of how it was measured.
 
     Raises:
@@ -60,17 +60,19 @@ def report_page(measured: Sequence[Measured], *, model: str, facts: Mapping[str,
     sections = [
         section(
             f"{one.result.dataset}: {metric_names.task_name(one.result.task)}",
-            *_parts(one.result, thumbnails[id(one.dataset)], _zero_shot(results, one.result)),
-            _left_out(one.result),
+            *_subsections(
+                one.result, thumbnails[id(one.dataset)], _zero_shot_accuracy(results, one.result)
+            ),
+            _notes_subsection(one.result),
             anchor=f"r{number}",
         )
         for number, one in enumerate(measured, start=1)
     ]
-    return page(
-        f"{model}, measured",
-        _lead(results),
-        section("At a glance", summary(results), note=_SUMMARY_NOTE),
-        section("What was measured, and how", facts_list({"Model": model} | dict(facts))),
+    return render_page(
+        f"{model_name}, measured",
+        _introduction(results),
+        section("At a glance", summary_table(results), note=_SUMMARY_NOTE),
+        section("What was measured, and how", facts_list({"Model": model_name} | dict(facts))),
         *sections,
     )
 
@@ -81,17 +83,17 @@ _SUMMARY_NOTE = (
 )
 
 
-def _lead(results: Sequence[Result]) -> str:
+def _introduction(results: Sequence[TaskResult]) -> str:
     tasks = {one.task for one in results}
     datasets = {one.dataset for one in results}
-    return f"{_count(len(tasks), 'task')} on {_count(len(datasets), 'data set')}."
+    return f"{_pluralise(len(tasks), 'task')} on {_pluralise(len(datasets), 'data set')}."
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+def _pluralise(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _zero_shot(results: Sequence[Result], result: Result) -> float | None:
+def _zero_shot_accuracy(results: Sequence[TaskResult], result: TaskResult) -> float | None:
     """The accuracy that words alone reach on a result's data set, where it was measured."""
     for one in results:
         if one.dataset == result.dataset and one.task == "zeroshot_classification":
@@ -99,47 +101,49 @@ def _zero_shot(results: Sequence[Result], result: Result) -> float | None:
     return None
 
 
-def _parts(result: Result, thumbnails: Thumbnails, zero_shot: float | None) -> list[str]:
+def _subsections(result: TaskResult, thumbnails: Thumbnails, zero_shot: float | None) -> list[str]:
     match result:
-        case Classification():
-            parts = classification_parts(result, thumbnails)
+        case ClassificationResult():
+            parts = classification_subsections(result, thumbnails)
         case MultiLabelResult():
-            parts = multi_label_parts(result)
+            parts = multi_label_subsections(result)
         case RetrievalResult():
-            parts = retrieval_parts(result, thumbnails)
-        case ProbeResult():
-            parts = probe_parts(result, zero_shot)
+            parts = retrieval_subsections(result, thumbnails)
+        case LinearProbeResult():
+            parts = linear_probe_subsections(result, zero_shot)
         case RobustnessResult():
-            parts = robustness_parts(result)
-        case ScoresResult():
-            parts = captions_parts(result, thumbnails)
+            parts = robustness_subsections(result)
+        case CaptionScoreResult():
+            parts = caption_score_subsections(result, thumbnails)
         case _:
-            parts = [part("Figures", metric_bars(result))]
+            parts = [subsection("Figures", metric_bars(result))]
     return parts
 
 
-def _left_out(result: Result) -> str:
+def _notes_subsection(result: TaskResult) -> str:
     """Notes, and every image that could not be read with the reason."""
-    notes = [_sentence(note) for note in (*result.notes, *_own_notes(result))]
-    notes += [_sentence(f"Left out: {line}") for line in LeftOut.from_json(result.left_out).lines()]
+    notes = [_as_sentence(note) for note in (*result.notes, *_task_notes(result))]
+    notes += [
+        _as_sentence(f"Left out: {line}") for line in LeftOut.from_json(result.left_out).lines()
+    ]
     count = len(result.unreadable)
     if not notes and not count:
-        return part(_LEFT_OUT, sentences(["Nothing: every image was read."]))
+        return subsection(_NOTES_HEADING, bullet_list(["Nothing: every image was read."]))
     listed = ""
     if count:
-        words = f"{_count(count, 'image')} could not be read"
-        listed = folded(words, table(("Image", "Reason"), list(result.unreadable.items())))
-    return part(_LEFT_OUT, sentences(notes), listed)
+        words = f"{_pluralise(count, 'image')} could not be read"
+        listed = collapsible(words, table(("Image", "Reason"), list(result.unreadable.items())))
+    return subsection(_NOTES_HEADING, bullet_list(notes), listed)
 
 
-def _sentence(note: str) -> str:
+def _as_sentence(note: str) -> str:
     return f"{note[:1].upper()}{note[1:].rstrip('.')}."
 
 
-_LEFT_OUT = "What was left out, and what else to know"
+_NOTES_HEADING = "What was left out, and what else to know"
 
 
-def _own_notes(result: Result) -> list[str]:
-    if isinstance(result, Classification):
+def _task_notes(result: TaskResult) -> list[str]:
+    if isinstance(result, ClassificationResult):
         return classification_notes(result)
-    return captions_notes(result) if isinstance(result, ScoresResult) else []
+    return caption_score_notes(result) if isinstance(result, CaptionScoreResult) else []

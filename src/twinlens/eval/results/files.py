@@ -1,8 +1,8 @@
-"""The results of a run in a directory, for other programs and for comparing it with other runs.
+"""Files of results in a directory, for other programs and for comparisons with other runs.
 
 - `DATASET_TASK.json`: a result, in CLIP_benchmark's shape
-- `evidence/DATASET_TASK.npz`: what stays of the single answers
-- `results.csv`: a line a metric; written last, so where it is, the rest is whole
+- `evidence/DATASET_TASK.npz`: the evidence of a result
+- `results.csv`: a line a metric; written last, so the other files are complete where it exists
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from twinlens.errors import DataError
-from twinlens.eval.results.result import Evidence, Interval, Reference, Result
-from twinlens.files import made_directory, whole_file, write_whole
+from twinlens.eval.results.result import Evidence, Interval, ReferenceScore, TaskResult
+from twinlens.files import atomic_file, atomic_write_text, ensure_directory
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TABLE_FILE = "results.csv"
 EVIDENCE_FOLDER = "evidence"
-COLUMNS = (
+CSV_COLUMNS = (
     "dataset",
     "task",
     "model",
@@ -43,92 +43,92 @@ COLUMNS = (
     "reference",
     "samples",
 )
-_LONGEST_NAME = 50
+_MAX_NAME_LENGTH = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredResults:
-    """What `write_results` wrote of a model. Results are plain ones: without their details.
+    """The results that `write_results` wrote of a model, without the details of their tasks.
 
     Attributes:
-        model: As it was called.
-        pretrained: What it was trained on, or by which recipe.
-        results: In the order of their files.
+        model: Name of the model.
+        pretrained: The data that it was trained on, or the recipe.
+        results: The results in the order of their files.
     """
 
     model: str
     pretrained: str
-    results: list[Result]
+    results: list[TaskResult]
 
 
 def write_results(
-    directory: Path, results: Sequence[Result], *, model: str, pretrained: str
+    directory: Path, results: Sequence[TaskResult], *, model: str, pretrained: str
 ) -> None:
-    """Write a JSON and the evidence of each result, and a CSV of all figures.
+    """Write a JSON and the evidence of each result, and a CSV of all metrics.
 
     The results of an earlier run in the directory are removed; other files stay.
 
     Args:
         directory: Made where it is missing.
-        results: One a data set and task.
-        model: What to call the model.
-        pretrained: What it was trained on, or by which recipe.
+        results: A result for each data set and task.
+        model: Name of the model.
+        pretrained: The data that it was trained on, or the recipe.
 
     Raises:
         DataError: There are two results of a data set and task, or files cannot be written.
     """
     names = _file_names(results)
     try:
-        with made_directory(directory / EVIDENCE_FOLDER):
-            _remove_earlier(directory)
+        with ensure_directory(directory / EVIDENCE_FOLDER):
+            _remove_previous_results(directory)
             for name, result in zip(names, results, strict=True):
-                with whole_file(directory / EVIDENCE_FOLDER / f"{name}.npz") as file:
-                    np.savez(file, **_arrays(result.evidence))  # pyright: ignore[reportArgumentType]
-                answer = _plain(result.to_dict(model=model, pretrained=pretrained))
+                with atomic_file(directory / EVIDENCE_FOLDER / f"{name}.npz") as file:
+                    np.savez(file, **_evidence_arrays(result.evidence))  # pyright: ignore[reportArgumentType]
+                answer = _to_json_types(result.to_dict(model=model, pretrained=pretrained))
                 text = json.dumps(answer, indent=2, ensure_ascii=False, allow_nan=False)
-                write_whole(f"{text}\n", directory / f"{name}.json")
-            write_whole(_table(results, model, pretrained), directory / TABLE_FILE)
+                atomic_write_text(f"{text}\n", directory / f"{name}.json")
+            atomic_write_text(_csv_text(results, model, pretrained), directory / TABLE_FILE)
     except OSError as error:
         raise DataError(f"{directory}: cannot be written: {error.strerror}") from error
 
 
 def read_results(directory: Path) -> StoredResults:
-    """Read what `write_results` wrote, evidence and all.
+    """Read what `write_results` wrote, with the evidence.
 
     Raises:
-        DataError: There is nothing of the kind, a file is damaged, or results are of several
+        DataError: There are no results, a file is damaged, or results are of several
             models.
     """
     if not (directory / TABLE_FILE).is_file():
         raise DataError(f"{directory}: got no {TABLE_FILE}, expected the results of an evaluation")
     models: dict[tuple[str, str], None] = {}
-    results: list[Result] = []
-    for path, data in _stored(directory):
+    results: list[TaskResult] = []
+    for path, data in _result_files(directory):
         try:
             models[str(data["model"]), str(data["pretrained"])] = None
-            results.append(_result(data, directory / EVIDENCE_FOLDER / f"{path.stem}.npz"))
+            results.append(_parse_result(data, directory / EVIDENCE_FOLDER / f"{path.stem}.npz"))
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{path}: got {error!r}, expected a result of an evaluation") from error
     if len(models) != 1:
         raise DataError(f"{directory}: got results of {len(models)} models, expected one")
-    _check_once(results)
+    _check_unique(results)
     [(model, pretrained)] = models
     return StoredResults(model=model, pretrained=pretrained, results=results)
 
 
-def _check_once(results: Sequence[Result]) -> None:
+def _check_unique(results: Sequence[TaskResult]) -> None:
     of, times = Counter((one.dataset, one.task) for one in results).most_common(1)[0]
     if times > 1:
         raise DataError(f"{' '.join(of)}: got {times} results, expected one")
 
 
-def _file_names(results: Sequence[Result]) -> list[str]:
-    """Names that any file system takes, each once, whatever the case of letters."""
+def _file_names(results: Sequence[TaskResult]) -> list[str]:
+    """File names that any file system accepts, unique also where case is ignored."""
     if results:
-        _check_once(results)
+        _check_unique(results)
     names: list[str] = []
     for result in results:
-        dataset = re.sub(r"[^\w.-]+", "_", result.dataset).strip("._")[:_LONGEST_NAME]
+        dataset = re.sub(r"[^\w.-]+", "_", result.dataset).strip("._")[:_MAX_NAME_LENGTH]
         task = re.sub(r"\W+", "_", result.task)
         name = base = f"{dataset or 'data'}_{task}"
         number = 1
@@ -139,8 +139,8 @@ def _file_names(results: Sequence[Result]) -> list[str]:
     return names
 
 
-def _stored(directory: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
-    """The JSON files that are results; others are none of ours."""
+def _result_files(directory: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    """The JSON files that are results; others are passed over."""
     for path in sorted(directory.glob("*.json")):
         try:
             data: Any = json.loads(path.read_bytes())
@@ -150,83 +150,85 @@ def _stored(directory: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
             yield path, cast("Mapping[str, Any]", data)
 
 
-def _remove_earlier(directory: Path) -> None:
-    """The table first: half of a run shall not pass for the whole."""
+def _remove_previous_results(directory: Path) -> None:
+    """Remove results, the table first: half of a run must not be taken for the whole."""
     (directory / TABLE_FILE).unlink(missing_ok=True)
-    for path, _ in list(_stored(directory)):
+    for path, _ in list(_result_files(directory)):
         path.unlink()
         (directory / EVIDENCE_FOLDER / f"{path.stem}.npz").unlink(missing_ok=True)
 
 
-def _plain(value: object) -> object:
-    """As JSON has it: arrays as lists, and null for what is no finite number."""
+def _to_json_types(value: object) -> object:
+    """Convert to JSON types: arrays to lists, and numbers that are not finite to null."""
     if isinstance(value, Mapping):
-        return {key: _plain(one) for key, one in cast("Mapping[str, object]", value).items()}
+        return {
+            key: _to_json_types(one) for key, one in cast("Mapping[str, object]", value).items()
+        }
     if isinstance(value, (np.ndarray, np.generic)):
-        return _plain(value.tolist())
+        return _to_json_types(value.tolist())
     if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in cast("list[object]", value)]
+        return [_to_json_types(one) for one in cast("list[object]", value)]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _table(results: Sequence[Result], model: str, pretrained: str) -> str:
+def _csv_text(results: Sequence[TaskResult], model: str, pretrained: str) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow(CSV_COLUMNS)
     for result in results:
         best = best_references(result)
         for metric, value in result.metrics.items():
             low, high = result.intervals.get(metric, ("", ""))
             reference = best[metric].value if metric in best else ""
-            found = (metric, value, low, high, result.chance.get(metric, ""), reference)
+            values = (metric, value, low, high, result.chance.get(metric, ""), reference)
             writer.writerow(
-                (result.dataset, result.task, model, pretrained, *found, result.samples)
+                (result.dataset, result.task, model, pretrained, *values, result.num_samples)
             )
     return out.getvalue()
 
 
-def best_references(result: Result) -> dict[str, Reference]:
-    """By metric, the supervised model that reaches most."""
-    best: dict[str, Reference] = {}
+def best_references(result: TaskResult) -> dict[str, ReferenceScore]:
+    """The highest score of a supervised model, by metric."""
+    best: dict[str, ReferenceScore] = {}
     for one in result.references:
         if one.metric not in best or one.value > best[one.metric].value:
             best[one.metric] = one
     return best
 
 
-def _arrays(evidence: Evidence) -> dict[str, NDArray[Any]]:
-    """Evidence by the names that it has in its file."""
-    arrays: dict[str, NDArray[Any]] = {"samples": np.array(evidence.samples)}
+def _evidence_arrays(evidence: Evidence) -> dict[str, NDArray[Any]]:
+    """The arrays of evidence by their names in the file."""
+    arrays: dict[str, NDArray[Any]] = {"samples": np.array(evidence.samples_digest)}
     arrays |= {f"replicates/{key}": one for key, one in evidence.replicates.items()}
-    return arrays | {f"right/{key}": one for key, one in evidence.right.items()}
+    return arrays | {f"right/{key}": one for key, one in evidence.correct.items()}
 
 
 def _read_evidence(path: Path) -> Evidence:
-    """What was kept: nothing, where there is no such file."""
+    """Read evidence; empty where there is no such file."""
     if not path.is_file():
         return Evidence()
     try:
-        # Opened here: of what is no archive, numpy would leave the file open.
+        # Opened here: numpy leaves a file open that is no archive.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays: dict[str, NDArray[Any]] = dict(archive)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
 
-    def kept(kind: str) -> dict[str, NDArray[Any]]:
-        found = {key.removeprefix(kind): arrays[key] for key in arrays if key.startswith(kind)}
-        for key, one in found.items():
+    def stored(kind: str) -> dict[str, NDArray[Any]]:
+        own = {key.removeprefix(kind): arrays[key] for key in arrays if key.startswith(kind)}
+        for key, one in own.items():
             if one.ndim != 1:
                 raise DataError(f"{path}: {kind}{key}: got {one.ndim} dimensions, expected 1")
-        return found
+        return own
 
     return Evidence(
-        samples=str(arrays.get("samples", "")),
-        replicates={key: one.astype(np.float32) for key, one in kept("replicates/").items()},
-        right={key: one.astype(np.bool_) for key, one in kept("right/").items()},
+        samples_digest=str(arrays.get("samples", "")),
+        replicates={key: one.astype(np.float32) for key, one in stored("replicates/").items()},
+        correct={key: one.astype(np.bool_) for key, one in stored("right/").items()},
     )
 
 
-def _result(data: Mapping[str, Any], evidence: Path) -> Result:
+def _parse_result(data: Mapping[str, Any], evidence_path: Path) -> TaskResult:
     def number(value: float | None) -> float:
         return math.nan if value is None else float(value)
 
@@ -234,16 +236,16 @@ def _result(data: Mapping[str, Any], evidence: Path) -> Result:
         low, high = ends
         return number(low), number(high)
 
-    return Result(
+    return TaskResult(
         task=str(data["task"]),
         dataset=str(data["dataset"]),
         metrics={key: number(value) for key, value in data["metrics"].items()},
         intervals={key: interval(ends) for key, ends in data["intervals"].items()},
         chance={key: number(value) for key, value in data["chance"].items()},
-        samples=int(data["samples"]),
+        num_samples=int(data["samples"]),
         unreadable={one["image"]: one["reason"] for one in data["unreadable"]},
-        references=tuple(Reference(**one) for one in data["references"]),
+        references=tuple(ReferenceScore(**one) for one in data["references"]),
         notes=tuple(data["notes"]),
         left_out=data.get("left_out", {}),
-        evidence=_read_evidence(evidence),
+        evidence=_read_evidence(evidence_path),
     )

@@ -1,4 +1,4 @@
-"""What supervised models reach, to hold a figure against: shipped, or measured by the user."""
+"""Scores of supervised models for comparison: built in, or measured by the user."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pathlib import Path
 
 from twinlens.errors import DataError
 from twinlens.eval.results.files import read_results
-from twinlens.eval.results.result import Reference
+from twinlens.eval.results.result import ReferenceScore
 
-_SUPERVISED = ("classifier", "linear_probe")
-_SHIFTED = "acc1@"
-_STANDARD = "standard_acc1@"
+_SUPERVISED_TASKS = ("classifier", "linear_probe")
+_SHIFTED_PREFIX = "acc1@"
+_STANDARD_PREFIX = "standard_acc1@"
 
 
-def references(directories: Iterable[Path] = ()) -> dict[str, tuple[Reference, ...]]:
-    """Figures of supervised models by data set: those shipped, and those in directories of results.
+def read_references(directories: Iterable[Path] = ()) -> dict[str, tuple[ReferenceScore, ...]]:
+    """Read scores of supervised models by data set: built-in ones, and those of directories.
 
     Args:
         directories: Each written by `twinlens eval --out` with the task `classifier` or
@@ -27,28 +27,28 @@ def references(directories: Iterable[Path] = ()) -> dict[str, tuple[Reference, .
     Raises:
         DataError: A directory has no such results.
     """
-    found: dict[str, list[Reference]] = defaultdict(list)
-    for name, one in _shipped():
-        found[name].append(one)
+    scores: dict[str, list[ReferenceScore]] = defaultdict(list)
+    for name, one in _builtin_references():
+        scores[name].append(one)
     for directory in directories:
         stored = read_results(directory)
-        results = [one for one in stored.results if one.task in _SUPERVISED]
+        results = [one for one in stored.results if one.task in _SUPERVISED_TASKS]
         if not results:
             raise DataError(
                 f"{directory}: got no result of a supervised model, expected one of "
                 "--task classifier or linear-probe"
             )
         for result in results:
-            found[result.dataset] += [
-                Reference(metric=key, value=value, model=stored.model, source=str(directory))
+            scores[result.dataset] += [
+                ReferenceScore(metric=key, value=value, model=stored.model, source=str(directory))
                 for key, value in result.metrics.items()
                 if key != "ece"
             ]
-    return {name: tuple(given) for name, given in found.items()}
+    return {name: tuple(own) for name, own in scores.items()}
 
 
-def baselines(directories: Iterable[Path]) -> dict[str, list[tuple[float, float]]]:
-    """Accuracies of supervised models on the standard and on a shifted set, by shifted set.
+def read_baselines(directories: Iterable[Path]) -> dict[str, list[tuple[float, float]]]:
+    """Read accuracies of supervised models on the standard and on a shifted set, by shifted set.
 
     Args:
         directories: Each written by `twinlens eval --task robustness --shifted ... --out` for one
@@ -57,13 +57,13 @@ def baselines(directories: Iterable[Path]) -> dict[str, list[tuple[float, float]
     Raises:
         DataError: A directory has no such results.
     """
-    found: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    points: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for directory in directories:
         pairs = [
-            (key.removeprefix(_SHIFTED), result.metrics)
+            (key.removeprefix(_SHIFTED_PREFIX), result.metrics)
             for result in read_results(directory).results
             for key in result.metrics
-            if key.startswith(_SHIFTED)
+            if key.startswith(_SHIFTED_PREFIX)
         ]
         if not pairs:
             raise DataError(
@@ -71,11 +71,11 @@ def baselines(directories: Iterable[Path]) -> dict[str, list[tuple[float, float]
                 "--task robustness --shifted"
             )
         for name, metrics in pairs:
-            found[name].append((metrics[_STANDARD + name], metrics[_SHIFTED + name]))
-    return dict(found)
+            points[name].append((metrics[_STANDARD_PREFIX + name], metrics[_SHIFTED_PREFIX + name]))
+    return dict(points)
 
 
-def _shipped() -> Iterator[tuple[str, Reference]]:
+def _builtin_references() -> Iterator[tuple[str, ReferenceScore]]:
     path = files("twinlens") / "assets" / "benchmarks" / "references.json"
     for one in json.loads(path.read_text(encoding="utf-8")):
-        yield one.pop("dataset"), Reference(**one)
+        yield one.pop("dataset"), ReferenceScore(**one)

@@ -1,159 +1,239 @@
-"""Images and captions that find each other, with several captions an image."""
+"""Retrieval of images by captions and of captions by images, with any number of captions an image.
+
+The paper's Flickr30k and COCO have five captions an image.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from twinlens.embed.dataset import check_readable
-from twinlens.errors import DataError
-from twinlens.eval.metrics.statistics import bootstrap, intervals_of
-from twinlens.eval.results.result import Evidence, Example, Found, RetrievalResult, samples_digest
-from twinlens.eval.tasks import retrieval_ranking
+from twinlens.eval.metrics.retrieval_ranks import (
+    RetrievalMetrics,
+    measure_retrieval,
+    rank_metrics,
+    top_candidates,
+)
+from twinlens.eval.metrics.statistics import bootstrap, confidence_intervals
+from twinlens.eval.requirements import require_captions
+from twinlens.eval.results.result import Evidence, TaskResult, digest_samples
+from twinlens.types import no_progress
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from twinlens.data.samples import Dataset
-    from twinlens.embed.dataset import Readable
-    from twinlens.eval.context import Features
-    from twinlens.types import Count, Embeddings
+    from twinlens.embed.dataset import EmbeddedDataset
+    from twinlens.eval.context import EvalContext
+    from twinlens.types import Embeddings, ProgressCallback
+
+_NUM_CANDIDATES = 5
+"""Candidates of an example."""
 
 
-def measure(
-    features: Features, dataset: Dataset, *, progress: Count | None = None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrievedCandidate:
+    """A candidate for a query: a text, or an image by its index in the data set."""
+
+    text: str | None
+    index: int | None
+    score: float
+    is_relevant: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrievalExample:
+    """A query, the rank (from 1) of its first right candidate, and its best candidates.
+
+    A query is a text, or an image by its index in the data set.
+    """
+
+    text: str | None
+    index: int | None
+    rank: int
+    candidates: tuple[RetrievedCandidate, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrievalResult(TaskResult):
+    """Retrieval of images by captions and of captions by images.
+
+    The metrics are `image_retrieval_recall@k` (texts are queries) and `text_retrieval_recall@k`
+    (images are queries), as CLIP_benchmark has them, and of either the median rank (from 1) and the
+    mean reciprocal rank.
+
+    Attributes:
+        num_texts: Number of captions.
+        num_uncaptioned: Number of images without a caption: candidates for texts, but no queries.
+        num_truncated_texts: Number of captions that were longer than the model's context, and cut.
+        examples: Queries with the best ranks and queries with the worst.
+    """
+
+    num_texts: int
+    num_uncaptioned: int
+    num_truncated_texts: int
+    examples: list[RetrievalExample]
+
+    def details(self) -> dict[str, Any]:
+        """Counts of texts."""
+        return {
+            "texts": self.num_texts,
+            "uncaptioned": self.num_uncaptioned,
+            "cut_texts": self.num_truncated_texts,
+        }
+
+
+def evaluate_retrieval(
+    context: EvalContext, dataset: Dataset, *, progress: ProgressCallback = no_progress
 ) -> RetrievalResult:
-    """Let every caption look for its image, and every image for one of its captions.
+    """Measure retrieval of images by captions and of captions by images.
 
     Args:
-        features: Of the model.
+        context: The model's features.
         dataset: Images with captions, any number each.
-        progress: Told of the ranks that are counted.
+        progress: Called with the progress of the ranks.
 
     Raises:
         DataError: There are no captions, or more than 1% of the images cannot be decoded.
     """
-    read = features.images(dataset)
-    captions = [caption for sample in read.samples for caption in sample.captions]
-    if not captions:
-        raise DataError(f"{dataset.name}: got no captions, expected images with one each")
-    check_readable(dataset.name, len(read.samples), {})
-    counts = [len(sample.captions) for sample in read.samples]
-    owner = np.repeat(np.arange(len(counts)), counts)
-    texts, cut = features.texts(captions)
-    found = retrieval_ranking.measure(
-        read.embeddings,
+    embedded = context.embed_dataset(dataset)
+    require_captions(dataset.name, embedded.samples)
+    captions = [caption for sample in embedded.samples for caption in sample.captions]
+    counts = [len(sample.captions) for sample in embedded.samples]
+    image_indices = np.repeat(np.arange(len(counts)), counts)
+    texts, num_truncated = context.embed_texts(captions)
+    measured = measure_retrieval(
+        embedded.embeddings,
         texts,
-        owner,
-        device=features.lens.device,
+        image_indices,
+        device=context.embedder.device,
         progress=progress,
-        world=features.world,
+        world=context.world,
     )
-    asked = np.flatnonzero(np.array(counts))
-    drawn, right = _evidence(found, asked, owner)
+    query_images = np.flatnonzero(np.array(counts))
+    replicates, correct = _bootstrap_images(measured, query_images, image_indices)
     return RetrievalResult(
         task="zeroshot_retrieval",
         dataset=dataset.name,
-        metrics=found.metrics,
-        intervals=intervals_of(drawn, found.metrics, len(asked)),
-        chance=found.chance,
-        samples=found.samples,
-        unreadable=read.unreadable,
-        notes=_notes(found.uncaptioned, cut),
-        texts=found.texts,
-        uncaptioned=found.uncaptioned,
-        cut_texts=cut,
-        examples=_examples(read, captions, texts, owner, found),
+        metrics=measured.metrics,
+        intervals=confidence_intervals(replicates, measured.metrics, len(query_images)),
+        chance=measured.chance,
+        num_samples=measured.num_images,
+        unreadable=embedded.unreadable,
+        notes=_notes(measured.num_uncaptioned, num_truncated),
+        num_texts=measured.num_texts,
+        num_uncaptioned=measured.num_uncaptioned,
+        num_truncated_texts=num_truncated,
+        examples=build_examples(embedded, captions, texts, image_indices, measured),
         evidence=Evidence(
-            samples=samples_digest((one.key, one.captions) for one in read.samples),
-            replicates={key: values.astype(np.float32) for key, values in drawn.items()},
-            right=right,
+            samples_digest=digest_samples((one.key, one.captions) for one in embedded.samples),
+            replicates={key: values.astype(np.float32) for key, values in replicates.items()},
+            correct=correct,
         ),
     )
 
 
-def _evidence(
-    found: retrieval_ranking.Retrieval, asked: NDArray[np.int64], owner: NDArray[np.int64]
+def _bootstrap_images(
+    measured: RetrievalMetrics, query_images: NDArray[np.int64], image_indices: NDArray[np.int64]
 ) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.bool_]]]:
-    """Resamples of images, which take their captions along: these are not independent."""
-    order = np.argsort(owner, kind="stable")
-    counts = np.bincount(owner, minlength=found.samples)
+    """Resample images with all their captions, which are not independent of each other."""
+    order = np.argsort(image_indices, kind="stable")
+    counts = np.bincount(image_indices, minlength=measured.num_images)
     ends = np.cumsum(counts)
 
-    def measured(rows: NDArray[np.int64]) -> dict[str, float]:
-        images = asked[rows]
+    def resampled(rows: NDArray[np.int64]) -> dict[str, float]:
+        images = query_images[rows]
         lengths = counts[images]
         first = np.repeat(ends[images] - np.cumsum(lengths), lengths)
         own = order[first + np.arange(len(first))]
-        return _of_ranks("image", found.text_ranks[own], found) | _of_ranks(
-            "text", found.image_ranks[images], found
-        )
+        image_counts = np.bincount(measured.text_ranks[own], minlength=measured.num_images)
+        text_counts = np.bincount(measured.image_ranks[images], minlength=measured.num_texts)
+        return rank_metrics("image", image_counts) | rank_metrics("text", text_counts)
 
-    keys = [key for key in found.metrics if "recall@" in key]
-    ranks = {"image": found.text_ranks, "text": found.image_ranks[asked]}
-    right = {key: ranks[key.split("_")[0]] < int(key.split("@")[1]) for key in keys}
-    return bootstrap(measured, len(asked)), right
-
-
-def _of_ranks(
-    what: str, ranks: NDArray[np.int64], found: retrieval_ranking.Retrieval
-) -> dict[str, float]:
-    """The metrics of some queries by their ranks, as in `retrieval.measure`."""
-    prefix = f"{what}_retrieval_"
-    wanted = [key for key in found.metrics if key.startswith(prefix)]
-    values = {f"{prefix}recall@{k}": float((ranks < k).mean()) for k in retrieval_ranking.KS} | {
-        f"{prefix}median_rank": float(np.sort(ranks)[(len(ranks) - 1) // 2] + 1),
-        f"{prefix}mean_reciprocal_rank": float((1 / (ranks + 1)).mean()),
-    }
-    return {key: values[key] for key in wanted}
+    keys = [key for key in measured.metrics if "recall@" in key]
+    ranks = {"image": measured.text_ranks, "text": measured.image_ranks[query_images]}
+    correct = {key: ranks[key.split("_")[0]] < int(key.split("@")[1]) for key in keys}
+    return bootstrap(resampled, len(query_images)), correct
 
 
-def _notes(uncaptioned: int, cut: int) -> tuple[str, ...]:
+def _notes(num_uncaptioned: int, num_truncated: int) -> tuple[str, ...]:
     notes: list[str] = []
-    if uncaptioned:
-        notes.append(f"{uncaptioned:,} images have no caption: none looks for them")
-    if cut:
-        notes.append(f"{cut:,} captions were longer than the model reads, and cut")
+    if num_uncaptioned:
+        notes.append(f"{num_uncaptioned:,} images have no caption: none looks for them")
+    if num_truncated:
+        notes.append(f"{num_truncated:,} captions were longer than the model reads, and cut")
     return tuple(notes)
 
 
-def _examples(
-    read: Readable,
+def build_examples(
+    embedded: EmbeddedDataset,
     captions: Sequence[str],
     texts: Embeddings,
-    owner: NDArray[np.int64],
-    found: retrieval_ranking.Retrieval,
-) -> list[Example]:
-    """Captions and images that were found best, then those that were found worst."""
-    places = read.places.tolist()
-    by_text = retrieval_ranking.examples(texts, read.embeddings, found.text_ranks)
-    by_image = retrieval_ranking.examples(read.embeddings, texts, found.image_ranks)
-    for_texts = [
-        Example(
-            text=captions[one.query],
-            place=None,
-            rank=one.rank + 1,
-            found=tuple(
-                Found(text=None, place=places[i], score=score, right=bool(owner[one.query] == i))
-                for i, score in zip(one.candidates, one.scores, strict=True)
-            ),
+    image_indices: NDArray[np.int64],
+    measured: RetrievalMetrics,
+    *,
+    num_examples: int = 4,
+) -> list[RetrievalExample]:
+    """Show queries with the best ranks, best first, then others with the worst, worst first.
+
+    Captions come first, then images; those without a right answer are left out.
+
+    Args:
+        embedded: The images.
+        captions: Their captions.
+        texts: Embeddings of the captions.
+        image_indices: Index of each caption's image.
+        measured: The ranks.
+        num_examples: Number of the best and of the worst.
+    """
+    indices, images = embedded.indices.tolist(), embedded.embeddings
+
+    def named(number: int, *, is_text: bool) -> dict[str, Any]:
+        if is_text:
+            return {"text": captions[number], "index": None}
+        return {"text": None, "index": indices[number]}
+
+    def candidate(query: int, number: int, score: float, *, by_text: bool) -> RetrievedCandidate:
+        text, image = (query, number) if by_text else (number, query)
+        is_relevant = bool(image_indices[text] == image)
+        shown = named(number, is_text=not by_text)
+        return RetrievedCandidate(**shown, score=score, is_relevant=is_relevant)
+
+    directions = (
+        (True, texts, images, measured.text_ranks),
+        (False, images, texts, measured.image_ranks),
+    )
+    return [
+        RetrievalExample(
+            **named(query, is_text=by_text),
+            rank=rank + 1,
+            candidates=tuple(candidate(query, *one, by_text=by_text) for one in best),
         )
-        for some in by_text
-        for one in some
+        for by_text, queries, candidates, ranks in directions
+        for chosen in _best_and_worst(ranks, len(candidates), num_examples)
+        for query, rank, best in _top_candidates(queries, candidates, ranks, chosen)
     ]
-    for_images = [
-        Example(
-            text=None,
-            place=places[one.query],
-            rank=one.rank + 1,
-            found=tuple(
-                Found(text=captions[i], place=None, score=score, right=bool(owner[i] == one.query))
-                for i, score in zip(one.candidates, one.scores, strict=True)
-            ),
-        )
-        for some in by_image
-        for one in some
-    ]
-    return for_texts + for_images
+
+
+def _top_candidates(
+    queries: Embeddings,
+    candidates: Embeddings,
+    ranks: NDArray[np.int64],
+    chosen: NDArray[np.int64],
+) -> Iterator[tuple[int, int, list[tuple[int, float]]]]:
+    """Chosen queries with their ranks, and the indices and scores of their best candidates."""
+    k = min(_NUM_CANDIDATES, len(candidates))
+    numbers, scores = top_candidates(queries[chosen], candidates, k)
+    for query, best, best_scores in zip(chosen.tolist(), numbers, scores, strict=True):
+        yield query, int(ranks[query]), list(zip(best.tolist(), best_scores.tolist(), strict=True))
+
+
+def _best_and_worst(
+    ranks: NDArray[np.int64], num_candidates: int, num_examples: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    order = np.argsort(ranks, kind="stable")
+    order = order[ranks[order] < num_candidates]
+    return order[:num_examples], order[num_examples:][::-1][:num_examples]

@@ -1,76 +1,71 @@
-"""Zero-shot classification of a data set (paper section 3.1): classes are told in words."""
+"""Zero-shot classification of a data set (paper section 3.1): classes are given by their names."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from twinlens.distributed.world import World
-from twinlens.eval.context import Features
-from twinlens.eval.prompts import called_alike, choose_templates, names_of_classes
-from twinlens.eval.tasks.classification import Choice, Classification, measure_choice
+from twinlens.eval.prompts import choose_templates, find_shared_names, localised_classnames
+from twinlens.eval.tasks.classification import (
+    ClassificationResult,
+    LinearClassifier,
+    evaluate_classifier,
+)
 
 if TYPE_CHECKING:
     from twinlens.data.samples import Dataset
-    from twinlens.embed.dataset import Readable
     from twinlens.embed.embedder import Embedder
+    from twinlens.eval.context import EvalContext
 
 
-def measure(
-    lens: Embedder,
-    dataset: Dataset,
-    *,
-    templates: Sequence[str] = (),
-    language: str = "en",
-    embedded: Readable | None = None,
-    world: World | None = None,
-) -> Classification:
+def evaluate_zero_shot(
+    context: EvalContext, dataset: Dataset, *, templates: Sequence[str] = (), language: str = "en"
+) -> ClassificationResult:
     """Classify every labelled image among all of the data set's classes (paper section 3.1).
 
     Args:
-        lens: The model.
+        context: The model's features; images that it has seen are not embedded again.
         dataset: Labelled images; those without a label are left out.
         templates: Prompts with `{}`; none means the data set's own, else the model's.
-        language: Which of the data set's names to call the classes by.
-        embedded: What `embed_samples` gave for this model and data set, to be measured in several
-            languages or with several prompts; without it the images are embedded now.
-        world: The processes that measure together, each its share of the texts and the images;
-            this one alone if not given.
+        language: Language of the class names.
 
     Raises:
         DataError: There are no labels or no names in the language, or more than 1% of the
             images cannot be decoded.
     """
-    features = Features(lens, world=world or World())
-    choice = choice_in_words(features, dataset, templates=templates, language=language)
-    return measure_choice(lens, dataset, choice, embedded=embedded, world=features.world)
+    classifier = build_zero_shot_classifier(
+        context, dataset, templates=templates, language=language
+    )
+    return evaluate_classifier(context, dataset, classifier)
 
 
-def choice_in_words(
-    features: Features, dataset: Dataset, *, templates: Sequence[str] = (), language: str = "en"
-) -> Choice:
-    """The data set's classes as a choice in words; see `measure` for the arguments and errors."""
-    names = names_of_classes(dataset, language)
-    prompts = choose_templates(templates, dataset, features.lens.templates)
-    alike = _alike(features.lens, names, prompts)
-    numbers = {label: number for number, group in enumerate(alike) for label in group}
-    weight = features.classifier([names[group[0]] for group in alike], prompts)
-    if len(alike) < len(names):
+def build_zero_shot_classifier(
+    context: EvalContext, dataset: Dataset, *, templates: Sequence[str] = (), language: str = "en"
+) -> LinearClassifier:
+    """Build a classifier from class names; see `evaluate_zero_shot` for arguments and errors."""
+    names = localised_classnames(dataset, language)
+    prompts = choose_templates(templates, dataset, context.embedder.templates)
+    groups = _group_identical_prompts(context.embedder, names, prompts)
+    numbers = {label: number for number, group in enumerate(groups) for label in group}
+    weight = context.zero_shot_classifier([names[group[0]] for group in groups], prompts)
+    if len(groups) < len(names):
         weight = weight[:, [numbers[label] for label in names]]
-    return Choice(
+    return LinearClassifier(
         task="zeroshot_classification",
         names=names,
         weight=weight,
         language=language,
         templates=prompts,
-        shared_names=called_alike(names, features.lens.tokenizer.encode),
+        shared_names=find_shared_names(names, context.embedder.tokenizer.encode),
     )
 
 
-def _alike(lens: Embedder, names: Mapping[str, str], prompts: Sequence[str]) -> list[list[str]]:
-    """The labels of classes that are the same words for this model, group by group."""
+def _group_identical_prompts(
+    embedder: Embedder, classnames: Mapping[str, str], templates: Sequence[str]
+) -> list[list[str]]:
+    """Group the labels of classes whose prompts have the same token ids."""
     groups: dict[tuple[int, ...], list[str]] = {}
-    for label, name in names.items():
-        text = prompts[0].replace("{}", name) if prompts else name
-        groups.setdefault(tuple(lens.tokenizer.encode(text)), []).append(label)
+    for label, name in classnames.items():
+        text = templates[0].replace("{}", name) if templates else name
+        groups.setdefault(tuple(embedder.tokenizer.encode(text)), []).append(label)
     return list(groups.values())

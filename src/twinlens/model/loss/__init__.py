@@ -1,1 +1,1 @@
-"""The losses of a batch of pairs: dense, in tiles, or over the ranks of a run."""
+"""Losses of a batch of pairs: dense, in tiles, or distributed over ranks."""

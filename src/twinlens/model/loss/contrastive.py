@@ -1,23 +1,23 @@
-"""The losses of a batch of pairs as pure functions: softmax (CLIP's) and sigmoid (SigLIP's).
+"""Losses of a batch of pairs as pure functions: softmax (CLIP's) and sigmoid (SigLIP's).
 
-Each comes dense, tiled, and spread over the ranks of a process group. Spread, features are this
-rank's rows, of as many pairs on every rank, and the result is this rank's loss: the mean over ranks
-of the losses, and of the gradients that they give, is that of the one big batch. What follows the
-loss must be alike on all ranks too, as in `loss.backward()` or `(loss / sets).backward()`: a rank
-computes part of the gradients of other ranks' losses.
+Each can be dense, tiled, or distributed over the ranks of a process group. Distributed, features
+are this rank's rows, the same number on every rank, and the result is this rank's loss: the mean
+over ranks of the losses, and of their gradients, is that of the global batch. All ranks must
+use the loss in the same way, as in `loss.backward()` or `(loss / sets).backward()`: a rank computes
+part of the gradients of other ranks' losses.
 """
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Float32, Int
+from jaxtyping import Float, Float32, Int
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-from twinlens.distributed.collectives import gather, gather_with_gradient, rank_and_size
-from twinlens.model.loss.ring import ring_sigmoid
-from twinlens.model.loss.tiled import tiled_softmax
+from twinlens.distributed.collectives import all_gather, all_gather_with_grad, rank_and_size
+from twinlens.model.loss.ring import ring_sigmoid_loss
+from twinlens.model.loss.tiled import tiled_softmax_loss
 
 
 def contrastive_loss(
@@ -27,9 +27,9 @@ def contrastive_loss(
     concepts: Int[Tensor, " pair"] | None = None,
     *,
     group: ProcessGroup | None = None,
-    tile: int | None = None,
+    tile_size: int | None = None,
 ) -> Float32[Tensor, ""]:
-    """Symmetric cross-entropy over the similarities of a batch (paper figure 3).
+    """Compute the symmetric cross-entropy over the similarities of a batch (paper figure 3).
 
     Computed in float32 whatever the features' type: the softmax over a large batch loses its
     small terms in half precision.
@@ -38,11 +38,11 @@ def contrastive_loss(
         image_features: One row a pair, any length; normalised here.
         text_features: One row a pair, matching `image_features` row by row.
         logit_scale: Log of the inverse temperature.
-        concepts: What each pair depicts. Two pairs of one concept are no negatives of each
-            other: they are left out of both softmaxes.
-        group: The ranks that the batch is spread over; `None` for one process.
-        tile: Hold at most `tile` x `tile` similarities at a time, and compute them a second time
-            for the gradients; `None` holds them all.
+        concepts: Concept of each pair. Two pairs of one concept are not negatives of each other:
+            they are left out of both softmaxes.
+        group: The ranks that the batch is distributed over; `None` for one process.
+        tile_size: Side of the tiles of similarities in memory; tiles are computed again for the
+            gradients; `None` holds the whole matrix.
 
     Example:
         >>> features = torch.eye(2)
@@ -53,17 +53,19 @@ def contrastive_loss(
         images = F.normalize(image_features.float(), dim=-1)
         texts = F.normalize(text_features.float(), dim=-1)
         scale = logit_scale.float()
-        if tile is not None:
-            return tiled_softmax(images, texts, scale, concepts, group=group, tile=tile)
+        if tile_size is not None:
+            return tiled_softmax_loss(
+                images, texts, scale, concepts, group=group, tile_size=tile_size
+            )
         if group is None:
-            logits = _without_same(scale.exp() * images @ texts.T, concepts, None)
+            logits = _mask_same_concept(scale.exp() * images @ texts.T, concepts, None)
             both = logits, logits.T
         else:
-            all_images = gather_with_gradient(images, group)
-            all_texts = gather_with_gradient(texts, group)
+            all_images = all_gather_with_grad(images, group)
+            all_texts = all_gather_with_grad(texts, group)
             both = (
-                _without_same(scale.exp() * images @ all_texts.T, concepts, group),
-                _without_same(scale.exp() * texts @ all_images.T, concepts, group),
+                _mask_same_concept(scale.exp() * images @ all_texts.T, concepts, group),
+                _mask_same_concept(scale.exp() * texts @ all_images.T, concepts, group),
             )
         first = rank_and_size(group)[0] * len(images)
         target = torch.arange(first, first + len(images), device=images.device)
@@ -78,22 +80,22 @@ def sigmoid_loss(
     concepts: Int[Tensor, " pair"] | None = None,
     *,
     group: ProcessGroup | None = None,
-    tile: int | None = None,
+    tile_size: int | None = None,
 ) -> Float32[Tensor, ""]:
-    """A yes or no for each image with each text, summed, over the pairs (SigLIP, algorithm 1).
+    """Compute the binary loss of each image with each text, per pair (SigLIP, algorithm 1).
 
-    Computed in float32. Spread over ranks, the texts go round a ring of them, and a rank holds the
-    similarities with one rank's texts at a time, or a tile of those.
+    Computed in float32. Distributed, the texts are passed round a ring of ranks, and a rank holds
+    the similarities with one rank's texts at a time, or a tile of those.
 
     Args:
         image_features: One row a pair, any length; normalised here.
         text_features: One row a pair, matching `image_features` row by row.
         logit_scale: Log of the inverse temperature.
         logit_bias: Added to each scaled similarity.
-        concepts: What each pair depicts. An image with the text of another pair of its concept is
-            neither a yes nor a no: it is left out of the sum.
-        group: The ranks that the batch is spread over; `None` for one process.
-        tile: Hold at most `tile` x `tile` similarities at a time.
+        concepts: Concept of each pair. An image with the text of another pair of its concept is
+            neither positive nor negative: it is left out of the sum.
+        group: The ranks that the batch is distributed over; `None` for one process.
+        tile_size: Hold at most `tile_size` x `tile_size` similarities at a time.
 
     Example:
         >>> features = torch.eye(2)
@@ -104,27 +106,24 @@ def sigmoid_loss(
         images = F.normalize(image_features.float(), dim=-1)
         texts = F.normalize(text_features.float(), dim=-1)
         scale, bias = logit_scale.float(), logit_bias.float()
-        if group is not None or tile is not None:
-            tile = tile or len(images)
-            return ring_sigmoid(images, texts, scale, bias, concepts, group=group, tile=tile)
-        logits = _without_same(scale.exp() * images @ texts.T + bias, concepts, None)
-        answers = 2 * torch.eye(len(logits), device=logits.device) - 1
-        return -F.logsigmoid(answers * logits).sum() / len(logits)
+        if group is not None or tile_size is not None:
+            tile_size = tile_size or len(images)
+            return ring_sigmoid_loss(
+                images, texts, scale, bias, concepts, group=group, tile_size=tile_size
+            )
+        logits = _mask_same_concept(scale.exp() * images @ texts.T + bias, concepts, None)
+        signs = 2 * torch.eye(len(logits), device=logits.device) - 1
+        return -F.logsigmoid(signs * logits).sum() / len(logits)
 
 
-def _without_same(
+def _mask_same_concept(
     logits: Float[Tensor, "pair all"],
     concepts: Int[Tensor, " pair"] | None,
     group: ProcessGroup | None,
 ) -> Float[Tensor, "pair all"]:
-    """Logits with those of other pairs of the same concept at minus infinity."""
+    """Set the logits of other pairs of the same concept to minus infinity."""
     if concepts is None:
         return logits
-    return logits.masked_fill(_same(concepts, group), float("-inf"))
-
-
-def _same(concepts: Int[Tensor, " pair"], group: ProcessGroup | None) -> Bool[Tensor, "pair all"]:
-    """Which of all ranks' pairs show what a pair of ours shows; a pair is not counted itself."""
-    same = concepts[:, None] == gather(concepts, group)[None, :]
-    same.diagonal(rank_and_size(group)[0] * len(concepts)).fill_(False)
-    return same
+    same = concepts[:, None] == all_gather(concepts, group)[None, :]
+    same.diagonal(rank_and_size(group)[0] * len(concepts)).fill_(False)  # not a pair with itself
+    return logits.masked_fill(same, float("-inf"))

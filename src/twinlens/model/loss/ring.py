@@ -1,9 +1,9 @@
-"""The sigmoid loss with texts that go round a ring of ranks, a tile of similarities at a time.
+"""The sigmoid loss over a ring of ranks, a tile of similarities at a time.
 
-Each term of this loss stands for itself, so its gradient is known as soon as the term is: one pass
-gives the loss and the gradients, and nothing is computed twice. A rank keeps its images; texts
-come by from the previous rank, and the gradients that they have collected travel with them until
-both are home again. Backward only multiplies.
+The terms of this loss are independent, so the gradient of a term is known with its value: one
+pass gives the loss and the gradients, and nothing is computed twice. A rank keeps its images; texts
+arrive from the previous rank, and their accumulated gradients are passed on with them until both
+are back at their own rank. Backward only multiplies.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.distributed import ProcessGroup
 
-from twinlens.distributed.collectives import pass_on, rank_and_size, start_passing
-from twinlens.model.loss.tiles import tiles
+from twinlens.distributed.collectives import rank_and_size, ring_exchange, start_ring_exchange
+from twinlens.model.loss.tiles import iter_tiles
 
 
-def ring_sigmoid(
+def ring_sigmoid_loss(
     images: Float[Tensor, "pair embed"],
     texts: Float[Tensor, "pair embed"],
     logit_scale: Float[Tensor, ""],
@@ -30,108 +30,110 @@ def ring_sigmoid(
     concepts: Int[Tensor, " pair"] | None = None,
     *,
     group: ProcessGroup | None = None,
-    tile: int,
+    tile_size: int,
 ) -> Float[Tensor, ""]:
-    """`sigmoid_loss` of features of unit length, at most `tile` x `tile` logits at a time.
+    """Compute `sigmoid_loss` of features of unit length, in tiles of `tile_size` squared.
 
     Args:
         images: One row a pair.
         texts: One row a pair.
         logit_scale: Log of the inverse temperature.
         logit_bias: Added to each scaled similarity.
-        concepts: What each pair depicts; other pairs of one concept are left out of the sum.
-        group: The ranks that the batch is spread over, as many pairs on each.
-        tile: Rows and columns of a tile.
+        concepts: Concept of each pair; other pairs of one concept are left out of the sum.
+        group: The ranks that the batch is distributed over, with the same number of pairs each.
+        tile_size: Rows and columns of a tile.
     """
     inputs = (images, texts, logit_scale, logit_bias)
-    wanted = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
-    how = _How(concepts, group, tile, wanted)
-    return _RingSigmoid.apply(how, *inputs)  # pyright: ignore[reportReturnType]
+    needs_grad = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
+    options = _RingOptions(concepts, group, tile_size, needs_grad)
+    return _RingSigmoid.apply(options, *inputs)  # pyright: ignore[reportReturnType]
 
 
-class _How(NamedTuple):
-    """What of the arguments has no gradient, and whether the others need one."""
+class _RingOptions(NamedTuple):
+    """The arguments without a gradient, and whether the others need one."""
 
     concepts: Int[Tensor, " pair"] | None
     group: ProcessGroup | None
-    tile: int
-    wanted: bool
+    tile_size: int
+    needs_grad: bool
 
 
 class _RingSigmoid(Function):
     @staticmethod
-    def forward(ctx: Any, how: _How, *inputs: Tensor) -> Tensor:
+    def forward(ctx: Any, options: _RingOptions, *inputs: Tensor) -> Tensor:
         images, texts, logit_scale, logit_bias = inputs
-        sums = _Sums(images * logit_scale.exp(), logit_bias, how)
-        of_texts = _go_round(sums, texts, how)
-        if how.wanted:
+        sums = _SigmoidAccumulator(images * logit_scale.exp(), logit_bias, options)
+        grad_texts = _ring_pass(sums, texts, options)
+        if options.needs_grad:
             pairs = len(images)
-            of_scale = (sums.of_images * sums.images).sum(1).sum() / pairs
-            of_images = sums.of_images.mul_(logit_scale.exp() / pairs)
-            of_bias = sums.of_bias.sum() / pairs
-            ctx.save_for_backward(of_images, of_texts.div_(pairs), of_scale, of_bias)
+            grad_scale = (sums.grad_images * sums.images).sum(1).sum() / pairs
+            grad_images = sums.grad_images.mul_(logit_scale.exp() / pairs)
+            grad_bias = sums.grad_bias.sum() / pairs
+            ctx.save_for_backward(grad_images, grad_texts.div_(pairs), grad_scale, grad_bias)
         return sums.loss.mean()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return None, *(gradient * known for known in ctx.saved_tensors)
+        return None, *(gradient * saved for saved in ctx.saved_tensors)
 
 
-def _go_round(
-    sums: _Sums, texts: Float[Tensor, "pair embed"], how: _How
+def _ring_pass(
+    accumulator: _SigmoidAccumulator, texts: Float[Tensor, "pair embed"], options: _RingOptions
 ) -> Float[Tensor, "pair embed"]:
-    """Meet every rank's texts once; returns the gradient of our own, from all ranks."""
-    group = how.group
+    """Process every rank's texts once; returns the gradient of our own, from all ranks."""
+    group = options.group
     _, size = rank_and_size(group)
-    of_texts = torch.zeros_like(texts)
-    travelling = [texts] if how.concepts is None else [texts, how.concepts]
-    travelling = [tensor.contiguous() for tensor in travelling]
+    grad_texts = torch.zeros_like(texts)
+    buffers = [texts] if options.concepts is None else [texts, options.concepts]
+    buffers = [tensor.contiguous() for tensor in buffers]
     for hop in range(size):
-        # The next texts are on their way while we work on these.
-        finish = start_passing(travelling, group) if group is not None and hop + 1 < size else None
-        sums.meet(*travelling, of_texts=of_texts, own=hop == 0)
+        # The next texts are received while these are processed.
+        finish = (
+            start_ring_exchange(buffers, group) if group is not None and hop + 1 < size else None
+        )
+        accumulator.accumulate(*buffers, grad_texts=grad_texts, is_local=hop == 0)
         if finish is not None:
-            travelling = finish()
-        if group is not None and size > 1 and how.wanted:
-            (of_texts,) = pass_on([of_texts], group)
-    return of_texts
+            buffers = finish()
+        if group is not None and size > 1 and options.needs_grad:
+            (grad_texts,) = ring_exchange([grad_texts], group)
+    return grad_texts
 
 
-class _Sums:
-    """The loss of each of our images, and the gradients, so far."""
+class _SigmoidAccumulator:
+    """Accumulates the loss of each of our images, and the gradients."""
 
     def __init__(
-        self, images: Float[Tensor, "pair embed"], bias: Float[Tensor, ""], how: _How
+        self, images: Float[Tensor, "pair embed"], bias: Float[Tensor, ""], options: _RingOptions
     ) -> None:
         """Start at zero; `images` are multiplied by the scale."""
-        self.images, self.bias, self.how = images, bias, how
-        self.loss, self.of_bias = images.new_zeros(2, len(images))
-        self.of_images = torch.zeros_like(images) if how.wanted else images
+        self.images, self.bias, self.options = images, bias, options
+        self.loss, self.grad_bias = images.new_zeros(2, len(images))
+        self.grad_images = torch.zeros_like(images) if options.needs_grad else images
 
-    def meet(
+    def accumulate(
         self,
         texts: Float[Tensor, "pair embed"],
         concepts: Int[Tensor, " pair"] | None = None,
         *,
-        of_texts: Float[Tensor, "pair embed"],
-        own: bool,
+        grad_texts: Float[Tensor, "pair embed"],
+        is_local: bool,
     ) -> None:
-        """Add one rank's texts, `own` or another's, and what they get to `of_texts`."""
-        for row, column in tiles(len(self.images), len(texts), self.how.tile):
+        """Add one rank's texts (our own if `is_local`), and their gradients to `grad_texts`."""
+        for row, column in iter_tiles(len(self.images), len(texts), self.options.tile_size):
             logits = torch.addmm(self.bias, self.images[row], texts[column].T)
-            # The diagonal that holds pairs, or one outside of the tile, which is empty. To a pair
-            # the answer is yes, and its logit counts with the other sign.
-            place = row.start - column.start if own else len(texts)
-            pairs = logits.diagonal(place).neg_()
-            if self.how.concepts is not None and concepts is not None:
-                same = self.how.concepts[row, None] == concepts[column]
-                same.diagonal(place).fill_(False)
+            # The diagonal of the positive pairs, or one outside of the tile, which is empty. The
+            # logit of a positive pair has the opposite sign.
+            offset = row.start - column.start if is_local else len(texts)
+            pairs = logits.diagonal(offset).neg_()
+            if self.options.concepts is not None and concepts is not None:
+                same = self.options.concepts[row, None] == concepts[column]
+                same.diagonal(offset).fill_(False)
                 logits.masked_fill_(same, float("-inf"))
             self.loss[row] += F.softplus(logits).sum(1)
-            if self.how.wanted:
-                of_logits = logits.sigmoid_()
+            if self.options.needs_grad:
+                grad_logits = logits.sigmoid_()
                 pairs.neg_()
-                self.of_bias[row] += of_logits.sum(1)
-                self.of_images[row].addmm_(of_logits, texts[column])
-                of_texts[column].addmm_(of_logits.T, self.images[row])
+                self.grad_bias[row] += grad_logits.sum(1)
+                self.grad_images[row].addmm_(grad_logits, texts[column])
+                grad_texts[column].addmm_(grad_logits.T, self.images[row])

@@ -1,4 +1,4 @@
-"""Tiles of the softmax loss in plain torch: sums of exponentials, and gradients by the features."""
+"""Tiles of the softmax loss in plain torch: sums of exponentials, and feature gradients."""
 
 from __future__ import annotations
 
@@ -10,93 +10,96 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 
-class Sums(NamedTuple):
-    """Sums of exponentials of logits, one an image or a text, relative to their largest terms."""
+class ExpSums(NamedTuple):
+    """Sums of exponentials of logits, one per image or text, relative to their largest terms."""
 
-    largest: Float[Tensor, " row"]
-    relative: Float[Tensor, " row"]
+    max_logit: Float[Tensor, " row"]
+    exp_sum: Float[Tensor, " row"]
 
-    def log(self) -> Float[Tensor, " row"]:
-        """The logarithm of the sums."""
-        return self.largest + self.relative.log()
+    def logsumexp(self) -> Float[Tensor, " row"]:
+        """Compute the logarithm of the sums."""
+        return self.max_logit + self.exp_sum.log()
 
 
-class Block(NamedTuple):
-    """The logits of some images with all texts, as what they are computed from.
+class Similarities(NamedTuple):
+    """The factors of the logits of some images with all texts.
 
     Attributes:
-        images: Rows already multiplied by the scale.
-        texts: All texts, of which those from `first` on are the images' own.
-        concepts: Of the images, or nothing.
-        all_concepts: Of the texts, or nothing.
-        first: The place of the first image's text among `texts`.
+        images: Image features, multiplied by the scale.
+        texts: All texts; those from `positive_offset` on belong to the images.
+        concepts: Concepts of the images, or None.
+        all_concepts: Concepts of the texts, or None.
+        positive_offset: Index of the first image's text among `texts`.
     """
 
     images: Float[Tensor, "pair embed"]
     texts: Float[Tensor, "all embed"]
     concepts: Int[Tensor, " pair"] | None
     all_concepts: Int[Tensor, " all"] | None
-    first: int
+    positive_offset: int
 
 
-def sums(block: Block, tile: int) -> tuple[Sums, Sums]:
-    """The sums of exponentials of the logits' rows and of their columns."""
-    rows, columns = _nothing_yet(block.images), _nothing_yet(block.texts)
-    for row, column in tiles(len(block.images), len(block.texts), tile):
-        logits = _logits(block, row, column)
-        _add(rows, row, logits, 1)
-        _add(columns, column, logits, 0)
+def exp_sums(block: Similarities, tile_size: int) -> tuple[ExpSums, ExpSums]:
+    """Compute the sums of exponentials of the logits' rows and of their columns."""
+    rows, columns = _initial_sums(block.images), _initial_sums(block.texts)
+    for row, column in iter_tiles(len(block.images), len(block.texts), tile_size):
+        logits = _logit_tile(block, row, column)
+        _accumulate(rows, row, logits, 1)
+        _accumulate(columns, column, logits, 0)
     return rows, columns
 
 
-def gradients(
-    block: Block, rows: Sums, columns: Sums, tile: int
+def feature_gradients(
+    block: Similarities, rows: ExpSums, columns: ExpSums, tile_size: int
 ) -> tuple[Float[Tensor, "pair embed"], Float[Tensor, "all embed"]]:
-    """The loss's gradients by `block.images` and `block.texts`, times the number of images."""
-    of_images, of_texts = torch.zeros_like(block.images), torch.zeros_like(block.texts)
-    for row, column in tiles(len(block.images), len(block.texts), tile):
-        logits = _logits(block, row, column)
-        of_rows = (logits - rows.largest[row, None]).exp_().div_(2 * rows.relative[row, None])
-        of_logits = (logits.sub_(columns.largest[column])).exp_()
-        of_logits.div_(2 * columns.relative[column]).add_(of_rows)
-        of_logits.diagonal(_positives(block, row, column)).sub_(1)
-        of_images[row].addmm_(of_logits, block.texts[column])
-        of_texts[column].addmm_(of_logits.T, block.images[row])
-    return of_images, of_texts
+    """Compute the gradients of `block.images` and `block.texts`, times the number of images."""
+    grad_images, grad_texts = torch.zeros_like(block.images), torch.zeros_like(block.texts)
+    for row, column in iter_tiles(len(block.images), len(block.texts), tile_size):
+        logits = _logit_tile(block, row, column)
+        of_rows = (logits - rows.max_logit[row, None]).exp_().div_(2 * rows.exp_sum[row, None])
+        grad_logits = (logits.sub_(columns.max_logit[column])).exp_()
+        grad_logits.div_(2 * columns.exp_sum[column]).add_(of_rows)
+        grad_logits.diagonal(_positive_diagonal(block, row, column)).sub_(1)
+        grad_images[row].addmm_(grad_logits, block.texts[column])
+        grad_texts[column].addmm_(grad_logits.T, block.images[row])
+    return grad_images, grad_texts
 
 
-def tiles(rows: int, columns: int, size: int) -> Iterator[tuple[slice, slice]]:
-    """The tiles of a matrix, row by row; the last of a row or column may be smaller."""
-    for top in range(0, rows, size):
-        for left in range(0, columns, size):
-            yield slice(top, min(top + size, rows)), slice(left, min(left + size, columns))
+def iter_tiles(num_rows: int, num_columns: int, tile_size: int) -> Iterator[tuple[slice, slice]]:
+    """Yield the tiles of a matrix, row by row; the last of a row or column may be smaller."""
+    for top in range(0, num_rows, tile_size):
+        for left in range(0, num_columns, tile_size):
+            yield (
+                slice(top, min(top + tile_size, num_rows)),
+                slice(left, min(left + tile_size, num_columns)),
+            )
 
 
-def _positives(block: Block, row: slice, column: slice) -> int:
-    """Which diagonal of a tile holds the pairs; it may lie outside, and is empty then."""
-    return block.first + row.start - column.start
+def _positive_diagonal(block: Similarities, row: slice, column: slice) -> int:
+    """Return the diagonal of a tile that holds positive pairs; outside of the tile it is empty."""
+    return block.positive_offset + row.start - column.start
 
 
-def _logits(block: Block, row: slice, column: slice) -> Float[Tensor, "row column"]:
-    """A tile of logits; minus infinity for other pairs of one concept."""
+def _logit_tile(block: Similarities, row: slice, column: slice) -> Float[Tensor, "row column"]:
+    """Compute a tile of logits; minus infinity for other pairs of one concept."""
     logits = block.images[row] @ block.texts[column].T
     if block.concepts is not None and block.all_concepts is not None:
         same = block.concepts[row, None] == block.all_concepts[column]
-        same.diagonal(_positives(block, row, column)).fill_(False)
+        same.diagonal(_positive_diagonal(block, row, column)).fill_(False)
         logits.masked_fill_(same, float("-inf"))
     return logits
 
 
-def _nothing_yet(features: Float[Tensor, "row embed"]) -> Sums:
-    # The least finite number, as minus infinity less itself is none.
+def _initial_sums(features: Float[Tensor, "row embed"]) -> ExpSums:
+    # The smallest finite number, since minus infinity less itself is NaN.
     least = torch.finfo(features.dtype).min
-    return Sums(features.new_full((len(features),), least), features.new_zeros(len(features)))
+    return ExpSums(features.new_full((len(features),), least), features.new_zeros(len(features)))
 
 
-def _add(sums: Sums, place: slice, logits: Float[Tensor, "row column"], axis: int) -> None:
-    """Take a tile's exponentials into the sums at `place`."""
-    largest, relative = sums.largest[place], sums.relative[place]
-    above = torch.maximum(largest, logits.amax(axis))
+def _accumulate(sums: ExpSums, index: slice, logits: Float[Tensor, "row column"], dim: int) -> None:
+    """Add a tile's exponentials to the sums at `index`."""
+    largest, relative = sums.max_logit[index], sums.exp_sum[index]
+    above = torch.maximum(largest, logits.amax(dim))
     relative *= (largest - above).exp()
-    relative += (logits - above.unsqueeze(axis)).exp_().sum(axis)
+    relative += (logits - above.unsqueeze(dim)).exp_().sum(dim)
     largest.copy_(above)

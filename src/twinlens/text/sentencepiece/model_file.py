@@ -1,4 +1,4 @@
-"""SentencePiece model files, read without their library.
+"""Read SentencePiece model files without the SentencePiece library.
 
 A model file is a protocol buffer, `sentencepiece_model.proto` of the SentencePiece project: a list
 of pieces with scores, how the model was trained, and how texts are normalised before.
@@ -16,182 +16,185 @@ from typing import Literal
 
 from twinlens.errors import CheckpointError
 
-SPACE = "\u2581"
-"""Stands for a space in pieces."""
+SPACE_SYMBOL = "\u2581"
+"""The symbol for a space in pieces."""
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
-"""Kinds of pieces, by their number in the file."""
+"""Types of pieces, by their number in the file."""
 
-_KINDS = range(NORMAL, BYTE + 1)
-_MODELS: dict[int, Literal["Unigram", "BPE"]] = {1: "Unigram", 2: "BPE"}
-_FLOAT = struct.Struct("<f")
-_BYTE_NAME = re.compile("<0x[0-9A-F]{2}>")
+_PIECE_TYPES = range(NORMAL, BYTE + 1)
+_MODEL_TYPES: dict[int, Literal["Unigram", "BPE"]] = {1: "Unigram", 2: "BPE"}
+_FLOAT32_LE = struct.Struct("<f")
+_BYTE_PIECE = re.compile("<0x[0-9A-F]{2}>")
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """An entry of the vocabulary; its id is its place in the list.
+class SentencePiece:
+    """An entry of the vocabulary; its id is its index in the list.
 
     Raises:
-        ValueError: No vocabulary has such a piece.
+        ValueError: The entry is not valid.
     """
 
-    text: str
+    surface: str
     score: float
-    kind: int
+    type: int
 
     def __post_init__(self) -> None:
-        _require(bool(self.text), "a piece without a text", "one with")
+        _require(bool(self.surface), "a piece without a text", "one with")
         _require(math.isfinite(self.score), f"the score {self.score}", "a finite one")
-        _require(self.kind in _KINDS, f"a piece of kind {self.kind}", "1 to 6")
-        named = self.kind != BYTE or _BYTE_NAME.fullmatch(self.text) is not None
-        _require(named, f"{self.text!r} for a byte", "a name like <0x0A>")
+        _require(self.type in _PIECE_TYPES, f"a piece of kind {self.type}", "1 to 6")
+        named = self.type != BYTE or _BYTE_PIECE.fullmatch(self.surface) is not None
+        _require(named, f"{self.surface!r} for a byte", "a name like <0x0A>")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PieceFile:
-    """What a model file says.
+class SentencePieceModel:
+    """The contents of a model file.
 
     Attributes:
         pieces: The vocabulary.
-        model: How a text is cut: the likeliest pieces, or merges by score.
-        byte_fallback: Whether characters without a piece become their UTF-8 bytes.
-        unknown_id: The id of what is not in the vocabulary.
-        start_id: The id before a text; None if there is none.
-        end_id: The id after a text; None if there is none.
+        model_type: "Unigram" picks the likeliest pieces, "BPE" merges by score.
+        byte_fallback: Encode characters without a piece as their UTF-8 bytes.
+        unk_id: The id of anything that is not in the vocabulary.
+        bos_id: The id before a text; None if there is none.
+        eos_id: The id after a text; None if there is none.
         pad_id: The id that fills a row; None if there is none.
-        charsmap: The rules that `Normalizer` reads; empty if there are none.
-        dummy_prefix: Whether a space goes before every text.
-        single_spaces: Whether spaces at the ends, and doubled ones, go.
+        precompiled_charsmap: The rules that `SentencePieceNormalizer` reads; empty if there are
+            none.
+        add_dummy_prefix: Put a space before every text.
+        remove_extra_whitespaces: Remove spaces at the ends, and repeated ones.
     """
 
-    pieces: list[Piece]
-    model: Literal["Unigram", "BPE"]
+    pieces: list[SentencePiece]
+    model_type: Literal["Unigram", "BPE"]
     byte_fallback: bool
-    unknown_id: int
-    start_id: int | None
-    end_id: int | None
+    unk_id: int
+    bos_id: int | None
+    eos_id: int | None
     pad_id: int | None
-    charsmap: bytes
-    dummy_prefix: bool
-    single_spaces: bool
+    precompiled_charsmap: bytes
+    add_dummy_prefix: bool
+    remove_extra_whitespaces: bool
 
 
-def read_piece_file(path: Path) -> PieceFile:
+def read_sentencepiece_model(path: Path) -> SentencePieceModel:
     """Read a SentencePiece model file.
 
     Raises:
-        CheckpointError: It is missing, damaged, or of a kind that twinlens does not read.
+        CheckpointError: It is missing, damaged, or of a type that twinlens does not read.
     """
     try:
-        return _parse(path.read_bytes())
+        return _parse_model(path.read_bytes())
     except (OSError, ValueError, struct.error) as error:  # ValueError: also wrong UTF-8
         raise CheckpointError(
             f"{path}: cannot be read as a SentencePiece model: {error}"
         ) from error
 
 
-def _parse(data: bytes) -> PieceFile:
-    pieces: list[Piece] = []
-    trainer, normalizer = _Message(b""), _Message(b"")
-    for number, value in _fields(memoryview(data)):
+def _parse_model(data: bytes) -> SentencePieceModel:
+    pieces: list[SentencePiece] = []
+    trainer, normalizer = _ProtobufMessage(b""), _ProtobufMessage(b"")
+    for number, value in _iter_fields(memoryview(data)):
         if number == 1:
-            pieces.append(_parse_piece(_Message(value)))
+            pieces.append(_parse_piece(_ProtobufMessage(value)))
         elif number == 2:
-            trainer = _Message(value)
+            trainer = _ProtobufMessage(value)
         elif number == 3:
-            normalizer = _Message(value)
-    ids = {piece.text: id_ for id_, piece in enumerate(pieces)}
+            normalizer = _ProtobufMessage(value)
+    ids = {piece.surface: id_ for id_, piece in enumerate(pieces)}
     _require(len(ids) == len(pieces), "the same piece twice", "each once")
-    unknown = [id_ for id_, piece in enumerate(pieces) if piece.kind == UNKNOWN]
+    unknown = [id_ for id_, piece in enumerate(pieces) if piece.type == UNKNOWN]
     _require(len(unknown) == 1, f"{len(unknown)} unknown pieces", "one")
-    model = trainer.integer(3, 1)
-    _require(model in _MODELS, f"model type {model}", "1 (unigram) or 2 (BPE)")
-    _require(not trainer.integer(24, 0), "spaces as suffixes", "as prefixes")
-    _require(normalizer.integer(5, 1) == 1, "spaces that stay spaces", f"written as {SPACE}")
-    _require(not any(p.kind == UNUSED for p in pieces), "pieces marked as unused", "none")
+    model_type = trainer.get_int(3, 1)
+    _require(model_type in _MODEL_TYPES, f"model type {model_type}", "1 (unigram) or 2 (BPE)")
+    _require(not trainer.get_int(24, 0), "spaces as suffixes", "as prefixes")
+    _require(normalizer.get_int(5, 1) == 1, "spaces that stay spaces", f"written as {SPACE_SYMBOL}")
+    _require(not any(p.type == UNUSED for p in pieces), "pieces marked as unused", "none")
 
     def control(number: int, default: str) -> int | None:
-        id_ = ids.get(trainer.text(number, default))
-        return id_ if id_ is not None and pieces[id_].kind == CONTROL else None
+        id_ = ids.get(trainer.get_str(number, default))
+        return id_ if id_ is not None and pieces[id_].type == CONTROL else None
 
-    return PieceFile(
+    return SentencePieceModel(
         pieces=pieces,
-        model=_MODELS[model],
-        byte_fallback=bool(trainer.integer(35, 0)),
-        unknown_id=unknown[0],
-        start_id=control(46, "<s>"),
-        end_id=control(47, "</s>"),
+        model_type=_MODEL_TYPES[model_type],
+        byte_fallback=bool(trainer.get_int(35, 0)),
+        unk_id=unknown[0],
+        bos_id=control(46, "<s>"),
+        eos_id=control(47, "</s>"),
         pad_id=control(48, "<pad>"),
-        charsmap=normalizer.raw(2),
-        dummy_prefix=bool(normalizer.integer(3, 1)),
-        single_spaces=bool(normalizer.integer(4, 1)),
+        precompiled_charsmap=normalizer.get_bytes(2),
+        add_dummy_prefix=bool(normalizer.get_int(3, 1)),
+        remove_extra_whitespaces=bool(normalizer.get_int(4, 1)),
     )
 
 
-def _parse_piece(message: _Message) -> Piece:
-    return Piece(message.text(1, ""), message.real(2, 0.0), message.integer(3, NORMAL))
+def _parse_piece(message: _ProtobufMessage) -> SentencePiece:
+    return SentencePiece(
+        message.get_str(1, ""), message.get_float(2, 0.0), message.get_int(3, NORMAL)
+    )
 
 
-def _require(holds: bool, got: str, expected: str) -> None:
-    if not holds:
+def _require(condition: bool, got: str, expected: str) -> None:
+    if not condition:
         raise ValueError(f"got {got}, expected {expected}")
 
 
-class _Message:
-    """A message of a protocol buffer: of each field the last value."""
+class _ProtobufMessage:
+    """A message of a protocol buffer, with the last value of each field."""
 
     def __init__(self, data: object) -> None:
         _require(isinstance(data, bytes | memoryview), "a number", "a message")
-        self._values = dict(_fields(memoryview(data)))  # pyright: ignore[reportArgumentType]
+        self._fields = dict(_iter_fields(memoryview(data)))  # pyright: ignore[reportArgumentType]
 
-    def integer(self, number: int, default: int) -> int:
-        value = self._values.get(number, default)
+    def get_int(self, number: int, default: int) -> int:
+        value = self._fields.get(number, default)
         _require(isinstance(value, int), f"bytes in field {number}", "a number")
         assert isinstance(value, int)
         return value
 
-    def raw(self, number: int) -> bytes:
-        value = self._values.get(number, b"")
+    def get_bytes(self, number: int) -> bytes:
+        value = self._fields.get(number, b"")
         _require(not isinstance(value, int), f"a number in field {number}", "bytes")
         assert not isinstance(value, int)
         return bytes(value)
 
-    def text(self, number: int, default: str) -> str:
-        return self.raw(number).decode() if number in self._values else default
+    def get_str(self, number: int, default: str) -> str:
+        return self.get_bytes(number).decode() if number in self._fields else default
 
-    def real(self, number: int, default: float) -> float:
-        return _FLOAT.unpack(self.raw(number))[0] if number in self._values else default
+    def get_float(self, number: int, default: float) -> float:
+        return _FLOAT32_LE.unpack(self.get_bytes(number))[0] if number in self._fields else default
 
 
-def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Number and value of each field: an integer for a varint, else the value's bytes."""
-    place = 0
-    while place < len(data):
-        key, place = _varint(data, place)
+def _iter_fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """Yield number and value of each field: an integer for a varint, else the value's bytes."""
+    offset = 0
+    while offset < len(data):
+        key, offset = _read_varint(data, offset)
         number, wire = key >> 3, key & 7
         if wire == 0:
-            value, place = _varint(data, place)
+            value, offset = _read_varint(data, offset)
             yield number, value
             continue
         size = {1: 8, 5: 4}.get(wire)
         if wire == 2:
-            size, place = _varint(data, place)
-        if size is None or size > len(data) - place:
-            raise ValueError(f"damaged at byte {place}")
-        yield number, data[place : place + size]
-        place += size
+            size, offset = _read_varint(data, offset)
+        if size is None or size > len(data) - offset:
+            raise ValueError(f"damaged at byte {offset}")
+        yield number, data[offset : offset + size]
+        offset += size
 
 
-def _varint(data: memoryview, place: int) -> tuple[int, int]:
-    """A number of seven bits a byte, lowest first, and the place after it."""
+def _read_varint(data: memoryview, offset: int) -> tuple[int, int]:
+    """Read a number of seven bits a byte, lowest first; returns it and the offset after it."""
     value = 0
     for shift in range(0, 70, 7):
-        if place >= len(data):
+        if offset >= len(data):
             break
-        byte = data[place]
-        place += 1
+        byte = data[offset]
+        offset += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return value, place
-    raise ValueError(f"damaged at byte {place}")
+            return value, offset
+    raise ValueError(f"damaged at byte {offset}")

@@ -1,1 +1,1 @@
-"""Fine-tuning: what a run starts from, locked layers, adapters, interpolated weights."""
+"""Fine-tuning: initial state, locked layers, adapters, weight interpolation."""

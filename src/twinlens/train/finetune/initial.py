@@ -1,90 +1,83 @@
-"""What a fine-tuning run starts from: a checkpoint's weights and words, and a first classifier."""
+"""The initial state of fine-tuning: a checkpoint's weights, tokenizer and classifier head."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float32, Int64
 from torch import Tensor
 
-from twinlens import hub
-from twinlens.checkpoints.head import Head
+from twinlens.checkpoints.head import ClassifierHead
 from twinlens.checkpoints.reader import load_model
 from twinlens.data.datasets import Dataset
 from twinlens.distributed.world import World
+from twinlens.embed.dataset import embed_dataset
 from twinlens.embed.embedder import Embedder
+from twinlens.embed.probe import LabelledFeatures, fit_linear_probe
 from twinlens.errors import ConfigError, DataError
+from twinlens.hub.resolve import resolve
 from twinlens.model.clip import CLIP
 from twinlens.text.loading import AnyTokenizer, load_tokenizer
 from twinlens.train.recipes.recipe import Recipe
 
-STRENGTHS = tuple(10.0**power for power in range(-7, 0))
-"""Of the probe's weight decay, to choose from."""
-
-HELD_OUT = 0.2
-"""Share of the samples that chooses."""
-
 
 @dataclass(frozen=True, slots=True)
-class Start:
-    """A checkpoint to go on from.
+class InitialState:
+    """A checkpoint to start from.
 
     Attributes:
-        model: Its weights in float32, on the processor.
-        tokenizer: Its vocabulary.
-        digest: Of the weights, so that a resumed run notices others.
-        head: The classifier to begin with, where the recipe trains one.
+        model: The model in float32 on the CPU.
+        tokenizer: The checkpoint's tokenizer.
+        weights_digest: Digest of the weights, so that a resumed run notices others.
+        head: The initial classifier head, if the recipe trains one.
     """
 
     model: CLIP
     tokenizer: AnyTokenizer
-    digest: str
-    head: Head | None = None
+    weights_digest: str
+    head: ClassifierHead | None = None
 
 
-def start_of(
+def load_initial_state(
     recipe: Recipe, dataset: Dataset, device: str = "auto", world: World | None = None
-) -> Start:
-    """Read what the recipe starts from.
+) -> InitialState:
+    """Load the checkpoint that the recipe starts from and fit the initial classifier head.
 
     Args:
-        recipe: What is to be trained.
+        recipe: The recipe of the run.
         dataset: The training data.
-        device: Where the images are embedded for a first classifier.
-        world: The processes that start together, all with the leader's classifier.
+        device: Device that embeds the images for the initial head.
+        world: The processes of the run; all get the main process's classifier.
 
     Raises:
-        ConfigError: The recipe's model is another than the checkpoint's.
-        DataError: A classifier is to be trained and the data have fewer than two classes.
+        ConfigError: The recipe's model configuration is not the checkpoint's.
+        DataError: A classifier is trained and the data has fewer than two classes.
     """
-    path = hub.resolve(recipe.init)
+    path = resolve(recipe.init)
     model = load_model(path)
     if replace(model.config, provenance=recipe.model.provenance) != recipe.model:
         raise ConfigError(f"model: got another configuration than that of {recipe.init!r}")
     tokenizer = load_tokenizer(path, model.config)
     head = None
-    if recipe.adapt.head != "none":
-        head = first_head(
-            Embedder(model, tokenizer, device=device, precision="fp32", decode="exact"),
-            recipe,
-            dataset,
-        )
-        # Where machines differ a solver may end elsewhere, and no step would bring them together.
-        head = (world or World()).gathered(head)[0]
-    return Start(model, tokenizer, digest_of(model.state_dict()), head)
+    if not recipe.needs_captions:
+        world = world or World()
+        embedder = Embedder(model, tokenizer, device=device, precision="fp32", decode="exact")
+        head = fit_initial_head(embedder, recipe, dataset, world)
+        # On different machines the solver may give different bits, which would never converge.
+        head = world.all_gather(head)[0]
+    return InitialState(model, tokenizer, digest_weights(model.state_dict()), head)
 
 
-def first_head(lens: Embedder, recipe: Recipe, dataset: Dataset) -> Head:
-    """The classifier that training begins with.
+def fit_initial_head(
+    embedder: Embedder, recipe: Recipe, dataset: Dataset, world: World | None = None
+) -> ClassifierHead:
+    """Make the classifier head that training starts with.
 
     Raises:
-        DataError: There are fewer than two classes, a label is none of them, or fewer than two
+        DataError: There are fewer than two classes, a label is not one of them, or fewer than two
             labelled images can be read.
     """
     names = tuple(dataset.classnames)
@@ -93,82 +86,42 @@ def first_head(lens: Embedder, recipe: Recipe, dataset: Dataset) -> Head:
     if recipe.adapt.head == "zero-shot":
         templates = [template.replace("{c}", "{}") for template in dataset.templates]
         spoken = [dataset.spoken.get(name, name) for name in names]
-        words = lens.zero_shot_classifier(spoken, templates or None)
-        return Head(names, torch.from_numpy(words).contiguous())
-    features, labels = _features(lens, dataset)
-    weight = linear_probe(features, labels, len(names), seed=recipe.seed)
-    # A classifier's logits are on the model's scale.
-    return Head(names, weight / lens.model.logit_scale.detach().float().exp().cpu())
+        weights = embedder.zero_shot_classifier(spoken, templates or None)
+        return ClassifierHead(names, torch.from_numpy(weights).contiguous())
+    data = _labelled_embeddings(embedder, dataset, world)
+    probe = fit_linear_probe(data, len(names), bias=False, seed=recipe.seed)
+    # The head multiplies its logits by the model's logit scale.
+    weight = torch.from_numpy(probe.weight)
+    return ClassifierHead(names, weight / embedder.model.logit_scale.detach().float().exp().cpu())
 
 
-def _features(
-    lens: Embedder, dataset: Dataset
-) -> tuple[Float32[Tensor, "image embed"], Int64[Tensor, " image"]]:
-    """Embeddings and classes of the labelled images that can be read."""
-    places = {name: i for i, name in enumerate(dataset.classnames)}
-    labels: list[int] = []
-
-    def images() -> Iterator[bytes]:
-        for sample in dataset.samples:
-            if sample.label is None:
-                continue
-            if sample.label not in places:
-                raise DataError(
-                    f"{dataset.name}: {sample.key}: got the label {sample.label!r}, "
-                    "expected one of the class names"
-                )
-            with suppress(DataError):  # the training loop counts and lists those
-                image = sample.image_bytes()
-                labels.append(places[sample.label])
-                yield image
-
-    features, failures = lens.embed_readable_images(images())
-    kept = [label for i, label in enumerate(labels) if i not in failures]
-    if len(kept) < 2:
+def _labelled_embeddings(
+    embedder: Embedder, dataset: Dataset, world: World | None
+) -> LabelledFeatures:
+    """Embed the labelled images that can be decoded; returns embeddings and class indices."""
+    numbers = {name: number for number, name in enumerate(dataset.classnames)}
+    labelled = [sample for sample in dataset.samples if sample.label is not None]
+    for sample in labelled:
+        if sample.label not in numbers:
+            raise DataError(
+                f"{dataset.name}: {sample.key}: got the label {sample.label!r}, "
+                "expected one of the class names"
+            )
+    # The training loop counts and lists the images that cannot be decoded.
+    embedded = embed_dataset(
+        embedder, labelled, dataset.name, world=world, max_unreadable_fraction=1.0
+    )
+    if len(embedded.samples) < 2:
         raise DataError(
-            f"{dataset.name}: got {len(kept)} labelled images that can be read, "
+            f"{dataset.name}: got {len(embedded.samples)} labelled images that can be read, "
             "expected some of each class"
         )
-    return torch.from_numpy(features), torch.tensor(kept)
+    targets = np.array([numbers[str(sample.label)] for sample in embedded.samples], np.int64)
+    return LabelledFeatures(embedded.embeddings, targets)
 
 
-def linear_probe(
-    features: Float32[Tensor, "sample embed"],
-    labels: Int64[Tensor, " sample"],
-    classes: int,
-    *,
-    strengths: Sequence[float] = STRENGTHS,
-    seed: int = 0,
-) -> Float32[Tensor, "embed class"]:
-    """Logistic regression (paper section 3.2), its decay chosen on a held-out part."""
-    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(features)))
-    out = max(1, round(HELD_OUT * len(features)))
-    held, rest = order[:out], order[out:]
-
-    def loss_held_out(strength: float) -> float:
-        weight = _regression(features[rest], labels[rest], classes, strength)
-        return float(F.cross_entropy(features[held] @ weight, labels[held]))
-
-    return _regression(features, labels, classes, min(strengths, key=loss_held_out))
-
-
-def _regression(features: Tensor, labels: Tensor, classes: int, strength: float) -> Tensor:
-    weight = torch.zeros(features.shape[1], classes, requires_grad=True)
-    solver = torch.optim.LBFGS([weight], max_iter=200, line_search_fn="strong_wolfe")
-
-    def closure() -> Tensor:
-        solver.zero_grad()
-        decay = strength / 2 * weight.square().sum()
-        loss = F.cross_entropy(features @ weight, labels) + decay
-        loss.backward()
-        return loss
-
-    solver.step(closure)  # pyright: ignore[reportArgumentType]  it takes a tensor as well
-    return weight.detach()
-
-
-def digest_of(tensors: Mapping[str, Tensor]) -> str:
-    """Sixteen digits that tell weights from others."""
+def digest_weights(tensors: Mapping[str, Tensor]) -> str:
+    """The first 16 hexadecimal digits of a SHA-256 of names and weights."""
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(name.encode())

@@ -1,4 +1,4 @@
-"""Layers of the towers: locked, trained at rates of their own, interpolated."""
+"""Layers of the towers: locking, layer-wise learning rates and weight interpolation."""
 
 from __future__ import annotations
 
@@ -8,40 +8,40 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from twinlens.checkpoints.mismatch import differences
+from twinlens.checkpoints.mismatch import describe_mismatch
 from twinlens.errors import CheckpointError, ConfigError
 from twinlens.model.clip import CLIP
 from twinlens.model.resnet import ModifiedResNet
 
 if TYPE_CHECKING:
-    from twinlens.train.recipes.adapt import Adapt
+    from twinlens.train.recipes.adapt import AdaptConfig
 
 
-_TOWERS = ("image_tower", "text_tower")
-_INPUTS = (
+_TOWER_NAMES = ("image_tower", "text_tower")
+_EMBEDDING_MODULES = (
     "patch_embedding", "class_embedding", "token_embedding", "positional_embedding", "pre_norm",
     "stem",
 )  # fmt: skip
 
 
-def layers_of(model: CLIP, tower: str) -> tuple[dict[str, int], int]:
-    """The layer of each parameter of a tower, and the number of its last one.
+def layer_indices(model: CLIP, tower: str) -> tuple[dict[str, int], int]:
+    """The layer index of each parameter of a tower, and the last index.
 
-    0 is what embeds the input, then come the blocks, and last what is behind them.
+    0 is the input embedding, then come the blocks, and last the layers after them.
     """
     module = getattr(model, tower)
-    starts = _block_names(module)
+    starts = _block_prefixes(module)
     last = len(starts) + 1
     layers: dict[str, int] = {}
     for name, _ in module.named_parameters():
         block = next((i for i, start in enumerate(starts, 1) if name.startswith(start)), None)
-        behind = 0 if name.partition(".")[0] in _INPUTS else last
-        layers[f"{tower}.{name}"] = behind if block is None else block
+        outside = 0 if name.partition(".")[0] in _EMBEDDING_MODULES else last
+        layers[f"{tower}.{name}"] = outside if block is None else block
     return layers, last
 
 
-def _block_names(tower: nn.Module) -> list[str]:
-    """What the names of each block's parameters begin with, from the input on."""
+def _block_prefixes(tower: nn.Module) -> list[str]:
+    """Prefix of the parameter names of each block, from the input on."""
     if isinstance(tower, ModifiedResNet):
         depths = [len(list(stage.children())) for stage in tower.stages]
         return [f"stages.{i}.{j}." for i, depth in enumerate(depths) for j in range(depth)]
@@ -49,25 +49,25 @@ def _block_names(tower: nn.Module) -> list[str]:
     return [f"transformer.blocks.{i}." for i in range(len(list(blocks.children())))]
 
 
-def lock(model: CLIP, adapt: Adapt) -> None:
-    """Take the gradients from all that is not to be trained.
+def lock_layers(model: CLIP, adapt: AdaptConfig) -> None:
+    """Disable the gradients of all parameters that are not trained.
 
     Raises:
-        ConfigError: More blocks are to be trained than there are.
+        ConfigError: More blocks are unlocked than the tower has.
     """
-    for tower in _TOWERS:
-        layers, last = layers_of(model, tower)
-        first = first_trained(adapt, tower, last)
+    for tower in _TOWER_NAMES:
+        layers, last = layer_indices(model, tower)
+        first = first_trainable_layer(adapt, tower, last)
         for name, layer in layers.items():
             if layer < first:
                 model.get_parameter(name).requires_grad_(False)
 
 
-def first_trained(adapt: Adapt, tower: str, last: int) -> int:
-    """The first layer of a tower that is trained, of those up to `last`; beyond it, none is.
+def first_trainable_layer(adapt: AdaptConfig, tower: str, last_layer: int) -> int:
+    """Index of the first layer of a tower that is trained; `last_layer` + 1 if none is.
 
     Raises:
-        ConfigError: More blocks are to be trained than there are.
+        ConfigError: More blocks are unlocked than the tower has.
     """
     setting = f"unlocked_{tower.removesuffix('_tower')}_layers"
     unlocked: int | None = getattr(adapt, setting)
@@ -75,36 +75,37 @@ def first_trained(adapt: Adapt, tower: str, last: int) -> int:
         unlocked = 0  # a classifier reads no text
     if unlocked is None:
         return 0
-    if unlocked >= last:
+    if unlocked >= last_layer:
         raise ConfigError(
-            f"adapt.{setting}: got {unlocked}, expected at most the {last - 1} blocks there are"
+            f"adapt.{setting}: got {unlocked}, expected at most the {last_layer - 1} blocks there "
+            f"are"
         )
-    return last - unlocked if unlocked else last + 1
+    return last_layer - unlocked if unlocked else last_layer + 1
 
 
 def set_train_mode(model: CLIP) -> None:
-    """Training mode, but for batch norms that are locked: their statistics stay as they are."""
+    """Set training mode, except for locked batch norms, whose statistics must not change."""
     model.train()
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad:
             module.eval()
 
 
-def lr_scales(model: CLIP, adapt: Adapt) -> dict[str, float]:
-    """Each tower parameter's share of the learning rate: what is behind the blocks has all."""
+def layer_lr_scales(model: CLIP, adapt: AdaptConfig) -> dict[str, float]:
+    """Learning rate factor of each tower parameter; 1 for the layers after the blocks."""
     scales: dict[str, float] = {}
-    for tower in _TOWERS:
-        layers, last = layers_of(model, tower)
+    for tower in _TOWER_NAMES:
+        layers, last = layer_indices(model, tower)
         scales |= {name: adapt.layer_decay ** (last - layer) for name, layer in layers.items()}
     return scales
 
 
-def interpolate(
+def interpolate_weights(
     start: Mapping[str, Tensor], end: Mapping[str, Tensor], weight: float
 ) -> dict[str, Tensor]:
-    """Weights on the line from `start` (0) to `end` (1), in float32 (WiSE-FT).
+    """Interpolate weights linearly from `start` (0) to `end` (1) in float32 (WiSE-FT).
 
-    What is no floating-point number is taken from `end`.
+    Tensors that are not floating-point are taken from `end`.
 
     Raises:
         CheckpointError: Names or shapes differ.
@@ -112,7 +113,7 @@ def interpolate(
     """
     if not 0 <= weight <= 1:
         raise ConfigError(f"weight: got {weight}, expected within [0, 1]")
-    found = differences(
+    found = describe_mismatch(
         missing=[name for name in start if name not in end],
         unexpected=[name for name in end if name not in start],
         shapes={
@@ -124,7 +125,7 @@ def interpolate(
     if found:
         raise CheckpointError(f"interpolation: got two different models: {found}")
     return {
-        # Exact at both ends, and where they are equal.
+        # Exact at both ends, and for equal weights.
         name: torch.lerp(start[name].float(), value.float(), weight)
         if value.is_floating_point()
         else value

@@ -1,4 +1,4 @@
-"""Low-rank adapters (Hu et al. 2022) by `peft`, put in before training and merged after it."""
+"""LoRA adapters (Hu et al. 2022) by `peft`: inserted before training and merged after it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import nn
 
-from twinlens.errors import ConfigError, MissingExtraError, first_cause
+from twinlens.errors import ConfigError, MissingExtraError, root_cause
 from twinlens.model.clip import CLIP
 
 if TYPE_CHECKING:
-    from twinlens.train.recipes.adapt import Adapt
+    from twinlens.train.recipes.adapt import AdaptConfig
 
 
-def add_lora(model: CLIP, adapt: Adapt, seed: int = 0) -> None:
-    """Put adapters beside every linear layer that is trained; only they and the scale stay so.
+def add_lora(model: CLIP, adapt: AdaptConfig, seed: int = 0) -> None:
+    """Insert adapters into every linear layer that is not locked.
 
-    They start as no change at all, drawn by `seed`.
+    Only the adapters and the logit scale and bias are then trained. Adapters are initialised by
+    `seed` and at first change nothing.
 
     Raises:
         ConfigError: All linear layers are locked, or peft cannot be imported.
@@ -25,11 +26,11 @@ def add_lora(model: CLIP, adapt: Adapt, seed: int = 0) -> None:
     """
     try:
         import peft  # noqa: PLC0415  an extra
-    except Exception as error:  # it imports others, and they break in any way
+    except Exception as error:  # its own imports may fail in any way
         if isinstance(error, ImportError) and error.name == "peft":
             raise MissingExtraError("peft", "finetune") from error
         raise ConfigError(
-            f"adapt.lora_rank: peft cannot be imported: {first_cause(error)}"
+            f"adapt.lora_rank: peft cannot be imported: {root_cause(error)}"
         ) from error
     targets = [
         name
@@ -53,14 +54,14 @@ def add_lora(model: CLIP, adapt: Adapt, seed: int = 0) -> None:
 
 
 def merge_lora(model: CLIP) -> None:
-    """Add the adapters to the weights that they stand beside; a plain model is left."""
+    """Merge the adapters into the weights, which leaves a plain model."""
     from peft.tuners.lora import LoraLayer  # noqa: PLC0415  an extra
 
-    found = [(n, m) for n, m in model.named_modules() if isinstance(m, LoraLayer)]
-    for name, layer in found:
-        parent, _, own = name.rpartition(".")
-        adapted = cast(Any, layer)
-        adapted.merge()
-        setattr(model.get_submodule(parent), own, adapted.get_base_layer())
+    layers = [(n, m) for n, m in model.named_modules() if isinstance(m, LoraLayer)]
+    for name, module in layers:
+        parent, _, attribute = name.rpartition(".")
+        layer = cast(Any, module)
+        layer.merge()
+        setattr(model.get_submodule(parent), attribute, layer.get_base_layer())
     for parameter in model.parameters():
         parameter.requires_grad_(True)

@@ -1,1 +1,1 @@
-"""What a run will take, before anything runs: operations, memory, time, cost."""
+"""Planning a training run before it starts: FLOPs, memory, time and cost."""

@@ -1,4 +1,4 @@
-"""What a run will take, before anything runs: operations, memory, time, cost, storage."""
+"""Plan a training run before it starts: FLOPs, memory, time, cost and storage."""
 
 from __future__ import annotations
 
@@ -10,60 +10,57 @@ from typing import Any
 import torch
 from torch import nn
 
-from twinlens.errors import ConfigError
+from twinlens.errors import require
 from twinlens.model.clip import CLIP
-from twinlens.model.layers import Block
+from twinlens.model.layers import TransformerBlock
 from twinlens.model.resnet import Bottleneck
-from twinlens.train.finetune.layers import lock
-from twinlens.train.planning.devices import GB, Group
+from twinlens.train.finetune.layers import lock_layers
+from twinlens.train.planning.devices import GB, DeviceGroup
 from twinlens.train.planning.flops import (
-    CAPTION_TOKENS,
+    DEFAULT_CAPTION_TOKENS,
     pair_cost,
-    recipe_image,
-    recipe_similarities,
-    recipe_text,
+    recipe_image_cost,
+    recipe_similarity_cost,
+    recipe_text_cost,
 )
-from twinlens.train.planning.memory import DeviceMemory, Sizes, device_memory
-from twinlens.train.recipes.adapt import Adapt
+from twinlens.train.planning.memory import DeviceMemory, ParameterCounts, estimate_device_memory
+from twinlens.train.recipes.adapt import AdaptConfig
 from twinlens.train.recipes.recipe import Recipe
 
-ROOM = 0.9
-"""Share of a device's memory that a plan fills: the rest is for what it does not count."""
+MAX_MEMORY_FRACTION = 0.9
+"""Fraction of a device's memory that a plan may fill; the rest is for what is not counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Assumptions:
-    """What a plan cannot know.
+class PlanAssumptions:
+    """Assumptions about values that a plan cannot know.
 
     Attributes:
-        caption_tokens: Mean length of a caption, start and end counted.
-        mfu: Share of the peak that the operations of a step reach; what is computed twice to
-            save memory comes on top.
-        price: Of a device's hour in US dollars; the device's own where None.
+        caption_tokens: Mean caption length, including start and end tokens.
+        mfu: Fraction of the peak that a step reaches, recomputation to save memory included.
+        price: Price of a device's hour in US dollars; None for the known price of the device.
         sample_kb: Mean size of a sample in its shard, in 1,000 bytes.
-        shard_samples: Samples of a shard.
+        shard_samples: Number of samples of a shard.
     """
 
-    caption_tokens: float = CAPTION_TOKENS
+    caption_tokens: float = DEFAULT_CAPTION_TOKENS
     mfu: float = 0.4
     price: float | None = None
     sample_kb: float = 40.0
     shard_samples: int = 10_000
 
     def __post_init__(self) -> None:
-        if not 0 < self.mfu <= 1:
-            raise ConfigError(f"--mfu: got {self.mfu}, expected a share in (0, 1]")
+        require(0 < self.mfu <= 1, "--mfu", self.mfu, "a share in (0, 1]")
         for name in ("caption_tokens", "sample_kb", "shard_samples"):
-            if not 0 < getattr(self, name) < math.inf:
-                option = f"--{name.replace('_', '-')}"
-                raise ConfigError(f"{option}: got {getattr(self, name)}, expected above 0")
-        if self.price is not None and not 0 <= self.price < math.inf:
-            raise ConfigError(f"--price-per-hour: got {self.price}, expected 0 or more")
+            value = getattr(self, name)
+            require(0 < value < math.inf, f"--{name.replace('_', '-')}", value, "above 0")
+        price = self.price or 0.0
+        require(0 <= price < math.inf, "--price-per-hour", price, "0 or more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Operations:
-    """Floating-point operations of a pair; backward included where it says training."""
+class FlopEstimate:
+    """FLOPs of a pair; fields with `training` include the backward pass."""
 
     image: float
     image_training: float
@@ -76,15 +73,15 @@ class Operations:
     pair: float
     pair_training: float
     pair_executed: float
-    """With what is computed twice: checkpointed blocks, features cached for accumulation."""
+    """Including recomputation: checkpointed blocks, features cached for accumulation."""
 
     run: float
-    """All pairs of the run, forward and backward."""
+    """FLOPs of all pairs of the run, forward and backward."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GroupPlan:
-    """Memory, time, cost and storage for some devices; memory in bytes a device."""
+class DeviceGroupPlan:
+    """Memory, time, cost and storage of a device group; memory in bytes a device."""
 
     devices: str
     precision: str
@@ -105,51 +102,55 @@ class GroupPlan:
 
     @property
     def fits(self) -> bool:
-        """With room for what is not counted."""
-        return self.needed <= ROOM * self.available
+        """True if a step fits, with room for what is not counted."""
+        return self.needed <= MAX_MEMORY_FRACTION * self.available
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """All of it."""
+class TrainingPlan:
+    """The plan of a recipe on several device groups."""
 
     recipe: str
     steps: int
     batch_size: int
     pairs: int
     parameters: dict[str, int]
-    operations: Operations
-    assumed: Assumptions
-    groups: list[GroupPlan]
+    operations: FlopEstimate
+    assumed: PlanAssumptions
+    groups: list[DeviceGroupPlan]
     notes: list[str]
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON types."""
+        """Convert to plain JSON types."""
         return asdict(self)
 
 
-def make_plan(recipe: Recipe, groups: Sequence[Group], assumed: Assumptions) -> Plan:
-    """Plan a recipe on groups of devices; nothing is allocated."""
+def plan_training(
+    recipe: Recipe, device_groups: Sequence[DeviceGroup], assumptions: PlanAssumptions
+) -> TrainingPlan:
+    """Plan a recipe on device groups; nothing is allocated."""
     with torch.device("meta"):
         model = CLIP(recipe.model)
-    lock(model, recipe.adapt)
-    operations = _operations(recipe, assumed.caption_tokens)
-    sizes = _sizes(model, recipe.adapt)
-    planned = [_group_plan(recipe, group, operations, assumed, sizes) for group in groups]
-    return Plan(
+    lock_layers(model, recipe.adapt)
+    operations = _estimate_flops(recipe, assumptions.caption_tokens)
+    sizes = _parameter_counts(model, recipe.adapt)
+    planned = [
+        _plan_device_group(recipe, group, operations, assumptions, sizes) for group in device_groups
+    ]
+    return TrainingPlan(
         recipe=recipe.name,
         steps=recipe.steps,
         batch_size=recipe.batch_size,
         pairs=recipe.steps * recipe.batch_size,
-        parameters=_parameters(model) | {"trained": sizes.trained},
+        parameters=_count_parameters(model) | {"trained": sizes.trained},
         operations=operations,
-        assumed=assumed,
+        assumed=assumptions,
         groups=planned,
-        notes=_notes(recipe, groups, planned),
+        notes=_notes(recipe, device_groups, planned),
     )
 
 
-def _parameters(model: CLIP) -> dict[str, int]:
+def _count_parameters(model: CLIP) -> dict[str, int]:
     towers = {
         name: sum(parameter.numel() for parameter in getattr(model, name).parameters())
         for name in ("image_tower", "text_tower")
@@ -158,15 +159,15 @@ def _parameters(model: CLIP) -> dict[str, int]:
     return towers | {"other": total - sum(towers.values()), "total": total}
 
 
-def _sizes(model: CLIP, adapt: Adapt) -> Sizes:
-    """FSDP's units are the blocks of both towers; what lies outside them is small.
+def _parameter_counts(model: CLIP, adapt: AdaptConfig) -> ParameterCounts:
+    """Count parameters, with adapters and without a classifier head.
 
-    What is trained has gradients, or adapters beside it; a classifier is not counted.
+    FSDP's units are the blocks of both towers; parameters outside them are few.
     """
     blocks = [
         sum(parameter.numel() for parameter in module.parameters())
         for module in model.modules()
-        if isinstance(module, Block | Bottleneck)
+        if isinstance(module, TransformerBlock | Bottleneck)
     ]
     trained = [parameter.numel() for parameter in model.parameters() if parameter.requires_grad]
     adapters = 0
@@ -174,24 +175,24 @@ def _sizes(model: CLIP, adapt: Adapt) -> Sizes:
         linear = [m for m in model.modules() if isinstance(m, nn.Linear) and m.weight.requires_grad]
         adapters = adapt.lora_rank * sum(m.in_features + m.out_features for m in linear)
         trained = [1, int(model.logit_bias is not None), adapters]
-    return Sizes(
-        parameters=sum(parameter.numel() for parameter in model.parameters()) + adapters,
+    return ParameterCounts(
+        total=sum(parameter.numel() for parameter in model.parameters()) + adapters,
         trained=sum(trained),
         largest_block=max(blocks),
     )
 
 
-def _operations(recipe: Recipe, tokens: float) -> Operations:
-    image, text = recipe_image(recipe), recipe_text(recipe, tokens)
-    full = recipe_text(recipe, recipe.model.text_input.context_length)
-    similarities = recipe_similarities(recipe)
+def _estimate_flops(recipe: Recipe, tokens: float) -> FlopEstimate:
+    image, text = recipe_image_cost(recipe), recipe_text_cost(recipe, tokens)
+    full = recipe_text_cost(recipe, recipe.model.text_config.context_length)
+    similarities = recipe_similarity_cost(recipe)
     pair, compute = pair_cost(recipe, tokens), recipe.compute
-    towers = pair.forward - recipe.captions * similarities.forward
+    towers = pair.forward - recipe.captions_per_image * similarities.forward
     again = (compute.accum_freq > 1) + compute.checkpoint_activations
     executed = pair.training + again * towers
-    if compute.tile:
-        executed += recipe.captions * similarities.forward
-    return Operations(
+    if compute.loss_tile_size:
+        executed += recipe.captions_per_image * similarities.forward
+    return FlopEstimate(
         image=image.forward,
         image_training=image.training,
         text=text.forward,
@@ -207,17 +208,21 @@ def _operations(recipe: Recipe, tokens: float) -> Operations:
     )
 
 
-def _group_plan(
-    recipe: Recipe, group: Group, operations: Operations, assumed: Assumptions, sizes: Sizes
-) -> GroupPlan:
-    dtype = _dtype(recipe, group)
-    memory, parts = _memory(recipe, group, assumed, sizes)
-    peak = group.count * group.device.peak(dtype)
+def _plan_device_group(
+    recipe: Recipe,
+    group: DeviceGroup,
+    operations: FlopEstimate,
+    assumed: PlanAssumptions,
+    sizes: ParameterCounts,
+) -> DeviceGroupPlan:
+    dtype = _planned_dtype(recipe, group)
+    memory, parts = _estimate_memory(recipe, group, assumed, sizes)
+    peak = group.count * group.device.peak_flops(dtype)
     pairs_per_second = peak * assumed.mfu / operations.pair_executed
     seconds = recipe.steps * recipe.batch_size / pairs_per_second
     hours = seconds * group.count / 3600
-    price = group.device.price if assumed.price is None else assumed.price
-    return GroupPlan(
+    price = group.device.price_per_hour if assumed.price is None else assumed.price
+    return DeviceGroupPlan(
         devices=group.name,
         precision="bf16" if dtype == torch.bfloat16 else "fp32",
         micro_batch=recipe.batch_size / group.count / recipe.compute.accum_freq,
@@ -225,7 +230,7 @@ def _group_plan(
         parts=parts,
         needed=sum(parts.values()),
         available=group.device.memory_gb * GB,
-        accum_freq_that_fits=_accum_freq_that_fits(recipe, group, assumed, sizes),
+        accum_freq_that_fits=_smallest_fitting_accum_freq(recipe, group, assumed, sizes),
         pairs_per_second=pairs_per_second,
         seconds=seconds,
         device_hours=hours,
@@ -237,43 +242,45 @@ def _group_plan(
     )
 
 
-def _dtype(recipe: Recipe, group: Group) -> torch.dtype:
-    """As the run would choose."""
+def _planned_dtype(recipe: Recipe, group: DeviceGroup) -> torch.dtype:
+    """The dtype that the run would choose."""
     native = group.device.bf16_tflops > 0
     bf16 = recipe.precision == "bf16" or (recipe.precision == "auto" and native)
     return torch.bfloat16 if bf16 else torch.float32
 
 
-def _memory(
-    recipe: Recipe, group: Group, assumed: Assumptions, sizes: Sizes
+def _estimate_memory(
+    recipe: Recipe, group: DeviceGroup, assumed: PlanAssumptions, sizes: ParameterCounts
 ) -> tuple[DeviceMemory, dict[str, float]]:
     compute = recipe.compute
-    memory = device_memory(
+    memory = estimate_device_memory(
         recipe,
         sizes,
-        devices=group.count,
-        working_bytes=_dtype(recipe, group).itemsize,
-        tokens=assumed.caption_tokens,
+        num_devices=group.count,
+        bytes_per_element=_planned_dtype(recipe, group).itemsize,
+        caption_tokens=assumed.caption_tokens,
     )
-    tiled = compute.tile > 0
-    return memory, memory.parts(checkpointed=compute.checkpoint_activations, tiled=tiled)
+    tiled = compute.loss_tile_size > 0
+    return memory, memory.breakdown(is_checkpointed=compute.checkpoint_activations, is_tiled=tiled)
 
 
-def _accum_freq_that_fits(
-    recipe: Recipe, group: Group, assumed: Assumptions, sizes: Sizes
+def _smallest_fitting_accum_freq(
+    recipe: Recipe, group: DeviceGroup, assumed: PlanAssumptions, sizes: ParameterCounts
 ) -> int | None:
-    """The least power of two, from the recipe's own, in which a step fits; None if none does."""
+    """The smallest accum_freq that fits, doubling from the recipe's own; None if none does."""
     accum_freq = recipe.compute.accum_freq
     while recipe.batch_size >= group.count * accum_freq:
         finer = replace(recipe, compute=replace(recipe.compute, accum_freq=accum_freq))
-        _, parts = _memory(finer, group, assumed, sizes)
-        if sum(parts.values()) <= ROOM * group.device.memory_gb * GB:
+        _, parts = _estimate_memory(finer, group, assumed, sizes)
+        if sum(parts.values()) <= MAX_MEMORY_FRACTION * group.device.memory_gb * GB:
             return accum_freq
         accum_freq *= 2
     return None
 
 
-def _notes(recipe: Recipe, groups: Sequence[Group], planned: Sequence[GroupPlan]) -> list[str]:
+def _notes(
+    recipe: Recipe, groups: Sequence[DeviceGroup], planned: Sequence[DeviceGroupPlan]
+) -> list[str]:
     notes: list[str] = []
     for group, plan in zip(groups, planned, strict=True):
         parts = group.count * recipe.compute.accum_freq
@@ -285,18 +292,18 @@ def _notes(recipe: Recipe, groups: Sequence[Group], planned: Sequence[GroupPlan]
                 f"{parts:,} parts, one for each device and part of a step: a run would refuse it"
             )
         if not plan.fits:
-            notes.append(f"{plan.devices}: does not fit; {_what_fits(recipe, plan)}")
+            notes.append(f"{plan.devices}: does not fit; {_suggest_settings(recipe, plan)}")
     return list(dict.fromkeys(notes))
 
 
-def _what_fits(recipe: Recipe, plan: GroupPlan) -> str:
+def _suggest_settings(recipe: Recipe, plan: DeviceGroupPlan) -> str:
     if plan.accum_freq_that_fits:
         return f"--set compute.accum_freq={plan.accum_freq_that_fits} would"
     saves: list[str] = []
     if not recipe.compute.checkpoint_activations:
         saves.append("compute.checkpoint_activations=true")
-    if not recipe.compute.tile:
-        saves.append("compute.tile=4096")
+    if not recipe.compute.loss_tile_size:
+        saves.append("compute.loss_tile_size=4096")
     if recipe.compute.parallel == "ddp":
         saves.append("compute.parallel=fsdp")
     return f"nor with a larger accum_freq; try {', '.join([*saves, 'more devices'])}"

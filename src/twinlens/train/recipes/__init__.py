@@ -1,1 +1,1 @@
-"""Recipes: everything that decides a run, as frozen configurations."""
+"""Recipes: all settings of a run as frozen dataclasses."""

@@ -6,27 +6,29 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from twinlens.errors import ConfigError, require_within
+from twinlens.errors import require, require_in_range
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Adapt:
-    """How a run changes the model that it starts from.
+class AdaptConfig:
+    """Fine-tuning settings: which weights of the initial model are trained, and how.
 
     Attributes:
-        unlocked_image_layers: The last blocks of the image tower that are trained, with the norm
-            and projection behind them; 0 locks the tower (LiT, Zhai et al. 2022), None trains all.
-        unlocked_text_layers: The same of the text tower.
-        layer_decay: Each layer learns by this share of the learning rate of the one behind it.
-        lora_rank: Of the adapters that are trained in place of the linear layers of what is not
+        unlocked_image_layers: Number of last blocks of the image tower that are trained, with the
+            norm and projection after them; 0 locks the tower (LiT, Zhai et al. 2022), None trains
+            all.
+        unlocked_text_layers: The same for the text tower.
+        layer_decay: Factor of the learning rate from each layer to the one before it.
+        lora_rank: Rank of the adapters that are trained instead of the linear layers that are not
             locked (LoRA, Hu et al. 2022); 0 trains the weights themselves.
-        lora_alpha: The adapters count `lora_alpha / lora_rank` times.
-        lora_dropout: Share of an adapter's inputs that a step does not see.
-        head: "none" is contrastive; else a classifier over the image's features is trained,
-            from the names of its classes ("zero-shot") or a logistic regression ("linear-probe").
-        label_smoothing: Share of a label that is spread over all classes.
-        keep: Share of the trained weights in what is shipped; the rest is of the weights that
-            the run started from (WiSE-FT, Wortsman et al. 2022).
+        lora_alpha: Adapters are scaled by `lora_alpha / lora_rank`.
+        lora_dropout: Dropout rate of the adapters' inputs.
+        head: "none" is contrastive; else a classifier head over the image features is trained,
+            initialised from the class names ("zero-shot") or by logistic regression
+            ("linear-probe").
+        label_smoothing: Fraction of a label that is spread over all classes.
+        interpolation: Weight of the trained weights in the written model; the rest is of the
+            initial weights (WiSE-FT, Wortsman et al. 2022).
     """
 
     unlocked_image_layers: int | None = None
@@ -37,7 +39,7 @@ class Adapt:
     lora_dropout: float = 0.0
     head: Literal["none", "zero-shot", "linear-probe"] = "none"
     label_smoothing: float = 0.0
-    keep: float = 1.0
+    interpolation: float = 1.0
 
     def __post_init__(self) -> None:
         ranges = {
@@ -45,15 +47,12 @@ class Adapt:
             "lora_alpha": (0 < self.lora_alpha < math.inf, "above 0"),
             "lora_dropout": (0 <= self.lora_dropout < 1, "within [0, 1)"),
             "label_smoothing": (0 <= self.label_smoothing < 1, "within [0, 1)"),
-            "keep": (0 <= self.keep <= 1, "within [0, 1]"),
+            "interpolation": (0 <= self.interpolation <= 1, "within [0, 1]"),
         }
-        require_within("adapt.unlocked_image_layers", self.unlocked_image_layers or 0, 0, 1000)
-        require_within("adapt.unlocked_text_layers", self.unlocked_text_layers or 0, 0, 1000)
-        require_within("adapt.lora_rank", self.lora_rank, 0, 4096)
+        require_in_range("adapt.unlocked_image_layers", self.unlocked_image_layers or 0, 0, 1000)
+        require_in_range("adapt.unlocked_text_layers", self.unlocked_text_layers or 0, 0, 1000)
+        require_in_range("adapt.lora_rank", self.lora_rank, 0, 4096)
         for name, (holds, expected) in ranges.items():
-            if not holds:
-                raise ConfigError(f"adapt.{name}: got {getattr(self, name)}, expected {expected}")
-        if self.label_smoothing and self.head == "none":
-            raise ConfigError(
-                f"adapt.label_smoothing: got {self.label_smoothing}, expected 0 without adapt.head"
-            )
+            require(holds, f"adapt.{name}", getattr(self, name), expected)
+        unused = self.label_smoothing > 0 and self.head == "none"
+        require(not unused, "adapt.label_smoothing", self.label_smoothing, "0 without adapt.head")

@@ -1,73 +1,78 @@
-"""Recipes by name: functions that return a frozen configuration, the small ones written here."""
+"""Recipes by name: functions that return a frozen `Recipe`; small ones are defined here."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
 
-from twinlens import hub
 from twinlens.checkpoints.reader import open_checkpoint
 from twinlens.config import CLIPConfig
 from twinlens.data.augment import Augmentation
 from twinlens.errors import ConfigError, UnknownNameError
+from twinlens.hub.resolve import resolve
 from twinlens.model import presets
 from twinlens.train.optim import OptimConfig
 from twinlens.train.recipes import paper
-from twinlens.train.recipes.adapt import Adapt
+from twinlens.train.recipes.adapt import AdaptConfig
 from twinlens.train.recipes.recipe import Recipe
 
-DRAWINGS = Augmentation(
-    crop_side=0.88, rotate=10.0, stretch=0.1, colour=0.08, brightness=0.05, grey=0.05
+DRAWING_AUGMENTATION = Augmentation(
+    min_crop_side=0.88,
+    max_rotation=10.0,
+    max_stretch=0.1,
+    colour_std=0.08,
+    brightness_std=0.05,
+    greyscale_probability=0.05,
 )
 
 
 def icons_demo() -> Recipe:
-    """Three minutes on two cores: a small ResNet learns the shipped emoji from nothing."""
+    """Train a small ResNet on the shipped emoji from random weights: 3 minutes on two cores."""
     return Recipe(
         name="icons-demo",
         model=presets.icons_demo(),
         batch_size=256,
         steps=250,
-        captions=3,
+        captions_per_image=3,
         optim=OptimConfig(lr=2e-3, warmup_steps=30, weight_decay=0.1, ema_decay=0.97),
-        augment=DRAWINGS,
+        augment=DRAWING_AUGMENTATION,
         checkpoint_every=100,
         eval_every=125,
     )
 
 
 def icons_tiny() -> Recipe:
-    """Half an hour on two cores."""
+    """Train the tiny icon model: half an hour on two cores."""
     return Recipe(
         name="icons-tiny",
         model=presets.icons_tiny(),
         batch_size=256,
         steps=2500,
-        captions=3,
+        captions_per_image=3,
         optim=OptimConfig(lr=2e-3, warmup_steps=150, weight_decay=0.1, ema_decay=0.995),
-        augment=DRAWINGS,
+        augment=DRAWING_AUGMENTATION,
         checkpoint_every=100,
     )
 
 
 def icons_small() -> Recipe:
-    """For the embedded model `icons`: an hour and three quarters on two cores."""
+    """Train the embedded model `icons`: 1.75 hours on two cores."""
     return Recipe(
         name="icons-small",
         model=presets.icons_small(),
         batch_size=256,
         steps=5000,
-        captions=3,
+        captions_per_image=3,
         optim=OptimConfig(
-            lr=2e-3, warmup_steps=200, weight_decay=0.1, clip_norm=1.0, ema_decay=0.998
+            lr=2e-3, warmup_steps=200, weight_decay=0.1, grad_clip_norm=1.0, ema_decay=0.998
         ),
-        augment=DRAWINGS,
+        augment=DRAWING_AUGMENTATION,
         checkpoint_every=100,
     )
 
 
 def finetune_contrastive(init: str, model: CLIPConfig) -> Recipe:
-    """On pairs of another kind than the model knows, gently: what it knows is to stay."""
+    """Fine-tune contrastively at a low learning rate, to keep what the model has learned."""
     return Recipe(
         name="finetune-contrastive",
         init=init,
@@ -76,31 +81,31 @@ def finetune_contrastive(init: str, model: CLIPConfig) -> Recipe:
         steps=500,
         loss="sigmoid" if model.logit_bias else "softmax",
         optim=OptimConfig(
-            lr=1e-4, warmup_steps=50, weight_decay=0.1, clip_norm=1.0, ema_decay=0.99
+            lr=1e-4, warmup_steps=50, weight_decay=0.1, grad_clip_norm=1.0, ema_decay=0.99
         ),
-        adapt=Adapt(layer_decay=0.8),
+        adapt=AdaptConfig(layer_decay=0.8),
         checkpoint_every=100,
         eval_every=100,
     )
 
 
 def finetune_classifier(init: str, model: CLIPConfig) -> Recipe:
-    """To a closed set of classes, from a linear probe."""
+    """Fine-tune a classifier head and the image tower, from a linear probe."""
     return replace(
         finetune_contrastive(init, model),
         name="finetune-classifier",
-        adapt=Adapt(layer_decay=0.8, head="linear-probe", label_smoothing=0.1),
+        adapt=AdaptConfig(layer_decay=0.8, head="linear-probe", label_smoothing=0.1),
     )
 
 
 def lit(init: str, model: CLIPConfig) -> Recipe:
-    """The text tower learns to read a locked image tower (LiT, Zhai et al. 2022)."""
+    """Train the text tower for a locked image tower (LiT, Zhai et al. 2022)."""
     return replace(
-        finetune_contrastive(init, model), name="lit", adapt=Adapt(unlocked_image_layers=0)
+        finetune_contrastive(init, model), name="lit", adapt=AdaptConfig(unlocked_image_layers=0)
     )
 
 
-RECIPES: dict[str, Callable[[], Recipe]] = {
+PRETRAIN_RECIPES: dict[str, Callable[[], Recipe]] = {
     "icons-demo": icons_demo,
     "icons-tiny": icons_tiny,
     "icons-small": icons_small,
@@ -108,33 +113,33 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 }
 
 
-FINETUNING: dict[str, Callable[[str, CLIPConfig], Recipe]] = {
+FINETUNE_RECIPES: dict[str, Callable[[str, CLIPConfig], Recipe]] = {
     "finetune-contrastive": finetune_contrastive,
     "finetune-classifier": finetune_classifier,
     "lit": lit,
 }
 
 
-def recipe_named(name: str, init: str = "") -> Recipe:
-    """The recipe of that name.
+def find_recipe(name: str, init: str = "") -> Recipe:
+    """Find a recipe by name.
 
     Args:
-        name: Of `RECIPES` or `FINETUNING`.
-        init: The model to start from, whose configuration becomes the recipe's; those of
-            `FINETUNING` want one.
+        name: A key of `PRETRAIN_RECIPES` or `FINETUNE_RECIPES`.
+        init: The model to start from, whose configuration becomes the recipe's;
+            `FINETUNE_RECIPES` need one.
 
     Raises:
         ConfigError: A model to start from is missing.
-        UnknownNameError: There is none; close names are suggested.
+        UnknownNameError: There is no such recipe; close names are suggested.
     """
-    if name not in RECIPES and name not in FINETUNING:
-        raise UnknownNameError("recipe", name, [*RECIPES, *FINETUNING])
+    if name not in PRETRAIN_RECIPES and name not in FINETUNE_RECIPES:
+        raise UnknownNameError("recipe", name, [*PRETRAIN_RECIPES, *FINETUNE_RECIPES])
     if not init:
-        if name in FINETUNING:
+        if name in FINETUNE_RECIPES:
             raise ConfigError(f"init: got none for {name!r}, expected a model such as icons")
-        return RECIPES[name]()
-    model = open_checkpoint(hub.resolve(init)).config
-    if name in FINETUNING:
-        return FINETUNING[name](init, model)
+        return PRETRAIN_RECIPES[name]()
+    model = open_checkpoint(resolve(init)).config
+    if name in FINETUNE_RECIPES:
+        return FINETUNE_RECIPES[name](init, model)
     loss = "sigmoid" if model.logit_bias else "softmax"
-    return replace(RECIPES[name](), init=init, model=model, loss=loss)
+    return replace(PRETRAIN_RECIPES[name](), init=init, model=model, loss=loss)

@@ -13,10 +13,11 @@ from PIL import Image
 from tests.checkpoints.formats.reference import transformers
 from twinlens.checkpoints.formats import hugging_face
 from twinlens.checkpoints.formats.hugging_face.describe import preprocessor_json
-from twinlens.checkpoints.formats.hugging_face.names import PROCESSORS, TOWERS
+from twinlens.checkpoints.formats.hugging_face.names import PROCESSOR_DEFAULTS, TOWER_DEFAULTS
 from twinlens.config import OPENAI_MEAN, PreprocessConfig, TextConfig, ViTConfig
 from twinlens.errors import CheckpointError
-from twinlens.images.decode import normalize, to_pixels
+from twinlens.images.decode import to_pixels
+from twinlens.inference.preprocess import normalize
 
 SIZES = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
 CLIP = {
@@ -70,21 +71,21 @@ def changed(table: Mapping[str, Any], **changes: object) -> dict[str, Any]:
     return copy
 
 
-@pytest.mark.parametrize(("family", "tower"), TOWERS)
+@pytest.mark.parametrize(("family", "tower"), TOWER_DEFAULTS)
 def test_what_a_file_leaves_out_is_what_the_class_says(family: str, tower: str):
     name = f"{'CLIP' if family == 'clip' else 'Siglip'}{tower.capitalize()}Config"
     theirs = getattr(transformers, name)()
-    ours = TOWERS[family, tower]
+    ours = TOWER_DEFAULTS[family, tower]
     known = {key: getattr(theirs, key) for key in ours if key != "projection_size"}
     assert {key: ours[key] for key in known} == known
 
 
-@pytest.mark.parametrize("name", PROCESSORS)
+@pytest.mark.parametrize("name", PROCESSOR_DEFAULTS)
 def test_what_a_preprocessor_leaves_out_is_what_the_class_says(name: str):
     theirs = json.loads(getattr(transformers, f"{name}Pil")().to_json_string())
-    said = {key: value for key, value in PROCESSORS[name].items() if value}
+    said = {key: value for key, value in PROCESSOR_DEFAULTS[name].items() if value}
     assert {key: theirs.get(key) for key in said} == said
-    unsaid = set(PROCESSORS[name]) - set(said)
+    unsaid = set(PROCESSOR_DEFAULTS[name]) - set(said)
     assert not any(theirs.get(key) for key in unsaid)
 
 
@@ -108,9 +109,9 @@ def test_a_sparse_siglip_2(tmp_path: Path):
     config = hugging_face.read_config(directory_of(tmp_path, SIGLIP, SIGLIP_PIXELS))
     assert config.logit_bias
     assert config.embed_dim == 768
-    assert config.text_input.pooling == "last"
-    assert config.text_input.projection == "affine"
-    assert config.text_input.activation == "gelu_tanh"
+    assert config.text_config.pooling == "last"
+    assert config.text_config.projection == "affine"
+    assert config.text_config.activation == "gelu_tanh"
     assert config.preprocess == PreprocessConfig(
         image_size=384,
         resize="squash",
@@ -129,8 +130,8 @@ def test_files_of_2022_have_a_second_table_that_counts(tmp_path: Path):
     )
     config = hugging_face.read_config(directory_of(tmp_path, table, CLIP_PIXELS))
     theirs = transformers.CLIPConfig(**table).text_config
-    assert config.text_input.width == theirs.hidden_size == 32
-    assert config.text_input.activation == theirs.hidden_act == "quick_gelu"
+    assert config.text_config.width == theirs.hidden_size == 32
+    assert config.text_config.activation == theirs.hidden_act == "quick_gelu"
 
 
 def test_a_single_tower_may_keep_the_whole_models_configuration(tmp_path: Path):
@@ -142,8 +143,12 @@ def test_a_single_tower_may_keep_the_whole_models_configuration(tmp_path: Path):
 
 
 def test_which_directories_match():
-    assert all(map(hugging_face.matches, (CLIP, SIGLIP, {"model_type": "clip_text_model"})))
-    assert not any(map(hugging_face.matches, ({}, {"model_type": "bert"}, {"embed_dim": 8})))
+    assert all(
+        map(hugging_face.is_supported_config, (CLIP, SIGLIP, {"model_type": "clip_text_model"}))
+    )
+    assert not any(
+        map(hugging_face.is_supported_config, ({}, {"model_type": "bert"}, {"embed_dim": 8}))
+    )
 
 
 BAD_CONFIGS = {
@@ -225,7 +230,7 @@ def test_a_whole_model_needs_no_name(
 ):
     unnamed = {key: value for key, value in table.items() if key != "architectures"}
     config = hugging_face.read_config(directory_of(tmp_path, unnamed, pixels))
-    assert config.text_input.width == width
+    assert config.text_config.width == width
 
 
 def test_a_file_that_is_no_table_is_one_error(tmp_path: Path):
@@ -255,7 +260,7 @@ SQUARE = {"height": 224, "width": 224}
 def test_older_and_rarer_ways_to_say_the_same(
     pixels: Mapping[str, Any], resize: str, tmp_path: Path
 ):
-    preprocess = hugging_face.read_config(directory_of(tmp_path, CLIP, pixels)).image_input
+    preprocess = hugging_face.read_config(directory_of(tmp_path, CLIP, pixels)).preprocess_config
     assert preprocess.resize == resize
     assert preprocess.interpolation == "bicubic"
     siglip = "Siglip" in str(pixels.get("image_processor_type"))
@@ -265,9 +270,9 @@ def test_older_and_rarer_ways_to_say_the_same(
 def test_the_processors_file_counts_for_more(tmp_path: Path):
     other = {"image_processor": {**CLIP_PIXELS, "image_mean": [0.1, 0.2, 0.3]}}
     directory_of(tmp_path, CLIP, CLIP_PIXELS, processor_config=other)
-    assert hugging_face.read_config(tmp_path).image_input.mean == (0.1, 0.2, 0.3)
+    assert hugging_face.read_config(tmp_path).preprocess_config.mean == (0.1, 0.2, 0.3)
     directory_of(tmp_path, CLIP, CLIP_PIXELS, processor_config={"processor_class": "CLIPProcessor"})
-    assert hugging_face.read_config(tmp_path).image_input.mean == OPENAI_MEAN
+    assert hugging_face.read_config(tmp_path).preprocess_config.mean == OPENAI_MEAN
 
 
 BAD_PIXELS = {

@@ -18,6 +18,7 @@ from tests.checkpoints.formats.reference import (
     transformers,
 )
 from twinlens.checkpoints.formats import hugging_face
+from twinlens.checkpoints.writer import write_hugging_face
 from twinlens.config import (
     CLIPConfig,
     PreprocessConfig,
@@ -30,7 +31,7 @@ from twinlens.embed.embedder import Embedder
 from twinlens.errors import CheckpointError
 from twinlens.model.clip import CLIP
 from twinlens.text.clip_bpe import Tokenizer, train_tokenizer
-from twinlens.text.sentencepiece import PieceTokenizer
+from twinlens.text.sentencepiece import SentencePieceTokenizer
 
 TEXTS = ["a small drawing of the large cat", "and a dog that isn't here, 3.14 times"]
 
@@ -41,7 +42,7 @@ def tokenizer() -> Tokenizer:
 
 
 @pytest.fixture(scope="module")
-def pieces(tmp_path_factory: pytest.TempPathFactory) -> PieceTokenizer:
+def pieces(tmp_path_factory: pytest.TempPathFactory) -> SentencePieceTokenizer:
     return piece_vocabulary(tmp_path_factory.mktemp("vocabulary") / "pieces", "siglip")
 
 
@@ -109,11 +110,11 @@ NAMES = [
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_written_opens_in_transformers(
-    name: str, tokenizer: Tokenizer, pieces: PieceTokenizer, tmp_path: Path
+    name: str, tokenizer: Tokenizer, pieces: SentencePieceTokenizer, tmp_path: Path
 ):
     words = pieces if "Siglip" in name else tokenizer
     ours = made(written_config(name, words.vocab_size))
-    hugging_face.write(ours, tmp_path, words)
+    write_hugging_face(ours, tmp_path, words)
     theirs, report = getattr(transformers, name).from_pretrained(tmp_path, output_loading_info=True)
     assert not any(report.values()), report
     assert_same_answers(ours, theirs.eval())
@@ -124,11 +125,11 @@ def test_what_is_written_opens_in_transformers(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_there_and_back_is_the_same_to_the_last_bit(
-    name: str, tokenizer: Tokenizer, pieces: PieceTokenizer, tmp_path: Path
+    name: str, tokenizer: Tokenizer, pieces: SentencePieceTokenizer, tmp_path: Path
 ):
     words = pieces if "Siglip" in name else tokenizer
     ours = made(written_config(name, words.vocab_size))
-    hugging_face.write(ours, tmp_path, words)
+    write_hugging_face(ours, tmp_path, words)
     again = opened(tmp_path)
     assert again.config == ours.config
     expected = ours.state_dict()
@@ -140,11 +141,11 @@ def test_there_and_back_is_the_same_to_the_last_bit(
 
 def test_a_text_encoder_of_diffusers_is_in_the_whole_model(tokenizer: Tokenizer, tmp_path: Path):
     ours = made(written_config("CLIPModel", tokenizer.vocab_size))
-    hugging_face.write(ours, tmp_path, tokenizer)
+    write_hugging_face(ours, tmp_path, tokenizer)
     theirs, report = transformers.CLIPTextModel.from_pretrained(tmp_path, output_loading_info=True)
     assert not report["missing_keys"]
     assert not report["mismatched_keys"]
-    tokens = texts_of_every_length(ours.config.text_input)
+    tokens = texts_of_every_length(ours.config.text_config)
     with torch.no_grad():
         states = theirs.eval()(tokens, output_hidden_states=True).hidden_states
         for own, other in zip(ours.text_tower.hidden_states(tokens), states, strict=True):
@@ -153,7 +154,7 @@ def test_a_text_encoder_of_diffusers_is_in_the_whole_model(tokenizer: Tokenizer,
 
 def test_sentence_transformers_opens_what_is_written(tokenizer: Tokenizer, tmp_path: Path):
     ours = made(written_config("CLIPModel", tokenizer.vocab_size))
-    hugging_face.write(ours, tmp_path, tokenizer)
+    write_hugging_face(ours, tmp_path, tokenizer)
     lens = Embedder(ours, tokenizer, device="cpu", precision="fp32")
     theirs = SentenceTransformer(str(tmp_path), device="cpu")
     texts = ["a cat", "The LARGE dog isn't here", "3.14 drawings"]
@@ -166,7 +167,7 @@ def test_sentence_transformers_opens_what_is_written(tokenizer: Tokenizer, tmp_p
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_weights_keep_their_type(dtype: torch.dtype, tokenizer: Tokenizer, tmp_path: Path):
     ours = made(written_config("CLIPModel", tokenizer.vocab_size)).to(dtype)
-    hugging_face.write(ours, tmp_path, tokenizer)
+    write_hugging_face(ours, tmp_path, tokenizer)
     theirs = transformers.CLIPModel.from_pretrained(tmp_path)
     assert theirs.dtype is dtype
     assert torch.equal(theirs.visual_projection.weight, ours.image_tower.projection.T)
@@ -219,7 +220,7 @@ REFUSED = {
     "the end token that means another": (
         lambda: replace(
             unlike("CLIPTextModel"),
-            text=replace(unlike("CLIPTextModel").text_input, pooling="end", end_id=2),
+            text=replace(unlike("CLIPTextModel").text_config, pooling="end", end_id=2),
         ),
         "text.end_id is 2 instead of",
     ),
@@ -232,37 +233,37 @@ def test_what_transformers_cannot_compute_is_refused(
 ):
     config, message = REFUSED[case]
     with pytest.raises(CheckpointError, match=message):
-        hugging_face.write(CLIP(config()), tmp_path / "new", tokenizer)
+        write_hugging_face(CLIP(config()), tmp_path / "new", tokenizer)
     assert not (tmp_path / "new").exists()
 
 
 def test_all_that_is_in_the_way_is_told_at_once(tokenizer: Tokenizer, tmp_path: Path):
     config = unlike("CLIPModel", text_causal=False, text_projection="affine", logit_bias=True)
     with pytest.raises(CheckpointError, match=r"logit_bias.*text\.causal.*text\.projection"):
-        hugging_face.write(CLIP(config), tmp_path, tokenizer)
+        write_hugging_face(CLIP(config), tmp_path, tokenizer)
 
 
 def test_another_vocabulary_than_the_models_is_refused(tokenizer: Tokenizer, tmp_path: Path):
     model = CLIP(written_config("CLIPTextModel", 99))
     with pytest.raises(CheckpointError, match="got a vocabulary of 540, expected vocab_size=99"):
-        hugging_face.write(model, tmp_path, tokenizer)
+        write_hugging_face(model, tmp_path, tokenizer)
     with pytest.raises(CheckpointError, match="tokenizer: got none"):
-        hugging_face.write(model, tmp_path)
+        write_hugging_face(model, tmp_path)
 
 
 def test_clips_padding_is_not_for_towers_that_see_it(tokenizer: Tokenizer, tmp_path: Path):
     model = CLIP(written_config("SiglipTextModel", tokenizer.vocab_size))
     with pytest.raises(CheckpointError, match="got one of CLIP's kind, whose padding"):
-        hugging_face.write(model, tmp_path, tokenizer)
+        write_hugging_face(model, tmp_path, tokenizer)
 
 
 def test_processors_give_pixels_and_ids(
-    tokenizer: Tokenizer, pieces: PieceTokenizer, tmp_path: Path
+    tokenizer: Tokenizer, pieces: SentencePieceTokenizer, tmp_path: Path
 ):
     image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
     for name, words in (("CLIPModel", tokenizer), ("SiglipModel", pieces)):
         ours = made(written_config(name, words.vocab_size))
-        hugging_face.write(ours, tmp_path / name, words)
+        write_hugging_face(ours, tmp_path / name, words)
         processor = transformers.AutoProcessor.from_pretrained(tmp_path / name, backend="pil")
         assert type(processor).__name__ == name.replace("Model", "Processor")
         found = processor(
@@ -278,11 +279,11 @@ def test_a_directory_with_what_would_count_for_more_is_refused(tmp_path: Path):
     (tmp_path / "processor_config.json").write_text("{}")
     model = CLIP(written_config("CLIPVisionModel", 99))
     with pytest.raises(CheckpointError, match=r"got a processor_config\.json in it"):
-        hugging_face.write(model, tmp_path)
+        write_hugging_face(model, tmp_path)
 
 
 def test_a_place_that_cannot_be_written_is_one_error(tmp_path: Path):
     (tmp_path / "file").write_text("")
     model = CLIP(written_config("CLIPVisionModel", 99))
     with pytest.raises(CheckpointError, match="could not be written"):
-        hugging_face.write(model, tmp_path / "file")
+        write_hugging_face(model, tmp_path / "file")

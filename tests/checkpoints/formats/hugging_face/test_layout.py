@@ -15,7 +15,8 @@ from tests.checkpoints.formats.reference import (
     transformers,
 )
 from twinlens.checkpoints.formats import hugging_face
-from twinlens.checkpoints.formats.key_map import Linked
+from twinlens.checkpoints.formats.key_map import NativeTensors
+from twinlens.checkpoints.torch_arrays import to_arrays
 from twinlens.errors import CheckpointError
 
 END = 98
@@ -107,7 +108,7 @@ def test_a_configuration_is_obeyed(changes: dict[str, object], tmp_path: Path):
 def test_another_end_token_is_found_at_its_first_place(tmp_path: Path):
     theirs = reference("CLIPTextModel", transformers.CLIPTextConfig(**TEXT | {"eos_token_id": 7}))
     ours = opened(saved(theirs, tmp_path))
-    assert ours.config.text_input.pooling == "end"
+    assert ours.config.text_config.pooling == "end"
     tokens = torch.tensor([[5, 98, 7, 3, 7, 98], [7, 98, 98, 7, 7, 7], [1, 2, 3, 4, 5, 7]])
     with torch.no_grad():
         assert_same_direction(ours.encode_text(tokens), theirs(tokens).pooler_output)
@@ -136,6 +137,6 @@ def test_tensors_of_another_shape_pass_the_links(tmp_path: Path):
     tensors["head.attention.in_proj_weight"] = torch.tensor(1.0)
     tensors["head.probe"] = torch.ones(3)
     config = hugging_face.read_config(tmp_path)
-    linked = Linked(hugging_face.links(config, tensors), tensors)
+    linked = NativeTensors(hugging_face.key_map(config, tensors), to_arrays(tensors))
     assert linked["image_tower.pool.key_value.weight"].shape == ()
     assert linked["image_tower.pool.query"].shape == (3,)

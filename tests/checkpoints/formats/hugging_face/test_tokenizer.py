@@ -10,10 +10,11 @@ import pytest
 
 from tests.checkpoints.formats.reference import piece_vocabulary, transformers
 from tests.strange_texts import strange_text
-from twinlens.checkpoints.formats.hugging_face.tokenizer import tokenizer_kind, write_tokenizer
+from twinlens.checkpoints.formats.hugging_face.tokenizer import detect_tokenizer, write_tokenizer
 from twinlens.errors import CheckpointError
-from twinlens.text.clip_bpe import Tokenizer, clean, train_tokenizer
-from twinlens.text.sentencepiece import PieceTokenizer
+from twinlens.text.cleaning import clean_text
+from twinlens.text.clip_bpe import Tokenizer, train_tokenizer
+from twinlens.text.sentencepiece import SentencePieceTokenizer
 
 LENGTH = 77
 WORDS = "a photo of the LARGE dog isn't here: it's 3.14 naïve cafés, rock'n'roll!!! 日本 नमस्ते 🎉"
@@ -41,7 +42,9 @@ def texts_of_every_length() -> list[str]:
     return [" ".join(words[:n]) for n in range(LENGTH + 5)]
 
 
-def assert_same_ids(theirs: Any, ours: Tokenizer | PieceTokenizer, texts: list[str]) -> None:
+def assert_same_ids(
+    theirs: Any, ours: Tokenizer | SentencePieceTokenizer, texts: list[str]
+) -> None:
     """All ids up to the first end token; behind it each pads in its own way."""
     rows = theirs(texts, padding="max_length", truncation=True, max_length=LENGTH)["input_ids"]
     for text, row, own in zip(texts, rows, ours(texts, LENGTH, truncate=True), strict=True):
@@ -68,7 +71,7 @@ def test_the_older_files_alone_give_clips_ids(clip_files: Path, tmp_path: Path):
 def test_texts_that_are_clean_get_clips_ids(clip_files: Path):
     theirs = transformers.CLIPTokenizer.from_pretrained(clip_files)
     rng = random.Random(0)
-    texts = [clean(strange_text(rng)) for _ in range(2000)]
+    texts = [clean_text(strange_text(rng), "lower") for _ in range(2000)]
     texts = [text for text in texts if is_plain(text)]
     assert len(texts) > 600
     assert_same_ids(theirs, Tokenizer.clip(), texts)
@@ -81,7 +84,7 @@ def is_plain(text: str) -> bool:
     libraries are of different years in what they hold for a letter.
     """
     known = all(ucd_3_2_0.category(character) != "Cn" for character in text)
-    return known and "<" not in text and text == clean(text) == text.casefold()
+    return known and "<" not in text and text == clean_text(text, "lower") == text.casefold()
 
 
 def test_a_vocabulary_trained_here_has_the_same_ids_there(tmp_path: Path):
@@ -91,7 +94,7 @@ def test_a_vocabulary_trained_here_has_the_same_ids_there(tmp_path: Path):
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
     assert theirs.pad_token_id == theirs.eos_token_id == ours.end_id
     assert_same_ids(theirs, ours, texts_of_every_length())
-    assert tokenizer_kind(tmp_path) == "tokenizer.json"
+    assert detect_tokenizer(tmp_path) == "tokenizer.json"
     again = Tokenizer.from_file(tmp_path / "tokenizer.json")
     assert again.encode(WORDS) == ours.encode(WORDS)
 
@@ -107,21 +110,21 @@ def test_a_vocabulary_of_pieces_has_the_same_ids_there(cleaning: Any, tmp_path: 
     assert theirs.model_input_names == ["input_ids"]
     rows = theirs(texts, padding="max_length", truncation=True)["input_ids"]
     assert rows == ours(texts, LENGTH, truncate=True).tolist()
-    again = PieceTokenizer.from_directory(tmp_path / "theirs", cleaning)
+    again = SentencePieceTokenizer.from_directory(tmp_path / "theirs", cleaning)
     assert again(texts, LENGTH, truncate=True).tolist() == rows
 
 
 def test_clips_vocabulary_is_recognised_in_either_form(clip_files: Path, tmp_path: Path):
-    assert tokenizer_kind(clip_files) == "clip"
+    assert detect_tokenizer(clip_files) == "clip"
     whole = copied(clip_files, tmp_path / "whole", "tokenizer.json")
-    assert tokenizer_kind(whole) == "clip"
+    assert detect_tokenizer(whole) == "clip"
     parts = copied(clip_files, tmp_path / "parts", "vocab.json", "merges.txt")
-    assert tokenizer_kind(parts) == "clip"
+    assert detect_tokenizer(parts) == "clip"
     # tokenizers before 0.20 wrote a merge as one string.
     table = json.loads((whole / "tokenizer.json").read_text())
     table["model"]["merges"] = [" ".join(merge) for merge in table["model"]["merges"]]
     (whole / "tokenizer.json").write_text(json.dumps(table))
-    assert tokenizer_kind(whole) == "clip"
+    assert detect_tokenizer(whole) == "clip"
 
 
 def swap_merges(table: dict[str, Any]) -> None:
@@ -142,25 +145,25 @@ def test_almost_clips_vocabulary_is_another(change: Any, clip_files: Path, tmp_p
     table = json.loads((clip_files / "tokenizer.json").read_text())
     change(table)
     (tmp_path / "tokenizer.json").write_text(json.dumps(table))
-    assert tokenizer_kind(tmp_path) == "tokenizer.json"
+    assert detect_tokenizer(tmp_path) == "tokenizer.json"
 
 
 def test_a_sentencepiece_model_is_a_vocabulary(tmp_path: Path):
     (tmp_path / "spiece.model").write_bytes(b"")
-    assert tokenizer_kind(tmp_path) == "tokenizer.json"
+    assert detect_tokenizer(tmp_path) == "tokenizer.json"
 
 
 def test_a_text_encoder_of_diffusers_has_its_vocabulary_beside_it(clip_files: Path, tmp_path: Path):
     encoder = tmp_path / "text_encoder_2"
     encoder.mkdir()
     with pytest.raises(CheckpointError, match="text_encoder_2: got no tokenizer"):
-        tokenizer_kind(encoder)
+        detect_tokenizer(encoder)
     copied(clip_files, tmp_path / "tokenizer_2", "vocab.json", "merges.txt")
-    assert tokenizer_kind(encoder) == "clip"
+    assert detect_tokenizer(encoder) == "clip"
     copied(clip_files, tmp_path / "tokenizer_2", "tokenizer.json")
     (tmp_path / "tokenizer_2" / "tokenizer.json").write_text("{}")
     with pytest.raises(CheckpointError, match="got no vocabulary, expected that of"):
-        tokenizer_kind(encoder)
+        detect_tokenizer(encoder)
 
 
 @pytest.mark.parametrize(
@@ -185,5 +188,5 @@ def test_other_files_are_one_error(files: dict[str, str], message: str, tmp_path
     for name, content in files.items():
         (tmp_path / name).write_text(content)
     with pytest.raises(CheckpointError, match=message) as caught:
-        tokenizer_kind(tmp_path)
+        detect_tokenizer(tmp_path)
     assert "\n" not in str(caught.value)

@@ -18,14 +18,17 @@ from torch import Tensor, nn
 from tests.peers import peer
 from tests.tiny import tiny_config
 from twinlens.checkpoints.formats import open_clip
-from twinlens.checkpoints.formats.key_map import Linked
+from twinlens.checkpoints.formats.key_map import NativeTensors
 from twinlens.checkpoints.formats.open_clip import config as open_clip_config
 from twinlens.checkpoints.formats.open_clip import describe as open_clip_write
 from twinlens.checkpoints.formats.open_clip import timm_siglip
 from twinlens.checkpoints.formats.storage.tensors import open_tensors
+from twinlens.checkpoints.torch_arrays import to_tensor
+from twinlens.checkpoints.writer import write_open_clip
 from twinlens.config import CLIPConfig, PreprocessConfig, Provenance, TextCleaning, TextConfig
 from twinlens.errors import CheckpointError, TwinlensError
-from twinlens.images.decode import normalize, to_pixels
+from twinlens.images.decode import to_pixels
+from twinlens.inference.preprocess import normalize
 from twinlens.model.clip import CLIP
 from twinlens.text.clip_bpe import train_tokenizer
 
@@ -85,16 +88,17 @@ def save(model: nn.Module, config: Mapping[str, Any], directory: Path, **preproc
 def our_model(directory: Path) -> CLIP:
     tensors = open_tensors(directory / "open_clip_model.safetensors")
     config = open_clip.read_config(directory, tensors)
-    links = open_clip.links(config, tensors)
-    assert {name for link in links for name in link.foreign} == set(tensors)
+    links = open_clip.key_map(config, tensors)
+    assert {name for link in links for name in link.foreign_names} == set(tensors)
     model = CLIP(config).eval()
-    model.load_state_dict(dict(Linked(links, tensors)))
+    linked = NativeTensors(links, tensors)
+    model.load_state_dict({name: to_tensor(linked[name]) for name in linked})
     return model
 
 
 def parse(config: Mapping[str, Any], **preprocess: Any) -> CLIPConfig:
     whole = {"model_cfg": config, "preprocess_cfg": preprocess}
-    return open_clip_config.parse(whole, [], "open_clip_config.json")
+    return open_clip_config.parse_config(whole, [], "open_clip_config.json")
 
 
 def texts(length: int, vocabulary: int, count: int | None = None) -> Tensor:
@@ -114,7 +118,7 @@ def random_images(size: int) -> Tensor:
 @torch.no_grad()
 def assert_agree(ours: CLIP, theirs: Any, tokens: Tensor) -> None:
     """Features, logits and every layer's view of a text are theirs."""
-    images = random_images(ours.config.image_input.image_size)
+    images = random_images(ours.config.preprocess_config.image_size)
     got = ours.encode_image(images, normalize=True), ours.encode_text(tokens, normalize=True)
     expected = (
         theirs.encode_image(images, normalize=True),
@@ -136,8 +140,8 @@ def assert_agree(ours: CLIP, theirs: Any, tokens: Tensor) -> None:
 def shallow_timm(monkeypatch: pytest.MonkeyPatch) -> None:
     """timm's towers of two blocks, and our table for writing them."""
     monkeypatch.setattr(timm, "create_model", partial(timm.create_model, depth=2))
-    for name, size in timm_siglip._SIZES.items():
-        monkeypatch.setitem(timm_siglip._SIZES, name, size._replace(layers=2))
+    for name, size in timm_siglip._TOWER_SIZES.items():
+        monkeypatch.setitem(timm_siglip._TOWER_SIZES, name, size._replace(layers=2))
 
 
 NATIVE = [
@@ -180,8 +184,8 @@ def test_siglip_agrees(tmp_path: Path, name: str) -> None:
     assert ours.logit_bias is not None
     assert ours.config.tokenizer == "tokenizer.json"
     assert ours.config.text_cleaning == "canonicalize"
-    assert ours.config.image_input.resize == "squash"
-    assert_agree(ours, theirs, texts(ours.config.text_input.context_length, VOCABULARY, 5))
+    assert ours.config.preprocess_config.resize == "squash"
+    assert_agree(ours, theirs, texts(ours.config.text_config.context_length, VOCABULARY, 5))
 
 
 VARIANTS = {
@@ -216,7 +220,7 @@ def test_both_layouts_of_every_variant_agree(
     theirs = their_model(config)
     save(theirs, config, tmp_path)
     ours = our_model(tmp_path)
-    tokens = texts(ours.config.text_input.context_length, VOCABULARY)
+    tokens = texts(ours.config.text_config.context_length, VOCABULARY)
     if variant == "first end":
         tokens[3, [1, 2]] = 7
     assert_agree(ours, theirs, tokens)
@@ -228,11 +232,11 @@ def test_the_names_tell_the_layout_not_the_configuration(tmp_path: Path) -> None
     assert_agree(our_model(tmp_path), theirs, texts(77, VOCABULARY, 2))
 
 
-@pytest.mark.parametrize("name", timm_siglip.NAMES)
+@pytest.mark.parametrize("name", timm_siglip.TOWER_NAMES)
 def test_the_table_of_towers_is_that_of_timm(name: str) -> None:
     with torch.device("meta"):
         theirs = timm.create_model(name, num_classes=0)
-    config = timm_siglip.tower(name)
+    config = timm_siglip.tower_config(name)
     with torch.device("meta"):
         ours = CLIP(
             replace(
@@ -242,24 +246,24 @@ def test_the_table_of_towers_is_that_of_timm(name: str) -> None:
                 preprocess=PreprocessConfig(image_size=config.image_size),
             )
         ).image_tower
-    links = timm_siglip.links(config)
+    links = timm_siglip.key_map(config)
     theirs_state = {f"visual.trunk.{key}": value for key, value in theirs.state_dict().items()}
-    assert {key for link in links for key in link.foreign} == theirs_state.keys()
+    assert {key for link in links for key in link.foreign_names} == theirs_state.keys()
     state = {f"image_tower.{key}": value.shape for key, value in ours.state_dict().items()}
-    assert {key: value.shape for key, value in Linked(links, theirs_state).items()} == state
+    assert {key: value.shape for key, value in NativeTensors(links, theirs_state).items()} == state
     assert theirs.blocks[0].attn.num_heads == theirs.attn_pool.num_heads == config.heads
     assert theirs.norm.eps == theirs.blocks[0].norm1.eps == theirs.attn_pool.norm.eps == 1e-6
     for mlp in (theirs.blocks[0].mlp, theirs.attn_pool.mlp):
         x = torch.linspace(-3, 3, 50)
         assert torch.equal(mlp.act(x), ours.pool.mlp.activation(x))
-    assert timm_siglip.name_of(config) == name
+    assert timm_siglip.find_tower_name(config) == name
 
 
 def test_what_is_left_over_of_a_image_is_not_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    size = timm_siglip._Size(width=32, layers=2, heads=16, mlp_width=119)
-    monkeypatch.setitem(timm_siglip._SIZES, "so400m", size)
+    size = timm_siglip._TowerSize(width=32, layers=2, heads=16, mlp_width=119)
+    monkeypatch.setitem(timm_siglip._TOWER_SIZES, "so400m", size)
     monkeypatch.setattr(timm, "create_model", partial(timm.create_model, depth=2, embed_dim=32))
     config = reduced("ViT-SO400M-14-SigLIP-384") | {"embed_dim": 32}
     config["text_cfg"] |= {"width": 32, "heads": 4}
@@ -361,7 +365,7 @@ def test_other_preprocessing_is_refused(preprocess: dict[str, Any], message: str
 )
 def test_a_file_of_another_kind_is_refused(whole: dict[str, Any], message: str) -> None:
     with pytest.raises(CheckpointError, match=message):
-        open_clip_config.parse(whole, [], "x")
+        open_clip_config.parse_config(whole, [], "x")
 
 
 def test_a_file_that_is_no_json_is_refused(tmp_path: Path) -> None:
@@ -380,7 +384,7 @@ def test_what_changes_no_number_is_passed_over() -> None:
     )
     assert parse(idle) == parse(TINY)
     assert parse(TINY, size=[32, 32], mode="RGB", fill_color=0, mean=None) == parse(TINY)
-    assert parse(TINY, mean=0.5).image_input.mean == (0.5, 0.5, 0.5)
+    assert parse(TINY, mean=0.5).preprocess_config.mean == (0.5, 0.5, 0.5)
 
 
 WRITTEN: dict[str, dict[str, Any]] = {
@@ -402,14 +406,14 @@ def written_config(what: str) -> CLIPConfig:
     gelu = {"activation": "gelu"}
     changes = deepcopy(WRITTEN[what])
     changes["vision"] = replace(config.vision, **(gelu | changes.get("vision", {})))
-    changes["text"] = replace(config.text_input, **(gelu | changes.get("text", {})))
-    changes["preprocess"] = replace(config.image_input, **changes.get("preprocess", {}))
+    changes["text"] = replace(config.text_config, **(gelu | changes.get("text", {})))
+    changes["preprocess"] = replace(config.preprocess_config, **changes.get("preprocess", {}))
     return replace(config, **changes)
 
 
 def siglip_config() -> CLIPConfig:
     """Towers as timm's largest SigLIP has them, the text tower narrower than the image tower."""
-    tower = timm_siglip.tower("vit_base_patch32_siglip_256")
+    tower = timm_siglip.tower_config("vit_base_patch32_siglip_256")
     return replace(
         tiny_config(vocab_size=49408),
         embed_dim=tower.width,
@@ -444,7 +448,7 @@ def random_model(config: CLIPConfig) -> CLIP:
 
 def assert_round_trip(model: CLIP, directory: Path) -> None:
     """open_clip opens what we write and answers alike, and we read it to the last bit."""
-    open_clip.write(model, directory)
+    write_open_clip(model, directory)
     theirs = reference.create_model(f"local-dir:{directory}").eval()
     assert_agree(model, theirs, texts(12, 49408))
     again = our_model(directory)
@@ -467,7 +471,7 @@ def test_open_clip_opens_a_written_resnet(tmp_path: Path) -> None:
 def test_open_clip_opens_a_written_siglip(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shallow_timm: None
 ) -> None:
-    monkeypatch.setitem(timm_siglip._SIZES, "base", timm_siglip._Size(96, 2, 12, None))
+    monkeypatch.setitem(timm_siglip._TOWER_SIZES, "base", timm_siglip._TowerSize(96, 2, 12, None))
     monkeypatch.setattr(timm, "create_model", partial(timm.create_model, embed_dim=96))
     assert_round_trip(random_model(siglip_config()), tmp_path)
 
@@ -503,14 +507,14 @@ def test_what_open_clip_has_not_got_is_not_written(
     with torch.device("meta"):
         model = CLIP(replace(config, **changes))
     with pytest.raises(CheckpointError, match=message):
-        open_clip.write(model, tmp_path / "model")
+        write_open_clip(model, tmp_path / "model")
     assert not (tmp_path / "model").exists()
 
 
 def test_a_place_that_cannot_be_written_is_one_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CheckpointError, match="could not be saved"):
-        open_clip.write(random_model(written_config("vit")), tmp_path / "file")
+        write_open_clip(random_model(written_config("vit")), tmp_path / "file")
 
 
 def test_a_vocabulary_of_our_own_travels_along(tmp_path: Path) -> None:
@@ -518,7 +522,7 @@ def test_a_vocabulary_of_our_own_travels_along(tmp_path: Path) -> None:
     tokenizer = train_tokenizer(sentences, 530)
     config = replace(tiny_config(vocab_size=530, context_length=9), tokenizer="tokenizer.json")
     model = random_model(config)
-    open_clip.write(model, tmp_path, tokenizer)
+    write_open_clip(model, tmp_path, tokenizer)
     assert our_model(tmp_path).config == config
     theirs = reference.create_model(f"local-dir:{tmp_path}").eval()
     their_tokenizer = reference.get_tokenizer(f"local-dir:{tmp_path}")
@@ -537,9 +541,9 @@ def test_siglips_kind_of_vocabulary_travels_along(tmp_path: Path, cleaning: Text
 
     tokenizer = piece_vocabulary(tmp_path / "vocabulary", cleaning)
     config = tiny_config(vocab_size=tokenizer.vocab_size, context_length=16)
-    text = replace(config.text_input, causal=False, pooling="last")
+    text = replace(config.text_config, causal=False, pooling="last")
     config = replace(config, text=text, tokenizer="tokenizer.json", text_cleaning=cleaning)
-    open_clip.write(random_model(config), tmp_path / "model", tokenizer)
+    write_open_clip(random_model(config), tmp_path / "model", tokenizer)
     words = ["a large photo of the dog", "Olaf, a snow_man!", "isn't here here here here here", ""]
     ours = tokenizer(words, context_length=16, truncate=True)
     assert torch.equal(reference.get_tokenizer(f"local-dir:{tmp_path / 'model'}")(words), ours)
@@ -552,9 +556,9 @@ def test_what_open_clip_has_no_place_for_comes_back(tmp_path: Path) -> None:
         config,
         templates=("{} there", "here {}"),
         provenance=Provenance(name="tiny", licence="CC0-1.0", samples_seen=3),
-        preprocess=replace(config.image_input, background=(1, 2, 3)),
+        preprocess=replace(config.preprocess_config, background=(1, 2, 3)),
     )
-    open_clip.write(random_model(config), tmp_path)
+    write_open_clip(random_model(config), tmp_path)
     assert our_model(tmp_path).config == config
     path = tmp_path / "open_clip_config.json"
     whole = json.loads(path.read_text())
@@ -569,10 +573,10 @@ def test_pixels_are_those_of_its_transforms(
     tmp_path: Path, resize: Any, interpolation: Any
 ) -> None:
     config = tiny_config(vocab_size=49408)
-    pixels = replace(config.image_input, resize=resize, interpolation=interpolation)
-    open_clip.write(random_model(replace(config, preprocess=pixels)), tmp_path)
+    pixels = replace(config.preprocess_config, resize=resize, interpolation=interpolation)
+    write_open_clip(random_model(replace(config, preprocess=pixels)), tmp_path)
     _, _, transform = reference.create_model_and_transforms(f"local-dir:{tmp_path}")
-    read = our_model(tmp_path).config.image_input
+    read = our_model(tmp_path).config.preprocess_config
     assert read == pixels
     rng = np.random.default_rng(0)
     for height, width in ((32, 32), (40, 97), (301, 33), (5, 7)):

@@ -5,6 +5,7 @@ import tracemalloc
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -29,7 +30,7 @@ def test_openais_archive(tmp_path: Path):
     save_openai_archive(model, tmp_path / "weights.bin")
     tensors = open_tensors(tmp_path / "weights.bin")
     assert_same(tensors, model.state_dict())
-    assert tensors["visual.conv1.weight"].dtype == torch.float16
+    assert tensors["visual.conv1.weight"].dtype == np.float16
     assert tensors["visual.transformer.resblocks.1.attn.in_proj_weight"].shape == (384, 128)
     assert {name: int(tensors[name]) for name in ("input_resolution", "vocab_size")} == {
         "input_resolution": 32,
@@ -103,8 +104,9 @@ def test_tensors_stay_in_the_file_and_leave_it_as_it_was(tmp_path: Path):
     before = path.read_bytes()
     tensors = open_tensors(path)
     name = "token_embedding.weight"
-    assert tensors[name].data_ptr() == tensors[name].data_ptr()
-    tensors[name].zero_()
+    assert np.shares_memory(tensors[name], tensors[name])
+    tensors[name][...] = 0
+    assert not tensors[name].any()
     assert path.read_bytes() == before
     assert open_tensors(path)[name].any()
 
@@ -128,7 +130,7 @@ NESTED = b")" + b"\x85" * 100_000
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (tensor(), "got Strided, expected a module"),
+        (tensor(), "got PickledTensor, expected a module"),
         (module({"a": tensor(length=5)}), "a: got 16 bytes in data/0, expected 5 numbers of 4"),
         (module({"a": tensor(length=2**62)}), "a: got 16 bytes in data/0"),
         (module({"a": tensor(kind=b"ctorch\nDoubleStorage\n")}), "expected 4 numbers of 8"),
@@ -158,7 +160,7 @@ NESTED = b")" + b"\x85" * 100_000
         (b"c__torch__.os\nsystem\n" + opcodes(("true",)) + b"\x81", "expected a module without"),
         (b"(" + opcodes("true") + b"ios\nsystem\n", "got the opcode INST"),
         (opcodes("os") + opcodes("system") + b"\x93", "got the opcode STACK_GLOBAL"),
-        (b"c__torch__.x\nModel\n}b", "got _Global, expected Module"),
+        (b"c__torch__.x\nModel\n}b", "got _GlobalName, expected PickledModule"),
         (b"ctorch._utils\n_rebuild_tensor_v2\n)R", "data.pkl"),
         (b"", "got a broken pickle"),
         (b"h\7", "got a broken pickle"),

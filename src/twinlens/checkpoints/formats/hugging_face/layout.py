@@ -13,15 +13,12 @@ resized to 3 pixels more than a multiple of 4 beyond the crop, it sees one row o
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
 from twinlens.checkpoints.formats.hugging_face.describe import (
-    architecture_name,
     config_json,
+    find_architecture_name,
     preprocessor_json,
 )
 from twinlens.checkpoints.formats.hugging_face.names import (
@@ -29,77 +26,75 @@ from twinlens.checkpoints.formats.hugging_face.names import (
     PREPROCESSOR_FILE,
     PROCESSOR_FILE,
 )
-from twinlens.checkpoints.formats.hugging_face.tokenizer import write_plain_json, write_tokenizer
-from twinlens.checkpoints.formats.key_map import Link, layer, reshaped, same, stacked, transposed
-from twinlens.checkpoints.native import write_tensors
+from twinlens.checkpoints.formats.hugging_face.tokenizer import write_tokenizer, write_unicode_json
+from twinlens.checkpoints.formats.key_map import (
+    KeyMapping,
+    concatenated,
+    renamed,
+    reshaped,
+    scalar,
+    to_foreign_tensors,
+    transposed,
+    weight_and_bias,
+)
+from twinlens.checkpoints.formats.storage.arrays import Array, write_arrays
 from twinlens.config import CLIPConfig, TextConfig, ViTConfig
 from twinlens.errors import CheckpointError
-from twinlens.files import made_directory
-from twinlens.model.clip import CLIP
+from twinlens.files import ensure_directory
 from twinlens.text.clip_bpe import Tokenizer
 from twinlens.text.loading import AnyTokenizer
 
 WEIGHTS_FILE = "model.safetensors"
 
-_TEXT, _VISION = "text_model.", "vision_model."
+_TEXT_PREFIX, _VISION_PREFIX = "text_model.", "vision_model."
 
 
-def ignored(name: str) -> bool:
-    """Whether a tensor is a buffer without weights."""
+def is_ignored(name: str) -> bool:
+    """True for buffers without weights."""
     return name.endswith("embeddings.position_ids")
 
 
-def links(config: CLIPConfig, names: Collection[str]) -> list[Link]:
-    """Where Hugging Face's files keep each tensor of a model.
+def key_map(config: CLIPConfig, names: Collection[str]) -> list[KeyMapping]:
+    """Map each tensor of a model to Hugging Face's names.
 
     Args:
         config: The model's.
-        names: Of the tensors in the file; they tell whether a single tower's have its prefix.
+        names: Of the tensors in the file, which show if a single tower's have its prefix.
     """
     both = config.text is not None and config.vision is not None
-    found: list[Link] = []
+    found: list[KeyMapping] = []
     if both or "logit_scale" in names:  # single towers have none
-        found.append(_number("logit_scale", listed=config.logit_bias))
+        found.append(scalar("logit_scale", listed=config.logit_bias))
     if config.logit_bias:
-        found.append(_number("logit_bias", listed=True))
+        found.append(scalar("logit_bias", listed=True))
     if config.text is not None:
-        found += _text_links(config.text, _prefix(_TEXT, names, both))
+        found += _text_key_map(config.text, _find_prefix(_TEXT_PREFIX, names, both))
     if isinstance(config.vision, ViTConfig):
-        found += _vision_links(config.vision, _prefix(_VISION, names, both))
+        found += _vision_key_map(config.vision, _find_prefix(_VISION_PREFIX, names, both))
     return found
 
 
-def _prefix(prefix: str, names: Collection[str], both: bool) -> str:
+def _find_prefix(prefix: str, names: Collection[str], both: bool) -> str:
     return prefix if both or any(name.startswith(prefix) for name in names) else ""
 
 
-def _number(name: str, *, listed: bool) -> Link:
-    """A number; SigLIP's files hold a list of one."""
-    return Link(
-        name,
-        (name,),
-        lambda parts: parts[0].reshape(()) if parts[0].numel() == 1 else parts[0],
-        lambda ours: [ours.reshape((1,) if listed else ())],
-    )
-
-
-def _text_links(config: TextConfig, theirs: str) -> list[Link]:
+def _text_key_map(config: TextConfig, theirs: str) -> list[KeyMapping]:
     ours = "text_tower"
     found = [
-        same(f"{ours}.token_embedding.weight", f"{theirs}embeddings.token_embedding.weight"),
-        same(f"{ours}.positional_embedding", f"{theirs}embeddings.position_embedding.weight"),
-        *_block_links(f"{ours}.transformer", f"{theirs}encoder", config.layers),
-        *layer(f"{ours}.final_norm", f"{theirs}final_layer_norm"),
+        renamed(f"{ours}.token_embedding.weight", f"{theirs}embeddings.token_embedding.weight"),
+        renamed(f"{ours}.positional_embedding", f"{theirs}embeddings.position_embedding.weight"),
+        *_block_key_map(f"{ours}.transformer", f"{theirs}encoder", config.layers),
+        *weight_and_bias(f"{ours}.final_norm", f"{theirs}final_layer_norm"),
     ]
     if config.projection == "linear":
         found.append(transposed(f"{ours}.projection", "text_projection.weight"))
     if config.projection == "affine":
         found.append(transposed(f"{ours}.projection", f"{theirs}head.weight"))
-        found.append(same(f"{ours}.projection_bias", f"{theirs}head.bias"))
+        found.append(renamed(f"{ours}.projection_bias", f"{theirs}head.bias"))
     return found
 
 
-def _vision_links(config: ViTConfig, theirs: str) -> list[Link]:
+def _vision_key_map(config: ViTConfig, theirs: str) -> list[KeyMapping]:
     ours = "image_tower"
     size, width = config.patch_size, config.width
     found = [
@@ -109,57 +104,59 @@ def _vision_links(config: ViTConfig, theirs: str) -> list[Link]:
             ours=(width, 3 * size**2),
             theirs=(width, 3, size, size),
         ),
-        same(f"{ours}.positional_embedding", f"{theirs}embeddings.position_embedding.weight"),
-        *_block_links(f"{ours}.transformer", f"{theirs}encoder", config.layers),
-        *layer(f"{ours}.post_norm", f"{theirs}post_layernorm"),
+        renamed(f"{ours}.positional_embedding", f"{theirs}embeddings.position_embedding.weight"),
+        *_block_key_map(f"{ours}.transformer", f"{theirs}encoder", config.layers),
+        *weight_and_bias(f"{ours}.post_norm", f"{theirs}post_layernorm"),
     ]
     if config.pooling == "attention":
         found.append(
-            same(f"{ours}.patch_embedding.bias", f"{theirs}embeddings.patch_embedding.bias")
+            renamed(f"{ours}.patch_embedding.bias", f"{theirs}embeddings.patch_embedding.bias")
         )
-        return [*found, *_pool_links(f"{ours}.pool", f"{theirs}head", width)]
-    found.append(same(f"{ours}.class_embedding", f"{theirs}embeddings.class_embedding"))
-    found += layer(f"{ours}.pre_norm", f"{theirs}pre_layrnorm")  # their spelling
+        return [*found, *_pool_key_map(f"{ours}.pool", f"{theirs}head", width)]
+    found.append(renamed(f"{ours}.class_embedding", f"{theirs}embeddings.class_embedding"))
+    found += weight_and_bias(f"{ours}.pre_norm", f"{theirs}pre_layrnorm")  # their spelling
     if config.projection == "linear":
         found.append(transposed(f"{ours}.projection", "visual_projection.weight"))
     return found
 
 
-def _block_links(ours: str, theirs: str, layers: int) -> list[Link]:
-    found: list[Link] = []
+def _block_key_map(ours: str, theirs: str, layers: int) -> list[KeyMapping]:
+    found: list[KeyMapping] = []
     for i in range(layers):
         block, other = f"{ours}.blocks.{i}", f"{theirs}.layers.{i}"
         for kind in ("weight", "bias"):
             parts = (f"{other}.self_attn.{name}_proj.{kind}" for name in "qkv")
-            found.append(stacked(f"{block}.attention.qkv.{kind}", *parts))
+            found.append(concatenated(f"{block}.attention.qkv.{kind}", *parts))
         found += [
-            *layer(f"{block}.attention_norm", f"{other}.layer_norm1"),
-            *layer(f"{block}.attention.out", f"{other}.self_attn.out_proj"),
-            *layer(f"{block}.mlp_norm", f"{other}.layer_norm2"),
-            *layer(f"{block}.mlp.expand", f"{other}.mlp.fc1"),
-            *layer(f"{block}.mlp.contract", f"{other}.mlp.fc2"),
+            *weight_and_bias(f"{block}.attention_norm", f"{other}.layer_norm1"),
+            *weight_and_bias(f"{block}.attention.out", f"{other}.self_attn.out_proj"),
+            *weight_and_bias(f"{block}.mlp_norm", f"{other}.layer_norm2"),
+            *weight_and_bias(f"{block}.mlp.expand", f"{other}.mlp.fc1"),
+            *weight_and_bias(f"{block}.mlp.contract", f"{other}.mlp.fc2"),
         ]
     return found
 
 
-def _pool_links(ours: str, theirs: str, width: int) -> list[Link]:
+def _pool_key_map(ours: str, theirs: str, width: int) -> list[KeyMapping]:
     found = [reshaped(f"{ours}.query", f"{theirs}.probe", ours=(width,), theirs=(1, 1, width))]
     for kind in ("weight", "bias"):
         whole = f"{theirs}.attention.in_proj_{kind}"
-        found.append(_rows(f"{ours}.query_projection.{kind}", whole, slice(None, width)))
-        found.append(_rows(f"{ours}.key_value.{kind}", whole, slice(width, None)))
+        found.append(
+            _row_slice_mapping(f"{ours}.query_projection.{kind}", whole, slice(None, width))
+        )
+        found.append(_row_slice_mapping(f"{ours}.key_value.{kind}", whole, slice(width, None)))
     return [
         *found,
-        *layer(f"{ours}.out", f"{theirs}.attention.out_proj"),
-        *layer(f"{ours}.norm", f"{theirs}.layernorm"),
-        *layer(f"{ours}.mlp.expand", f"{theirs}.mlp.fc1"),
-        *layer(f"{ours}.mlp.contract", f"{theirs}.mlp.fc2"),
+        *weight_and_bias(f"{ours}.out", f"{theirs}.attention.out_proj"),
+        *weight_and_bias(f"{ours}.norm", f"{theirs}.layernorm"),
+        *weight_and_bias(f"{ours}.mlp.expand", f"{theirs}.mlp.fc1"),
+        *weight_and_bias(f"{ours}.mlp.contract", f"{theirs}.mlp.fc2"),
     ]
 
 
-def _rows(native: str, foreign: str, rows: slice) -> Link:
-    """Some rows of a tensor; `_written` lays those of all its links one after the other."""
-    return Link(
+def _row_slice_mapping(native: str, foreign: str, rows: slice) -> KeyMapping:
+    """Some rows of a tensor; `to_foreign_tensors` concatenates them."""
+    return KeyMapping(
         native,
         (foreign,),
         lambda parts: parts[0][rows] if parts[0].ndim else parts[0],
@@ -167,11 +164,17 @@ def _rows(native: str, foreign: str, rows: slice) -> Link:
     )
 
 
-def write(model: CLIP, directory: Path, tokenizer: AnyTokenizer | None = None) -> None:
+def write_model(
+    config: CLIPConfig,
+    weights: Mapping[str, Array],
+    directory: Path,
+    tokenizer: AnyTokenizer | None = None,
+) -> None:
     """Write a model as a directory that transformers, diffusers and sentence-transformers open.
 
     Args:
-        model: Its weights keep their type.
+        config: The model's.
+        weights: Its tensors by our names; they keep their type.
         directory: Made if it is missing.
         tokenizer: The vocabulary of its text tower; None for an image tower alone.
 
@@ -179,25 +182,24 @@ def write(model: CLIP, directory: Path, tokenizer: AnyTokenizer | None = None) -
         CheckpointError: transformers has no such model, and the message says why; or the files
             cannot be written.
     """
-    config = model.config
-    name = architecture_name(config)
+    name = find_architecture_name(config)
     _check_tokenizer(config, tokenizer)
     for stale in (PROCESSOR_FILE, "added_tokens.json"):
         if (directory / stale).exists():  # it would count for more than what is written here
             raise CheckpointError(f"{directory}: got a {stale} in it, expected a new directory")
-    tensors = _written(links(config, (_TEXT, _VISION)), model.state_dict())
-    dtype = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
+    arrays = to_foreign_tensors(key_map(config, (_TEXT_PREFIX, _VISION_PREFIX)), weights)
+    dtype = next(iter(arrays.values())).dtype.name
     try:
-        with made_directory(directory):
-            write_tensors(tensors, directory / WEIGHTS_FILE, {"format": "pt"})
+        with ensure_directory(directory):
+            write_arrays(arrays, directory / WEIGHTS_FILE, {"format": "pt"})
             if config.text is not None and tokenizer is not None:
                 write_tokenizer(tokenizer, directory, config.text.context_length)
             if config.preprocess is not None:
                 pixels = preprocessor_json(config.preprocess, name)
-                write_plain_json(pixels, directory / PREPROCESSOR_FILE)
+                write_unicode_json(pixels, directory / PREPROCESSOR_FILE)
             end_id = None if tokenizer is None else tokenizer.end_id
             described = config_json(config, name, dtype=dtype, end_id=end_id)
-        write_plain_json(described, directory / CONFIG_FILE)
+        write_unicode_json(described, directory / CONFIG_FILE)
     except OSError as error:
         raise CheckpointError(f"{directory}: the model could not be written: {error}") from error
 
@@ -217,15 +219,3 @@ def _check_tokenizer(config: CLIPConfig, tokenizer: AnyTokenizer | None) -> None
             "tokenizer: got one of CLIP's kind, whose padding transformers does not know, "
             "expected another for a text tower that sees it"
         )
-
-
-def _written(links: Iterable[Link], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Our tensors by their foreign names; links to one name are its parts in their order."""
-    parts: dict[str, list[Tensor]] = {}
-    for link in links:
-        for foreign, part in zip(link.foreign, link.write(tensors[link.native]), strict=True):
-            parts.setdefault(foreign, []).append(part)
-    return {
-        foreign: torch.cat(found) if len(found) > 1 else found[0].contiguous()
-        for foreign, found in parts.items()
-    }

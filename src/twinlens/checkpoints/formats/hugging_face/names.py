@@ -1,4 +1,4 @@
-"""What Hugging Face's classes are called, what their files say, and what silence means in them.
+"""Names of Hugging Face's classes and files, and the default values of their configurations.
 
 transformers writes a configuration whole, or only where it differs from its class: a key that is
 not there has the class's value, and those are the tables here (as of transformers 4 and 5). Keys
@@ -12,14 +12,14 @@ from typing import Any, Literal
 
 from twinlens.config import OPENAI_MEAN, OPENAI_STD, Activation
 
-Family = Literal["clip", "siglip"]
-Tower = Literal["text", "vision"]
+HuggingFaceFamily = Literal["clip", "siglip"]
+TowerKind = Literal["text", "vision"]
 
 CONFIG_FILE = "config.json"
 PREPROCESSOR_FILE = "preprocessor_config.json"
 PROCESSOR_FILE = "processor_config.json"
 
-ARGMAX_END = 2
+LEGACY_END_ID = 2
 """Configurations from before transformers 4.31 have this end token, by which the class still
 knows them and pools at the highest id instead."""
 
@@ -28,13 +28,13 @@ ACTIVATIONS: dict[str, Activation] = {
     "gelu": "gelu",
     "gelu_pytorch_tanh": "gelu_tanh",
 }
-INTERPOLATIONS: dict[int, Literal["bilinear", "bicubic"]] = {2: "bilinear", 3: "bicubic"}
-"""By Pillow's numbers for its filters."""
+INTERPOLATION_BY_RESAMPLE: dict[int, Literal["bilinear", "bicubic"]] = {2: "bilinear", 3: "bicubic"}
+"""Filters by Pillow's numbers."""
 
-RESCALE = 1 / 255
-PROJECTION_DIM = 512  # of a whole CLIPModel
+RESCALE_FACTOR = 1 / 255
+DEFAULT_PROJECTION_DIM = 512  # of a whole CLIPModel
 
-TOWERS: dict[tuple[Family, Tower], dict[str, Any]] = {
+TOWER_DEFAULTS: dict[tuple[HuggingFaceFamily, TowerKind], dict[str, Any]] = {
     ("clip", "text"): {
         "vocab_size": 49408,
         "hidden_size": 512,
@@ -84,18 +84,18 @@ TOWERS: dict[tuple[Family, Tower], dict[str, Any]] = {
     },
 }
 
-_EVERY_PROCESSOR: dict[str, Any] = {
+_COMMON_PROCESSOR_DEFAULTS: dict[str, Any] = {
     "resample": 3,
     "do_resize": True,
     "do_rescale": True,
-    "rescale_factor": RESCALE,
+    "rescale_factor": RESCALE_FACTOR,
     "do_normalize": True,
     "do_pad": None,
     "use_square_size": False,
 }
-PROCESSORS: dict[str, dict[str, Any]] = {
+PROCESSOR_DEFAULTS: dict[str, dict[str, Any]] = {
     "CLIPImageProcessor": {
-        **_EVERY_PROCESSOR,
+        **_COMMON_PROCESSOR_DEFAULTS,
         "size": {"shortest_edge": 224},
         "do_center_crop": True,
         "crop_size": {"height": 224, "width": 224},
@@ -103,7 +103,7 @@ PROCESSORS: dict[str, dict[str, Any]] = {
         "image_std": list(OPENAI_STD),
     },
     "SiglipImageProcessor": {
-        **_EVERY_PROCESSOR,
+        **_COMMON_PROCESSOR_DEFAULTS,
         "size": {"height": 224, "width": 224},
         "do_center_crop": False,
         "crop_size": None,
@@ -111,43 +111,50 @@ PROCESSORS: dict[str, dict[str, Any]] = {
         "image_std": [0.5, 0.5, 0.5],
     },
 }
-PROCESSOR_OF: dict[Family, str] = {"clip": "CLIPImageProcessor", "siglip": "SiglipImageProcessor"}
+DEFAULT_PROCESSORS: dict[HuggingFaceFamily, str] = {
+    "clip": "CLIPImageProcessor",
+    "siglip": "SiglipImageProcessor",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Architecture:
-    """A class of transformers: which towers it has, and whether what they pool is projected."""
+class HuggingFaceArchitecture:
+    """A class of transformers: its towers, and True in `projects` if their output is projected."""
 
-    family: Family
-    text: bool = False
-    vision: bool = False
-    projects: bool = True
+    family: HuggingFaceFamily
+    has_text: bool = False
+    has_vision: bool = False
+    has_projection: bool = True
 
     @property
     def model_type(self) -> str:
-        """What its configuration calls it."""
-        if self.text and self.vision:
+        """The `model_type` in its configuration."""
+        if self.has_text and self.has_vision:
             return self.family
-        return f"{self.family}_{'text' if self.text else 'vision'}_model"
+        return f"{self.family}_{'text' if self.has_text else 'vision'}_model"
 
 
 ARCHITECTURES = {
-    "CLIPModel": Architecture(family="clip", text=True, vision=True),
-    "CLIPTextModel": Architecture(family="clip", text=True, projects=False),
-    "CLIPTextModelWithProjection": Architecture(family="clip", text=True),
-    "CLIPVisionModel": Architecture(family="clip", vision=True, projects=False),
-    "CLIPVisionModelWithProjection": Architecture(family="clip", vision=True),
-    "SiglipModel": Architecture(family="siglip", text=True, vision=True),
-    "SiglipTextModel": Architecture(family="siglip", text=True),
-    "SiglipVisionModel": Architecture(family="siglip", vision=True, projects=False),
+    "CLIPModel": HuggingFaceArchitecture(family="clip", has_text=True, has_vision=True),
+    "CLIPTextModel": HuggingFaceArchitecture(family="clip", has_text=True, has_projection=False),
+    "CLIPTextModelWithProjection": HuggingFaceArchitecture(family="clip", has_text=True),
+    "CLIPVisionModel": HuggingFaceArchitecture(
+        family="clip", has_vision=True, has_projection=False
+    ),
+    "CLIPVisionModelWithProjection": HuggingFaceArchitecture(family="clip", has_vision=True),
+    "SiglipModel": HuggingFaceArchitecture(family="siglip", has_text=True, has_vision=True),
+    "SiglipTextModel": HuggingFaceArchitecture(family="siglip", has_text=True),
+    "SiglipVisionModel": HuggingFaceArchitecture(
+        family="siglip", has_vision=True, has_projection=False
+    ),
 }
 MODEL_TYPES = {architecture.model_type for architecture in ARCHITECTURES.values()}
 
-UNNAMED = {
+DEFAULT_ARCHITECTURES = {
     "clip": "CLIPModel",
     "siglip": "SiglipModel",
     "siglip_text_model": "SiglipTextModel",
     "siglip_vision_model": "SiglipVisionModel",
 }
-"""What a file without `architectures` holds. CLIP's single towers are not here: with or without a
-projection, their configurations are the same."""
+"""Architectures of files without `architectures`. CLIP's single towers are not here: their
+configurations are the same with and without a projection."""

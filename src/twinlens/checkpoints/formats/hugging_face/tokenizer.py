@@ -16,13 +16,13 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from twinlens.config import TextCleaning
-from twinlens.config_io import read_plain_json
+from twinlens.config_io import read_json_object
 from twinlens.errors import CheckpointError, ConfigError
-from twinlens.files import write_whole
-from twinlens.text.clip_bpe import END, START, Tokenizer
+from twinlens.files import atomic_write_text
+from twinlens.text.clip_bpe import END_TOKEN, START_TOKEN, Tokenizer
 from twinlens.text.loading import AnyTokenizer
-from twinlens.text.sentencepiece import PieceTokenizer
-from twinlens.text.sentencepiece.tokenizer import MODEL_FILES
+from twinlens.text.sentencepiece import SentencePieceTokenizer
+from twinlens.text.sentencepiece.tokenizer import SENTENCEPIECE_FILES
 
 TOKENIZER_FILE = "tokenizer.json"
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
@@ -30,53 +30,57 @@ SPECIAL_TOKENS_FILE = "special_tokens_map.json"
 VOCABULARY_FILE = "vocab.json"
 MERGES_FILE = "merges.txt"
 
-_INPUTS = ["input_ids", "attention_mask"]
+_MODEL_INPUT_NAMES = ["input_ids", "attention_mask"]
 
 HF_START, HF_END = "<|startoftext|>", "<|endoftext|>"
 
-# transformers' own pattern for CLIP, in whose files it stands.
-_PATTERN = (
+# transformers' own pattern for CLIP, which its files hold.
+_CLIP_PATTERN = (
     r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 )
-_ONE_SPACE: list[dict[str, Any]] = [
+_COLLAPSE_WHITESPACE: list[dict[str, Any]] = [
     {"type": "Replace", "pattern": {"Regex": r"\s+"}, "content": " "},
     {"type": "Strip", "strip_left": True, "strip_right": True},
 ]
-_LOWER: dict[str, Any] = {"type": "Lowercase"}
-_PLAIN: dict[str, Any] = {
+_LOWERCASE: dict[str, Any] = {"type": "Lowercase"}
+_STRIP_PUNCTUATION: dict[str, Any] = {
     "type": "Replace",
     "pattern": {"Regex": r"[!-/:-@\[-`{-~]"},  # ASCII punctuation
     "content": "",
 }
-_UNDERSCORES: dict[str, Any] = {"type": "Replace", "pattern": {"String": "_"}, "content": " "}
-_NORMALIZERS: dict[TextCleaning, list[dict[str, Any]]] = {
-    "lower": [_LOWER, *_ONE_SPACE],
-    "whitespace": _ONE_SPACE,
-    "canonicalize": [_UNDERSCORES, _PLAIN, _LOWER, *_ONE_SPACE],
-    "siglip": [_LOWER, _PLAIN, *_ONE_SPACE],
+_UNDERSCORES_TO_SPACES: dict[str, Any] = {
+    "type": "Replace",
+    "pattern": {"String": "_"},
+    "content": " ",
+}
+_NORMALIZERS_BY_CLEANING: dict[TextCleaning, list[dict[str, Any]]] = {
+    "lower": [_LOWERCASE, *_COLLAPSE_WHITESPACE],
+    "whitespace": _COLLAPSE_WHITESPACE,
+    "canonicalize": [_UNDERSCORES_TO_SPACES, _STRIP_PUNCTUATION, _LOWERCASE, *_COLLAPSE_WHITESPACE],
+    "siglip": [_LOWERCASE, _STRIP_PUNCTUATION, *_COLLAPSE_WHITESPACE],
     "none": [],
 }
 """Each way of cleaning a text, but for mending, as steps of the `tokenizers` library."""
 
-_CLIP_SIZE = 49_408
-_CLIP_MERGES = 48_894
+_CLIP_VOCAB_SIZE = 49_408
+_CLIP_MERGE_COUNT = 48_894
 # Of CLIP's entries in the order of their ids, then its merges, one a line: telling whether a
 # directory has CLIP's vocabulary does not need another copy of it.
 _CLIP_DIGEST = "5d827db2c026571b4380d244cf6012f0c5092b3b109d297c2e357a7ac598af06"
 
 
-def tokenizer_kind(directory: Path) -> Literal["clip", "tokenizer.json"]:
-    """Which vocabulary a directory has: CLIP's own, or another in files of its own.
+def detect_tokenizer(directory: Path) -> Literal["clip", "tokenizer.json"]:
+    """Detect the vocabulary of a directory: CLIP's own, or another in files of its own.
 
-    A text encoder of diffusers has none; it lies beside it, in `tokenizer` for `text_encoder`.
+    A text encoder of diffusers has none; it is in the directory `tokenizer` next to `text_encoder`.
 
     Raises:
         CheckpointError: There is none, or only in a form that twinlens does not read.
     """
-    if (found := _kind_in(directory)) is not None:
+    if (found := _detect_tokenizer_in(directory)) is not None:
         return found
     beside = directory.parent / directory.name.replace("text_encoder", "tokenizer")
-    if beside == directory or (found := _kind_in(beside)) is None:
+    if beside == directory or (found := _detect_tokenizer_in(beside)) is None:
         raise CheckpointError(
             f"{directory}: got no {TOKENIZER_FILE}, expected one, "
             f"or CLIP's {VOCABULARY_FILE} and {MERGES_FILE}"
@@ -87,23 +91,29 @@ def tokenizer_kind(directory: Path) -> Literal["clip", "tokenizer.json"]:
 
 
 def has_tokenizer(directory: Path) -> bool:
-    """Whether a directory has any file of a vocabulary."""
-    names = (*MODEL_FILES, TOKENIZER_FILE, TOKENIZER_CONFIG_FILE, VOCABULARY_FILE, MERGES_FILE)
+    """True if a directory has any file of a vocabulary."""
+    names = (
+        *SENTENCEPIECE_FILES,
+        TOKENIZER_FILE,
+        TOKENIZER_CONFIG_FILE,
+        VOCABULARY_FILE,
+        MERGES_FILE,
+    )
     return any((directory / name).is_file() for name in names)
 
 
-def _kind_in(directory: Path) -> Literal["clip", "tokenizer.json"] | None:
+def _detect_tokenizer_in(directory: Path) -> Literal["clip", "tokenizer.json"] | None:
     try:
-        if any((directory / name).is_file() for name in MODEL_FILES):
+        if any((directory / name).is_file() for name in SENTENCEPIECE_FILES):
             return "tokenizer.json"
         if (directory / TOKENIZER_FILE).is_file():
-            whole = read_plain_json(directory / TOKENIZER_FILE)
-            return "clip" if _is_clip_file(whole) else "tokenizer.json"
+            whole = read_json_object(directory / TOKENIZER_FILE)
+            return "clip" if _is_clip_tokenizer(whole) else "tokenizer.json"
         if (directory / VOCABULARY_FILE).is_file() and (directory / MERGES_FILE).is_file():
-            vocabulary = read_plain_json(directory / VOCABULARY_FILE)
+            vocabulary = read_json_object(directory / VOCABULARY_FILE)
             lines = (directory / MERGES_FILE).read_text(encoding="utf-8").split("\n")
             # The first says a version; files may go on after the merges that CLIP reads.
-            if _digest(vocabulary, lines[1 : 1 + _CLIP_MERGES]) == _CLIP_DIGEST:
+            if _vocabulary_digest(vocabulary, lines[1 : 1 + _CLIP_MERGE_COUNT]) == _CLIP_DIGEST:
                 return "clip"
             raise CheckpointError(
                 f"{directory}: got a {VOCABULARY_FILE} that is not CLIP's, "
@@ -115,24 +125,28 @@ def _kind_in(directory: Path) -> Literal["clip", "tokenizer.json"] | None:
     return None
 
 
-def _is_clip_file(whole: dict[str, Any]) -> bool:
-    """Whether a parsed `tokenizer.json` has CLIP's vocabulary and nothing added to it."""
-    model = whole.get("model")
+def _is_clip_tokenizer(tokenizer_json: dict[str, Any]) -> bool:
+    """True if a parsed `tokenizer.json` has CLIP's vocabulary and no added tokens."""
+    model = tokenizer_json.get("model")
     if not isinstance(model, dict) or model.get("end_of_word_suffix") != "</w>":
         return False
-    vocabulary, merges, added = model.get("vocab"), model.get("merges"), whole.get("added_tokens")
+    vocabulary, merges, added = (
+        model.get("vocab"),
+        model.get("merges"),
+        tokenizer_json.get("added_tokens"),
+    )
     if not isinstance(vocabulary, dict) or not isinstance(merges, list):
         return False
     if any(token.get("content") not in vocabulary for token in added or []):
         return False
     # Each merge is one string in files of tokenizers before 0.20, and a pair since.
     lines = (merge if isinstance(merge, str) else " ".join(merge) for merge in merges)
-    return _digest(vocabulary, lines) == _CLIP_DIGEST
+    return _vocabulary_digest(vocabulary, lines) == _CLIP_DIGEST
 
 
-def _digest(vocabulary: dict[str, int], merges: Iterable[str]) -> str | None:
+def _vocabulary_digest(vocabulary: dict[str, int], merges: Iterable[str]) -> str | None:
     """A hash of a vocabulary as large as CLIP's; None of any other."""
-    if sorted(vocabulary.values()) != list(range(_CLIP_SIZE)):
+    if sorted(vocabulary.values()) != list(range(_CLIP_VOCAB_SIZE)):
         return None
     entries = sorted(vocabulary, key=vocabulary.__getitem__)
     return sha256("\n".join([*entries, *merges]).encode()).hexdigest()
@@ -148,21 +162,21 @@ def write_tokenizer(tokenizer: AnyTokenizer, directory: Path, context_length: in
         CheckpointError: A file cannot be written.
         OSError: Likewise.
     """
-    whole = _whole(tokenizer)
-    kind, inputs = "PreTrainedTokenizerFast", _INPUTS
-    if isinstance(tokenizer, PieceTokenizer):
-        inputs = _INPUTS[:1]  # these towers were trained to see their padding
-        _clean_inside(whole, tokenizer.cleaning)
-        specials = _piece_specials(whole, tokenizer)
+    whole = _tokenizer_json(tokenizer)
+    kind, inputs = "PreTrainedTokenizerFast", _MODEL_INPUT_NAMES
+    if isinstance(tokenizer, SentencePieceTokenizer):
+        inputs = _MODEL_INPUT_NAMES[:1]  # these towers were trained to see their padding
+        _add_cleaning(whole, tokenizer.text_cleaning)
+        specials = _piece_special_tokens(whole, tokenizer)
     elif tokenizer is Tokenizer.clip():
         kind = "CLIPTokenizer"
-        _rename(whole)
-        write_plain_json(whole["model"]["vocab"], directory / VOCABULARY_FILE)
+        _rename_special_tokens(whole)
+        write_unicode_json(whole["model"]["vocab"], directory / VOCABULARY_FILE)
         lines = ["#version: 0.2", *(" ".join(merge) for merge in whole["model"]["merges"])]
-        write_whole("\n".join(lines) + "\n", directory / MERGES_FILE)
-        specials = _specials(HF_START, HF_END)
+        atomic_write_text("\n".join(lines) + "\n", directory / MERGES_FILE)
+        specials = _special_tokens(HF_START, HF_END)
     else:
-        specials = _specials(START, END)
+        specials = _special_tokens(START_TOKEN, END_TOKEN)
     padding: dict[str, Any] = whole.get("padding") or {}
     settings = {
         **specials,
@@ -172,49 +186,56 @@ def write_tokenizer(tokenizer: AnyTokenizer, directory: Path, context_length: in
         "clean_up_tokenization_spaces": False,
         "tokenizer_class": kind,
     }
-    write_plain_json(whole, directory / TOKENIZER_FILE)
-    write_plain_json(specials, directory / SPECIAL_TOKENS_FILE)
-    write_plain_json(settings, directory / TOKENIZER_CONFIG_FILE)
+    write_unicode_json(whole, directory / TOKENIZER_FILE)
+    write_unicode_json(specials, directory / SPECIAL_TOKENS_FILE)
+    write_unicode_json(settings, directory / TOKENIZER_CONFIG_FILE)
 
 
-def _specials(start: str, end: str) -> dict[str, str]:
+def _special_tokens(start: str, end: str) -> dict[str, str]:
     return {"bos_token": start, "eos_token": end, "unk_token": end, "pad_token": end}
 
 
-def _whole(tokenizer: AnyTokenizer) -> dict[str, Any]:
-    """What a vocabulary's own `tokenizer.json` says."""
+def _tokenizer_json(tokenizer: AnyTokenizer) -> dict[str, Any]:
+    """The content of a vocabulary's own `tokenizer.json`."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / TOKENIZER_FILE
         tokenizer.save(path)
-        return read_plain_json(path)
+        return read_json_object(path)
 
 
-def _clean_inside(whole: dict[str, Any], cleaning: TextCleaning) -> None:
-    """Have a `tokenizer.json` clean texts by itself; of texts that are clean nothing changes."""
-    own = whole["normalizer"] or {"type": "Sequence", "normalizers": []}
+def _add_cleaning(tokenizer_json: dict[str, Any], cleaning: TextCleaning) -> None:
+    """Add the cleaning of texts to a `tokenizer.json`; clean texts do not change."""
+    own = tokenizer_json["normalizer"] or {"type": "Sequence", "normalizers": []}
     steps = own["normalizers"] if own["type"] == "Sequence" else [own]
-    whole["normalizer"] = {"type": "Sequence", "normalizers": [*_NORMALIZERS[cleaning], *steps]}
+    tokenizer_json["normalizer"] = {
+        "type": "Sequence",
+        "normalizers": [*_NORMALIZERS_BY_CLEANING[cleaning], *steps],
+    }
 
 
-def _piece_specials(whole: dict[str, Any], tokenizer: PieceTokenizer) -> dict[str, str]:
+def _piece_special_tokens(
+    tokenizer_json: dict[str, Any], tokenizer: SentencePieceTokenizer
+) -> dict[str, str]:
     """The names of the special tokens that a vocabulary's own file uses."""
-    specials: dict[str, str] = {"pad_token": whole["padding"]["pad_token"]}
-    for name, token in whole["post_processor"]["special_tokens"].items():
+    specials: dict[str, str] = {"pad_token": tokenizer_json["padding"]["pad_token"]}
+    for name, token in tokenizer_json["post_processor"]["special_tokens"].items():
         role = "eos_token" if token["ids"] == [tokenizer.end_id] else "bos_token"
         specials[role] = name
     return specials
 
 
-def _rename(whole: dict[str, Any]) -> None:
+def _rename_special_tokens(tokenizer_json: dict[str, Any]) -> None:
     """Give the start and the end token of a `tokenizer.json` the names that transformers knows."""
-    names = {START: HF_START, END: HF_END}
-    vocabulary = whole["model"]["vocab"]
-    whole["model"]["vocab"] = {names.get(entry, entry): id_ for entry, id_ in vocabulary.items()}
-    for token in whole["added_tokens"]:
+    names = {START_TOKEN: HF_START, END_TOKEN: HF_END}
+    vocabulary = tokenizer_json["model"]["vocab"]
+    tokenizer_json["model"]["vocab"] = {
+        names.get(entry, entry): id_ for entry, id_ in vocabulary.items()
+    }
+    for token in tokenizer_json["added_tokens"]:
         token["content"] = names[token["content"]]
-    whole["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = _PATTERN
-    start, end = (vocabulary[name] for name in (START, END))
-    whole["post_processor"] = {
+    tokenizer_json["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = _CLIP_PATTERN
+    start, end = (vocabulary[name] for name in (START_TOKEN, END_TOKEN))
+    tokenizer_json["post_processor"] = {
         "type": "RobertaProcessing",
         "sep": [HF_END, end],
         "cls": [HF_START, start],
@@ -223,6 +244,6 @@ def _rename(whole: dict[str, Any]) -> None:
     }
 
 
-def write_plain_json(data: object, path: Path) -> None:
+def write_unicode_json(data: object, path: Path) -> None:
     """Write a JSON file whole or not at all."""
-    write_whole(json.dumps(data, indent=2, ensure_ascii=False) + "\n", path)
+    atomic_write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", path)

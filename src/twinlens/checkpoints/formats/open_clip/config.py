@@ -10,8 +10,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-from twinlens.checkpoints.formats.config_reader import Section
-from twinlens.checkpoints.formats.extras import EXTRAS, with_extras
+from twinlens.checkpoints.formats.config_reader import ConfigReader
+from twinlens.checkpoints.formats.extras import EXTRAS_KEY, apply_extras
 from twinlens.checkpoints.formats.open_clip import timm_siglip
 from twinlens.config import (
     OPENAI_MEAN,
@@ -27,7 +27,7 @@ from twinlens.config import (
 from twinlens.errors import CheckpointError
 
 # Parts that there are none of here: open_clip's default, and other values that leave them out.
-_BLOCKS: dict[str, tuple[object, ...]] = {
+_BLOCK_VALUES: dict[str, tuple[object, ...]] = {
     "block_type": (None, "default"),
     "ls_init_value": (None,),
     "qk_norm": (False,),
@@ -39,23 +39,23 @@ _BLOCKS: dict[str, tuple[object, ...]] = {
     "final_ln_after_pool": (False,),
     "output_tokens": (False,),
 }
-_VISION: dict[str, tuple[object, ...]] = {
+_VISION_VALUES: dict[str, tuple[object, ...]] = {
     "attentional_pool": (False,),
     "no_ln_pre": (False,),
     "pos_embed_type": ("learnable",),
     "pool_type": ("tok",),
-    **_BLOCKS,
+    **_BLOCK_VALUES,
 }
-_TEXT: dict[str, tuple[object, ...]] = {
+_TEXT_VALUES: dict[str, tuple[object, ...]] = {
     "hf_model_name": (None,),
     "embed_cls": (False,),
     "tokenizer_mode": (None, ""),
-    **_BLOCKS,
+    **_BLOCK_VALUES,
 }
 # Keys that change training only, or nothing while the parts above are left out.
-_IDLE = ("custom_text", "init_logit_scale", "nonscalar_logit_scale", "output_dict")
-_IDLE_TEXT = ("pad_id", "hf_model_pretrained", "hf_proj_type", "hf_pooler_type")
-_IDLE_VISION = (
+_IGNORED = ("custom_text", "init_logit_scale", "nonscalar_logit_scale", "output_dict")
+_IGNORED_TEXT = ("pad_id", "hf_model_pretrained", "hf_proj_type", "hf_pooler_type")
+_IGNORED_VISION = (
     "patch_dropout",
     "attn_pooler_queries",
     "attn_pooler_heads",
@@ -64,8 +64,12 @@ _IDLE_VISION = (
     "timm_drop",
     "timm_drop_path",
 )
-_IDLE_OWN = ("timm_model_name", "timm_pool", "timm_proj")  # in a tower that is open_clip's own
-_IDLE_TIMM = (
+_IGNORED_NATIVE = (
+    "timm_model_name",
+    "timm_pool",
+    "timm_proj",
+)  # in a tower that is open_clip's own
+_IGNORED_TIMM = (
     "layers",
     "width",
     "head_width",
@@ -80,26 +84,26 @@ POOLINGS: dict[str, Literal["highest", "end", "last"]] = {
     "eos": "end",
     "last": "last",
 }
-RESIZES: dict[str, Literal["crop", "squash"]] = {"shortest": "crop", "squash": "squash"}
+RESIZE_MODES: dict[str, Literal["crop", "squash"]] = {"shortest": "crop", "squash": "squash"}
 _INTERPOLATIONS: dict[str, Literal["bicubic", "bilinear"]] = {
     "bicubic": "bicubic",
     "bilinear": "bilinear",
     "random": "bicubic",  # it is random in training only
 }
-CLEANINGS: dict[str, TextCleaning] = {
+TEXT_CLEANINGS: dict[str, TextCleaning] = {
     name: name for name in ("lower", "whitespace", "canonicalize")
 }
 NORM_EPS = 1e-5
-"""Of torch's norms, which are open_clip's."""
+"""Default of torch's norms, which open_clip uses."""
 
 
-def parse(data: Mapping[str, Any], names: Collection[str], where: str) -> CLIPConfig:
+def parse_config(data: Mapping[str, Any], names: Collection[str], where: str) -> CLIPConfig:
     """The configuration of a parsed file.
 
     Args:
         data: The whole file.
-        names: Of the tensors; they tell how many blocks timm's tower has.
-        where: What messages begin with.
+        names: Of the tensors, from which the blocks of timm's tower are counted.
+        where: The beginning of messages.
 
     Raises:
         CheckpointError: A key is unknown, or asks for what twinlens cannot do.
@@ -107,14 +111,14 @@ def parse(data: Mapping[str, Any], names: Collection[str], where: str) -> CLIPCo
     """
     if "model_cfg" not in data:
         raise CheckpointError(f"{where}: got no model_cfg, expected open_clip's configuration")
-    model = Section(f"{where}: model_cfg", data["model_cfg"])
-    model.only("multimodal_cfg", None, None)
-    quick_gelu = model.flag("quick_gelu")
-    vision = _parse_vision(model.section("vision_cfg"), quick_gelu, names)
-    text = model.section("text_cfg")
+    model = ConfigReader(f"{where}: model_cfg", data["model_cfg"])
+    model.require_one_of("multimodal_cfg", None, None)
+    quick_gelu = model.boolean("quick_gelu")
+    vision = _parse_vision(model.table("vision_cfg"), quick_gelu, names)
+    text = model.table("text_cfg")
     tokenizer, cleaning = _parse_tokenizer(text)
     config = CLIPConfig(
-        embed_dim=model.whole("embed_dim", None),
+        embed_dim=model.integer("embed_dim", None),
         vision=vision,
         text=_parse_text(text, quick_gelu),
         logit_bias=model.take("init_logit_bias") is not None,
@@ -122,121 +126,123 @@ def parse(data: Mapping[str, Any], names: Collection[str], where: str) -> CLIPCo
         text_cleaning=cleaning,
         preprocess=_parse_preprocess(where, data.get("preprocess_cfg"), vision.image_size),
     )
-    model.finish(*_IDLE)
-    return config if data.get(EXTRAS) is None else with_extras(config, data[EXTRAS], where)
+    model.require_all_read(*_IGNORED)
+    return config if data.get(EXTRAS_KEY) is None else apply_extras(config, data[EXTRAS_KEY], where)
 
 
 def _parse_vision(
-    section: Section, quick_gelu: bool, names: Collection[str]
+    reader: ConfigReader, quick_gelu: bool, names: Collection[str]
 ) -> ViTConfig | ResNetConfig:
-    for key, allowed in _VISION.items():
-        section.only(key, allowed[0], *allowed)
-    if section.peek("timm_model_name"):
-        return _parse_timm(section, names)
-    image_size = section.square("image_size", 224)
-    width = section.whole("width", 768)
-    head_width = section.whole("head_width", 64)
-    if isinstance(section.peek("layers"), list):
-        stages = _parse_stages(section)
-        section.finish(*_IDLE_VISION, *_IDLE_OWN, "mlp_ratio", "patch_size")
+    for key, allowed in _VISION_VALUES.items():
+        reader.require_one_of(key, allowed[0], *allowed)
+    if reader.peek("timm_model_name"):
+        return _parse_timm(reader, names)
+    image_size = reader.square_side("image_size", 224)
+    width = reader.integer("width", 768)
+    head_width = reader.integer("head_width", 64)
+    if isinstance(reader.peek("layers"), list):
+        stages = _parse_stages(reader)
+        reader.require_all_read(*_IGNORED_VISION, *_IGNORED_NATIVE, "mlp_ratio", "patch_size")
         return ResNetConfig(
             image_size=image_size, width=width, layers=stages, heads=width * 32 // head_width
         )
     tower = ViTConfig(
         image_size=image_size,
-        patch_size=section.square("patch_size", 16),
+        patch_size=reader.square_side("patch_size", 16),
         width=width,
-        layers=section.whole("layers", 12),
+        layers=reader.integer("layers", 12),
         heads=width // head_width,
-        mlp_width=_parse_mlp_width(section, width),
-        activation=_parse_activation(section, quick_gelu),
-        norm_eps=_parse_norm_eps(section),
+        mlp_width=_parse_mlp_width(reader, width),
+        activation=_parse_activation(reader, quick_gelu),
+        norm_eps=_parse_norm_eps(reader),
     )
-    section.finish(*_IDLE_VISION, *_IDLE_OWN)
+    reader.require_all_read(*_IGNORED_VISION, *_IGNORED_NATIVE)
     return tower
 
 
-def _parse_timm(section: Section, names: Collection[str]) -> ViTConfig:
-    name = str(section.take("timm_model_name")).partition(".")[0]  # the rest names its weights
-    if name not in timm_siglip.NAMES:
-        raise section.error(
-            "timm_model_name", name, f"one of SigLIP's towers: {', '.join(timm_siglip.NAMES)}"
+def _parse_timm(reader: ConfigReader, names: Collection[str]) -> ViTConfig:
+    name = str(reader.take("timm_model_name")).partition(".")[0]  # the rest names its weights
+    if name not in timm_siglip.TOWER_NAMES:
+        raise reader.error(
+            "timm_model_name", name, f"one of SigLIP's towers: {', '.join(timm_siglip.TOWER_NAMES)}"
         )
-    section.only("timm_pool", "avg", "map")
-    section.only("timm_proj", "linear", "none")
-    tower = timm_siglip.tower(name)
-    section.only("image_size", 224, tower.image_size)
-    section.finish(*_IDLE_VISION, *_IDLE_TIMM)
+    reader.require_one_of("timm_pool", "avg", "map")
+    reader.require_one_of("timm_proj", "linear", "none")
+    tower = timm_siglip.tower_config(name)
+    reader.require_one_of("image_size", 224, tower.image_size)
+    reader.require_all_read(*_IGNORED_VISION, *_IGNORED_TIMM)
     return replace(tower, layers=timm_siglip.count_blocks(names) or tower.layers)
 
 
-def _parse_stages(section: Section) -> tuple[int, int, int, int]:
-    stages = section.take("layers")
+def _parse_stages(reader: ConfigReader) -> tuple[int, int, int, int]:
+    stages = reader.take("layers")
     if len(stages) != 4 or any(type(depth) is not int for depth in stages):
-        raise section.error("layers", stages, "four whole numbers")
+        raise reader.error("layers", stages, "four whole numbers")
     one, two, three, four = stages
     return one, two, three, four
 
 
-def _parse_text(section: Section, quick_gelu: bool) -> TextConfig:
-    for key, allowed in _TEXT.items():
-        section.only(key, allowed[0], *allowed)
-    width = section.whole("width", 512)
-    pooling = section.choice("pool_type", "argmax", POOLINGS)
-    end_id = section.whole("eos_id", 2, least=0)
-    shifts = section.flag("proj_bias")
-    projects = section.choice("proj_type", "linear", {"linear": True, "none": False})
+def _parse_text(reader: ConfigReader, quick_gelu: bool) -> TextConfig:
+    for key, allowed in _TEXT_VALUES.items():
+        reader.require_one_of(key, allowed[0], *allowed)
+    width = reader.integer("width", 512)
+    pooling = reader.choice("pool_type", "argmax", POOLINGS)
+    end_id = reader.integer("eos_id", 2, minimum=0)
+    shifts = reader.boolean("proj_bias")
+    projects = reader.choice("proj_type", "linear", {"linear": True, "none": False})
     config = TextConfig(
-        context_length=section.whole("context_length", 77),
-        vocab_size=section.whole("vocab_size", 49408),
+        context_length=reader.integer("context_length", 77),
+        vocab_size=reader.integer("vocab_size", 49408),
         width=width,
-        layers=section.whole("layers", 12),
-        heads=section.whole("heads", 8),
-        mlp_width=_parse_mlp_width(section, width),
-        activation=_parse_activation(section, quick_gelu),
-        norm_eps=_parse_norm_eps(section),
-        causal=not section.flag("no_causal_mask"),
+        layers=reader.integer("layers", 12),
+        heads=reader.integer("heads", 8),
+        mlp_width=_parse_mlp_width(reader, width),
+        activation=_parse_activation(reader, quick_gelu),
+        norm_eps=_parse_norm_eps(reader),
+        causal=not reader.boolean("no_causal_mask"),
         pooling=pooling,
         end_id=end_id if pooling == "end" else None,
         projection=("affine" if shifts else "linear") if projects else "none",
     )
-    section.finish(*_IDLE_TEXT)
+    reader.require_all_read(*_IGNORED_TEXT)
     return config
 
 
-def _parse_tokenizer(section: Section) -> tuple[Literal["clip", "tokenizer.json"], TextCleaning]:
-    """Whose vocabulary texts are read with, and what happens to them before."""
-    named = bool(section.take("hf_tokenizer_name"))
-    settings = section.section("tokenizer_kwargs")
-    settings.only("strip_sep_token", False, False)
-    settings.only("reduction_mask", "", "")
-    cleaning = settings.choice("clean", "whitespace" if named else "lower", CLEANINGS)
-    settings.finish()
+def _parse_tokenizer(
+    reader: ConfigReader,
+) -> tuple[Literal["clip", "tokenizer.json"], TextCleaning]:
+    """Read the vocabulary and the cleaning of texts."""
+    named = bool(reader.take("hf_tokenizer_name"))
+    settings = reader.table("tokenizer_kwargs")
+    settings.require_one_of("strip_sep_token", False, False)
+    settings.require_one_of("reduction_mask", "", "")
+    cleaning = settings.choice("clean", "whitespace" if named else "lower", TEXT_CLEANINGS)
+    settings.require_all_read()
     if not named and cleaning != "lower":
         raise settings.error("clean", cleaning, "'lower' with CLIP's own vocabulary")
     return "tokenizer.json" if named else "clip", cleaning
 
 
-def _parse_mlp_width(section: Section, width: int) -> int | None:
-    mlp_width = int(width * section.real("mlp_ratio", 4.0))
+def _parse_mlp_width(reader: ConfigReader, width: int) -> int | None:
+    mlp_width = int(width * reader.positive_float("mlp_ratio", 4.0))
     return None if mlp_width == 4 * width else mlp_width
 
 
-def _parse_activation(section: Section, quick_gelu: bool) -> Activation:
-    settings = section.section("act_kwargs")
+def _parse_activation(reader: ConfigReader, quick_gelu: bool) -> Activation:
+    settings = reader.table("act_kwargs")
     if quick_gelu:
-        settings.finish()
+        settings.require_all_read()
         return "quick_gelu"
     activations: dict[str, Activation] = {"none": "gelu", "tanh": "gelu_tanh"}
     activation = settings.choice("approximate", "none", activations)
-    settings.finish()
+    settings.require_all_read()
     return activation
 
 
-def _parse_norm_eps(section: Section) -> float:
-    settings = section.section("norm_kwargs")
-    eps = settings.real("eps", NORM_EPS)
-    settings.finish()
+def _parse_norm_eps(reader: ConfigReader) -> float:
+    settings = reader.table("norm_kwargs")
+    eps = settings.positive_float("eps", NORM_EPS)
+    settings.require_all_read()
     return eps
 
 
@@ -244,26 +250,26 @@ def _parse_preprocess(where: str, data: object, image_size: int) -> PreprocessCo
     name = f"{where}: preprocess_cfg"
     if isinstance(data, dict):
         data = {key: value for key, value in data.items() if value is not None}
-    section = Section(name, {} if data is None else data)
-    section.only("mode", "RGB", "RGB")
-    section.only("size", image_size, image_size, [image_size, image_size])
+    section = ConfigReader(name, {} if data is None else data)
+    section.require_one_of("mode", "RGB", "RGB")
+    section.require_one_of("size", image_size, image_size, [image_size, image_size])
     config = PreprocessConfig(
         image_size=image_size,
-        resize=section.choice("resize_mode", "shortest", RESIZES),
+        resize=section.choice("resize_mode", "shortest", RESIZE_MODES),
         mean=_parse_channels(section, "mean", OPENAI_MEAN),
         std=_parse_channels(section, "std", OPENAI_STD),
         interpolation=section.choice("interpolation", "bicubic", _INTERPOLATIONS),
     )
-    section.finish("fill_color")  # of what "longest" leaves empty
+    section.require_all_read("fill_color")  # of what "longest" leaves empty
     return config
 
 
 def _parse_channels(
-    section: Section, key: str, default: tuple[float, float, float]
+    reader: ConfigReader, key: str, default: tuple[float, float, float]
 ) -> tuple[float, float, float]:
-    value = section.take(key, list(default))
+    value = reader.take(key, list(default))
     values = value if isinstance(value, list) else [value] * 3
     if len(values) != 3 or any(type(channel) not in (int, float) for channel in values):
-        raise section.error(key, value, "three numbers")
+        raise reader.error(key, value, "three numbers")
     red, green, blue = map(float, values)
     return red, green, blue

@@ -1,21 +1,26 @@
 """A `CLIPConfig` as `open_clip_config.json`, where open_clip computes the same.
 
-open_clip reads the tables `model_cfg` and `preprocess_cfg` only: what we alone have (templates,
-provenance) goes into one beside them.
+open_clip reads the tables `model_cfg` and `preprocess_cfg` only: fields that only we have
+(templates, provenance) go into another one.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from twinlens.checkpoints.formats.extras import EXTRAS, extras_of
+from twinlens.checkpoints.formats.extras import EXTRAS_KEY, extract_extras
 from twinlens.checkpoints.formats.open_clip import timm_siglip
-from twinlens.checkpoints.formats.open_clip.config import CLEANINGS, NORM_EPS, POOLINGS, RESIZES
+from twinlens.checkpoints.formats.open_clip.config import (
+    NORM_EPS,
+    POOLINGS,
+    RESIZE_MODES,
+    TEXT_CLEANINGS,
+)
 from twinlens.config import CLIPConfig, ResNetConfig, TextConfig, ViTConfig
 from twinlens.errors import CheckpointError
 
 
-def describe(config: CLIPConfig) -> dict[str, Any]:
+def config_json(config: CLIPConfig) -> dict[str, Any]:
     """The file that makes open_clip build this model.
 
     Raises:
@@ -26,16 +31,16 @@ def describe(config: CLIPConfig) -> dict[str, Any]:
         raise CheckpointError("open_clip: got one tower, expected both")
     model: dict[str, Any] = {
         "embed_dim": config.embed_dim,
-        "vision_cfg": _describe_vision(vision),
-        "text_cfg": _describe_text(text) | _describe_tokenizer(config),
+        "vision_cfg": _vision_json(vision),
+        "text_cfg": _text_json(text) | _tokenizer_json(config),
     }
-    if _has_quick_gelu(vision, text):
+    if _uses_quick_gelu(vision, text):
         model["quick_gelu"] = True
     if config.logit_bias:
         model["init_logit_bias"] = -10
-    if has_timm_tower(config):
+    if is_timm_tower(config):
         model["custom_text"] = True
-    resizes = {ours: theirs for theirs, ours in RESIZES.items()}
+    resizes = {ours: theirs for theirs, ours in RESIZE_MODES.items()}
     return {
         "model_cfg": model,
         "preprocess_cfg": {
@@ -45,16 +50,16 @@ def describe(config: CLIPConfig) -> dict[str, Any]:
             "interpolation": preprocess.interpolation,
             "resize_mode": resizes[preprocess.resize],
         },
-        EXTRAS: extras_of(config),
+        EXTRAS_KEY: extract_extras(config),
     }
 
 
-def has_timm_tower(config: CLIPConfig) -> bool:
-    """Whether open_clip takes the image tower from timm."""
+def is_timm_tower(config: CLIPConfig) -> bool:
+    """True if open_clip takes the image tower from timm."""
     return isinstance(config.vision, ViTConfig) and config.vision.pooling == "attention"
 
 
-def _describe_vision(config: ViTConfig | ResNetConfig) -> dict[str, Any]:
+def _vision_json(config: ViTConfig | ResNetConfig) -> dict[str, Any]:
     if isinstance(config, ResNetConfig):
         return {
             "image_size": config.image_size,
@@ -66,7 +71,7 @@ def _describe_vision(config: ViTConfig | ResNetConfig) -> dict[str, Any]:
     if config.pooling == "attention":
         return {
             "image_size": config.image_size,
-            "timm_model_name": timm_siglip.name_of(config),
+            "timm_model_name": timm_siglip.find_tower_name(config),
             "timm_model_pretrained": False,
             "timm_pool": "map",
             "timm_proj": "none",
@@ -81,10 +86,10 @@ def _describe_vision(config: ViTConfig | ResNetConfig) -> dict[str, Any]:
         "layers": config.layers,
         "width": config.width,
         "head_width": config.width // config.heads,
-    } | _describe_blocks(config)
+    } | _block_json(config)
 
 
-def _describe_text(config: TextConfig) -> dict[str, Any]:
+def _text_json(config: TextConfig) -> dict[str, Any]:
     poolings = {ours: theirs for theirs, ours in POOLINGS.items()}
     described: dict[str, Any] = {
         "context_length": config.context_length,
@@ -93,7 +98,7 @@ def _describe_text(config: TextConfig) -> dict[str, Any]:
         "heads": config.heads,
         "layers": config.layers,
     }
-    described |= _describe_blocks(config)
+    described |= _block_json(config)
     if config.pooling != "highest":
         described["pool_type"] = poolings[config.pooling]
     if config.end_id is not None:
@@ -107,7 +112,7 @@ def _describe_text(config: TextConfig) -> dict[str, Any]:
     return described
 
 
-def _describe_blocks(config: ViTConfig | TextConfig) -> dict[str, Any]:
+def _block_json(config: ViTConfig | TextConfig) -> dict[str, Any]:
     described: dict[str, Any] = {}
     if config.mlp_width not in (None, 4 * config.width):
         described["mlp_ratio"] = _mlp_ratio(config.width, config.mlp_width)
@@ -124,8 +129,8 @@ def _mlp_ratio(width: int, mlp_width: int) -> float:
     return ratio if int(width * ratio) == mlp_width else (mlp_width + 0.5) / width
 
 
-def _has_quick_gelu(vision: ViTConfig | ResNetConfig, text: TextConfig) -> bool:
-    """Whether the switch is on; there is one for both towers, which timm's does not heed."""
+def _uses_quick_gelu(vision: ViTConfig | ResNetConfig, text: TextConfig) -> bool:
+    """True if `quick_gelu` is on: one switch for both towers, which timm's tower ignores."""
     activations = [text.activation]
     if isinstance(vision, ViTConfig) and vision.pooling == "class":
         activations.append(vision.activation)
@@ -138,12 +143,12 @@ def _has_quick_gelu(vision: ViTConfig | ResNetConfig, text: TextConfig) -> bool:
     return quick.pop()
 
 
-def _describe_tokenizer(config: CLIPConfig) -> dict[str, Any]:
+def _tokenizer_json(config: CLIPConfig) -> dict[str, Any]:
     if config.tokenizer == "clip":
         return {}
     # Other cleaning is in the vocabulary's own file, and this one as gentle as open_clip has it.
-    clean = config.text_cleaning if config.text_cleaning in CLEANINGS else "whitespace"
+    clean = config.text_cleaning if config.text_cleaning in TEXT_CLEANINGS else "whitespace"
     return {
-        "hf_tokenizer_name": "local-dir",  # which any name means there: the files beside
+        "hf_tokenizer_name": "local-dir",  # any name there means the files in the same directory
         "tokenizer_kwargs": {"clean": clean},
     }

@@ -1,4 +1,4 @@
-"""SigLIP's image towers in timm, which tells their sizes by a name and keeps none in a file.
+"""SigLIP's image towers in timm, whose sizes are given by a name and not in a file.
 
 The numbers are those of the functions of these names in `timm/models/vision_transformer.py`, timm
 1.0.31. All have biases, norms with 1e-6, no class token, and as many heads in the pool as in the
@@ -12,25 +12,26 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
-from twinlens.checkpoints.formats.key_map import Link, layer, reshaped, same
+from twinlens.checkpoints.formats.key_map import KeyMapping, renamed, reshaped, weight_and_bias
+from twinlens.checkpoints.formats.shapes import count_numbered
 from twinlens.config import Activation, ViTConfig
 from twinlens.errors import CheckpointError
 
-TRUNK = "visual.trunk"
+TRUNK_PREFIX = "visual.trunk"
 
 
-class _Size(NamedTuple):
+class _TowerSize(NamedTuple):
     width: int
     layers: int
     heads: int
     mlp_width: int | None  # four times the width where it is None
 
 
-_SIZES = {
-    "base": _Size(768, 12, 12, None),
-    "large": _Size(1024, 24, 16, None),
-    "so400m": _Size(1152, 27, 16, 4304),
-    "giantopt": _Size(1536, 40, 16, None),
+_TOWER_SIZES = {
+    "base": _TowerSize(768, 12, 12, None),
+    "large": _TowerSize(1024, 24, 16, None),
+    "so400m": _TowerSize(1152, 27, 16, 4304),
+    "giantopt": _TowerSize(1536, 40, 16, None),
 }
 _ACTIVATIONS: dict[tuple[str, int, int], Activation] = {
     # size, side of a patch, side of the image
@@ -51,21 +52,23 @@ _ACTIVATIONS: dict[tuple[str, int, int], Activation] = {
     ("giantopt", 16, 256): "gelu_tanh",
     ("giantopt", 16, 384): "gelu_tanh",
 }
-_KEYS = {f"vit_{size}_patch{p}_siglip_{side}": (size, p, side) for size, p, side in _ACTIVATIONS}
+_TOWERS_BY_NAME = {
+    f"vit_{size}_patch{p}_siglip_{side}": (size, p, side) for size, p, side in _ACTIVATIONS
+}
 
-NAMES: Collection[str] = _KEYS.keys()
+TOWER_NAMES: Collection[str] = _TOWERS_BY_NAME.keys()
 """timm's names of the towers that `tower` knows."""
 
 
-def tower(name: str) -> ViTConfig:
-    """The tower that timm makes for one of `NAMES`.
+def tower_config(name: str) -> ViTConfig:
+    """The tower that timm makes for one of `TOWER_NAMES`.
 
     Raises:
         ConfigError: Its patches do not fill its images.
     """
-    key = _KEYS[name]
+    key = _TOWERS_BY_NAME[name]
     size, patch_size, image_size = key
-    width, layers, heads, mlp_width = _SIZES[size]
+    width, layers, heads, mlp_width = _TOWER_SIZES[size]
     return ViTConfig(
         image_size=image_size,
         patch_size=patch_size,
@@ -81,12 +84,11 @@ def tower(name: str) -> ViTConfig:
 
 
 def count_blocks(names: Iterable[str]) -> int:
-    """How many numbered blocks of the image tower there are tensors of."""
-    prefix = f"{TRUNK}.blocks."
-    return len({name[len(prefix) :].split(".")[0] for name in names if name.startswith(prefix)})
+    """Count the blocks of the image tower by its tensors' names."""
+    return count_numbered(names, f"{TRUNK_PREFIX}.blocks.")
 
 
-def name_of(config: ViTConfig) -> str:
+def find_tower_name(config: ViTConfig) -> str:
     """The name of a tower in timm.
 
     Raises:
@@ -94,9 +96,13 @@ def name_of(config: ViTConfig) -> str:
     """
     if config.mlp_width == 4 * config.width:
         config = replace(config, mlp_width=None)
-    for name, (size, patch_size, image_size) in _KEYS.items():
+    for name, (size, patch_size, image_size) in _TOWERS_BY_NAME.items():
         same_images = (patch_size, image_size) == (config.patch_size, config.image_size)
-        if same_images and _SIZES[size].width == config.width and tower(name) == config:
+        if (
+            same_images
+            and _TOWER_SIZES[size].width == config.width
+            and tower_config(name) == config
+        ):
             return name
     raise CheckpointError(
         f"image tower: got {config.layers} layers of width {config.width} with {config.heads} "
@@ -105,34 +111,39 @@ def name_of(config: ViTConfig) -> str:
     )
 
 
-def links(config: ViTConfig) -> list[Link]:
-    """Where timm keeps each tensor of the image tower."""
+def key_map(config: ViTConfig) -> list[KeyMapping]:
+    """Map each tensor of the image tower to timm's names."""
     ours, width, patch = "image_tower", config.width, config.patch_size
     patches = (config.image_size // patch) ** 2
     found = [
         reshaped(
             f"{ours}.patch_embedding.weight",
-            f"{TRUNK}.patch_embed.proj.weight",
+            f"{TRUNK_PREFIX}.patch_embed.proj.weight",
             ours=(width, 3 * patch**2),
             theirs=(width, 3, patch, patch),
         ),
-        same(f"{ours}.patch_embedding.bias", f"{TRUNK}.patch_embed.proj.bias"),
+        renamed(f"{ours}.patch_embedding.bias", f"{TRUNK_PREFIX}.patch_embed.proj.bias"),
         reshaped(
             f"{ours}.positional_embedding",
-            f"{TRUNK}.pos_embed",
+            f"{TRUNK_PREFIX}.pos_embed",
             ours=(patches, width),
             theirs=(1, patches, width),
         ),
         reshaped(
-            f"{ours}.pool.query", f"{TRUNK}.attn_pool.latent", ours=(width,), theirs=(1, 1, width)
+            f"{ours}.pool.query",
+            f"{TRUNK_PREFIX}.attn_pool.latent",
+            ours=(width,),
+            theirs=(1, 1, width),
         ),
     ]
     for i in range(config.layers):
-        found += _named(f"{ours}.transformer.blocks.{i}", f"{TRUNK}.blocks.{i}", _BLOCK)
-    return found + _named(ours, TRUNK, _REST)
+        found += _modules_key_map(
+            f"{ours}.transformer.blocks.{i}", f"{TRUNK_PREFIX}.blocks.{i}", _BLOCK_MODULES
+        )
+    return found + _modules_key_map(ours, TRUNK_PREFIX, _OTHER_MODULES)
 
 
-_BLOCK = {
+_BLOCK_MODULES = {
     "attention_norm": "norm1",
     "attention.qkv": "attn.qkv",
     "attention.out": "attn.proj",
@@ -140,7 +151,7 @@ _BLOCK = {
     "mlp.expand": "mlp.fc1",
     "mlp.contract": "mlp.fc2",
 }
-_REST = {
+_OTHER_MODULES = {
     "post_norm": "norm",
     "pool.query_projection": "attn_pool.q",
     "pool.key_value": "attn_pool.kv",
@@ -151,10 +162,10 @@ _REST = {
 }
 
 
-def _named(ours: str, theirs: str, names: dict[str, str]) -> list[Link]:
-    """Linear layers and norms, by what each side calls them."""
+def _modules_key_map(ours: str, theirs: str, names: dict[str, str]) -> list[KeyMapping]:
+    """Map linear layers and norms by their names here and in timm."""
     return [
-        link
+        mapping
         for name, other in names.items()
-        for link in layer(f"{ours}.{name}", f"{theirs}.{other}")
+        for mapping in weight_and_bias(f"{ours}.{name}", f"{theirs}.{other}")
     ]

@@ -1,5 +1,8 @@
-"""Files of weights, opened by what is in them, read lazily, and run nowhere.
+"""Files of weights as NumPy arrays: recognised by their content, read lazily, never executed.
 
-`tensors` opens any of them; `torchscript` reads OpenAI's archives, `inert_pickle` pickles without
-calling what they name, and `stored_zip` archives whose members lie in the file as they are.
+- `tensors`: opens any of them
+- `arrays`: types, arrays over mapped files, and writing safetensors
+- `torch_save`, `torchscript`: files of torch
+- `safe_pickle`: reads pickles without calling what they name
+- `zip_archive`: zips whose members are not compressed
 """

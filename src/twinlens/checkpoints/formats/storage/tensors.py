@@ -1,8 +1,8 @@
-"""Files of weights: each as a mapping from the names in it to tensors.
+"""Files of weights, each as a mapping from the names in it to arrays.
 
-What a file is, is told by its content and never by its name. Tensors stay in the file, mapped into
-memory, until they are asked for. Nothing in a file is run: pickles are read by torch's
-`weights_only` alone, and TorchScript archives as data.
+The kind of a file is recognised by its content, never by its name. Arrays stay in the file, mapped
+into memory, until they are used. Nothing in a file is run: pickles and TorchScript archives are
+read as data.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import mmap
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
@@ -17,54 +18,75 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
-import torch
-from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from safetensors import safe_open
 
-from twinlens.checkpoints.formats.storage.torch_save import open_pickle
-from twinlens.checkpoints.formats.storage.torchscript import PICKLE_LIMIT, read_torchscript
-from twinlens.checkpoints.formats.storage.zip_archive import StoredZip
+from twinlens.checkpoints.formats.storage.arrays import (
+    DTYPES,
+    Array,
+    array_at,
+    map_file,
+)
+from twinlens.checkpoints.formats.storage.torch_save import read_legacy, read_torch_save
+from twinlens.checkpoints.formats.storage.torchscript import read_torchscript
+from twinlens.checkpoints.formats.storage.zip_archive import UncompressedZip
 from twinlens.errors import CheckpointError
 
-_ZIP = b"PK\3\4"
-_OLD_PICKLE = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
-"""What torch.save wrote first before torch 1.6, when its files were no zips yet."""
+_ZIP_MAGIC = b"PK\3\4"
+_LEGACY_PICKLE_MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
+"""First bytes of files of torch.save before torch 1.6, which are no zips."""
 
-_GIT_LFS = b"version https://git-lfs"
+_GIT_LFS_MAGIC = b"version https://git-lfs"
 
-_INDEX_LIMIT = 100 * 2**20
+_MAX_INDEX_BYTES = 100 * 2**20
 """Bytes of an index; safetensors has the same limit for its header."""
 
-_MAPPED_AT_ONCE = 64 * 2**20
-"""Bytes that a look through a safetensors file leaves in memory, and one tensor more."""
+_MAX_MAPPED_BYTES = 64 * 2**20
+"""Bytes of a safetensors file that may be in memory at a time while all of it is checked."""
 
-_NUMPY_TYPES = {
-    "|b1": torch.bool,
-    "|i1": torch.int8,
-    "|u1": torch.uint8,
-    "<i2": torch.int16,
-    "<i4": torch.int32,
-    "<i8": torch.int64,
-    "<f2": torch.float16,
-    "<f4": torch.float32,
-    "<f8": torch.float64,
-    "|V2": torch.bfloat16,  # numpy has no such type; JAX's programs write and read it so
+_SAFETENSORS_TYPES = {
+    "BOOL": "bool",
+    "U8": "uint8",
+    "I8": "int8",
+    "U16": "uint16",
+    "I16": "int16",
+    "U32": "uint32",
+    "I32": "int32",
+    "U64": "uint64",
+    "I64": "int64",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "F32": "float32",
+    "F64": "float64",
+    "C64": "complex64",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E4M3FNUZ": "float8_e4m3fnuz",
+    "F8_E5M2": "float8_e5m2",
+    "F8_E5M2FNUZ": "float8_e5m2fnuz",
+    "F8_E8M0": "float8_e8m0fnu",
 }
 
+_NUMPY_DTYPES = {
+    DTYPES[name].str: DTYPES[name]
+    for name in (
+        *("bool", "int8", "uint8", "int16", "int32", "int64"),
+        *("float16", "float32", "float64"),
+    )
+} | {"|V2": DTYPES["bfloat16"]}  # NumPy has no such type; JAX's programs write and read it so
 
-class Tensors(Mapping[str, Tensor]):
-    """The tensors of a file by name, each read when it is asked for."""
 
-    def __init__(self, path: Path, readers: Mapping[str, Callable[[], Tensor]]) -> None:
+class LazyTensors(Mapping[str, Array]):
+    """The tensors of a file by name, read lazily."""
+
+    def __init__(self, path: Path, readers: Mapping[str, Callable[[], Array]]) -> None:
         self._path = path
         self._readers = readers
 
-    def __getitem__(self, name: str) -> Tensor:
+    def __getitem__(self, name: str) -> Array:
         read = self._readers[name]
         try:
             return read()
-        except (SafetensorError, RuntimeError, ValueError, OSError) as error:
-            raise CheckpointError(f"{self._path}: {name}: {_one_line(error)}") from error
+        except (ValueError, TypeError, ArithmeticError, OSError) as error:
+            raise CheckpointError(f"{self._path}: {name}: {_error_line(error)}") from error
 
     def __contains__(self, name: object) -> bool:
         return name in self._readers  # without reading it
@@ -76,28 +98,45 @@ class Tensors(Mapping[str, Tensor]):
         return len(self._readers)
 
 
-class SafetensorsFile(Tensors):
+class SafetensorsTensors(LazyTensors):
     """A safetensors file. The library checks the header: its length, types, offsets, no overlap."""
 
     def __init__(self, path: Path) -> None:
-        file: Any = safe_open(path, framework="pt", device="cpu")
+        file: Any = safe_open(path, framework="np")
         with path.open("rb") as raw:
-            header = raw.read(int.from_bytes(raw.read(8), "little"))
-        json.loads(header, object_pairs_hook=_unlike)
-        super().__init__(path, {name: partial(file.get_tensor, name) for name in file.keys()})  # noqa: SIM118
+            size = int.from_bytes(raw.read(8), "little")
+            header = json.loads(raw.read(size), object_pairs_hook=_unique_keys)
+        mapped = map_file(path)
+        super().__init__(
+            path,
+            {name: partial(_safetensor, mapped, 8 + size, header[name]) for name in file.keys()},  # noqa: SIM118
+        )
 
-    def passing(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+    def stream(self, names: Iterable[str]) -> Iterator[tuple[str, Array]]:
         """Each tensor once: see `passing`."""
-        file, mapped = SafetensorsFile(self._path), 0
+        file, mapped = SafetensorsTensors(self._path), 0
         for name in names:
-            if mapped > _MAPPED_AT_ONCE:
-                file, mapped = SafetensorsFile(self._path), 0
+            if mapped > _MAX_MAPPED_BYTES:
+                file, mapped = SafetensorsTensors(self._path), 0
             tensor = file[name]
             mapped += tensor.nbytes
             yield name, tensor
 
 
-class Renamed(Mapping[str, Tensor]):
+def _safetensor(mapped: mmap.mmap, begin: int, entry: Mapping[str, Any]) -> Array:
+    """The array of a header's entry; offsets are counted from the end of the header.
+
+    Raises:
+        ValueError: NumPy has no such type.
+    """
+    dtype = entry["dtype"]
+    if dtype not in _SAFETENSORS_TYPES:
+        raise ValueError(f"got the type {dtype}, expected one of {', '.join(_SAFETENSORS_TYPES)}")
+    begin += entry["data_offsets"][0]
+    return array_at(mapped, begin, DTYPES[_SAFETENSORS_TYPES[dtype]], entry["shape"])
+
+
+class RenamedTensors(Mapping[str, Array]):
     """Some of a file's tensors by other names.
 
     Args:
@@ -105,11 +144,11 @@ class Renamed(Mapping[str, Tensor]):
         names: The name that each has here, and the one there.
     """
 
-    def __init__(self, tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> None:
+    def __init__(self, tensors: Mapping[str, Array], names: Mapping[str, str]) -> None:
         self._tensors = tensors
         self._names = names
 
-    def __getitem__(self, name: str) -> Tensor:
+    def __getitem__(self, name: str) -> Array:
         return self._tensors[self._names[name]]
 
     def __contains__(self, name: object) -> bool:
@@ -121,32 +160,32 @@ class Renamed(Mapping[str, Tensor]):
     def __len__(self) -> int:
         return len(self._names)
 
-    def passing(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+    def stream(self, names: Iterable[str]) -> Iterator[tuple[str, Array]]:
         """Each tensor once: see `passing`."""
         names = list(names)
-        found = passing(self._tensors, [self._names[name] for name in names])
+        found = stream_tensors(self._tensors, [self._names[name] for name in names])
         for name, (_, tensor) in zip(names, found, strict=True):
             yield name, tensor
 
 
-def passing(tensors: Mapping[str, Tensor], names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
-    """Each of these tensors by name, to be looked at once and not kept.
+def stream_tensors(
+    tensors: Mapping[str, Array], names: Iterable[str]
+) -> Iterator[tuple[str, Array]]:
+    """Iterate over tensors that are used once and not stored.
 
-    Of a safetensors file little is in memory at a time: a page that was looked at through the
-    mapping that the weights stay in would stay too.
+    Little of a safetensors file is in memory at a time: its mapping is renewed on the way, because
+    pages that were read through a mapping stay in memory as long as it does.
     """
-    if isinstance(tensors, SafetensorsFile | Renamed):
-        yield from tensors.passing(names)
+    if isinstance(tensors, SafetensorsTensors | RenamedTensors):
+        yield from tensors.stream(names)
     else:
         yield from ((name, tensors[name]) for name in names)
 
 
-def open_tensors(path: Path) -> Mapping[str, Tensor]:
+def open_tensors(path: Path) -> Mapping[str, Array]:
     """The tensors of one file by the names they have in it.
 
-    A training checkpoint gives the weights in it, wherever they lie: see `model_tables`. Of other
-    things it gives their `state_dict`, without the "module." that distributed training puts before
-    every name.
+    A training checkpoint gives the weights in it, wherever they are: see `find_state_dicts`.
 
     Args:
         path: A safetensors file, one of torch.save's, a TorchScript archive, or an `.npz`.
@@ -159,61 +198,64 @@ def open_tensors(path: Path) -> Mapping[str, Tensor]:
         got = "something else" if path.exists() else "nothing"
         raise CheckpointError(f"{path}: got {got}, expected a file of weights")
     try:
-        tensors = _reader(path)(path)
+        tensors = _detect_reader(path)(path)
     except CheckpointError:
         raise
     except Exception as error:  # a file made for it can break a reader in any way
-        raise CheckpointError(f"{path}: cannot be read: {_one_line(error)}") from error
+        raise CheckpointError(f"{path}: cannot be read: {_error_line(error)}") from error
     if not tensors:
         raise CheckpointError(f"{path}: got no tensors, expected weights")
     for name in tensors:
-        if not name.isprintable():  # it shall be no more than a name where it is shown
+        if not name.isprintable():  # a terminal would obey control characters
             raise CheckpointError(f"{path}: got the name {name[:100]!r}, expected a printable one")
     return tensors
 
 
-def open_sharded(index: Path) -> Mapping[str, Tensor]:
+def open_sharded(index: Path) -> Mapping[str, Array]:
     """The tensors of several files, as Hugging Face's `*.index.json` lists them.
 
     Args:
-        index: Its `weight_map` says in which file beside it each name is.
+        index: Its `weight_map` gives the file, in the same directory, of each name.
 
     Raises:
         CheckpointError: The index is damaged, names a file outside of its directory, or does not
             agree with the files; or one of them is damaged.
     """
     index = Path(index)
-    places = _read_index(index)
-    shards: dict[str, Mapping[str, Tensor]] = {}
+    places = _read_weight_map(index)
+    shards: dict[str, Mapping[str, Array]] = {}
     for file in sorted(set(places.values())):
         shards[file] = open_tensors(index.parent / file)
         astray = [name for name in shards[file] if places.get(name) != file]
         if astray:
             raise CheckpointError(
-                f"{index.parent / file}: got {_some(astray)}, expected what {index.name} says"
+                f"{index.parent / file}: got {_format_some(astray)}, "
+                f"expected what {index.name} says"
             )
     missing = [name for name, file in places.items() if name not in shards[file]]
     if missing:
-        raise CheckpointError(f"{index}: got no {_some(missing)}, expected in the files it names")
-    return Tensors(
+        raise CheckpointError(
+            f"{index}: got no {_format_some(missing)}, expected in the files it names"
+        )
+    return LazyTensors(
         index, {name: partial(shards[file].__getitem__, name) for name, file in places.items()}
     )
 
 
-def _reader(path: Path) -> Callable[[Path], Mapping[str, Tensor]]:
-    """Which reader knows a file, by its first bytes."""
+def _detect_reader(path: Path) -> Callable[[Path], Mapping[str, Array]]:
+    """Choose the reader of a file by its first bytes."""
     with path.open("rb") as file:
         begin = file.read(32)
-    if begin.startswith(_ZIP):
+    if begin.startswith(_ZIP_MAGIC):
         return _open_zip
     if begin[8:9] == b"{":  # after the header's length comes JSON
-        return SafetensorsFile
-    if begin.startswith(_OLD_PICKLE):
-        return partial(open_pickle, mapped=False)
+        return SafetensorsTensors
+    if begin.startswith(_LEGACY_PICKLE_MAGIC):
+        return lambda path: LazyTensors(path, read_legacy(path))
     got = "another kind of file"
     if not begin:
         got = "an empty file"
-    elif begin.startswith(_GIT_LFS):
+    elif begin.startswith(_GIT_LFS_MAGIC):
         got = "a pointer of Git LFS (run  git lfs pull)"
     elif begin.startswith(b"\x80"):
         got = "a pickle that torch.save did not write"
@@ -222,31 +264,27 @@ def _reader(path: Path) -> Callable[[Path], Mapping[str, Tensor]]:
     )
 
 
-def _open_zip(path: Path) -> Mapping[str, Tensor]:
-    """What kind of zip it is, is told by its members."""
-    archive = StoredZip(path)
+def _open_zip(path: Path) -> Mapping[str, Array]:
+    """Open a zip, whose kind is recognised by its members."""
+    archive = UncompressedZip(path)
     root = next(iter(archive.names), "").split("/")[0]
     if {f"{root}/data.pkl", f"{root}/constants.pkl"} <= set(archive.names):
-        return Tensors(path, read_torchscript(path, archive, root))
+        return LazyTensors(path, read_torchscript(path, archive, root))
     if f"{root}/data.pkl" in archive.names:
-        for name in archive.names:
-            archive.place(name)  # none is compressed: torch would take the bytes as they are
-        archive.read(f"{root}/data.pkl", limit=PICKLE_LIMIT)
-        # torch goes by the ending .safetensors, and maps files that it opens itself only.
-        return open_pickle(path, archive, root, mapped=not path.name.endswith(".safetensors"))
+        return LazyTensors(path, read_torch_save(path, archive, root))
     if all(name.endswith(".npy") for name in archive.names):
-        return Tensors(path, {name[:-4]: _npy(archive, name) for name in archive.names})
+        return LazyTensors(path, {name[:-4]: _npy_reader(archive, name) for name in archive.names})
     raise CheckpointError(f"{path}: got a zip of other things, expected weights")
 
 
-def _npy(archive: StoredZip, name: str) -> Callable[[], Tensor]:
+def _npy_reader(archive: UncompressedZip, name: str) -> Callable[[], Array]:
     """A reader of one array of an `.npz`, whose header is checked now.
 
     Raises:
-        CheckpointError: It is damaged, or of a type that is no number's.
+        CheckpointError: It is damaged, or its type is not numeric.
     """
     what = f"{archive.path}: {name[:100]!r}"
-    stream = io.BytesIO(archive.head(name, 2**16))
+    stream = io.BytesIO(archive.read_prefix(name, 2**16))
     version = np.lib.format.read_magic(stream)
     if version == (1, 0):
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
@@ -254,36 +292,38 @@ def _npy(archive: StoredZip, name: str) -> Callable[[], Tensor]:
         shape, fortran, dtype = np.lib.format.read_array_header_2_0(stream)
     else:
         raise CheckpointError(f"{what}: got version {version} of npy, expected 1.0 or 2.0")
-    if dtype.str not in _NUMPY_TYPES:
+    if dtype.str not in _NUMPY_DTYPES:
         raise CheckpointError(
-            f"{what}: got the type {dtype.str}, expected one of {', '.join(_NUMPY_TYPES)}"
+            f"{what}: got the type {dtype.str}, expected one of {', '.join(_NUMPY_DTYPES)}"
         )
-    skip, size = stream.tell(), archive.place(name)[1]
+    skip, size = stream.tell(), archive.locate(name)[1]
     if size - skip != math.prod(shape) * dtype.itemsize:
         raise CheckpointError(f"{what}: got {size - skip} bytes, expected shape {list(shape)}")
 
-    def read() -> Tensor:
-        values = archive.tensor(name, _NUMPY_TYPES[dtype.str], skip=skip)
+    def read() -> Array:
+        kind = _NUMPY_DTYPES[dtype.str]
         if fortran:  # the first axis is the fastest
-            return values.view(shape[::-1]).permute(*reversed(range(len(shape))))
-        return values.view(shape)
+            return archive.array(name, kind, shape[::-1], skip=skip).transpose()
+        return archive.array(name, kind, shape, skip=skip)
 
     return read
 
 
-def _read_index(index: Path) -> dict[str, str]:
-    """The `weight_map` of an index, whose files are names beside it.
+def _read_weight_map(index: Path) -> dict[str, str]:
+    """Read the `weight_map` of an index, whose files must be in its directory.
 
     Raises:
-        CheckpointError: It is not so.
+        CheckpointError: It cannot be read, or names a file elsewhere.
     """
     try:
-        if index.stat().st_size > _INDEX_LIMIT:
-            raise ValueError(f"more than {_INDEX_LIMIT} bytes")
-        content = json.loads(index.read_bytes(), object_pairs_hook=_unlike)
+        if index.stat().st_size > _MAX_INDEX_BYTES:
+            raise ValueError(f"more than {_MAX_INDEX_BYTES} bytes")
+        content = json.loads(index.read_bytes(), object_pairs_hook=_unique_keys)
         places = dict(content["weight_map"])
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        raise CheckpointError(f"{index}: cannot be read as an index: {_one_line(error)}") from error
+        raise CheckpointError(
+            f"{index}: cannot be read as an index: {_error_line(error)}"
+        ) from error
     for name, file in places.items():
         if not isinstance(file, str) or not _is_file_name(file):
             raise CheckpointError(
@@ -295,16 +335,16 @@ def _read_index(index: Path) -> dict[str, str]:
 
 
 def _is_file_name(name: str) -> bool:
-    """Whether it is one on every system, and leads nowhere else."""
+    """True if it is a file name on every system, without a directory."""
     kinds = (PurePosixPath, PureWindowsPath)
     return name not in ("", ".", "..") and all(kind(name).name == name for kind in kinds)
 
 
-def _unlike(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object, unless it says something twice.
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a dict of a JSON object.
 
     Raises:
-        ValueError: It does.
+        ValueError: A key occurs twice.
     """
     found: dict[str, Any] = {}
     for name, value in pairs:
@@ -314,13 +354,13 @@ def _unlike(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _some(names: list[str]) -> str:
+def _format_some(names: list[str]) -> str:
     """The first of a list that may be long."""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more
 
 
-def _one_line(error: Exception) -> str:
+def _error_line(error: Exception) -> str:
     """A message without line ends or other controls; the whole is the error's cause."""
     line = " ".join(str(error).split())[:300]
     return "".join(c if c.isprintable() else "?" for c in line) or type(error).__name__

@@ -1,127 +1,162 @@
-"""Files of torch.save: pickles of tensors by name, and of what trainers keep beside them.
+"""Files of torch.save: pickles of tensors by name, and of what trainers save with them.
 
-torch's `weights_only` reads them. It refuses a file for any object in it; where that is a trainer's
-own settings, the inert reader takes the weights out and makes nothing of the rest.
+Nothing in them is run: objects, such as a trainer's settings, are skipped, and a file that asks for
+the call of a function is refused.
 """
 
 from __future__ import annotations
 
-import pickle
-import re
-import warnings
-from collections.abc import Mapping
+import io
+import math
+import mmap
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from pathlib import Path
 from typing import cast
 
-import torch
-from torch import Tensor, nn
-
-from twinlens.checkpoints.formats.storage.safe_pickle import Strided, read_pickle
-from twinlens.checkpoints.formats.storage.torchscript import (
-    PICKLE_LIMIT,
-    check_place,
-    tensor_reader,
+from twinlens.checkpoints.formats.storage.arrays import Array, array_at, map_file, read_array
+from twinlens.checkpoints.formats.storage.safe_pickle import (
+    OtherTensor,
+    PickledModule,
+    PickledStorage,
+    PickledTensor,
+    read_pickle,
+    read_pickle_stream,
 )
-from twinlens.checkpoints.formats.storage.zip_archive import StoredZip, require_proportion
-from twinlens.checkpoints.formats.trainers import model_tables
+from twinlens.checkpoints.formats.storage.torchscript import (
+    MAX_PICKLE_BYTES,
+    Place,
+    ReadArray,
+    require_bytes,
+    require_little_endian,
+    storage_place,
+    strided_reader,
+)
+from twinlens.checkpoints.formats.storage.zip_archive import UncompressedZip
+from twinlens.checkpoints.formats.trainers import find_state_dicts
 from twinlens.errors import CheckpointError
 
+Readers = dict[str, Callable[[], Array]]
 
-def open_pickle(
-    path: Path, archive: StoredZip | None = None, root: str = "", *, mapped: bool
-) -> dict[str, Tensor]:
-    """The tensors of a file of torch.save's.
+_LEGACY_VERSION = 1001
+
+
+def read_torch_save(path: Path, archive: UncompressedZip, root: str) -> Readers:
+    """The tensors of a file of torch.save, each read when its reader is called.
 
     Args:
         path: The file.
-        archive: The same as a zip, which all but files from before torch 1.6 are.
-        root: The directory in the zip.
-        mapped: Whether torch may map the file into memory.
+        archive: The same as a zip.
+        root: The directory inside it that holds all members.
 
     Raises:
-        CheckpointError: It asks for anything but tensors and data, or holds no weights.
+        CheckpointError: It asks for the call of a function, or holds no weights, or a tensor is
+            not within the file.
     """
+    require_little_endian(path, archive, root)
+    content = archive.read(f"{root}/data.pkl", max_bytes=MAX_PICKLE_BYTES)
     try:
-        with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what torch wonders at, it then refuses
-            loaded = torch.load(
-                path if mapped else file,
-                map_location="cpu",
-                weights_only=True,
-                mmap=mapped,
-            )
-    except pickle.UnpicklingError as error:
-        if archive is not None and (found := _beside_objects(path, archive, root)) is not None:
-            return found
-        # torch's own message is a page on how to lift the guard.
-        asked = re.search(r"GLOBAL (\S+)", str(error))
-        what = f"a request for {asked[1][:100]!r}" if asked else "other objects"
-        raise CheckpointError(f"{path}: got {what}, expected a pickle of tensors alone") from error
-    return _state_dict(path, loaded)
+        loaded = read_pickle(content, allows_objects=True)
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return _readers(path, loaded, partial(array_at, archive.mapped), storage_place(archive, root))
 
 
-def _beside_objects(path: Path, archive: StoredZip, root: str) -> dict[str, Tensor] | None:
-    """The weights of a file that also holds objects, of which none is made.
+def read_legacy(path: Path) -> Readers:
+    """The tensors of a file that torch.save wrote before torch 1.6: see `read_torch_save`.
 
-    Trainers keep their settings (an `argparse.Namespace`, a dataclass, numpy's numbers) beside the
-    weights. None if the file asks for a call, or no table in it holds a model.
-
-    Raises:
-        CheckpointError: A tensor of the model does not lie in the file.
+    The file is five pickles (a magic number, a version, the machine's properties, the data and the
+    keys of its storages), then of each storage the count of its numbers, and the numbers.
     """
+    mapped = map_file(path)
+    begin = 0
+    values: list[object] = []
+    storages: dict[str, PickledStorage] = {}
     try:
-        data = read_pickle(archive.read(f"{root}/data.pkl", limit=PICKLE_LIMIT), objects=True)
-    except (ValueError, TypeError):
-        return None
-    found = model_tables(data, lambda value: isinstance(value, Strided))
-    if found is None:
-        return None
-    tensors: dict[str, object] = {}
-    for name, value in found.items():
-        tensors[name] = value
-        if isinstance(value, Strided):
-            check_place(f"{path}: {name}", value, archive, root)
-            tensors[name] = tensor_reader(value, archive, root)()
-    return _state_dict(path, tensors)
+        for _ in range(5):
+            stream = io.BytesIO(mapped[begin : begin + MAX_PICKLE_BYTES])
+            value, found = read_pickle_stream(stream, objects=True)
+            values.append(value)
+            storages |= found
+            begin += stream.tell()
+        _, version, machine, loaded, keys = values
+        if (
+            version != _LEGACY_VERSION
+            or not isinstance(machine, dict)
+            or not isinstance(keys, list)
+        ):
+            raise ValueError(f"got another version than {_LEGACY_VERSION} of torch.save's files")
+        if cast("dict[str, object]", machine).get("little_endian") is not True:
+            raise ValueError("got numbers of another byte order, expected little-endian")
+        places = _legacy_places(mapped, begin, cast("list[str]", keys), storages)
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    except KeyError as error:
+        raise CheckpointError(f"{path}: got no storage {str(error)[:100]}, expected one") from error
+    readers = _readers(path, loaded, partial(read_array, path), places.__getitem__)
+    return {name: cache(reader) for name, reader in readers.items()}  # arrays are copies
 
 
-def _state_dict(path: Path, loaded: object) -> dict[str, Tensor]:
-    """The tensors by name that a pickle holds, or that the tables in it do that hold a model.
+def _legacy_places(
+    mapped: mmap.mmap, begin: int, keys: list[str], storages: Mapping[str, PickledStorage]
+) -> dict[str, tuple[int, int]]:
+    """The offset and the size of each storage in bytes, by key.
 
     Raises:
-        CheckpointError: There is anything else.
+        ValueError: The file ends before them.
+        KeyError: A key has no storage.
     """
-    found = model_tables(loaded, lambda value: isinstance(value, Tensor))
-    if found is not None:
-        loaded = found
-    elif isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
-        loaded = loaded["state_dict"]
-    if not isinstance(loaded, Mapping):
-        raise CheckpointError(
-            f"{path}: got {type(loaded).__name__}, expected a mapping from names to tensors"
-        )
-    entries = cast(Mapping[object, object], loaded)
-    tensors: dict[str, Tensor] = {}
+    places: dict[str, tuple[int, int]] = {}
+    for key in keys:
+        count = int.from_bytes(mapped[begin : begin + 8], "little")
+        size = count * storages[key].dtype.itemsize
+        places[key] = begin + 8, size
+        begin += 8 + size
+        if begin > len(mapped):
+            raise ValueError(f"got {len(mapped)} bytes, expected {begin} or more")
+    return places
+
+
+def _readers(path: Path, loaded: object, read: ReadArray, place: Place) -> Readers:
+    """Readers of the tensors in a pickled value: see `find_state_dicts`.
+
+    Raises:
+        CheckpointError: There is anything else among them, or a tensor is not within the file.
+    """
+    entries = find_state_dicts(loaded, lambda value: isinstance(value, PickledTensor))
+    if entries is None:
+        raise _refusal(path, loaded, "a mapping from names to tensors", "")
+    tensors: dict[str, PickledTensor] = {}
     for name, value in entries.items():
-        if not isinstance(name, str) or not _is_plain(value):
-            raise CheckpointError(
-                f"{path}: got {type(value).__name__} under {str(name)[:100]!r}, expected names of "
-                "plain tensors"
-            )
-        tensors[name] = cast(Tensor, value).detach()
-    require_proportion(path, sum(tensor.nbytes for tensor in tensors.values()))
-    if all(name.startswith("module.") for name in tensors):
-        return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
-    return tensors
+        if (
+            not isinstance(name, str)
+            or not isinstance(value, PickledTensor)
+            or not _is_plain_tensor(value)
+        ):
+            raise _refusal(path, value, "names of plain tensors", f" under {_shown(name)!r}")
+        tensors[name] = value
+    readers = {
+        name: strided_reader(f"{path}: {name}", value, read, place)
+        for name, value in tensors.items()
+    }
+    require_bytes(path, tensors.values())
+    return readers
 
 
-def _is_plain(value: object) -> bool:
-    """Whether it is a tensor whose every number lies in memory of its own."""
-    return (
-        type(value) in (Tensor, nn.Parameter)
-        and isinstance(value, Tensor)
-        and value.layout is torch.strided
-        and value.device.type == "cpu"
-        and not value.is_quantized
-        and value.nbytes <= value.untyped_storage().nbytes()
-    )
+def _refusal(path: Path, value: object, expected: str, where: str) -> CheckpointError:
+    if isinstance(value, PickledModule):
+        return CheckpointError(
+            f"{path}: got a request for {value.name[:100]!r}, expected a pickle of tensors alone"
+        )
+    is_tensor = isinstance(value, PickledTensor | OtherTensor)
+    got = "Tensor" if is_tensor else type(value).__name__
+    return CheckpointError(f"{path}: got {got}{where}, expected {expected}")
+
+
+def _shown(name: object) -> str:
+    return str(name)[:100] if isinstance(name, str | int | float) else "a key of another kind"
+
+
+def _is_plain_tensor(tensor: PickledTensor) -> bool:
+    """True if the tensor has no more elements than its storage has numbers."""
+    return math.prod(tensor.shape) <= tensor.storage.length

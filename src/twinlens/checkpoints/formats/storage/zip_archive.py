@@ -1,48 +1,45 @@
-"""Zips whose members are stored as they are, seen through a memory map.
+"""Zips whose members are not compressed, read through a memory map.
 
-torch and numpy write such zips. A compressed member is refused: a few of its bytes can claim to be
+torch and numpy write such zips. A compressed member is refused: a few bytes can expand to
 gigabytes.
 """
 
 from __future__ import annotations
 
-import mmap
 import struct
 import zipfile
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
+from twinlens.checkpoints.formats.storage.arrays import Array, DType, array_at, map_file
 from twinlens.errors import CheckpointError
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 """Signature, length of the name, length of the extra field (APPNOTE 4.3.7)."""
 
-_AMPLE = 4
-"""How often a file's bytes may be used: tied weights share theirs."""
+_MAX_SIZE_RATIO = 4
+"""Largest ratio of the tensors' bytes to the file's: tied weights share theirs."""
 
 
-def require_proportion(path: Path, wanted: int) -> None:
-    """Refuse tensors that share few bytes so as to become many.
+def check_total_bytes(path: Path, total_bytes: int) -> None:
+    """Refuse tensors that share bytes to become far larger than the file.
 
     Args:
         path: The file.
-        wanted: Bytes of all its tensors together, as if none shared any.
+        total_bytes: Bytes of all its tensors together, as if none shared any.
 
     Raises:
         CheckpointError: They are many times the file's.
     """
     size = path.stat().st_size
-    if wanted > _AMPLE * size:
+    if total_bytes > _MAX_SIZE_RATIO * size:
         raise CheckpointError(
-            f"{path}: got tensors of {wanted} bytes in a file of {size}, expected at most "
-            f"{_AMPLE} times its size"
+            f"{path}: got tensors of {total_bytes} bytes in a file of {size}, expected at most "
+            f"{_MAX_SIZE_RATIO} times its size"
         )
 
 
-class StoredZip:
+class UncompressedZip:
     """The members of a zip by name.
 
     Raises:
@@ -57,25 +54,19 @@ class StoredZip:
         self._members = {member.filename: member for member in members}
         if len(self._members) < len(members):
             raise CheckpointError(f"{path}: got members of the same name, expected unlike names")
-        with path.open("rb") as file:
-            # Private: a tensor that is changed in place leaves the file as it was.
-            self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        self.mapped = map_file(path)
 
     @property
     def names(self) -> Collection[str]:
         """Members' names, in the order of the zip's directory."""
         return self._members.keys()
 
-    @property
-    def size(self) -> int:
-        """Bytes of the whole file."""
-        return len(self._bytes)
-
-    def place(self, name: str) -> tuple[int, int]:
-        """Where a member's bytes begin in the file, and how many they are.
+    def locate(self, name: str) -> tuple[int, int]:
+        """Offset and size of a member in the file, in bytes.
 
         Raises:
-            CheckpointError: There is none, it is compressed or encrypted, or it leaves the file.
+            CheckpointError: The member is missing, compressed or encrypted, or ends beyond the
+                file.
         """
         if name not in self._members:
             raise CheckpointError(f"{self.path}: got no member {name[:100]!r}, expected one")
@@ -84,51 +75,50 @@ class StoredZip:
             raise CheckpointError(
                 f"{self.path}: got {name[:100]!r} compressed or encrypted, expected it stored"
             )
-        header = member.header_offset
-        if 0 <= header <= self.size - _LOCAL_HEADER.size:
-            signature, name_length, extra_length = _LOCAL_HEADER.unpack_from(self._bytes, header)
+        header, size = member.header_offset, len(self.mapped)
+        if 0 <= header <= size - _LOCAL_HEADER.size:
+            signature, name_length, extra_length = _LOCAL_HEADER.unpack_from(self.mapped, header)
             begin = header + _LOCAL_HEADER.size + name_length + extra_length
-            if signature == b"PK\3\4" and begin + member.file_size <= self.size:
+            if signature == b"PK\3\4" and begin + member.file_size <= size:
                 return begin, member.file_size
         raise CheckpointError(
             f"{self.path}: got {name[:100]!r} beyond the end, expected {member.file_size} bytes in "
             "the file"
         )
 
-    def head(self, name: str, count: int) -> bytes:
-        """A member's first bytes, `count` or all.
+    def read_prefix(self, name: str, count: int) -> bytes:
+        """Read a member's first bytes, at most `count`.
 
         Raises:
-            CheckpointError: As by `place`.
+            CheckpointError: See `locate`.
         """
-        begin, size = self.place(name)
-        return self._bytes[begin : begin + min(size, count)]
+        begin, size = self.locate(name)
+        return self.mapped[begin : begin + min(size, count)]
 
-    def read(self, name: str, *, limit: int) -> bytes:
-        """A member's bytes.
+    def read(self, name: str, *, max_bytes: int) -> bytes:
+        """Read a member's bytes.
 
         Raises:
-            CheckpointError: As by `place`, or they are more than `limit`.
+            CheckpointError: See `locate`; or the member is larger than `max_bytes`.
         """
-        _, size = self.place(name)
-        if size > limit:
+        _, size = self.locate(name)
+        if size > max_bytes:
             raise CheckpointError(
-                f"{self.path}: {name}: got {size} bytes, expected at most {limit}"
+                f"{self.path}: {name}: got {size} bytes, expected at most {max_bytes}"
             )
-        return self.head(name, size)
+        return self.read_prefix(name, size)
 
-    def tensor(self, name: str, dtype: torch.dtype, *, skip: int = 0) -> Tensor:
-        """A member from its byte `skip` on, as a vector that lies in the file.
+    def array(self, name: str, dtype: DType, shape: Sequence[int], *, skip: int) -> Array:
+        """A row-major array in a member, over the mapped bytes.
+
+        Args:
+            name: The member.
+            dtype: Of its numbers.
+            shape: Of the array.
+            skip: Bytes of the member before the first number.
 
         Raises:
-            CheckpointError: As by `place`.
+            CheckpointError: See `locate`.
         """
-        begin, size = self.place(name)
-        if size <= skip:
-            return torch.empty(0, dtype=dtype)
-        values = torch.frombuffer(
-            self._bytes, dtype=torch.uint8, offset=begin + skip, count=size - skip
-        )
-        if (begin + skip) % dtype.itemsize:
-            values = values.clone()  # numbers of this type must not begin at any byte
-        return values.view(dtype)
+        begin, _ = self.locate(name)
+        return array_at(self.mapped, begin + skip, dtype, shape)

@@ -18,7 +18,7 @@ from tests.checkpoints.formats.trainers_files import (
     write_plain,
 )
 from twinlens.checkpoints.reader import load_model, open_checkpoint
-from twinlens.hub import resolve
+from twinlens.hub.resolve import resolve
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,10 @@ import pytest
 
 from tests.hub.conftest import COMMIT, HF_CLIP, OPEN_CLIP, Cache, Hub
 from tests.tiny import tiny_config
-from twinlens import hub as names
 from twinlens.config_io import to_dict
 from twinlens.errors import CheckpointError, UnknownNameError
+from twinlens.hub.published import published_models
+from twinlens.hub.resolve import _EMBEDDED, known_models, resolve
 
 NATIVE = json.dumps(to_dict(tiny_config())).encode()
 
@@ -26,8 +27,8 @@ def model_directory(tmp_path: Path) -> Path:
 
 
 def test_a_directory_is_itself(model_directory: Path):
-    assert names.resolve(model_directory) == model_directory
-    assert names.resolve(str(model_directory)) == model_directory
+    assert resolve(model_directory) == model_directory
+    assert resolve(str(model_directory)) == model_directory
 
 
 @pytest.mark.parametrize(
@@ -43,28 +44,28 @@ def test_a_directory_is_itself(model_directory: Path):
 def test_a_directory_in_another_layout_is_itself(tmp_path: Path, files: tuple[str, ...]):
     for name in files:
         (tmp_path / name).touch()
-    assert names.resolve(tmp_path) == tmp_path
+    assert resolve(tmp_path) == tmp_path
 
 
 @pytest.mark.parametrize("file", ["ViT-B-32.pt", "siglip.npz", "weights"])
 def test_a_file_of_weights_is_itself(tmp_path: Path, file: str):
     (tmp_path / file).touch()
-    assert names.resolve(tmp_path / file) == tmp_path / file
+    assert resolve(tmp_path / file) == tmp_path / file
 
 
 @pytest.mark.parametrize("file", ["config.json", "open_clip_config.json", "tokenizer.json"])
 def test_a_file_beside_the_weights_is_no_model(tmp_path: Path, file: str):
     (tmp_path / file).touch()
     with pytest.raises(CheckpointError, match=f"{file}: is one file of a model, expected its dir"):
-        names.resolve(tmp_path / file)
+        resolve(tmp_path / file)
 
 
 def test_the_embedded_name_is_in_the_package(
     model_directory: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setitem(names._EMBEDDED, "icons", model_directory)
-    assert names.resolve("icons") == model_directory
-    assert next((one.name, one.where) for one in names.known_models()) == ("icons", "embedded")
+    monkeypatch.setitem(_EMBEDDED, "icons", model_directory)
+    assert resolve("icons") == model_directory
+    assert next((one.name, one.where) for one in known_models()) == ("icons", "embedded")
 
 
 @pytest.mark.parametrize(
@@ -72,42 +73,42 @@ def test_the_embedded_name_is_in_the_package(
 )
 def test_an_unknown_name_suggests_the_close_one(name: str, close: str):
     with pytest.raises(UnknownNameError, match=f"unknown model {name!r}: did you mean {close}"):
-        names.resolve(name)
+        resolve(name)
 
 
 @pytest.mark.parametrize("name", ["", "clip"])
 def test_a_name_like_no_other_is_told_where_the_names_are(name: str):
     with pytest.raises(UnknownNameError, match=r"known: icons, the .*`twinlens models --known`"):
-        names.resolve(name)
+        resolve(name)
 
 
 @pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "~/nowhere", "nowhere/"])
 def test_a_path_that_does_not_exist_says_so(name: str):
     with pytest.raises(CheckpointError, match="no such directory"):
-        names.resolve(name)
+        resolve(name)
 
 
 @pytest.mark.parametrize("ending", ["pt", "pth", "bin", "safetensors", "npz"])
 def test_a_file_that_does_not_exist_says_so(ending: str):
     with pytest.raises(CheckpointError, match=rf"weights\.{ending}: no such file, expected one"):
-        names.resolve(f"weights.{ending}")
+        resolve(f"weights.{ending}")
 
 
 @pytest.mark.parametrize("name", ["icon", "openai/ViT-B-32"])
 def test_a_path_object_is_never_a_name(name: str):
     with pytest.raises(CheckpointError, match="no such directory"):
-        names.resolve(Path(name))
+        resolve(Path(name))
 
 
 def test_a_directory_without_a_model_says_what_is_missing(tmp_path: Path):
     with pytest.raises(CheckpointError, match=r"got no config\.json and no open_clip_config"):
-        names.resolve(tmp_path)
+        resolve(tmp_path)
     (tmp_path / "open_clip_config.json").touch()
     with pytest.raises(
         CheckpointError,
         match=r"got open_clip_config\.json but no weights, expected open_clip_model\.safetensors",
     ):
-        names.resolve(tmp_path)
+        resolve(tmp_path)
 
 
 # Names of the table --------------------------------------------------------------------------
@@ -121,7 +122,7 @@ def test_a_name_of_the_table_is_its_repository(hub: Hub, revision: str | None):
     }
     told: list[str] = []
     name = f"openai/ViT-B-32@{revision}" if revision else "openai/ViT-B-32"
-    path = names.resolve(name, report=told.append)
+    path = resolve(name, report=told.append)
     assert path == hub.cache.snapshot("timm/vit_base_patch32_clip_224.openai")
     assert [asked[:2] for asked in hub.downloads] == [
         ("timm/vit_base_patch32_clip_224.openai", revision)
@@ -136,7 +137,7 @@ def test_a_directory_of_a_known_name_comes_first(
     for name in ("config.json", "model.safetensors"):
         (tmp_path / "openai" / "ViT-B-32" / name).touch()
     monkeypatch.chdir(tmp_path)
-    assert names.resolve("openai/ViT-B-32") == Path("openai/ViT-B-32")
+    assert resolve("openai/ViT-B-32") == Path("openai/ViT-B-32")
     assert hub.downloads == []
 
 
@@ -149,14 +150,14 @@ def test_a_name_of_the_table_is_no_path_though_its_parent_is_one(
         "config.json": HF_CLIP,
         "pytorch_model.bin": b"weights",
     }
-    assert names.resolve("openai/clip-vit-base-patch32").name == COMMIT
+    assert resolve("openai/clip-vit-base-patch32").name == COMMIT
 
 
 # The cache -----------------------------------------------------------------------------------
 
 
 def cached() -> list[tuple[str, str]]:
-    return [(one.name, one.layout) for one in names.known_models() if one.where == "cached"]
+    return [(one.name, one.layout) for one in known_models() if one.where == "cached"]
 
 
 def test_models_of_every_layout_in_the_cache_are_at_hand(cache: Cache):
@@ -180,8 +181,8 @@ def test_models_of_every_layout_in_the_cache_are_at_hand(cache: Cache):
         ("hf://us/native", "native"),
         ("openai/RN50", "open_clip"),
     ]
-    [listed] = [one for one in names.known_models() if one.name == "openai/RN50"]
-    assert listed.published is names.published_models()["openai/RN50"]
+    [listed] = [one for one in known_models() if one.name == "openai/RN50"]
+    assert listed.published is published_models()["openai/RN50"]
     assert listed.path == cache.snapshot("timm/resnet50_clip.openai")
 
 
@@ -202,7 +203,7 @@ def test_the_newest_whole_snapshot_is_the_one_at_hand(cache: Cache):
     files = {"config.json": HF_CLIP, "model.safetensors": b"weights"}
     cache.write("a/clip", files, commit="a" * 40)
     cache.write("a/clip", {"config.json": HF_CLIP}, commit="b" * 40)  # stopped half-way
-    [one] = [one for one in names.known_models() if one.where == "cached"]
+    [one] = [one for one in known_models() if one.where == "cached"]
     assert one.path.name == "a" * 40
 
 
@@ -211,9 +212,9 @@ def test_a_listed_name_opens_what_is_listed(hub: Hub, revision: str, shown: str)
     hub.error = ConnectionError("offline")
     files = {"config.json": HF_CLIP, "model.safetensors": b"weights"}
     snapshot = hub.cache.write("openai/clip-vit-base-patch32", files, revision=revision)
-    [one] = [one for one in names.known_models() if one.where == "cached"]
+    [one] = [one for one in known_models() if one.where == "cached"]
     assert one.name == f"openai/clip-vit-base-patch32{shown}"
-    assert names.resolve(one.name, report=lambda _line: None) == one.path == snapshot
+    assert resolve(one.name, report=lambda _line: None) == one.path == snapshot
 
 
 def test_a_revision_without_a_name_is_told_by_its_commit(hub: Hub):
@@ -221,9 +222,9 @@ def test_a_revision_without_a_name_is_told_by_its_commit(hub: Hub):
     files = {"config.json": HF_CLIP, "model.safetensors": b"weights"}
     snapshot = hub.cache.write("a/clip", files, commit="a" * 40)
     hub.cache.write("a/clip", {"config.json": HF_CLIP}, commit="b" * 40)  # stopped half-way
-    [one] = [one for one in names.known_models() if one.where == "cached"]
+    [one] = [one for one in known_models() if one.where == "cached"]
     assert one.name == f"hf://a/clip@{'a' * 40}"
-    assert names.resolve(one.name, report=lambda _line: None) == snapshot
+    assert resolve(one.name, report=lambda _line: None) == snapshot
 
 
 def test_the_main_branch_comes_before_newer_revisions(cache: Cache):
@@ -241,11 +242,11 @@ def test_a_single_file_of_siglip_s_is_listed(hub: Hub):
     hub.cache.write("org/other", {"other.npz": b"x"})
     hub.cache.write("org/adapter", {"adapter.safetensors": b"x"})
     assert cached() == [("hf://org/siglip", "big_vision")]
-    [one] = [one for one in names.known_models() if one.where == "cached"]
-    assert names.resolve(one.name, report=lambda _line: None) == one.path
+    [one] = [one for one in known_models() if one.where == "cached"]
+    assert resolve(one.name, report=lambda _line: None) == one.path
     assert one.path.name == "siglip.npz"
 
 
 def test_no_cache_means_no_cached_models(cache: Cache):
     cache.root.rmdir()
-    assert all(one.where == "embedded" for one in names.known_models())
+    assert all(one.where == "embedded" for one in known_models())

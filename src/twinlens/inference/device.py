@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 
-_STATUS, _PROCESSORS = Path("/proc/self/status"), Path("/proc/cpuinfo")
+_PROC_STATUS, _PROC_CPUINFO = Path("/proc/self/status"), Path("/proc/cpuinfo")
 
 
-def measured_peak(device: torch.device, dtype: torch.dtype) -> float:
+def measure_peak_flops(device: torch.device, dtype: torch.dtype) -> float:
     """Operations a second of a large matrix product: the best of a few, in well under a second."""
     side = 1024 if device.type == "cpu" else 8192
     left, right = torch.ones(2, side, side, dtype=dtype, device=device)
@@ -39,7 +39,7 @@ def device_name(device: torch.device) -> str:
     """What its maker calls it, or its kind where that is not told."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    listed = _PROCESSORS.read_text(encoding="utf-8") if _PROCESSORS.exists() else ""
+    listed = _PROC_CPUINFO.read_text(encoding="utf-8") if _PROC_CPUINFO.exists() else ""
     named = re.search(r"^model name\s*: (.+)$", listed, re.MULTILINE)
     return named[1] if named else platform.processor() or platform.machine()
 
@@ -48,8 +48,8 @@ def peak_memory(device: torch.device) -> float:
     """Bytes that this process held at most: of the device, or of the machine where it has none."""
     if device.type == "cuda":
         return float(torch.cuda.max_memory_allocated(device))
-    if _STATUS.exists():  # `getrusage` starts with what the process held that started this one
-        return 1024.0 * int(_STATUS.read_text(encoding="ascii").split("VmHWM:")[1].split()[0])
+    if _PROC_STATUS.exists():  # `getrusage` starts with what the process held that started this one
+        return 1024.0 * int(_PROC_STATUS.read_text(encoding="ascii").split("VmHWM:")[1].split()[0])
     largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return float(largest) * (1 if sys.platform == "darwin" else 1024)
 

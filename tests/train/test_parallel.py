@@ -10,9 +10,9 @@ from tests.processes import run_processes
 from tests.tiny import tiny_clip
 from tests.train.test_objective import a_batch, assert_same, gradients, task_of
 from twinlens.distributed.world import World
-from twinlens.train.objective import PairTask, average_gradients, backward, split
-from twinlens.train.parallel import Towers, parallelise
-from twinlens.train.recipes.recipe import Compute
+from twinlens.train.objective import ContrastiveObjective, average_gradients, backward, split_batch
+from twinlens.train.parallel import ParallelTowers, parallelise
+from twinlens.train.recipes.recipe import ComputeConfig
 
 
 def share(group: Any, kind: str, parts: int, tile: int) -> dict[str, Tensor]:
@@ -20,9 +20,13 @@ def share(group: Any, kind: str, parts: int, tile: int) -> dict[str, Tensor]:
     world = World(group.rank(), group.size(), 0, group)
     sigmoid = tile < 0  # a ring instead of a gather
     model = tiny_clip(logit_bias=sigmoid)
-    towers = parallelise(Towers(model), world, torch.device("cpu"), kind=kind, dtype=torch.float32)
-    task = PairTask(model, towers, world, Compute(tile=max(tile, 0)), torch.float32)
-    half = split(a_batch(kept=True), world.world_size)[world.rank]
+    towers = parallelise(
+        ParallelTowers(model), world, torch.device("cpu"), kind=kind, dtype=torch.float32
+    )
+    task = ContrastiveObjective(
+        model, towers, world, ComputeConfig(loss_tile_size=max(tile, 0)), torch.float32
+    )
+    half = split_batch(a_batch(kept=True), world.world_size)[world.rank]
     backward(task, half, parts, (0, 0))
     outside = [p for p in (model.logit_scale, model.logit_bias) if p is not None]
     average_gradients(outside, world)

@@ -1,4 +1,4 @@
-"""What a directory holds that is no model of ours, said with where to look instead."""
+"""Describe directories that hold no model twinlens can read, with a hint where to look."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
-from twinlens.config_io import read_plain_json
+from twinlens.config_io import read_json_object
 from twinlens.errors import CheckpointError, ConfigError
 
 MODULES_FILE = "modules.json"
 ADAPTER_FILE = "adapter_config.json"
 PIPELINE_FILE = "model_index.json"
 
-_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".npz", ".tar")
+_WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".npz", ".tar")
 _OTHER_LIBRARIES = {".h5": "TensorFlow", ".msgpack": "Flax", ".ot": "Rust", ".onnx": "ONNX"}
 _OWN_TYPES = ("clip", "siglip")
-_KINDS = {
+_OTHER_MODEL_TYPES = {
     "a model of texts alone": (
         *("albert", "bert", "camembert", "deberta", "deberta-v2", "distilbert", "electra", "gemma"),
         *("gpt2", "llama", "mistral", "modernbert", "mpnet", "qwen2", "qwen3", "roberta", "t5"),
@@ -39,41 +39,42 @@ _EXPECTED = (
 )
 
 
-def other_model(data: Mapping[str, Any]) -> str | None:
-    """What a `config.json` that is not ours describes: got, expected; None if it may be ours."""
+def describe_other_model(data: Mapping[str, Any]) -> str | None:
+    """Describe a foreign `config.json` as "got, expected"; None if twinlens may read it."""
     if "_class_name" in data:
         return (
-            f"got {_shown(data['_class_name'])}, a part of a diffusers pipeline, expected CLIP: "
-            "the pipeline's text tower is in its folder text_encoder"
+            f"got {_short_repr(data['_class_name'])}, a part of a diffusers pipeline, expected "
+            "CLIP: the pipeline's text tower is in its folder text_encoder"
         )
     if "model_type" in data or "architectures" in data:
         named, model_type = data.get("architectures"), data.get("model_type")
         classes = cast("list[object]", named) if isinstance(named, list) else []
         kind = next(
-            (kind for kind, types in _KINDS.items() if model_type in types), "another model"
+            (kind for kind, types in _OTHER_MODEL_TYPES.items() if model_type in types),
+            "another model",
         )
-        what = [_shown(model_type)] if "model_type" in data else ["no model_type"]
+        what = [_short_repr(model_type)] if "model_type" in data else ["no model_type"]
         if classes:
-            what.append(f"({_shown(classes[0])})")
+            what.append(f"({_short_repr(classes[0])})")
         return f"model_type: got {' '.join(what)}, {kind}, expected {_EXPECTED}"
     if "architecture" in data:
         return (
-            f"got {_shown(data['architecture'])}, a timm model of images alone, expected a model "
-            "of images and texts"
+            f"got {_short_repr(data['architecture'])}, a timm model of images alone, expected a "
+            "model of images and texts"
         )
     return None
 
 
-def model_root(directory: Path) -> Path:
-    """Where in a directory its model is: the folder that sentence-transformers puts it in.
+def find_model_root(directory: Path) -> Path:
+    """Return the directory of a model's files: a subfolder for sentence-transformers' models.
 
     Raises:
-        CheckpointError: It is one of sentence-transformers', of modules that are no CLIP, or that
-            change what CLIP answers.
+        CheckpointError: It is a sentence-transformers model without CLIP, or with other modules
+            that change CLIP's outputs.
     """
     if not (directory / MODULES_FILE).is_file():
         return directory
-    modules = _modules(directory / MODULES_FILE)
+    modules = _read_modules(directory / MODULES_FILE)
     kinds = [kind for kind, _ in modules]
     extra = [kind for kind in kinds[1:] if kind not in ("Normalize", "Pooling")]
     if not modules or extra or (kinds[0] != "CLIPModel" and "Pooling" in kinds):
@@ -84,17 +85,17 @@ def model_root(directory: Path) -> Path:
     return directory / modules[0][1]
 
 
-def _modules(path: Path) -> list[tuple[str, str]]:
-    """The kind and the folder of each module."""
+def _read_modules(path: Path) -> list[tuple[str, str]]:
+    """Return the type and the folder of each module."""
     try:
-        found: list[tuple[str, str]] = []
+        modules: list[tuple[str, str]] = []
         for module in json.loads(path.read_text(encoding="utf-8")):
             folder = PurePosixPath(module["path"])
             if folder.is_absolute() or ".." in folder.parts or "\\" in str(folder):
                 raise ValueError(f"got the path {str(folder)[:100]!r}")
-            found.append((_shown(module["type"].rpartition(".")[2]).strip("'"), str(folder)))
-        return found
-    # The last three: a value of another type than all such files have.
+            modules.append((_short_repr(module["type"].rpartition(".")[2]).strip("'"), str(folder)))
+        return modules
+    # The last three: a value of an unexpected type.
     except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{path}: got {type(error).__name__}: {' '.join(str(error).split())[:200]}, "
@@ -102,63 +103,64 @@ def _modules(path: Path) -> list[tuple[str, str]]:
         ) from error
 
 
-def what_is_there(directory: Path, names: Sequence[str]) -> str:
-    """What a directory without a known layout holds, and where to look: empty if nothing is known.
+def describe_contents(directory: Path, names: Sequence[str]) -> str:
+    """Describe the contents of a directory without a known layout; empty if nothing is recognised.
 
     Args:
         directory: The directory.
-        names: Configurations that it has.
+        names: Names of the configuration files in it.
     """
     if (directory / ADAPTER_FILE).is_file():
-        return _adapter(directory / ADAPTER_FILE)
+        return _describe_adapter(directory / ADAPTER_FILE)
     if (directory / PIPELINE_FILE).is_file():
         return (
             f"got a diffusers pipeline ({PIPELINE_FILE}), expected one model: its text towers are "
             "in the folders text_encoder and text_encoder_2, where it has them"
         )
     if "config.json" in names:
-        data = _read(directory / "config.json")
-        ours = data.get("model_type") is not None and _is_own(data["model_type"])
-        if not ours and (what := other_model(data)) is not None:
+        data = _read_config(directory / "config.json")
+        is_own = data.get("model_type") is not None and _is_own_type(data["model_type"])
+        if not is_own and (what := describe_other_model(data)) is not None:
             return f"config.json: {what}"
-    return _files(directory)
+    return _describe_weight_files(directory)
 
 
-def _is_own(model_type: object) -> bool:
+def _is_own_type(model_type: object) -> bool:
     return isinstance(model_type, str) and model_type.split("_")[0] in _OWN_TYPES
 
 
-def _read(path: Path) -> Mapping[str, Any]:
+def _read_config(path: Path) -> Mapping[str, Any]:
     try:
-        return read_plain_json(path)
+        return read_json_object(path)
     except ConfigError:
         return {}
 
 
-def _adapter(path: Path) -> str:
-    data = _read(path)
+def _describe_adapter(path: Path) -> str:
+    data = _read_config(path)
     kind, base = data.get("peft_type"), data.get("base_model_name_or_path")
     return (
-        f"got a PEFT adapter ({_shown(kind or 'of no kind')}, of {_shown(base or 'no named base')}"
-        "), expected whole weights: merge it into its base model first (merge_and_unload, then "
-        "save_pretrained), or name the base model alone"
+        f"got a PEFT adapter ({_short_repr(kind or 'of no kind')}, of "
+        f"{_short_repr(base or 'no named base')}), expected whole weights: "
+        "merge it into its base model first (merge_and_unload, then save_pretrained), or name "
+        "the base model alone"
     )
 
 
-def _files(directory: Path) -> str:
-    """Files that may be weights, under names that no layout looks for."""
+def _describe_weight_files(directory: Path) -> str:
+    """Describe weights under names that no layout has; empty if there are none."""
     try:
         names = sorted(path.name for path in directory.iterdir() if path.is_file())
     except OSError:
         return ""
-    # Of what is cut in parts, the index stands for all.
-    found = [n for n in names if n.endswith(_WEIGHTS) and "-of-" not in n]
-    found += [n for n in names if ".index." in n and n.endswith(".json")]
-    if found:
-        listed = ", ".join(found[:3]) + (", ..." if len(found) > 3 else "")
+    # Of sharded weights, only the index is listed.
+    weights = [n for n in names if n.endswith(_WEIGHT_SUFFIXES) and "-of-" not in n]
+    weights += [n for n in names if ".index." in n and n.endswith(".json")]
+    if weights:
+        listed = ", ".join(weights[:3]) + (", ..." if len(weights) > 3 else "")
         return (
             f"got weights under other names ({listed}), expected one to be named itself: "
-            f"{directory / found[0]}"
+            f"{directory / weights[0]}"
         )
     for name in names:
         library = _OTHER_LIBRARIES.get(Path(name).suffix)
@@ -167,6 +169,6 @@ def _files(directory: Path) -> str:
     return ""
 
 
-def _shown(value: object) -> str:
-    """A value of a file, short and in one line."""
+def _short_repr(value: object) -> str:
+    """Represent a value of a file in one short line."""
     return repr(value if isinstance(value, str | int | float) else type(value).__name__)[:100]

@@ -4,7 +4,7 @@ import multiprocessing
 
 import pytest
 
-from twinlens.data.prefetch import read_in_processes
+from twinlens.data.workers import read_in_processes
 from twinlens.errors import DataError
 
 
@@ -13,6 +13,6 @@ def test_an_error_that_is_kept_keeps_no_process():
         raise DataError(f"step {step}")
 
     with pytest.raises(DataError, match="step 0") as kept:
-        list(read_in_processes(read, range(4), workers=2, pin=False))
+        list(read_in_processes(read, range(4), workers=2, pin_memory=False))
     assert kept.value.__traceback__ is not None
     assert multiprocessing.active_children() == []

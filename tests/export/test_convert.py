@@ -21,13 +21,13 @@ from twinlens.text.clip_bpe import Tokenizer
 @pytest.fixture
 def siglip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A small SigLIP in our layout, of a size that timm would have a name for."""
-    size = timm_siglip._Size(width=32, layers=2, heads=2, mlp_width=None)
-    monkeypatch.setitem(timm_siglip._SIZES, "base", size)
+    size = timm_siglip._TowerSize(width=32, layers=2, heads=2, mlp_width=None)
+    monkeypatch.setitem(timm_siglip._TOWER_SIZES, "base", size)
     words = reference.piece_vocabulary(tmp_path / "vocabulary", "canonicalize")
     config = replace(
         tiny_config(),
         embed_dim=32,
-        vision=timm_siglip.tower("vit_base_patch32_siglip_256"),
+        vision=timm_siglip.tower_config("vit_base_patch32_siglip_256"),
         text=TextConfig(
             context_length=16,
             vocab_size=words.vocab_size,
@@ -80,7 +80,7 @@ def test_stable_diffusion_takes_what_is_written_as_its_text_encoder(tmp_path: Pa
         getattr(reference.transformers, name).from_pretrained(tmp_path / "model")
         for name in ("CLIPTextModel", "CLIPTokenizer")
     ]
-    pipeline = small_pipeline(diffusers, *from_directory, width=lens.config.text_input.width)
+    pipeline = small_pipeline(diffusers, *from_directory, width=lens.config.text_config.width)
     prompt = "a cat on a mat, and a tree"
     theirs = pipeline.encode_prompt(
         prompt, device="cpu", num_images_per_prompt=1, do_classifier_free_guidance=False

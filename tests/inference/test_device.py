@@ -2,13 +2,13 @@
 
 import torch
 
-from twinlens.model.device import measured_peak, peak_memory, total_memory
+from twinlens.inference.device import measure_peak_flops, peak_memory, total_memory
 
 CPU = torch.device("cpu")
 
 
 def test_a_measured_peak_is_one_of_a_processor():
-    assert 1e8 < measured_peak(torch.device("cpu"), torch.float32) < 1e15
+    assert 1e8 < measure_peak_flops(torch.device("cpu"), torch.float32) < 1e15
 
 
 def test_the_most_memory_was_held_and_is_there():
