@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence, Set
 from multiprocessing.process import BaseProcess
+from types import TracebackType
 from typing import TypeVar
 
 from torch.utils.data import DataLoader, Dataset
@@ -44,7 +46,7 @@ def read_in_processes(
                 multiprocessing_context="fork",
                 prefetch_factor=2,
                 pin_memory=pin_memory,
-                worker_init_fn=_ignore_signals,
+                worker_init_fn=_initialize_worker,
             )
         )
     try:
@@ -90,9 +92,19 @@ class _StepDataset(Dataset["_T | TwinlensError"]):
             return error
 
 
-def _ignore_signals(_: int) -> None:
+def _initialize_worker(_: int) -> None:
     # A scheduler's SIGTERM and a terminal's Ctrl-C reach all processes at once: the parent saves
     # first, and needs no reader to die on it. When it ends, they end.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.excepthook = _print_unless_disconnected
     exit_with_parent()
+
+
+def _print_unless_disconnected(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    # The thread that shares memory with the parent reports its errors here. A parent that is
+    # killed closes the connection a moment before its workers are ended.
+    if not issubclass(kind, ConnectionError | EOFError):
+        sys.__excepthook__(kind, error, traceback)
