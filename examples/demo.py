@@ -120,7 +120,7 @@ def main() -> None:
         ),
         html.section(
             "How well the new model does",
-            report.metric_bar_group(report.classification_bar_metrics(result)[:2]),
+            report.metric_bars(result, ["acc1", "acc5"]),
             note=f"Trained here, and asked about a style that it had never seen, among "
             f"{result.num_classes} names.",
         ),

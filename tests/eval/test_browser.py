@@ -127,5 +127,6 @@ def test_intervals_of_a_comparison_are_not_hidden_by_their_marks(dataset: Datase
 def test_an_order_is_named_where_there_is_one(dataset: Dataset, recalls: list[float], heading: str):
     found = plausible.classification(dataset)
     classes = [replace(found.per_class[0], recall=recall) for recall in recalls]
-    html = report.classification_page(replace(found, per_class=classes), model="tiny")
-    assert re.findall(r"<h2>(Classes[^<]*)</h2>", html) == [heading]
+    measured = [(replace(found, per_class=classes), dataset)]
+    html = report.evaluation_page(measured, model_name="tiny", facts={})
+    assert re.findall(r"<h3>(Classes[^<]*)</h3>", html) == [heading]

@@ -31,6 +31,18 @@ def image(**changes: object) -> report.GalleryImage:
     return report.GalleryImage(**(fields | changes))  # pyright: ignore[reportArgumentType]
 
 
+def scored(**metrics: float) -> TaskResult:
+    return TaskResult(
+        task="a task",
+        dataset="a set",
+        metrics=metrics,
+        intervals={},
+        chance={},
+        num_samples=2,
+        unreadable={},
+    )
+
+
 def test_a_page_is_balanced_and_loads_nothing(lens: Embedder, dataset: Dataset):
     document = html.render_page(
         "Title",
@@ -38,7 +50,11 @@ def test_a_page_is_balanced_and_loads_nothing(lens: Embedder, dataset: Dataset):
         html.section("Curve", html.line_chart([(0, 2), (9, 1)], title="Loss", x_label="steps")),
         html.section("Images", report.gallery([image(truth="cat"), image(title="two")])),
         html.section("Facts", html.definition_list({"Steps": 3})),
-        report.classification_page(evaluate_zero_shot(EvalContext(lens), dataset), model="tiny"),
+        report.evaluation_page(
+            [(evaluate_zero_shot(EvalContext(lens), dataset), dataset)],
+            model_name="tiny",
+            facts={},
+        ),
     )
     assert is_balanced(document)
     assert loads_nothing(document)
@@ -51,7 +67,7 @@ def test_words_are_escaped_everywhere():
             html.render_page(bad, bad),
             html.section(bad, note=bad),
             html.definition_list({bad: bad}),
-            report.metric_bar_group([report.BarMetric(name=bad, value=0.5)]),
+            report.metric_bars(scored(**{f"acc1@{bad}": 0.5})),
             html.line_chart([(0, 1)], title=bad, x_label=bad),
             report.gallery([image(title=bad, truth=bad, predictions=[Prediction(bad, 1.0)])]),
             report.class_table(
@@ -64,8 +80,9 @@ def test_words_are_escaped_everywhere():
 
 
 def test_scores_say_interval_and_times_chance():
-    document = report.metric_bar_group(
-        [report.BarMetric(name="Top-1", value=0.25, interval=(0.2, 0.3), chance=0.001)]
+    result = scored(acc1=0.25)
+    document = report.metric_bars(
+        replace(result, intervals={"acc1": (0.2, 0.3)}, chance={"acc1": 0.001})
     )
     for words in (
         "25.0%",
@@ -101,7 +118,7 @@ def test_long_class_tables_fold():
     assert "details" not in report.class_table(classes[:10], num_visible=10)
 
 
-def every_task(dataset: Dataset) -> list[report.MeasuredResult]:
+def every_task(dataset: Dataset) -> list[tuple[TaskResult, Dataset]]:
     tasks = (
         plausible.classification,
         plausible.retrieval,
@@ -110,7 +127,7 @@ def every_task(dataset: Dataset) -> list[report.MeasuredResult]:
         plausible.captions,
         plausible.multi_label,
     )
-    return [report.MeasuredResult(task(dataset), dataset) for task in tasks]
+    return [(task(dataset), dataset) for task in tasks]
 
 
 def test_a_report_holds_every_task_and_stands_alone(dataset: Dataset):
@@ -155,11 +172,11 @@ def test_what_a_report_is_told_is_escaped(dataset: Dataset):
         classnames=(bad, "other"),
     )
     measured = [
-        report.MeasuredResult(
-            replace(one.result, notes=(bad,), unreadable={bad: bad}, references=(REFERENCE,)),
+        (
+            replace(result, notes=(bad,), unreadable={bad: bad}, references=(REFERENCE,)),
             named,
         )
-        for one in every_task(named)
+        for result, _ in every_task(named)
     ]
     document = report.evaluation_page(measured, model_name=bad, facts={bad: bad})
     assert is_balanced(document)
@@ -186,9 +203,7 @@ def test_the_summary_has_the_main_figure_and_what_to_hold_it_against(dataset: Da
         chance={"acc1": 0.1},
         references=(),
     )
-    page = report.evaluation_page(
-        [report.MeasuredResult(result, dataset)], model_name="tiny", facts={}
-    )
+    page = report.evaluation_page([(result, dataset)], model_name="tiny", facts={})
     data, bar, figure, chance, supervised, images = cells(page)
     assert data.split() == ["noise", "zero-shot", "classification,", "Top-1", "accuracy"]
     assert bar == ""
@@ -196,9 +211,7 @@ def test_the_summary_has_the_main_figure_and_what_to_hold_it_against(dataset: Da
     assert (chance, supervised, images) == ("10.0%", "none given", "12")
     # Where a supervised figure is given, its metric is the main one.
     held = replace(result, references=(replace(REFERENCE, model="ResNet-50"),))
-    page = report.evaluation_page(
-        [report.MeasuredResult(held, dataset)], model_name="tiny", facts={}
-    )
+    page = report.evaluation_page([(held, dataset)], model_name="tiny", facts={})
     _, _, figure, chance, supervised, _ = cells(page)
     assert (figure, chance, supervised.split()) == ("75.0%", "none", ["90.0%", "ResNet-50"])
     assert '<i class="reference" style="left:90.00%">' in page
@@ -211,9 +224,7 @@ def test_images_that_went_since_are_said(dataset: Dataset):
     result = replace(
         plausible.classification(dataset), most_confident_errors=[mistake], confusions=[]
     )
-    document = report.evaluation_page(
-        [report.MeasuredResult(result, torn)], model_name="tiny", facts={}
-    )
+    document = report.evaluation_page([(result, torn)], model_name="tiny", facts={})
     assert "blue: cannot be read" in document
 
 
@@ -234,9 +245,7 @@ def test_examples_mark_what_is_right(dataset: Dataset):
         candidates=(RetrievedCandidate(text="a text", index=None, score=0.25, is_relevant=True),),
     )
     result = replace(plausible.retrieval(dataset), examples=[by_text, by_image])
-    document = report.evaluation_page(
-        [report.MeasuredResult(result, dataset)], model_name="tiny", facts={}
-    )
+    document = report.evaluation_page([(result, dataset)], model_name="tiny", facts={})
     late = document.split("<h3>Found late</h3>")[1]
     assert "Its image came at rank 2" in late
     assert re.findall(r'<span class="thumb (\w+)"', late) == ["wrong", "right"]
@@ -246,12 +255,12 @@ def test_examples_mark_what_is_right(dataset: Dataset):
 
 
 def test_few_shots_are_drawn_beside_zero_shot_where_that_was_measured(dataset: Dataset):
-    probe = report.MeasuredResult(plausible.probe(dataset), dataset)
+    probe = (plausible.probe(dataset), dataset)
     words = replace(plausible.classification(dataset), metrics={"acc1": 0.375, "ece": 0.1})
-    both = [probe, report.MeasuredResult(words, dataset)]
+    both = [probe, (words, dataset)]
     assert "zero-shot, 37.5%" in report.evaluation_page(both, model_name="tiny", facts={})
     assert "zero-shot, " not in report.evaluation_page([probe], model_name="tiny", facts={})
-    elsewhere = report.MeasuredResult(replace(words, dataset="another"), dataset)
+    elsewhere = (replace(words, dataset="another"), dataset)
     assert "zero-shot, " not in report.evaluation_page(
         [probe, elsewhere], model_name="tiny", facts={}
     )
@@ -263,9 +272,7 @@ def test_robustness_shows_what_there_is(dataset: Dataset):
         metrics={"acc1": 0.6, "standard_acc1@sketches": 0.7},
         corruptions={"fog": (0.5, 0.25), "jpeg": (0.25, 0.25)},
     )
-    document = report.evaluation_page(
-        [report.MeasuredResult(full, dataset)], model_name="tiny", facts={}
-    )
+    document = report.evaluation_page([(full, dataset)], model_name="tiny", facts={})
     heat = document.split('<table class="heat">')[1].split("</table>")[0]
     rows = [re.findall(r">([^<>]+)<", row) for row in heat.split("<tr>")[1:]]
     assert rows == [
@@ -277,9 +284,7 @@ def test_robustness_shows_what_there_is(dataset: Dataset):
     accuracy = full.shifted[0].accuracy
     assert f">{100 * (accuracy - 0.7):.1f} points</td>" in document  # of the classes of both
     bare = replace(full, corruptions={}, shifted=[], baselines={})
-    document = report.evaluation_page(
-        [report.MeasuredResult(bare, dataset)], model_name="tiny", facts={}
-    )
+    document = report.evaluation_page([(bare, dataset)], model_name="tiny", facts={})
     assert "Corrupted images" not in document
     assert "Other sets" not in document
 
@@ -287,18 +292,16 @@ def test_robustness_shows_what_there_is(dataset: Dataset):
 def test_a_report_of_thumbnails_is_small():
     shards = open_dataset(str(files("twinlens").joinpath("assets/shards/unseen-style")))
     tasks = (plausible.classification, plausible.retrieval, plausible.captions)
-    measured = [report.MeasuredResult(task(shards), shards) for task in tasks]
+    measured = [(task(shards), shards) for task in tasks]
     document = report.evaluation_page(measured, model_name="tiny", facts={})
     assert document.count("data:image/webp") > 60
     assert len(document) < 500_000  # ten such data sets are 5 MB
 
 
 def test_errors_are_words_and_not_bars(dataset: Dataset):
-    document = report.classification_page(plausible.classification(dataset), model="tiny")
+    document = report.metric_bars(plausible.classification(dataset))
     assert "<dt>Expected calibration error</dt>" in document
-    assert [
-        one.name for one in report.classification_bar_metrics(plausible.classification(dataset))
-    ] == [
+    assert re.findall("<h4>(.*?)</h4>", document) == [
         "Top-1 accuracy",
         "Top-5 accuracy",
         "Mean per class recall",

@@ -284,31 +284,17 @@ def _report_results(
     answers = [result.to_dict(model=model, pretrained=pretrained) for result, _ in measured]
     for dataset in {dataset.name: dataset for _, dataset in measured}.values():
         log_left_out(_combined_left_out(dataset, tasks), f"left out of {dataset.name}")
-    for result, dataset in measured:
-        _log_notes(result, dataset)
+    for result, _ in measured:
+        for key, reason in result.unreadable.items():
+            log(f"unreadable: {key}: {reason}")
+        for note in result.all_notes():
+            log(f"note: {result.dataset}: {note}")
     if as_json:
         print_json(answers[0] if len(answers) == 1 else answers)
     else:
         _print_results(model, [result for result, _ in measured])
     if out is not None:  # last: should it fail, the answer is printed already
         _write_results(out, embedder, model, pretrained, measured)
-
-
-def _log_notes(result: TaskResult, dataset: Dataset) -> None:
-    from twinlens.eval.tasks.classification import ClassificationResult
-    from twinlens.eval.tasks.multi_label import MultiLabelResult
-
-    for key, reason in result.unreadable.items():
-        log(f"unreadable: {key}: {reason}")
-    for note in result.notes:
-        log(f"note: {dataset.name}: {note}")
-    if isinstance(result, ClassificationResult) and result.num_unnamed_classes:
-        named = f"without a name in {result.language!r}"
-        log(f"left out: {result.num_unnamed_classes} classes {named}")
-    if isinstance(result, ClassificationResult | MultiLabelResult):
-        for name, labels in result.shared_names.items():
-            note = f"{len(labels)} classes are called {name!r}: {', '.join(labels)}"
-            log(f"note: {dataset.name}: {note}")
 
 
 def _write_results(
@@ -319,7 +305,7 @@ def _write_results(
     measured: Sequence[tuple[TaskResult, Dataset]],
 ) -> None:
     from twinlens.cli.output import write_text
-    from twinlens.eval.report import MeasuredResult, evaluation_page
+    from twinlens.eval.report import evaluation_page
     from twinlens.eval.results.files import write_results
 
     results = [result for result, _ in measured]
@@ -329,10 +315,9 @@ def _write_results(
         "Decoding": embedder.decode,
         "Device": str(embedder.device),
     }
-    pieces = [MeasuredResult(result=result, dataset=dataset) for result, dataset in measured]
     with remove_on_error(out):
         write_results(out, results, model=model, pretrained=pretrained)
-        write_text(out / "report.html", evaluation_page(pieces, model_name=model, facts=facts))
+        write_text(out / "report.html", evaluation_page(measured, model_name=model, facts=facts))
     log(f"wrote {len(results)} results, results.csv and report.html to {out}")
 
 

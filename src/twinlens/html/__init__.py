@@ -16,10 +16,13 @@ from twinlens.html.document import (
     collapsible,
     definition_list,
     format_percent,
+    labelled_cell,
     render_page,
     section,
     subsection,
     table,
+    table_html,
+    with_line_breaks,
 )
 from twinlens.html.lines import Series, line_chart, series_chart
 from twinlens.html.metric_names import metric_name
@@ -33,6 +36,7 @@ __all__ = [
     "downsample",
     "format_percent",
     "histogram",
+    "labelled_cell",
     "line_chart",
     "linear_ticks",
     "log_ticks",
@@ -43,4 +47,6 @@ __all__ = [
     "series_chart",
     "subsection",
     "table",
+    "table_html",
+    "with_line_breaks",
 ]

@@ -68,13 +68,23 @@ def format_percent(value: float) -> str:
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Rows of text; narrow screens show the cells below each other, with their columns' names."""
-    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
-    body = "".join(f"<tr>{''.join(map(_table_cell, columns, row))}</tr>" for row in rows)
-    return (
-        f'<div class="wide"><table class="figures"><thead><tr>{head}</tr></thead>{body}'
-        "</table></div>"
+    body = "".join(
+        f"<tr>{''.join(map(labelled_cell, columns, map(escape, row)))}</tr>" for row in rows
     )
+    return f'<div class="wide">{table_html(columns, body, css_class="figures")}</div>'
 
 
-def _table_cell(column: str, text: str) -> str:
-    return f'<td data-name="{escape(column)}">{escape(text)}</td>'
+def table_html(columns: Sequence[str], body: str, *, css_class: str) -> str:
+    """A table of rows that are HTML already; a line may break after each `/` of a column's name."""
+    head = "".join(f"<th>{with_line_breaks(column)}</th>" for column in columns)
+    return f'<table class="{css_class}"><thead><tr>{head}</tr></thead>{body}</table>'
+
+
+def labelled_cell(column: str, html: str) -> str:
+    """A cell with the name of its column, which narrow screens show beside it."""
+    return f'<td data-name="{escape(column)}">{html}</td>'
+
+
+def with_line_breaks(name: str) -> str:
+    """A model's name, which may be a path: lines break after its parts."""
+    return escape(name).replace("/", "/<wbr>")

@@ -12,7 +12,7 @@ from twinlens.checkpoints.head import ClassifierHead
 from twinlens.data.datasets import Dataset
 from twinlens.errors import ConfigError, DataError
 from twinlens.eval.context import EvalContext
-from twinlens.eval.report import classification_page
+from twinlens.eval.report import evaluation_page
 from twinlens.eval.tasks import classifier
 from twinlens.model.clip import CLIP
 from twinlens.text.clip_bpe import Tokenizer
@@ -70,8 +70,7 @@ def test_json_and_page_are_those_of_zero_shot_but_for_the_words(
     answer = json.loads(json.dumps(result.to_dict(model="tiny", pretrained="by hand")))
     assert (answer["task"], answer["templates"]) == ("classifier", [])
     assert list(answer)[:6] == ["dataset", "model", "pretrained", "task", "metrics", "language"]
-    html = classification_page(result, model="tiny")
-    assert "6 classes of its own classifier" in html
+    html = evaluation_page([(result, dataset)], model_name="tiny", facts={})
     assert "Prompts" not in html
     assert "Zero-shot" not in html
 

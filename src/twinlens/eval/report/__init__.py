@@ -1,4 +1,4 @@
-"""What a report of measurements shows.
+"""HTML reports of evaluation results.
 
 - `bars`: accuracies with their intervals
 - `images`: images with a model's answers, and thumbnails
@@ -9,28 +9,22 @@
 - `comparison`: the page of two models side by side
 """
 
-from twinlens.eval.report.bars import BarMetric, metric_bar_group
+from twinlens.eval.report.bars import metric_bars
 from twinlens.eval.report.classification import (
     class_table,
     class_table_heading,
-    classification_bar_metrics,
-    classification_page,
 )
 from twinlens.eval.report.comparison import comparison_page
 from twinlens.eval.report.images import GalleryImage, gallery, image_data_uri
-from twinlens.eval.report.whole import MeasuredResult, evaluation_page
+from twinlens.eval.report.whole import evaluation_page
 
 __all__ = [
-    "BarMetric",
     "GalleryImage",
-    "MeasuredResult",
     "class_table",
     "class_table_heading",
-    "classification_bar_metrics",
-    "classification_page",
     "comparison_page",
     "evaluation_page",
     "gallery",
     "image_data_uri",
-    "metric_bar_group",
+    "metric_bars",
 ]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -14,41 +13,10 @@ from twinlens.eval.results.metric_names import (
     lower_is_better,
     metric_name,
 )
-from twinlens.html import collapsible, definition_list, format_percent
+from twinlens.html import collapsible, definition_list, format_percent, table_html
 
 if TYPE_CHECKING:
     from twinlens.eval.results.result import Interval, TaskResult
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BarMetric:
-    """One accuracy in [0, 1] with its 95% interval, beside what guessing would reach."""
-
-    name: str
-    value: float
-    interval: Interval | None = None
-    chance: float | None = None
-
-
-def metric_bar_group(metrics: Sequence[BarMetric]) -> str:
-    """Accuracies as bars with their intervals, and chance as a mark on each."""
-    return f'<div class="scores">{"".join(map(_metric_bar, metrics))}</div>'
-
-
-def _metric_bar(metric: BarMetric) -> str:
-    words = [f"<b>{format_percent(metric.value)}</b>"]
-    if metric.interval is not None:
-        low, high = metric.interval
-        words.append(f"95% interval {format_percent(low)} to {format_percent(high)}")
-    if metric.chance:
-        words.append(
-            f"{_format_multiple(metric.value / metric.chance)} chance "
-            f"({format_percent(metric.chance)})"
-        )
-    return (
-        f'<div class="score"><h4>{escape(metric.name)}</h4>'
-        f"{bar(metric.value, metric.interval, metric.chance)}<p>{', '.join(words)}</p></div>"
-    )
 
 
 def _format_multiple(ratio: float) -> str:
@@ -108,41 +76,41 @@ def bar_table(
 
 
 def _bar_table(columns: Sequence[str], rows: Sequence[tuple[str, float, Sequence[str]]]) -> str:
-    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
     body = "".join(
         f"<tr><td>{escape(name)}</td><td><div "
         f'class="recall">{bar(share)}{format_percent(share)}</div>'
         f"</td>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
         for name, share, cells in rows
     )
-    table = f'<table class="classes"><thead><tr>{head}</tr></thead>{body}</table>'
-    return f'<div class="wide">{table}</div>'
+    return f'<div class="wide">{table_html(columns, body, css_class="classes")}</div>'
 
 
-def bar_metrics(result: TaskResult, metrics: Iterable[str] | None = None) -> list[BarMetric]:
-    """Those metrics of a result, or all, that bars can show, for `scores`."""
-    return [
-        BarMetric(
-            name=metric_name(metric),
-            value=result.metrics[metric],
-            interval=result.intervals.get(metric),
-            chance=result.chance.get(metric),
-        )
-        for metric in (result.metrics if metrics is None else metrics)
-        if _can_be_bar(metric)
-    ]
-
-
-def metric_bars(result: TaskResult, metrics: Iterable[str] | None = None) -> str:
-    """The metrics as bars; in words below, those of which a long bar would say nothing good."""
-    chosen = list(result.metrics if metrics is None else metrics)
-    bars = bar_metrics(result, chosen)
+def metric_bars(result: TaskResult, metrics: Collection[str] | None = None) -> str:
+    """Metrics of a result: bars with their intervals and chance, and text below where none fits."""
+    chosen = result.metrics if metrics is None else metrics
+    bars = "".join(_metric_bar(result, one) for one in chosen if _can_be_bar(one))
     others = {
         metric_name(one): format_with_interval(result, one)
         for one in chosen
         if not _can_be_bar(one)
     }
-    return (metric_bar_group(bars) if bars else "") + (definition_list(others) if others else "")
+    drawn = f'<div class="scores">{bars}</div>' if bars else ""
+    return drawn + (definition_list(others) if others else "")
+
+
+def _metric_bar(result: TaskResult, metric: str) -> str:
+    value, interval = result.metrics[metric], result.intervals.get(metric)
+    chance = result.chance.get(metric)
+    words = [f"<b>{format_percent(value)}</b>"]
+    if interval is not None:
+        low, high = interval
+        words.append(f"95% interval {format_percent(low)} to {format_percent(high)}")
+    if chance:
+        words.append(f"{_format_multiple(value / chance)} chance ({format_percent(chance)})")
+    return (
+        f'<div class="score"><h4>{escape(metric_name(metric))}</h4>'
+        f"{bar(value, interval, chance)}<p>{', '.join(words)}</p></div>"
+    )
 
 
 def _can_be_bar(metric: str) -> bool:

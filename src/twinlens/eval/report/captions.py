@@ -28,12 +28,6 @@ def caption_score_subsections(result: CaptionScoreResult, thumbnails: Thumbnails
     ]
 
 
-def caption_score_notes(result: CaptionScoreResult) -> list[str]:
-    """What is to be known beside the figures."""
-    cut = result.num_truncated_texts
-    return [f"Captions longer than the model reads, cut: {cut:,}"] if cut else []
-
-
 def _pair_card(pair: ScoredPair, thumbnails: Thumbnails) -> str:
     image = thumbnails.thumbnail(pair.index, pair.key)
     return (

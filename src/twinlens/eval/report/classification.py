@@ -7,8 +7,6 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from twinlens.eval.report.bars import (
-    BarMetric,
-    bar_metrics,
     bar_table,
     format_with_interval,
     metric_bars,
@@ -22,8 +20,6 @@ from twinlens.html import (
     definition_list,
     format_percent,
     reliability_chart,
-    render_page,
-    section,
     subsection,
 )
 
@@ -39,7 +35,7 @@ _MAX_TEMPLATES = 3
 
 
 def class_table_heading(classes: Sequence[ClassResult]) -> str:
-    """What stands above `class_table`."""
+    """The heading of `class_table`."""
     return sorted_heading("Classes", (one.recall for one in classes))
 
 
@@ -50,33 +46,6 @@ def class_table(classes: Sequence[ClassResult], *, num_visible: int = 20) -> str
     ]
     columns = ("Class", "Recall", "Images", "Most often mistaken for")
     return bar_table(columns, rows, num_visible=num_visible)
-
-
-def classification_bar_metrics(result: ClassificationResult) -> list[BarMetric]:
-    """The metrics of a measurement for `scores`."""
-    return bar_metrics(result)
-
-
-def classification_page(result: ClassificationResult, *, model: str) -> str:
-    """The page of one measurement, zero-shot or of a model's own classifier."""
-    by_words = bool(result.templates)
-    known = "that it was told only in words" if by_words else "of its own classifier"
-    lead = (
-        f"{model} classifies {result.num_samples:,} images of {result.dataset} among "
-        f"{result.num_classes:,} classes {known}."
-    )
-    asked: dict[str, object] = {"Model": model, "Data": result.dataset}
-    if by_words:
-        asked["Language of the class names"] = result.language
-        asked["Prompts"] = " · ".join(result.templates)
-    asked["Images that could not be read"] = len(result.unreadable)
-    return render_page(
-        "Zero-shot classification" if by_words else "Classification",
-        lead,
-        section("Accuracy", metric_bars(result)),
-        section("What was asked", definition_list(asked)),
-        section(class_table_heading(result.per_class), class_table(result.per_class)),
-    )
 
 
 def classification_subsections(result: ClassificationResult, thumbnails: Thumbnails) -> list[str]:
@@ -109,24 +78,6 @@ _CALIBRATION_NOTE = (
     "How often answers are right by how sure the model is of them. Bars below the diagonal mean "
     "that it is too sure."
 )
-
-
-def classification_notes(result: ClassificationResult) -> list[str]:
-    """What was left out, or is to be known beside the figures."""
-    counted = {
-        f"Classes without a name in the language {result.language!r}, left out": (
-            result.num_unnamed_classes
-        ),
-        "Classes without images, which can still be answered": (
-            result.num_classes - len(result.per_class)
-        ),
-    }
-    shared = [
-        f"Called {name!r}: {', '.join(labels)}; where the model reads their names alike, the first "
-        "of these classes gets all answers"
-        for name, labels in result.shared_names.items()
-    ]
-    return [f"{what}: {count:,}" for what, count in counted.items() if count] + shared
 
 
 def _reliability_chart(result: ClassificationResult) -> str:

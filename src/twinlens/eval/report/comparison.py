@@ -15,7 +15,14 @@ from twinlens.eval.results.metric_names import (
     metric_name,
     task_name,
 )
-from twinlens.html import definition_list, render_page, section
+from twinlens.html import (
+    definition_list,
+    labelled_cell,
+    render_page,
+    section,
+    table_html,
+    with_line_breaks,
+)
 
 if TYPE_CHECKING:
     from twinlens.eval.metrics.statistics import PairedDifference
@@ -50,7 +57,7 @@ def comparison_page(
 
 
 def distinct_model_names(first: StoredResults, second: StoredResults) -> tuple[str, str]:
-    """What to call the two, so that they are told apart."""
+    """Names of the two models that tell them apart."""
     if first.model != second.model:
         return first.model, second.model
     if first.pretrained != second.pretrained:
@@ -113,14 +120,13 @@ def _table(
     rows: Sequence[MetricComparison], names: tuple[str, str], axis_ranges: _AxisRanges
 ) -> str:
     columns = ("Metric", "Difference drawn", *names, "Difference", "p", "Better")
-    head = "".join(f"<th>{_with_line_breaks(column)}</th>" for column in columns)
     body = "".join(_row(row, names, axis_ranges) for row in rows)
-    return f'<table class="summary forest"><thead><tr>{head}</tr></thead>{body}</table>'
+    return table_html(columns, body, css_class="summary forest")
 
 
 def _row(one: MetricComparison, names: tuple[str, str], axis_ranges: _AxisRanges) -> str:
     lower = "<span>lower is better</span>" if lower_is_better(one.metric) else ""
-    figures = _cell(names[0], _metric_value(one.metric, one.first)) + _cell(
+    figures = labelled_cell(names[0], _metric_value(one.metric, one.first)) + labelled_cell(
         names[1], _metric_value(one.metric, one.second)
     )
     if one.difference is None or one.delta is None:
@@ -131,20 +137,11 @@ def _row(one: MetricComparison, names: tuple[str, str], axis_ranges: _AxisRanges
         drawn = _forest_plot(one, one.difference, one.delta, axis_ranges[_display_unit(one.metric)])
         cells = (
             f'<td class="drawn">{drawn}</td>{figures}'
-            + _cell("Difference", _format_delta(one.metric, one.difference, one.delta))
-            + _cell("p", _format_p_value(one.adjusted_p_value))
-            + _cell("Better", _with_line_breaks(winner))
+            + labelled_cell("Difference", _format_delta(one.metric, one.difference, one.delta))
+            + labelled_cell("p", _format_p_value(one.adjusted_p_value))
+            + labelled_cell("Better", with_line_breaks(winner))
         )
     return f'<tr><th scope="row">{escape(metric_name(one.metric))}{lower}</th>{cells}</tr>'
-
-
-def _with_line_breaks(name: str) -> str:
-    """A model's name, which may be a path: lines break after its parts."""
-    return escape(name).replace("/", "/<wbr>")
-
-
-def _cell(name: str, html: str) -> str:
-    return f'<td data-name="{escape(name)}">{html}</td>'
 
 
 def _metric_value(metric: str, value: MetricValue | None) -> str:

@@ -15,6 +15,7 @@ from twinlens.eval.results.metric_names import (
     metric_name,
     task_name,
 )
+from twinlens.html import labelled_cell, table_html
 
 if TYPE_CHECKING:
     from twinlens.eval.results.result import ReferenceScore, TaskResult
@@ -27,9 +28,8 @@ def summary_table(results: Sequence[TaskResult]) -> str:
     screens show the cells below each other, with their columns' names.
     """
     columns = ("Data and task", "0 to 100%", "Main figure", "Chance", "Supervised", "Images")
-    head = "".join(f"<th>{column}</th>" for column in columns)
     rows = (_row(number, result) for number, result in enumerate(results, start=1))
-    return f'<table class="summary"><thead><tr>{head}</tr></thead>{"".join(rows)}</table>'
+    return table_html(columns, "".join(rows), css_class="summary")
 
 
 def _row(number: int, result: TaskResult) -> str:
@@ -40,20 +40,16 @@ def _row(number: int, result: TaskResult) -> str:
     drawn = bar(value, interval, chance, reference and reference.value)
     ends = "" if interval is None else interval_html(metric, interval)
     cells = (
-        _cell(metric_name(metric), f"<b>{format_metric(metric, value)}</b>{ends}")
-        + _cell("Chance", "none" if chance is None else format_metric(metric, chance))
-        + _cell("Supervised", _reference_cell(metric, reference))
-        + _cell("Images", f"{result.num_samples:,}")
+        labelled_cell(metric_name(metric), f"<b>{format_metric(metric, value)}</b>{ends}")
+        + labelled_cell("Chance", "none" if chance is None else format_metric(metric, chance))
+        + labelled_cell("Supervised", _reference_cell(metric, reference))
+        + labelled_cell("Images", f"{result.num_samples:,}")
     )
     return (
         f'<tr><th scope="row"><a href="#r{number}">{escape(result.dataset)}</a>'
         f"<span>{escape(task_name(result.task))}, {escape(metric_name(metric))}</span></th>"
         f'<td class="drawn">{drawn if is_fraction(metric) else ""}</td>{cells}</tr>'
     )
-
-
-def _cell(name: str, html: str) -> str:
-    return f'<td data-name="{escape(name)}">{html}</td>'
 
 
 def _reference_cell(metric: str, reference: ReferenceScore | None) -> str:

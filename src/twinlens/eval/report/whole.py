@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from twinlens.data.left_out import LeftOut
 from twinlens.errors import DataError
 from twinlens.eval.report.bars import metric_bars
-from twinlens.eval.report.captions import caption_score_notes, caption_score_subsections
-from twinlens.eval.report.classification import classification_notes, classification_subsections
+from twinlens.eval.report.captions import caption_score_subsections
+from twinlens.eval.report.classification import classification_subsections
 from twinlens.eval.report.images import Thumbnails
 from twinlens.eval.report.multi_label import multi_label_subsections
 from twinlens.eval.report.probe import linear_probe_subsections
@@ -32,16 +31,8 @@ if TYPE_CHECKING:
     from twinlens.data.samples import Dataset
 
 
-@dataclass(frozen=True, slots=True)
-class MeasuredResult:
-    """What was measured, and the data set that its images are in by their places."""
-
-    result: TaskResult
-    dataset: Dataset
-
-
 def evaluation_page(
-    measured: Sequence[MeasuredResult], *, model_name: str, facts: Mapping[str, object]
+    measured: Sequence[tuple[TaskResult, Dataset]], *, model_name: str, facts: Mapping[str, object]
 ) -> str:
     """One page that holds all: figures, charts, and images as thumbnails of 96 pixels.
 
@@ -55,18 +46,16 @@ def evaluation_page(
     """
     if not measured:
         raise DataError("results: got 0, expected at least 1")
-    results = [one.result for one in measured]
-    thumbnails = {id(one.dataset): Thumbnails(one.dataset) for one in measured}
+    results = [result for result, _ in measured]
+    thumbnails = {id(dataset): Thumbnails(dataset) for _, dataset in measured}
     sections = [
         section(
-            f"{one.result.dataset}: {metric_names.task_name(one.result.task)}",
-            *_subsections(
-                one.result, thumbnails[id(one.dataset)], _zero_shot_accuracy(results, one.result)
-            ),
-            _notes_subsection(one.result),
+            f"{result.dataset}: {metric_names.task_name(result.task)}",
+            *_subsections(result, thumbnails[id(dataset)], _zero_shot_accuracy(results, result)),
+            _notes_subsection(result),
             anchor=f"r{number}",
         )
-        for number, one in enumerate(measured, start=1)
+        for number, (result, dataset) in enumerate(measured, start=1)
     ]
     return render_page(
         f"{model_name}, measured",
@@ -122,7 +111,7 @@ def _subsections(result: TaskResult, thumbnails: Thumbnails, zero_shot: float | 
 
 def _notes_subsection(result: TaskResult) -> str:
     """Notes, and every image that could not be read with the reason."""
-    notes = [_as_sentence(note) for note in (*result.notes, *_task_notes(result))]
+    notes = [_as_sentence(note) for note in result.all_notes()]
     notes += [
         _as_sentence(f"Left out: {line}") for line in LeftOut.from_json(result.left_out).lines()
     ]
@@ -141,9 +130,3 @@ def _as_sentence(note: str) -> str:
 
 
 _NOTES_HEADING = "What was left out, and what else to know"
-
-
-def _task_notes(result: TaskResult) -> list[str]:
-    if isinstance(result, ClassificationResult):
-        return classification_notes(result)
-    return caption_score_notes(result) if isinstance(result, CaptionScoreResult) else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +86,10 @@ class TaskResult:
         """Fields of the task, as plain JSON types."""
         return {}
 
+    def all_notes(self) -> list[str]:
+        """The notes, and what the task's own counts say was left out or is ambiguous."""
+        return list(self.notes)
+
     def to_dict(self, *, model: str, pretrained: str) -> dict[str, Any]:
         """Plain JSON types: CLIP_benchmark's keys, then those that it does not have."""
         return {
@@ -106,6 +110,15 @@ class TaskResult:
             "notes": list(self.notes),
             "left_out": self.left_out,
         } | self.details()
+
+
+def shared_name_notes(shared_names: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """A sentence for each name that several classes have."""
+    return [
+        f"{len(labels)} classes are called {name!r}: {', '.join(labels)}; where the model reads "
+        "their names alike, the first of them gets all answers"
+        for name, labels in shared_names.items()
+    ]
 
 
 def digest_samples(items: Iterable[object]) -> str:

@@ -14,7 +14,12 @@ from twinlens.eval.metrics.classification import Calibration, per_class_recall
 from twinlens.eval.metrics.predictions import Predictions, predict
 from twinlens.eval.metrics.statistics import confidence_intervals
 from twinlens.eval.requirements import require_single_label
-from twinlens.eval.results.result import Evidence, TaskResult, digest_samples
+from twinlens.eval.results.result import (
+    Evidence,
+    TaskResult,
+    digest_samples,
+    shared_name_notes,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -119,6 +124,19 @@ class ClassificationResult(TaskResult):
                 for one in self.confusions
             ],
         }
+
+    def all_notes(self) -> list[str]:
+        """The notes, classes without a name or without images, and names of several classes."""
+        counts = {
+            f"classes without a name in the language {self.language!r}, left out": (
+                self.num_unnamed_classes
+            ),
+            "classes without images, which can still be answered": (
+                self.num_classes - len(self.per_class)
+            ),
+        }
+        counted = [f"{what}: {count:,}" for what, count in counts.items() if count]
+        return [*self.notes, *counted, *shared_name_notes(self.shared_names)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

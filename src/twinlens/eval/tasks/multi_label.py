@@ -17,7 +17,7 @@ from twinlens.eval.metrics.classification import (
     mean_roc_auc,
 )
 from twinlens.eval.metrics.statistics import bootstrap, confidence_intervals
-from twinlens.eval.results.result import Evidence, TaskResult, digest_samples
+from twinlens.eval.results.result import Evidence, TaskResult, digest_samples, shared_name_notes
 from twinlens.eval.tasks.zero_shot import build_zero_shot_classifier
 
 if TYPE_CHECKING:
@@ -69,6 +69,10 @@ class MultiLabelResult(TaskResult):
                 for one in self.per_class
             ],
         }
+
+    def all_notes(self) -> list[str]:
+        """The notes, and names that several classes have."""
+        return [*self.notes, *shared_name_notes(self.shared_names)]
 
 
 def evaluate_multi_label(

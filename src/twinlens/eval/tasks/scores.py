@@ -46,8 +46,14 @@ class CaptionScoreResult(TaskResult):
     pairs: list[ScoredPair]
 
     def details(self) -> dict[str, Any]:
-        """How many captions were cut."""
+        """The number of truncated captions."""
         return {"cut_texts": self.num_truncated_texts}
+
+    def all_notes(self) -> list[str]:
+        """The notes, and the number of truncated captions."""
+        count = self.num_truncated_texts
+        cut = [f"captions longer than the model reads, cut: {count:,}"] if count else []
+        return [*self.notes, *cut]
 
 
 def evaluate_caption_scores(
