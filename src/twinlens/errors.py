@@ -14,7 +14,7 @@
 Messages are one line: what, got, expected. The command line prints them and exits with 2.
 """
 
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 
@@ -114,14 +114,29 @@ def os_errors_as(error_class: type[TwinlensError], path: object, problem: str) -
         raise error_class(f"{path}: {problem}: {error.strerror or error}") from error
 
 
-def require(condition: bool, name: str, got: object, expected: str) -> None:
-    """Refuse a setting in one line: its name, the value and what is expected.
+def require(
+    condition: object,
+    name: str,
+    got: object,
+    expected: str,
+    error: Callable[[str], TwinlensError] = ConfigError,
+) -> None:
+    """Refuse a value in one line: its name, what it is and what is expected.
 
     Raises:
-        ConfigError: `condition` is false.
+        TwinlensError: `condition` is not true; of the class `error`.
     """
     if not condition:
-        raise ConfigError(f"{name}: got {got!r}, expected {expected}")
+        raise error(f"{name}: got {got!r}, expected {expected}")
+
+
+def require_shape(name: str, got: Sequence[int], expected: Sequence[int]) -> None:
+    """Refuse an array of another shape.
+
+    Raises:
+        ShapeError: The shapes differ.
+    """
+    require(tuple(got) == tuple(expected), name, list(got), str(list(expected)), ShapeError)
 
 
 def require_in_range(name: str, value: int, minimum: int, maximum: int) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from twinlens.errors import ConfigError
+from twinlens.errors import require
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Model = Annotated[
@@ -77,10 +77,13 @@ def parse_counts(option: str, text: str, at_most: int) -> tuple[int, ...]:
     """
     words = comma_separated(text)
     digits = len(str(at_most))
-    if not all(
-        word.isdecimal() and len(word) <= digits and 1 <= int(word) <= at_most for word in words
-    ):
-        raise ConfigError(
-            f"{option}: got {text!r}, expected numbers from 1 to {at_most:,}, such as 1,2,4,8"
-        )
+    require(
+        all(
+            word.isdecimal() and len(word) <= digits and (1 <= int(word) <= at_most)
+            for word in words
+        ),
+        option,
+        text,
+        f"numbers from 1 to {at_most:,}, such as 1,2,4,8",
+    )
     return tuple(sorted({int(word) for word in words}))

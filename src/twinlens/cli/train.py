@@ -23,7 +23,7 @@ from twinlens.cli.options import (
     TextColumn,
 )
 from twinlens.cli.output import log, log_left_out, print_json
-from twinlens.errors import ConfigError
+from twinlens.errors import require
 from twinlens.formatting import format_minutes
 
 if TYPE_CHECKING:
@@ -190,10 +190,7 @@ def make_evaluator(recipe: Recipe, dataset: Dataset, templates: list[str]) -> Ev
     task = "zeroshot_classification" if recipe.needs_captions else "classifier"
     if not templates:
         return EVALUATORS[task](dataset)
-    if task == "classifier":
-        raise ConfigError(
-            f"--template: got {templates[0]!r}, expected none: a classifier reads no words"
-        )
+    require(task != "classifier", "--template", templates[0], "none: a classifier reads no words")
     return ZeroShotEvaluator(dataset, templates)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from twinlens.embed.lbfgs import minimise
-from twinlens.errors import DataError, ShapeError, require
+from twinlens.errors import DataError, ShapeError, require, require_shape
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,10 +54,13 @@ class LinearProbe:
         Raises:
             ShapeError: The probe was fitted to another number of features.
         """
-        if features.ndim != 2 or features.shape[1] != len(self.weight):
-            raise ShapeError(
-                f"features: got {list(features.shape)}, expected [sample, {len(self.weight)}]"
-            )
+        require(
+            features.ndim == 2 and features.shape[1] == len(self.weight),
+            "features",
+            list(features.shape),
+            f"[sample, {len(self.weight)}]",
+            ShapeError,
+        )
         return features.astype(np.float32, copy=False) @ self.weight + self.bias
 
 
@@ -204,9 +207,7 @@ class LogisticRegressionSolver:
         """The probe's weights and bias along the principal axes: [class, axis]."""
         if initial is None:
             return np.zeros((self._classes, len(self._axis_scales)), np.float32)
-        expected = (len(self._axes), self._classes)
-        if initial.weight.shape != expected:
-            raise ShapeError(f"start: got {list(initial.weight.shape)}, expected {list(expected)}")
+        require_shape("start", initial.weight.shape, (len(self._axes), self._classes))
         weight = initial.weight.astype(np.float64)
         bias = initial.bias + self._mean @ weight
         return np.vstack([self._axes.T @ weight, bias]).T.astype(np.float32)
@@ -249,8 +250,7 @@ def check_labelled_features(
             f"features and targets: got {list(features.shape)} and {list(targets.shape)}, "
             "expected [sample, feature] and [sample]"
         )
-    if features.size == 0:
-        raise DataError(f"features: got {list(features.shape)}, expected at least one of one")
+    require(features.size != 0, "features", list(features.shape), "at least one of one", DataError)
     low, high = targets.min(), targets.max()
     if low < 0 or high >= num_classes:
         wrong = low if low < 0 else high

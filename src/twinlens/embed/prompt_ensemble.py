@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from twinlens.errors import ConfigError
+from twinlens.errors import ConfigError, require
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,8 +34,7 @@ def prompt_ensemble(
         ConfigError: There is no template, or one has no `{}`.
     """
     for template in templates:
-        if "{}" not in template:
-            raise ConfigError(f"template: got {template!r}, expected {{}} where the label goes")
+        require("{}" in template, "template", template, "{} where the label goes")
     if not templates:
         raise ConfigError("templates: got none, expected at least one such as 'a photo of {}'")
     step = max(1, _MAX_PROMPTS_IN_MEMORY // len(templates))

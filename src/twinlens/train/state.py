@@ -15,7 +15,7 @@ from twinlens.config import Provenance
 from twinlens.data.left_out import LeftOut
 from twinlens.data.loader import Batch
 from twinlens.distributed.world import World
-from twinlens.errors import CheckpointError, ConfigError
+from twinlens.errors import CheckpointError, require
 from twinlens.hardware import retain_freed_memory
 from twinlens.model.clip import CLIP, MAX_LOGIT_SCALE
 from twinlens.model.precision import has_fast_bf16, move_model, pick_device
@@ -320,11 +320,13 @@ def _newest_valid_checkpoint(checkpoints: list[Path]) -> tuple[int, CheckpointEr
 
 def _check_batch_divides(recipe: Recipe, world: World) -> None:
     parts = world.world_size * recipe.compute.accum_freq
-    if recipe.batch_size % parts:
-        raise ConfigError(
-            f"batch_size: got {recipe.batch_size}, expected a multiple of {parts}: "
-            f"{world.world_size} processes x compute.accum_freq={recipe.compute.accum_freq}"
-        )
+    require(
+        recipe.batch_size % parts == 0,
+        "batch_size",
+        recipe.batch_size,
+        f"a multiple of {parts}: {world.world_size} processes x "
+        f"compute.accum_freq={recipe.compute.accum_freq}",
+    )
 
 
 def full_cpu_tensor(tensor: Tensor) -> Tensor:

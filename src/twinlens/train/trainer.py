@@ -17,7 +17,7 @@ from twinlens.data.loader import Batch, PairLoader
 from twinlens.data.samples import fingerprint
 from twinlens.distributed.world import World
 from twinlens.embed.embedder import Embedder
-from twinlens.errors import ConfigError, DataError, DivergedError, StoppedError
+from twinlens.errors import DataError, DivergedError, StoppedError, require
 from twinlens.model.flops import num_patches
 from twinlens.signals import StopSignal, Terminated, uninterruptible
 from twinlens.text.clip_bpe import Tokenizer, train_tokenizer
@@ -320,10 +320,12 @@ def _load_or_train_tokenizer(recipe: Recipe, dataset: Dataset, out: Path) -> Tok
     size = recipe.model.text_config.vocab_size
     if recipe.model.tokenizer == "clip":
         tokenizer = Tokenizer.clip()
-        if tokenizer.vocab_size != size:
-            raise ConfigError(
-                f"model.text.vocab_size: got {size}, expected CLIP's {tokenizer.vocab_size}"
-            )
+        require(
+            tokenizer.vocab_size == size,
+            "model.text.vocab_size",
+            size,
+            f"CLIP's {tokenizer.vocab_size}",
+        )
         return tokenizer
     if list_checkpoints(out / "checkpoints"):
         return Tokenizer.from_file(out / TOKENIZER_FILE)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from twinlens.errors import DataError, ShapeError, UnknownNameError, require
+from twinlens.errors import DataError, ShapeError, UnknownNameError, require, require_shape
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,8 +30,7 @@ def top_k(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
         >>> top_k(np.array([[0.1, 0.9, 0.5]], np.float32), 2).tolist()
         [[1, 2]]
     """
-    if scores.shape[1] < k:
-        raise ShapeError(f"candidates: got {scores.shape[1]}, expected at least k={k}")
+    require(scores.shape[1] >= k, "candidates", scores.shape[1], f"at least k={k}", ShapeError)
     best = np.sort(np.argpartition(-scores, k - 1, axis=1)[:, :k], axis=1)
     last = np.take_along_axis(scores, best, axis=1).min(axis=1, keepdims=True)
     tied = np.flatnonzero((scores >= last).sum(axis=1) > k)  # others equal the last of the best
@@ -81,8 +80,7 @@ def mean_per_class_recall(
         0.75
     """
     recall, samples = per_class_recall(predicted, targets, num_classes)
-    if not samples.any():
-        raise DataError("samples: got 0, expected at least 1")
+    require(samples.any(), "samples", 0, "at least 1", DataError)
     return float(recall[samples > 0].mean())
 
 
@@ -118,8 +116,7 @@ def average_precision(
     """
     hits, misses = _counts_by_score(scores, is_positive)
     true_positives = np.cumsum(hits)
-    if not true_positives.any():
-        raise DataError("positives: got 0, expected at least 1")
+    require(true_positives.any(), "positives", 0, "at least 1", DataError)
     precision = true_positives / np.cumsum(hits + misses)
     if interpolation == "none":
         return float(hits @ precision / true_positives[-1])
@@ -151,8 +148,7 @@ def mean_average_precision(
     """
     _check_bool_targets(scores, is_positive)
     used = np.flatnonzero(is_positive.any(axis=0))
-    if not len(used):
-        raise DataError("classes with positives: got 0, expected at least 1")
+    require(len(used), "classes with positives", 0, "at least 1", DataError)
     each = [
         average_precision(scores[:, number], is_positive[:, number], interpolation=interpolation)
         for number in used
@@ -203,8 +199,7 @@ def mean_roc_auc(
     """
     _check_bool_targets(scores, is_positive)
     used = np.flatnonzero(is_positive.any(axis=0) & ~is_positive.all(axis=0))
-    if not len(used):
-        raise DataError("classes with positives and negatives: got 0, expected at least 1")
+    require(len(used), "classes with positives and negatives", 0, "at least 1", DataError)
     return float(np.mean([roc_auc(scores[:, one], is_positive[:, one]) for one in used])), len(used)
 
 
@@ -282,8 +277,7 @@ def calibration(
     """
     require(num_bins >= 1, "bins", num_bins, "at least 1")
     _check_bool_targets(confidence, is_correct)
-    if not len(confidence):
-        raise DataError("samples: got 0, expected at least 1")
+    require(len(confidence), "samples", 0, "at least 1", DataError)
     if not ((confidence >= 0) & (confidence <= 1)).all():
         raise DataError(
             f"confidence: got {confidence.min()} to {confidence.max()}, expected 0 to 1"
@@ -337,7 +331,6 @@ def _counts_by_score(
 
 
 def _check_bool_targets(scores: NDArray[np.floating], targets: NDArray[np.bool_]) -> None:
-    if scores.shape != targets.shape:
-        raise ShapeError(f"truth: got {list(targets.shape)}, expected {list(scores.shape)}")
+    require_shape("truth", targets.shape, scores.shape)
     if targets.dtype != np.bool_:  # numbers would be taken for indices
         raise ShapeError(f"truth: got {targets.dtype}, expected bool")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Int
 
-from twinlens.errors import DataError, ShapeError
+from twinlens.errors import DataError, ShapeError, require_shape
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,11 +36,7 @@ def clip_score(
         >>> clip_score(np.array([[1.0, 0.0]]), np.array([[3.0, 4.0]])).tolist()
         [1.5]
     """
-    if image_embeddings.shape != caption_embeddings.shape:
-        raise ShapeError(
-            f"caption embeddings: got {list(caption_embeddings.shape)}, "
-            f"expected {list(image_embeddings.shape)}"
-        )
+    require_shape("caption embeddings", caption_embeddings.shape, image_embeddings.shape)
     images = _normalise(image_embeddings, "image embeddings")
     captions = _normalise(caption_embeddings, "caption embeddings")
     return CLIPSCORE_WEIGHT * _clipped_cosines(images, captions)
@@ -114,8 +110,7 @@ def _check_references(
     if references.ndim != captions.ndim or references.shape[1] != captions.shape[1]:
         expected = ["reference", captions.shape[1]]
         raise ShapeError(f"reference embeddings: got {list(references.shape)}, expected {expected}")
-    if image_indices.shape != references.shape[:1]:
-        raise ShapeError(f"owner: got {list(image_indices.shape)}, expected {[len(references)]}")
+    require_shape("owner", image_indices.shape, references.shape[:1])
     if len(image_indices) and not 0 <= image_indices.min() <= image_indices.max() < len(captions):
         raise DataError(
             f"owner: got {image_indices.min()} to {image_indices.max()}, "

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int, Num
 from torch import Tensor
 
 from twinlens.distributed.world import World
-from twinlens.errors import DataError, ShapeError
+from twinlens.errors import DataError, ShapeError, require
 from twinlens.types import no_progress
 
 if TYPE_CHECKING:
@@ -204,8 +204,7 @@ def top_candidates(
         >>> top_candidates(eye[1:2], eye, 2)[0].tolist()
         [[1, 0]]
     """
-    if len(candidates) < k:
-        raise ShapeError(f"candidates: got {len(candidates)}, expected at least k={k}")
+    require(len(candidates) >= k, "candidates", len(candidates), f"at least k={k}", ShapeError)
     rows = _to_tensor(queries, "cpu")
     scores, numbers = torch.empty(len(queries), 0), torch.empty(len(queries), 0, dtype=torch.int64)
     for start in range(0, len(candidates), tile_size):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from twinlens.errors import DataError
+from twinlens.errors import DataError, require
 
 DEFAULT_NUM_SAMPLES = 10_000
 """Images of a test set if not given: accuracies nearer to 0 or 1 than half an image are clipped."""
@@ -54,8 +54,7 @@ def logit(accuracy: float, num_samples: int = DEFAULT_NUM_SAMPLES) -> float:
         >>> logit(0.5), round(logit(1.0, num_samples=50), 3)
         (0.0, 4.595)
     """
-    if not 0 <= accuracy <= 1:
-        raise DataError(f"accuracy: got {accuracy}, expected a fraction in [0, 1]")
+    require(0 <= accuracy <= 1, "accuracy", accuracy, "a fraction in [0, 1]", DataError)
     half = 0.5 / num_samples
     p = min(max(accuracy, half), 1 - half)
     return math.log(p / (1 - p))

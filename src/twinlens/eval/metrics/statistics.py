@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from twinlens.errors import DataError, ShapeError, require
+from twinlens.errors import DataError, require, require_shape
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -192,8 +192,7 @@ def paired_difference(
         >>> paired_difference(np.full(999, 0.75), np.full(999, 0.5))
         PairedDifference(low=0.25, high=0.25, p_value=0.002)
     """
-    if first.shape != second.shape:
-        raise ShapeError(f"second: got {list(second.shape)}, expected {list(first.shape)}")
+    require_shape("second", second.shape, first.shape)
     difference = first - second
     low, high = percentile_interval(difference)
     opposed = min(int((difference <= 0).sum()), int((difference >= 0).sum()))
@@ -255,5 +254,4 @@ def _resample_indices(rng: np.random.Generator, num_samples: int) -> Iterator[ND
 
 def _check_sizes(num_samples: int, num_resamples: int) -> None:
     require(num_resamples >= 1, "times", num_resamples, "at least 1")
-    if num_samples < 1:
-        raise DataError(f"samples: got {num_samples}, expected at least 1")
+    require(num_samples >= 1, "samples", num_samples, "at least 1", DataError)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from twinlens.data.left_out import LeftOut
-from twinlens.errors import DataError
+from twinlens.errors import DataError, require
 from twinlens.eval.report.bars import metric_bars
 from twinlens.eval.report.captions import caption_score_subsections
 from twinlens.eval.report.classification import classification_subsections
@@ -44,8 +44,7 @@ def evaluation_page(
     Raises:
         DataError: Nothing was measured.
     """
-    if not measured:
-        raise DataError("results: got 0, expected at least 1")
+    require(measured, "results", 0, "at least 1", DataError)
     results = [result for result, _ in measured]
     thumbnails = {id(dataset): Thumbnails(dataset) for _, dataset in measured}
     sections = [

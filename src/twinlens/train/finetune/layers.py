@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from twinlens.checkpoints.mismatch import describe_mismatch
-from twinlens.errors import CheckpointError, ConfigError
+from twinlens.errors import CheckpointError, require
 from twinlens.model.clip import CLIP
 from twinlens.model.resnet import ModifiedResNet
 
@@ -75,11 +75,12 @@ def first_trainable_layer(adapt: AdaptConfig, tower: str, last_layer: int) -> in
         unlocked = 0  # a classifier reads no text
     if unlocked is None:
         return 0
-    if unlocked >= last_layer:
-        raise ConfigError(
-            f"adapt.{setting}: got {unlocked}, expected at most the {last_layer - 1} blocks there "
-            f"are"
-        )
+    require(
+        unlocked < last_layer,
+        f"adapt.{setting}",
+        unlocked,
+        f"at most the {last_layer - 1} blocks there are",
+    )
     return last_layer - unlocked if unlocked else last_layer + 1
 
 
@@ -111,8 +112,7 @@ def interpolate_weights(
         CheckpointError: Names or shapes differ.
         ConfigError: The weight is not between 0 and 1.
     """
-    if not 0 <= weight <= 1:
-        raise ConfigError(f"weight: got {weight}, expected within [0, 1]")
+    require(0 <= weight <= 1, "weight", weight, "within [0, 1]")
     found = describe_mismatch(
         missing=[name for name in start if name not in end],
         unexpected=[name for name in end if name not in start],
