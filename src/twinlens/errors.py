@@ -14,7 +14,7 @@
 Messages are one line: what, got, expected. The command line prints them and exits with 2.
 """
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 
@@ -128,6 +128,21 @@ def require(
     """
     if not condition:
         raise error(f"{name}: got {got!r}, expected {expected}")
+
+
+def require_known(kind: str, name: str, known: Collection[str]) -> None:
+    """Refuse a name that is none of the known ones.
+
+    Args:
+        kind: Kind of the name, for the message: "model".
+        name: The name.
+        known: The known names.
+
+    Raises:
+        UnknownNameError: It is none of them; near ones are suggested.
+    """
+    if name not in known:
+        raise UnknownNameError(kind, name, known)
 
 
 def require_shape(name: str, got: Sequence[int], expected: Sequence[int]) -> None:

@@ -9,7 +9,10 @@ import twinlens
 from twinlens.cli import models
 from twinlens.errors import DataError
 
-VERBS = ("models", "classify", "train", "eval", "data")
+VERBS = (
+    "models", "classify", "train", "plan", "eval", "compare", "bench", "convert", "export",
+    "interpolate", "data",
+)  # fmt: skip
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
@@ -45,6 +48,19 @@ def test_a_mistake_is_one_line_and_status_2(run, monkeypatch: pytest.MonkeyPatch
     failing(monkeypatch, DataError("a.png: got nothing,\n expected something"))
     ending = run("models")
     assert ending == type(ending)(2, "", "error: a.png: got nothing, expected something\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "verb"),
+    [
+        (["train", "--recipe", "icons-demo", "--plan"], "twinlens plan --recipe NAME"),
+        (["eval", "--compare", "a", "b"], "twinlens compare DIR DIR"),
+    ],
+)
+def test_an_option_that_is_a_verb_now_says_so(run, words: list[str], verb: str):
+    ending = run(*words)
+    assert (ending.status, ending.out) == (2, "")
+    assert ending.err.endswith(f"is a verb now, expected {verb}\n")
 
 
 @pytest.mark.parametrize("words", [["--traceback", "models"], ["models", "--traceback"]])

@@ -15,7 +15,7 @@ from torch import Tensor
 from twinlens.benchmark.records import BenchmarkTarget
 from twinlens.checkpoints.writer import write_hugging_face, write_open_clip
 from twinlens.embed.embedder import Embedder
-from twinlens.errors import ConfigError, UnknownNameError
+from twinlens.errors import ConfigError, require_known
 from twinlens.export.references import model_class, normalised_features, translate_library_errors
 from twinlens.inference.preprocess import normalize
 
@@ -50,8 +50,7 @@ def open_baselines(
 def _open_baseline(
     name: str, embedder: Embedder, precisions: Sequence[str]
 ) -> Iterator[BenchmarkTarget]:
-    if name not in _BASELINES:
-        raise UnknownNameError("peer", name, _BASELINES)
+    require_known("peer", name, _BASELINES)
     package, write, build = _BASELINES[name]
     with translate_library_errors("compare", name, package, ConfigError):
         library = importlib.import_module(name)

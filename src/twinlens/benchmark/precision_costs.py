@@ -77,7 +77,10 @@ def measure_precisions(
             precision=precision,
             load_seconds=seconds,
             peak_memory=peak_memory_in_subprocess(path, device, precision, max_batch_size),
-            cosines=_min_cosines(reference, _embed_samples(embedder)),
+            cosines={
+                tower: F.cosine_similarity(ours.double(), reference[tower].double()).min().item()
+                for tower, ours in _embed_samples(embedder).items()
+            },
         )
         measured.append((embedder, cost))
     return measured
@@ -106,15 +109,6 @@ def _embed_samples(
         texts = synthetic_inputs.synthetic_texts(embedder.config.text, embedder.tokenizer, count)
         embeddings["text"] = torch.from_numpy(embedder.embed_texts(texts))
     return embeddings
-
-
-def _min_cosines(embeddings: _Embeddings, reference: _Embeddings) -> dict[str, float]:
-    return {
-        tower: F.cosine_similarity(embeddings[tower].double(), reference[tower].double())
-        .min()
-        .item()
-        for tower in embeddings
-    }
 
 
 def peak_memory_in_subprocess(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from twinlens.benchmark.interference import Disturbance
 from twinlens.benchmark.precision_costs import PrecisionCost
-from twinlens.errors import UnknownNameError, require
+from twinlens.errors import require, require_known
 from twinlens.types import Precision
 
 if TYPE_CHECKING:
@@ -53,8 +53,7 @@ class BenchmarkOptions:
     def __post_init__(self) -> None:
         known = [name for name in get_args(Precision) if name != "auto"]
         for precision in self.precisions:
-            if precision not in known:
-                raise UnknownNameError("precision", precision, known)
+            require_known("precision", precision, known)
         require(len(self.precisions) > 0, "precision", self.precisions, "at least one")
         require(len(self.batches) > 0, "batch", self.batches, "at least one")
         for batch in self.batches:

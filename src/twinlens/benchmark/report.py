@@ -18,6 +18,7 @@ from twinlens.benchmark.tables import (
 )
 from twinlens.html import (
     Series,
+    bullet_list,
     chart_row,
     collapsible,
     definition_list,
@@ -41,9 +42,7 @@ def benchmark_page(result: BenchmarkResult) -> str:
         for tower in result.towers
     ]
     first = (
-        section(
-            _DISTURBED_HEADING, definition_list(_disturbance_facts(result)), note=_DISTURBED_NOTE
-        )
+        section(_DISTURBED_HEADING, bullet_list(result.disturbance.reasons), note=_DISTURBED_NOTE)
         if result.is_disturbed
         else section(
             "What to set",
@@ -86,11 +85,6 @@ def _lead(result: BenchmarkResult) -> str:
     if result.is_disturbed:
         does = " was measured while other work disturbed it,"
     return f"{result.model}{weights}{does} on {result.machine['device']}."
-
-
-def _disturbance_facts(result: BenchmarkResult) -> dict[str, str]:
-    reasons = result.disturbance.reasons
-    return {f"Reason {number}": reason for number, reason in enumerate(reasons, 1)}
 
 
 def _throughput_chart(result: BenchmarkResult, tower: TowerName) -> str:

@@ -20,6 +20,7 @@ from twinlens.cli.output import (
     print_table,
     progress_reporter,
 )
+from twinlens.errors import DataError, require_known
 
 if TYPE_CHECKING:
     from twinlens.data.left_out import LeftOut
@@ -59,10 +60,8 @@ def build_icons(
     from twinlens.config_io import apply_overrides
     from twinlens.curate.icons.build import build_corpus
     from twinlens.curate.icons.config import PRESETS
-    from twinlens.errors import UnknownNameError
 
-    if preset not in PRESETS:
-        raise UnknownNameError("preset", preset, PRESETS)
+    require_known("preset", preset, PRESETS)
     chosen = apply_overrides(PRESETS[preset](), settings or [])
     try:
         with (
@@ -128,7 +127,6 @@ def _index_summary(
     from twinlens.data.left_out import LeftOut
     from twinlens.data.webdataset.indexes import index_cache_directory
     from twinlens.data.webdataset.tars import summarise_left_out
-    from twinlens.errors import DataError
 
     usable_shards = [one.shard for one in opened if not isinstance(one.shard, DataError)]
     num_unsaved = sum(shard.in_memory_index is not None for shard in usable_shards)

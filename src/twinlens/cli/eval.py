@@ -25,7 +25,7 @@ from twinlens.cli.options import (
     parse_counts,
 )
 from twinlens.cli.output import log, log_left_out, print_json, print_table, progress_reporter
-from twinlens.errors import ConfigError, UnknownNameError
+from twinlens.errors import ConfigError, require_known
 from twinlens.types import DecodeMode, Precision, TaskName, no_progress
 
 if TYPE_CHECKING:
@@ -233,8 +233,7 @@ def _parse_corruptions(text: str) -> tuple[str, ...]:
         return tuple(CORRUPTIONS) if text == "all" else ()
     names = tuple(comma_separated(text))
     for name in names:
-        if name not in CORRUPTIONS:
-            raise UnknownNameError("corruption", name, [*CORRUPTIONS, "all", "none"])
+        require_known("corruption", name, [*CORRUPTIONS, "all", "none"])
     return names
 
 

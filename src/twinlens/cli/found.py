@@ -12,7 +12,7 @@ from twinlens.cli.output import log
 from twinlens.errors import DataError
 
 _MAX_LISTED = 20
-"""How many images that are passed over are named before the rest is counted."""
+"""Number of unreadable images that are named; the others are counted."""
 
 
 @dataclass(slots=True)

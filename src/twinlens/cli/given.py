@@ -1,4 +1,4 @@
-"""What was given on the command line: no blank words, and places that can be written to."""
+"""Checks of the command line: no blank words, and output paths that can be written to."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _parameter_name(parameter: Any) -> str:
 
 
 def _expected_value(parameter: Any) -> str:
-    """What belongs there: its help line says it best."""
+    """The expected value, in the words of the help."""
     said = str(getattr(parameter, "help", "") or "").split(";")[0].rstrip(".")
     return f"a value ({said})" if said else "a value"
 

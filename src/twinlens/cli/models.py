@@ -72,7 +72,7 @@ def list_models(
 
 
 def local_model_json(model: KnownModel) -> dict[str, Any]:
-    """What the table of published models says of one at hand, or else its own files.
+    """The JSON object of a local model: from the table of published models, or its own files.
 
     `metrics` is its `metrics.json`, if it has one.
     """

@@ -41,7 +41,7 @@ class _ErrorRecordingStream(io.FileIO):
 
 
 class StandardStreams:
-    """What the command prints to, watched from its start to its end."""
+    """Standard output and error, watched from the start of the command to its end."""
 
     def __init__(self) -> None:
         self.is_stdout_closed = not _is_open(_STDOUT_FD)
@@ -70,7 +70,7 @@ class StandardStreams:
             )
 
     def write_error(self) -> OSError | None:
-        """Why some of the answer was lost, if it was; nothing may be printed after."""
+        """The error that lost a part of the output, if any; nothing may be printed after."""
         if self._stdout is None or sys.stdout is None:
             return None
         sys.stdout.flush()

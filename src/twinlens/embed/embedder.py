@@ -16,7 +16,7 @@ from twinlens.checkpoints.reader import load_model
 from twinlens.config import Activation, CLIPConfig
 from twinlens.embed.labels import Prediction, rank_labels, validate_labels
 from twinlens.embed.prompt_ensemble import prompt_ensemble
-from twinlens.errors import ConfigError, DataError, UnknownNameError
+from twinlens.errors import ConfigError, DataError, require_known
 from twinlens.hub.resolve import known_models, resolve
 from twinlens.images.decode import to_pixels
 from twinlens.images.drawing_detector import DrawingDetector, load_drawing_detector
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 OnError = Literal["raise", "skip"]
-"""What is done about an image that cannot be decoded: raise the error, or skip the image."""
+"""Treatment of an image that cannot be decoded: raise the error, or skip the image."""
 
 
 def available_models() -> list[str]:
@@ -74,7 +74,7 @@ def load(
         CheckpointError: The checkpoint cannot be read, or is not what its configuration says.
         ConfigError: It has not got the tower, or another image size is impossible.
     """
-    _check_choice("towers", towers, ("both", "image", "text"))
+    require_known("towers", towers, ("both", "image", "text"))
     path = resolve(name)
     model = load_model(path, towers=towers, image_size=image_size, activation=activation)
     has_texts = model.config.text is not None
@@ -117,7 +117,7 @@ class Embedder:
         compiled: bool = False,
         drawing_test: DrawingDetector | None = None,
     ) -> None:
-        _check_choice("decode", decode, get_args(DecodeMode))
+        require_known("decode", decode, get_args(DecodeMode))
         self._tokenizer = tokenizer
         self._head = head
         self.drawing_test = drawing_test
@@ -152,7 +152,7 @@ class Embedder:
 
     @property
     def decode(self) -> DecodeMode:
-        """How images become pixels (see `to_pixels`)."""
+        """The decoding mode of images (see `to_pixels`)."""
         return self.engine.decode
 
     @property
@@ -358,7 +358,7 @@ class Embedder:
             ConfigError: A template has no `{}`; or there are no labels, and the model was not
                 fine-tuned to a classifier.
         """
-        _check_choice("on_error", on_error, get_args(OnError))
+        require_known("on_error", on_error, get_args(OnError))
         if labels is None:
             names, classifier = self.head.classnames, self.head.weight.numpy()
         else:
@@ -392,8 +392,3 @@ class Embedder:
         """Turn cosine similarities [image, label] into probabilities, each image's best first."""
         logits = self.model.logit_scale.exp().item() * similarities.astype(np.float64)
         return rank_labels(logits, labels)
-
-
-def _check_choice(what: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise UnknownNameError(what, value, choices)

@@ -22,7 +22,6 @@ from twinlens.html.document import (
     subsection,
     table,
     table_html,
-    with_line_breaks,
 )
 from twinlens.html.lines import Series, line_chart, series_chart
 from twinlens.html.metric_names import metric_name
@@ -48,5 +47,4 @@ __all__ = [
     "subsection",
     "table",
     "table_html",
-    "with_line_breaks",
 ]

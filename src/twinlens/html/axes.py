@@ -1,4 +1,4 @@
-"""What charts have in common: their frame, their axes, numbers written short."""
+"""Parts that charts share: frame, axes, ticks, short numbers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MARGIN_LEFT, MARGIN_RIGHT, MARGIN_TOP, MARGIN_BOTTOM = 44, 12, 14, 42
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlotArea:
-    """Where in a drawing the points of a chart lie.
+    """The rectangle of a drawing that a chart's data ranges map to.
 
     Attributes:
         x_range: The least and the greatest value across.

@@ -24,7 +24,7 @@ _NUM_BINS = 30
 
 
 def histogram(values: Float[np.ndarray, " value"], *, title: str, x_label: str) -> str:
-    """How many of the values lie where, in 30 bins from the least to the greatest.
+    """A histogram of values, in 30 bins from the least to the greatest.
 
     Values that are no finite numbers are left out.
     """
@@ -59,7 +59,7 @@ def reliability_chart(
     title: str,
     calibration_error: float,
 ) -> str:
-    """How often answers are right (bars) where a model is how sure, and how many these are.
+    """A reliability diagram: accuracy by confidence as bars, with the counts below.
 
     A well calibrated model's bars end on the diagonal.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 
@@ -71,20 +71,16 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     body = "".join(
         f"<tr>{''.join(map(labelled_cell, columns, map(escape, row)))}</tr>" for row in rows
     )
-    return f'<div class="wide">{table_html(columns, body, css_class="figures")}</div>'
+    figures = table_html(map(escape, columns), body, css_class="figures")
+    return f'<div class="wide">{figures}</div>'
 
 
-def table_html(columns: Sequence[str], body: str, *, css_class: str) -> str:
-    """A table of rows that are HTML already; a line may break after each `/` of a column's name."""
-    head = "".join(f"<th>{with_line_breaks(column)}</th>" for column in columns)
+def table_html(columns: Iterable[str], body: str, *, css_class: str) -> str:
+    """A table; the names of its columns and its rows are HTML already."""
+    head = "".join(f"<th>{column}</th>" for column in columns)
     return f'<table class="{css_class}"><thead><tr>{head}</tr></thead>{body}</table>'
 
 
 def labelled_cell(column: str, html: str) -> str:
     """A cell with the name of its column, which narrow screens show beside it."""
     return f'<td data-name="{escape(column)}">{html}</td>'
-
-
-def with_line_breaks(name: str) -> str:
-    """A model's name, which may be a path: lines break after its parts."""
-    return escape(name).replace("/", "/<wbr>")

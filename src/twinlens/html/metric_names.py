@@ -1,4 +1,4 @@
-"""What metrics are called where people read them."""
+"""Names of metrics for people."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import get_args
 import torch
 from torch import nn
 
-from twinlens.errors import ConfigError, UnknownNameError
+from twinlens.errors import ConfigError, require_known
 from twinlens.model.clip import CLIP
 from twinlens.model.int8 import is_int8, is_quantised, quantise_int8
 from twinlens.model.layers import TransformerBlock
@@ -87,8 +87,7 @@ def pick_precision(precision: Precision, model: CLIP, device: torch.device) -> P
         UnknownNameError: There is no such precision.
         ConfigError: The device cannot compute in 8 bits.
     """
-    if precision not in get_args(Precision):
-        raise UnknownNameError("precision", precision, get_args(Precision))
+    require_known("precision", precision, get_args(Precision))
     if precision.startswith("int8") and device.type != "cpu":
         raise ConfigError(f"precision: got {precision!r} on {device}, expected it on a processor")
     if precision != "auto":

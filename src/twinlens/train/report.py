@@ -55,17 +55,14 @@ def write_report(out: Path, recipe: Recipe) -> Path:
     """
     path = out / REPORT_FILE
     with os_errors_as(CheckpointError, path, "cannot be written"):
-        lines = _read_log(out / "log.jsonl")
+        log = out / "log.jsonl"
+        written = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+        lines = [json.loads(line) for line in written]
         left_out = read_left_out(out)
         atomic_write_text(
             render_report(recipe, lines, title=out.resolve().name, left_out=left_out), path
         )
     return path
-
-
-def _read_log(path: Path) -> list[_LogLine]:
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    return [json.loads(line) for line in text.splitlines()]
 
 
 def render_report(
@@ -77,18 +74,16 @@ def render_report(
 ) -> str:
     """Render the report as HTML."""
     sections = [section("Where it is", definition_list(_progress_facts(recipe, lines)))]
-    if warnings := _unique_warnings(lines):
-        sections.append(section("Why it may not learn", bullet_list(warnings)))
+    # Each warning once: a resumed run repeats them.
+    if warnings := dict.fromkeys(text for line in lines for text in line.get("warnings") or ()):
+        sections.append(section("Why it may not learn", bullet_list(list(warnings))))
     if measured := _metric_charts(recipe, lines):
         sections.append(section("What was measured", chart_row(*measured)))
     sections.append(section("How it went", chart_row(*_curve_charts(lines))))
     sections.append(section("Processes", definition_list(_process_facts(lines)), note=_RESUME_NOTE))
     sections += _left_out_sections(left_out or {})
     sections.append(
-        section(
-            "Recipe",
-            collapsible("Every setting", definition_list(_format_settings(recipe))),
-        )
+        section("Recipe", collapsible("Every setting", definition_list(_format_settings(recipe))))
     )
     return render_page(title, _summary(recipe, lines), *sections)
 
@@ -105,20 +100,16 @@ def _left_out_sections(parts: Mapping[str, LeftOut]) -> list[str]:
             table(
                 ("Reason", "Count", "Examples"),
                 [
-                    (reason * first, f"{count:,}" * first, example)
+                    # The first example's row has the reason.
+                    (reason, f"{count:,}", example) if number == 0 else ("", "", example)
                     for reason, count in found.counts.items()
-                    for first, example in _mark_first(found.examples[reason])
+                    for number, example in enumerate(found.examples[reason])
                 ],
             ),
         )
         for part, found in parts.items()
         if found.total
     ]
-
-
-def _mark_first(examples: Sequence[str]) -> list[tuple[bool, str]]:
-    """Pair each example with True if it is the first, whose row shows the reason."""
-    return [(number == 0, example) for number, example in enumerate(examples)]
 
 
 _RESUME_NOTE = "A stopped run goes on from its last checkpoint; what came after that is not here."
@@ -168,11 +159,6 @@ def _format_duration(seconds: float) -> str:
         if minutes >= 60
         else f"{minutes} min {rest} s"
     )
-
-
-def _unique_warnings(lines: Sequence[_LogLine]) -> list[str]:
-    """Each warning once: a resumed run repeats them."""
-    return list(dict.fromkeys(text for line in lines for text in line.get("warnings") or ()))
 
 
 def _last_lines(lines: Sequence[_LogLine]) -> list[_LogLine]:

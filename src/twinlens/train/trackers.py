@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from twinlens.config_io import to_dict
-from twinlens.errors import MissingExtraError, UnknownNameError
+from twinlens.errors import MissingExtraError, require_known
 from twinlens.train.log import LogEntry
 from twinlens.train.recipes.recipe import Recipe
 
@@ -133,8 +133,7 @@ def open_trackers(names: Sequence[str], out: Path, recipe: Recipe) -> list[Track
         MissingExtraError: Its package is not installed.
     """
     for name in names:
-        if name not in TRACKERS:
-            raise UnknownNameError("tracker", name, TRACKERS)
+        require_known("tracker", name, TRACKERS)
     return [TRACKERS[name](out, recipe) for name in dict.fromkeys(names)]
 
 

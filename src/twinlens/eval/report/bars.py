@@ -82,7 +82,7 @@ def _bar_table(columns: Sequence[str], rows: Sequence[tuple[str, float, Sequence
         f"</td>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
         for name, share, cells in rows
     )
-    return f'<div class="wide">{table_html(columns, body, css_class="classes")}</div>'
+    return f'<div class="wide">{table_html(map(escape, columns), body, css_class="classes")}</div>'
 
 
 def metric_bars(result: TaskResult, metrics: Collection[str] | None = None) -> str:

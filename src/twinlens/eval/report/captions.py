@@ -1,4 +1,4 @@
-"""How well captions fit their images: how the scores are spread, and the worst pairs."""
+"""Caption scores: their histogram, and the pairs that score worst."""
 
 from __future__ import annotations
 

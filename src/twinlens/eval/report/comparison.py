@@ -21,7 +21,6 @@ from twinlens.html import (
     render_page,
     section,
     table_html,
-    with_line_breaks,
 )
 
 if TYPE_CHECKING:
@@ -121,7 +120,7 @@ def _table(
 ) -> str:
     columns = ("Metric", "Difference drawn", *names, "Difference", "p", "Better")
     body = "".join(_row(row, names, axis_ranges) for row in rows)
-    return table_html(columns, body, css_class="summary forest")
+    return table_html(map(_with_line_breaks, columns), body, css_class="summary forest")
 
 
 def _row(one: MetricComparison, names: tuple[str, str], axis_ranges: _AxisRanges) -> str:
@@ -139,9 +138,14 @@ def _row(one: MetricComparison, names: tuple[str, str], axis_ranges: _AxisRanges
             f'<td class="drawn">{drawn}</td>{figures}'
             + labelled_cell("Difference", _format_delta(one.metric, one.difference, one.delta))
             + labelled_cell("p", _format_p_value(one.adjusted_p_value))
-            + labelled_cell("Better", with_line_breaks(winner))
+            + labelled_cell("Better", _with_line_breaks(winner))
         )
     return f'<tr><th scope="row">{escape(metric_name(one.metric))}{lower}</th>{cells}</tr>'
+
+
+def _with_line_breaks(name: str) -> str:
+    """A model's name, which may be a path: lines break after its parts."""
+    return escape(name).replace("/", "/<wbr>")
 
 
 def _metric_value(metric: str, value: MetricValue | None) -> str:
@@ -152,7 +156,7 @@ def _metric_value(metric: str, value: MetricValue | None) -> str:
 
 
 def _not_comparable_reason(one: MetricComparison, names: tuple[str, str]) -> str:
-    """Why there is no difference, with the models' names."""
+    """The reason why there is no difference, with the models' names."""
     if one.first is None or one.second is None:
         return f"only {names[0] if one.second is None else names[1]} was measured"
     return one.problem

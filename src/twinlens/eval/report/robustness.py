@@ -20,10 +20,13 @@ def robustness_subsections(result: RobustnessResult) -> list[str]:
     """The parts of a section: figures, corruptions by severity, shifted sets."""
     with_baseline = [one for one in result.shifted if result.baselines.get(one.dataset)]
     drawn = [_baseline_chart(result, one) for one in with_baseline]
+    means = (float(np.mean(found)) for found in result.corruptions.values())
     return [
         subsection("Accuracy", metric_bars(result)),
         subsection(
-            "Corrupted images", _corruption_table(result), note=_corruption_table_note(result)
+            "Corrupted images",
+            _corruption_table(result),
+            note=f"{sorted_heading('Top-1 accuracy in percent by severity', means)}.",
         ),
         subsection(
             "Other sets of the same classes",
@@ -31,11 +34,6 @@ def robustness_subsections(result: RobustnessResult) -> list[str]:
             chart_row(*drawn) if drawn else "",
         ),
     ]
-
-
-def _corruption_table_note(result: RobustnessResult) -> str:
-    means = (float(np.mean(found)) for found in result.corruptions.values())
-    return f"{sorted_heading('Top-1 accuracy in percent by severity', means)}."
 
 
 def _corruption_table(result: RobustnessResult) -> str:

@@ -1,1 +1,1 @@
-"""What can be asked of a model on a data set: a module a task, each with a `measure`."""
+"""The evaluation tasks: a module each, with a function `evaluate_*`."""

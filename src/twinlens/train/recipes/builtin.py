@@ -8,7 +8,7 @@ from dataclasses import replace
 from twinlens.checkpoints.reader import open_checkpoint
 from twinlens.config import CLIPConfig
 from twinlens.data.augment import Augmentation
-from twinlens.errors import ConfigError, UnknownNameError
+from twinlens.errors import ConfigError, require_known
 from twinlens.hub.resolve import resolve
 from twinlens.model import presets
 from twinlens.train.optim import OptimConfig
@@ -132,8 +132,7 @@ def find_recipe(name: str, init: str = "") -> Recipe:
         ConfigError: A model to start from is missing.
         UnknownNameError: There is no such recipe; close names are suggested.
     """
-    if name not in PRETRAIN_RECIPES and name not in FINETUNE_RECIPES:
-        raise UnknownNameError("recipe", name, [*PRETRAIN_RECIPES, *FINETUNE_RECIPES])
+    require_known("recipe", name, [*PRETRAIN_RECIPES, *FINETUNE_RECIPES])
     if not init:
         if name in FINETUNE_RECIPES:
             raise ConfigError(f"init: got none for {name!r}, expected a model such as icons")
