@@ -73,12 +73,12 @@ def check_disturbance(
         spread: See `Disturbance`.
     """
     cores = affinity_cpu_count()
-    free = max(0, cores - num_threads)
+    allowed = max(0, cores - num_threads) + MAX_OTHER_CORES
     reasons: list[str] = []
-    if other_cores_busy is not None and other_cores_busy > free + MAX_OTHER_CORES:
+    if other_cores_busy is not None and other_cores_busy > allowed:
         reasons.append(
             f"other work kept {other_cores_busy:.1f} of {cores} cores busy, "
-            f"expected at most {free + MAX_OTHER_CORES:g} beside {num_threads} threads"
+            f"expected at most {allowed:g} beside {num_threads} threads"
         )
     if spread > MAX_SPREAD:
         reasons.append(

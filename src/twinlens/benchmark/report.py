@@ -41,15 +41,11 @@ def benchmark_page(result: BenchmarkResult) -> str:
         collapsible(f"All rates of {TOWER_NOUNS[tower]}", _throughput_table(result, tower))
         for tower in result.towers
     ]
+    advice = {f"For {noun}": text for noun, text in recommendations(result).items()}
     first = (
         section(_DISTURBED_HEADING, bullet_list(result.disturbance.reasons), note=_DISTURBED_NOTE)
         if result.is_disturbed
-        else section(
-            "What to set",
-            definition_list(
-                {f"For {noun}": text for noun, text in recommendations(result).items()}
-            ),
-        )
+        else section("What to set", definition_list(advice))
     )
     sections = [
         first,

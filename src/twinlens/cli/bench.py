@@ -20,7 +20,7 @@ from twinlens.errors import ConfigError
 if TYPE_CHECKING:
     import torch
 
-    from twinlens.benchmark.records import BenchmarkOptions, BenchmarkResult, BenchmarkTarget
+    from twinlens.benchmark.records import BenchmarkOptions, BenchmarkResult
     from twinlens.types import Precision
 
 
@@ -75,17 +75,14 @@ def _run_benchmark(
         open_checkpoint_path(model) as (path, is_random),
         progress_reporter(f"measuring {model}") as progress,
     ):
-        baselines: list[BenchmarkTarget] = []
-        if libraries:
-            embedder = load(path, device=str(device), precision="fp32")
-            baselines = open_baselines(libraries, embedder, options.precisions)
+        float32 = load(path, device=str(device), precision="fp32") if libraries else None
         return run_benchmark(
             path,
             options,
             model=model,
             device=device,
             has_random_weights=is_random,
-            baselines=baselines,
+            baselines=open_baselines(libraries, float32, options.precisions) if float32 else [],
             progress=progress,
         )
 

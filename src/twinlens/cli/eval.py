@@ -48,10 +48,7 @@ def evaluate_command(
     model: Model,
     *,
     data: Annotated[
-        list[str],
-        typer.Option(
-            metavar="SPEC", help="A directory, a table, tars, digits, fashion-mnist; repeatable."
-        ),
+        list[str], typer.Option(metavar="SPEC", help="A directory, table, tars; repeatable.")
     ],
     tasks: Annotated[
         list[str] | None,
@@ -78,9 +75,7 @@ def evaluate_command(
     ] = 5,
     shifted: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="SPEC", help="For robustness: the same classes elsewhere; repeatable."
-        ),
+        typer.Option(metavar="SPEC", help="For robustness: sets of the same classes; repeatable."),
     ] = None,
     corruptions: Annotated[
         str, typer.Option(metavar="NAME,...", help="For robustness: all, none, or some by name.")

@@ -70,25 +70,18 @@ def _print_model(plan: TrainingPlan) -> None:
 def _print_memory(plan: TrainingPlan) -> None:
     """Print the memory in GB, with a column for each group of devices."""
     groups = plan.groups
-
-    def row(name: str, *cells: str) -> list[str]:
-        return [name, *cells]
-
+    parts = [part for part in groups[0].parts if any(group.parts[part] for group in groups)]
     rows = [
-        row("pairs at a time", *(f"{group.micro_batch:,.0f}" for group in groups)),
-        row("computed in", *(group.precision for group in groups)),
+        ["pairs at a time", *(f"{group.micro_batch:,.0f}" for group in groups)],
+        ["computed in", *(group.precision for group in groups)],
+        *([part, *(format_gigabytes(group.parts[part]) for group in groups)] for part in parts),
+        ["needed", *(format_gigabytes(group.needed) for group in groups)],
+        ["on the device", *(format_gigabytes(group.available) for group in groups)],
+        ["fits with a tenth free", *("yes" if group.fits else "no" for group in groups)],
+        ["" for _ in (None, *groups)],
     ]
     rows += [
-        row(part, *(format_gigabytes(group.parts[part]) for group in groups))
-        for part in groups[0].parts
-        if any(group.parts[part] for group in groups)
-    ]
-    rows.append(row("needed", *(format_gigabytes(group.needed) for group in groups)))
-    rows.append(row("on the device", *(format_gigabytes(group.available) for group in groups)))
-    rows.append(row("fits with a tenth free", *("yes" if g.fits else "no" for g in groups)))
-    rows.append(row("", *("" for _ in groups)))
-    rows += [
-        row(name, *(format_gigabytes(getattr(group.memory, part)) for group in groups))
+        [name, *(format_gigabytes(getattr(group.memory, part)) for group in groups)]
         for name, part in _ALTERNATIVES
     ]
     print_table(["GB a device", *(group.devices for group in groups)], rows)

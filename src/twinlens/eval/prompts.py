@@ -92,8 +92,7 @@ def find_shared_names(
         group = next((groups[key] for key in keys if key in groups), [])
         group.append(label)
         groups.update(dict.fromkeys(keys, group))
-    shared = {group[0]: tuple(group) for group in groups.values() if len(group) > 1}
-    return {names[first]: group for first, group in shared.items()}
+    return {names[group[0]]: tuple(group) for group in groups.values() if len(group) > 1}
 
 
 def _translations(sample: Sample) -> dict[str, str]:

@@ -217,14 +217,11 @@ class TrainingLog:
 
 
 def filter_lines(path: Path, predicate: Callable[[dict[str, Any]], bool]) -> int:
-    """Drop the JSON lines that a killed run wrote after its last checkpoint.
+    """Drop the JSON lines that a killed run wrote after its last checkpoint, and count the rest.
 
     Args:
         path: A file of JSON lines.
         predicate: True for lines that stay.
-
-    Returns:
-        The number of lines left.
 
     Raises:
         CheckpointError: The file cannot be written.

@@ -50,6 +50,7 @@ def class_table(classes: Sequence[ClassResult], *, num_visible: int = 20) -> str
 
 def classification_subsections(result: ClassificationResult, thumbnails: Thumbnails) -> list[str]:
     """The parts of a section: figures, mistakes with their images, classes, prompts."""
+    surest = (_misclassification_card(one, thumbnails) for one in result.most_confident_errors)
     return [
         subsection(
             "Accuracy", metric_bars(result, [key for key in result.metrics if key != "ece"])
@@ -64,12 +65,7 @@ def classification_subsections(result: ClassificationResult, thumbnails: Thumbna
             "What is most often taken for what",
             card_grid(*(_confusion_card(one, thumbnails) for one in result.confusions)),
         ),
-        subsection(
-            "The mistakes that it was surest of",
-            card_grid(
-                *(_misclassification_card(one, thumbnails) for one in result.most_confident_errors)
-            ),
-        ),
+        subsection("The mistakes that it was surest of", card_grid(*surest)),
         subsection("Prompts", prompt_list(result.templates)),
     ]
 

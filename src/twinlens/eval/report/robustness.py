@@ -68,14 +68,7 @@ def _accuracy_cell(value: float) -> str:
 def _shifted_table(result: RobustnessResult) -> str:
     if not result.shifted:
         return ""
-    columns = (
-        "Set",
-        "Top-1",
-        "95% interval",
-        "Against standard",
-        "Effective robustness",
-        "Images",
-    )
+    columns = ("Set", "Top-1", "95% interval", "Against standard", "Effective robustness", "Images")
     rows = [
         (
             one.dataset,

@@ -188,8 +188,7 @@ def _estimate_flops(recipe: Recipe, tokens: float) -> FlopEstimate:
     similarities = recipe_similarity_cost(recipe)
     pair, compute = pair_cost(recipe, tokens), recipe.compute
     towers = pair.forward - recipe.captions_per_image * similarities.forward
-    again = (compute.accum_freq > 1) + compute.checkpoint_activations
-    executed = pair.training + again * towers
+    executed = pair.training + ((compute.accum_freq > 1) + compute.checkpoint_activations) * towers
     if compute.loss_tile_size:
         executed += recipe.captions_per_image * similarities.forward
     return FlopEstimate(
