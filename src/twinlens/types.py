@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
@@ -43,20 +42,6 @@ Embeddings: TypeAlias = "NDArray[np.float32]"
 
 TruncatedTokens: TypeAlias = "tuple[NDArray[np.int64], int]"
 """Rows of token ids, int64 [text, context_length], and the number of truncated texts."""
-
-
-class TrainingTokenizer(Protocol):
-    """The methods of a tokenizer that training uses; CLIP's and SentencePiece's have them.
-
-    Attributes:
-        pad_id: The id that fills a row.
-    """
-
-    pad_id: int
-
-    def encode_truncated(self, texts: Sequence[str], context_length: int) -> TruncatedTokens:
-        """Encode texts to rows of ids, truncated if too long, and count the truncated ones."""
-        ...
 
 
 class ProgressCallback(Protocol):

@@ -25,7 +25,7 @@ from twinlens.data.sources.captions import UNREADABLE as NO_FILE
 from twinlens.data.workers import read_in_processes
 from twinlens.errors import DataError
 from twinlens.images.decode import decode_image
-from twinlens.types import TrainingTokenizer
+from twinlens.text.base_tokenizer import BaseTokenizer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -150,7 +150,7 @@ class PairLoader:
     def __init__(
         self,
         dataset: Dataset,
-        tokenizer: TrainingTokenizer,
+        tokenizer: BaseTokenizer,
         *,
         batch_size: int,
         image_size: int,

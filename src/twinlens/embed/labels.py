@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from twinlens.errors import DataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from twinlens.text.base_tokenizer import BaseTokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,16 +24,8 @@ class Prediction:
     probability: float
 
 
-class TextEncoder(Protocol):
-    """A tokenizer, as far as it is needed to compare labels."""
-
-    def encode(self, text: str) -> list[int]:
-        """The ids of a text."""
-        ...
-
-
 def group_duplicate_labels(
-    labels: Sequence[str], tokenizer: TextEncoder | None = None
+    labels: Sequence[str], tokenizer: BaseTokenizer | None = None
 ) -> dict[str, list[str]]:
     """Strip labels and group equal ones: the first of each, with its repetitions.
 
@@ -56,7 +50,7 @@ def group_duplicate_labels(
     return {first: others for first, *others in groups.values()}
 
 
-def validate_labels(labels: Sequence[str], tokenizer: TextEncoder | None = None) -> list[str]:
+def validate_labels(labels: Sequence[str], tokenizer: BaseTokenizer | None = None) -> list[str]:
     """Validate class labels: non-empty and unique, as `group_duplicate_labels` groups them."""
     return list(group_duplicate_labels(labels, tokenizer))
 

@@ -23,10 +23,10 @@ import regex
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from twinlens.errors import CheckpointError, ConfigError, DataError
-from twinlens.files import atomic_write_text
+from twinlens.errors import CheckpointError, DataError, require
+from twinlens.text.base_tokenizer import BaseTokenizer
 from twinlens.text.cleaning import clean_text, fix_text, require_str, text_too_long_error
-from twinlens.text.tensors import Tokens, as_tensor
+from twinlens.text.tensors import Tokens
 from twinlens.types import TruncatedTokens
 
 START_TOKEN, END_TOKEN = "<start_of_text>", "<end_of_text>"
@@ -86,7 +86,7 @@ class _WordCache(dict[str, bytes]):
                 yield from (token.id for token in self._model.tokenize(symbols))
 
 
-class Tokenizer:
+class Tokenizer(BaseTokenizer):
     """Encodes texts to rows of token ids and decodes them; a vocabulary of CLIP's kind.
 
     Made by `clip`, `from_file` or `train_tokenizer`.
@@ -104,6 +104,8 @@ class Tokenizer:
         >>> tokenizer("a cat", context_length=6)
         tensor([[49406,   320,  2368, 49407,     0,     0]])
     """
+
+    _default_context_length = 77
 
     def __init__(self, bpe: tokenizers.Tokenizer, pattern: str) -> None:
         self._bpe = bpe
@@ -134,67 +136,30 @@ class Tokenizer:
                 f"{path}: got {error!r}, expected a tokenizer.json of CLIP's kind"
             ) from error
 
-    def save(self, path: str | Path) -> None:
-        """Write a `tokenizer.json`, which the `tokenizers` library reads too; all or nothing.
-
-        Raises:
-            CheckpointError: The file cannot be written.
-        """
-        try:
-            atomic_write_text(self._bpe.to_str(pretty=True), Path(path))
-        except OSError as error:
-            raise CheckpointError(f"{path}: got {error!r}, expected a writable file") from error
+    def to_json(self) -> str:
+        """The content of a `tokenizer.json`, which the `tokenizers` library reads too."""
+        return self._bpe.to_str(pretty=True)
 
     def encode(self, text: str) -> list[int]:
         """Encode a text of any length to ids, without start and end."""
         return np.frombuffer(self._encode_bytes(text), _ID_DTYPE).tolist()
 
-    def decode(self, ids: Iterable[int]) -> str:
-        """Decode ids to a text, up to the first end token, without the start token.
+    def _decode_ids(self, ids: Sequence[int]) -> str:
+        return self._bpe.decode(ids)
 
-        Pieces are separated by one space: `decode(encode("it's"))` is `"it 's"`.
-
-        Raises:
-            DataError: An id is not in the vocabulary.
-        """
-        text_ids: list[int] = []
-        for id_ in map(int, ids):
-            if id_ == self.end_id:
-                break
-            if not 0 <= id_ < self.vocab_size:
-                raise DataError(f"token id: got {id_}, expected 0 to {self.vocab_size - 1}")
-            text_ids.append(id_)
-        return self._bpe.decode(text_ids).strip()
-
-    def __call__(
-        self, texts: str | Sequence[str], context_length: int = 77, truncate: bool = False
-    ) -> Tokens:
-        """Encode texts to rows of ids, int64 [n, context_length]: start, the text, end, zeros.
-
-        Raises:
-            DataError: A text is not a string, or too long and `truncate` (which keeps the end
-                token) is not set.
-            ConfigError: `context_length` leaves no room for start and end.
-        """
-        return as_tensor(self._encode_batch(texts, context_length, truncate)[0])
-
-    def encode_truncated(self, texts: Sequence[str], context_length: int) -> TruncatedTokens:
-        """Encode texts to rows of ids, truncated if too long, and count the truncated ones."""
-        return self._encode_batch(texts, context_length, truncate=True)
-
-    def _encode_batch(
-        self, texts: str | Sequence[str], context_length: int, truncate: bool
+    def _encode_rows(
+        self, texts: Sequence[str], context_length: int, truncate: bool
     ) -> TruncatedTokens:
-        if context_length < 2:
-            raise ConfigError(f"context_length: got {context_length}, expected at least 2")
+        require(context_length >= 2, "context_length", context_length, "at least 2")
         start, end = (
-            id_.to_bytes(_ID_DTYPE.itemsize, "little") for id_ in (self.start_id, self.end_id)
+            id_.to_bytes(_ID_DTYPE.itemsize, "little")
+            for id_ in (self.vocab_size - 2, self.vocab_size - 1)
         )
         width = context_length * _ID_DTYPE.itemsize
         room = width - 2 * _ID_DTYPE.itemsize
         rows: list[bytes] = []
         num_truncated = 0
-        for text in [texts] if isinstance(texts, str) else texts:
+        for text in texts:
             ids = self._encode_bytes(text)
             if len(ids) > room:
                 if not truncate:
@@ -216,7 +181,7 @@ class Tokenizer:
 def tokenize(
     texts: str | Sequence[str], context_length: int = 77, truncate: bool = False
 ) -> Tokens:
-    """Encode texts with CLIP's own vocabulary: see `Tokenizer.__call__`."""
+    """Encode texts with CLIP's own vocabulary: see `BaseTokenizer.__call__`."""
     return Tokenizer.clip()(texts, context_length, truncate)
 
 
@@ -231,14 +196,13 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
         DataError: The texts give fewer ids; the message says how many.
     """
     minimum = len(_BYTE_SYMBOLS) + 2
-    if vocab_size < minimum:
-        raise ConfigError(f"vocab_size: got {vocab_size}, expected at least {minimum}")
+    require(vocab_size >= minimum, "vocab_size", vocab_size, f"at least {minimum}")
     if isinstance(texts, str):
         raise DataError("texts: got one string, expected many")
     vocabulary, merges = _learn_merges(texts, vocab_size - 2)
     learned = len(vocabulary) + 2
-    if learned < vocab_size:
-        raise DataError(f"vocab_size: got {vocab_size}, expected at most {learned} for these texts")
+    expected = f"at most {learned} for these texts"
+    require(learned >= vocab_size, "vocab_size", vocab_size, expected, DataError)
     return Tokenizer(_build_byte_level_bpe(vocabulary, merges, _UNICODE_PATTERN), _UNICODE_PATTERN)
 
 

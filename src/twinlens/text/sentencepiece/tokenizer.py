@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ import tokenizers
 from tokenizers import normalizers
 
 from twinlens.config import TextCleaning
-from twinlens.errors import CheckpointError, ConfigError, DataError
-from twinlens.files import atomic_write_text
+from twinlens.errors import CheckpointError, DataError, require
+from twinlens.text.base_tokenizer import BaseTokenizer
 from twinlens.text.cleaning import clean_text, text_too_long_error
 from twinlens.text.sentencepiece.engines import (
     EXTENSION_KEY,
@@ -26,7 +26,6 @@ from twinlens.text.sentencepiece.engines import (
 )
 from twinlens.text.sentencepiece.model_file import read_sentencepiece_model
 from twinlens.text.sentencepiece.settings import HFTokenizerConfig, read_tokenizer_config
-from twinlens.text.tensors import Tokens, as_tensor
 from twinlens.types import TruncatedTokens
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -53,7 +52,7 @@ class SpecialTokenLayout:
     pads_left: bool | None
 
 
-class SentencePieceTokenizer:
+class SentencePieceTokenizer(BaseTokenizer):
     """Encodes texts to rows of token ids and decodes them: made by `from_directory`.
 
     Attributes:
@@ -62,6 +61,8 @@ class SentencePieceTokenizer:
         end_id: The id after every text; None if there is none.
         pad_id: The id that fills a row.
     """
+
+    _default_context_length = 64
 
     def __init__(
         self,
@@ -114,14 +115,8 @@ class SentencePieceTokenizer:
         _check_vocab_size(backend, layout, vocab_size or backend.vocab_size, directory)
         return cls(backend, layout, text_cleaning, vocab_size)
 
-    def save(self, path: str | Path) -> None:
-        """Write a `tokenizer.json` that needs no other file, all or nothing.
-
-        With it the `tokenizers` library gives the same ids, odd texts aside.
-
-        Raises:
-            CheckpointError: The file cannot be written.
-        """
+    def to_json(self) -> str:
+        """The content of a `tokenizer.json` that needs no other file."""
         whole = self._backend.to_json()
         whole["padding"] = self._padding_json()
         whole["post_processor"] = self._post_processor_json()
@@ -130,10 +125,7 @@ class SentencePieceTokenizer:
                 "before": self._layout.prefix_ids,
                 "after": self._layout.suffix_ids,
             }
-        try:
-            atomic_write_text(json.dumps(whole, ensure_ascii=False), Path(path))
-        except OSError as error:
-            raise CheckpointError(f"{path}: got {error!r}, expected a writable file") from error
+        return json.dumps(whole, ensure_ascii=False)
 
     def encode(self, text: str) -> list[int]:
         """Encode a text of any length to ids, without start and end.
@@ -153,48 +145,19 @@ class SentencePieceTokenizer:
             )
         return ids
 
-    def decode(self, ids: Iterable[int]) -> str:
-        """Decode ids to a text, up to the first end token, without special tokens.
+    def _decode_ids(self, ids: Sequence[int]) -> str:
+        return self._backend.decode(ids)
 
-        Raises:
-            DataError: An id is not in the vocabulary.
-        """
-        text_ids: list[int] = []
-        for id_ in map(int, ids):
-            if id_ == self.end_id:
-                break
-            if not 0 <= id_ < self._backend.vocab_size:
-                raise DataError(
-                    f"token id: got {id_}, expected 0 to {self._backend.vocab_size - 1}"
-                )
-            text_ids.append(id_)
-        return self._backend.decode(text_ids).strip()
+    @property
+    def _num_decodable_ids(self) -> int:
+        return self._backend.vocab_size
 
-    def __call__(
-        self, texts: str | Sequence[str], context_length: int = 64, truncate: bool = False
-    ) -> Tokens:
-        """Encode texts to padded rows of ids with special tokens, int64 [n, context_length].
-
-        Raises:
-            DataError: A text is not a string, or too long and `truncate` (which keeps the end
-                token) is not set.
-            ConfigError: `context_length` leaves no room for the special tokens.
-        """
-        return as_tensor(self._encode_batch(texts, context_length, truncate)[0])
-
-    def encode_truncated(self, texts: Sequence[str], context_length: int) -> TruncatedTokens:
-        """Encode texts to rows of ids, truncated if too long, and count the truncated ones."""
-        return self._encode_batch(texts, context_length, truncate=True)
-
-    def _encode_batch(
-        self, texts: str | Sequence[str], context_length: int, truncate: bool
+    def _encode_rows(
+        self, texts: Sequence[str], context_length: int, truncate: bool
     ) -> TruncatedTokens:
         num_special = len(self._layout.prefix_ids) + len(self._layout.suffix_ids)
-        if context_length < num_special:
-            raise ConfigError(
-                f"context_length: got {context_length}, expected at least {num_special}"
-            )
-        texts = [texts] if isinstance(texts, str) else texts
+        expected = f"at least {num_special}"
+        require(context_length >= num_special, "context_length", context_length, expected)
         table = np.full((len(texts), context_length), self.pad_id, np.int64)
         num_truncated = 0
         for row, text in zip(table, texts, strict=True):

@@ -12,7 +12,6 @@ import json
 from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from twinlens.config import TextCleaning
@@ -162,7 +161,7 @@ def write_tokenizer(tokenizer: AnyTokenizer, directory: Path, context_length: in
         CheckpointError: A file cannot be written.
         OSError: Likewise.
     """
-    whole = _tokenizer_json(tokenizer)
+    whole: dict[str, Any] = json.loads(tokenizer.to_json())
     kind, inputs = "PreTrainedTokenizerFast", _MODEL_INPUT_NAMES
     if isinstance(tokenizer, SentencePieceTokenizer):
         inputs = _MODEL_INPUT_NAMES[:1]  # these towers were trained to see their padding
@@ -193,14 +192,6 @@ def write_tokenizer(tokenizer: AnyTokenizer, directory: Path, context_length: in
 
 def _special_tokens(start: str, end: str) -> dict[str, str]:
     return {"bos_token": start, "eos_token": end, "unk_token": end, "pad_token": end}
-
-
-def _tokenizer_json(tokenizer: AnyTokenizer) -> dict[str, Any]:
-    """The content of a vocabulary's own `tokenizer.json`."""
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / TOKENIZER_FILE
-        tokenizer.save(path)
-        return read_json_object(path)
 
 
 def _add_cleaning(tokenizer_json: dict[str, Any], cleaning: TextCleaning) -> None:
