@@ -17,7 +17,7 @@ from twinlens.checkpoints.checksums import (
     verify_file_checksums,
 )
 from twinlens.checkpoints.native import WEIGHTS_FILE, write_tensors
-from twinlens.errors import CheckpointError
+from twinlens.errors import CheckpointError, os_errors_as
 from twinlens.files import ensure_directory
 
 HEAD_FILE = "classifier.safetensors"
@@ -53,12 +53,12 @@ def save_head(head: ClassifierHead, directory: Path) -> None:
         CheckpointError: It could not be written.
     """
     names = {"classnames": json.dumps(head.classnames)}
-    try:
-        with ensure_directory(directory):
-            write_tensors({"weight": head.weight.float()}, directory / HEAD_FILE, names)
-            update_file_checksum(directory / HEAD_FILE)
-    except OSError as error:
-        raise CheckpointError(f"{directory}: the classifier could not be saved: {error}") from error
+    with (
+        os_errors_as(CheckpointError, directory, "the classifier could not be saved"),
+        ensure_directory(directory),
+    ):
+        write_tensors({"weight": head.weight.float()}, directory / HEAD_FILE, names)
+        update_file_checksum(directory / HEAD_FILE)
 
 
 def load_head(path: Path, embed_dim: int) -> ClassifierHead | None:

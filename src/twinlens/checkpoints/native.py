@@ -14,7 +14,7 @@ from twinlens.checkpoints.checksums import write_checksums
 from twinlens.checkpoints.formats.storage.arrays import write_arrays
 from twinlens.checkpoints.torch_arrays import to_array, to_arrays
 from twinlens.config_io import write_dataclass
-from twinlens.errors import CheckpointError
+from twinlens.errors import CheckpointError, os_errors_as
 from twinlens.files import ensure_directory, remove_partial_files
 from twinlens.model.clip import CLIP
 from twinlens.model.int8 import is_quantised
@@ -50,16 +50,16 @@ def save_model(
         name: to_array(value.to(dtype) if dtype and value.is_floating_point() else value)
         for name, value in model.state_dict().items()
     }
-    try:
-        with ensure_directory(directory):
-            remove_partial_files(directory)
-            write_arrays(arrays, directory / WEIGHTS_FILE)
-            if tokenizer is not None and model.config.tokenizer != "clip":
-                tokenizer.save(directory / TOKENIZER_FILE)
-            write_dataclass(model.config, directory / CONFIG_FILE)
-            write_checksums(directory, arrays)
-    except OSError as error:
-        raise CheckpointError(f"{directory}: the model could not be saved: {error}") from error
+    with (
+        os_errors_as(CheckpointError, directory, "the model could not be saved"),
+        ensure_directory(directory),
+    ):
+        remove_partial_files(directory)
+        write_arrays(arrays, directory / WEIGHTS_FILE)
+        if tokenizer is not None and model.config.tokenizer != "clip":
+            tokenizer.save(directory / TOKENIZER_FILE)
+        write_dataclass(model.config, directory / CONFIG_FILE)
+        write_checksums(directory, arrays)
 
 
 def require_unquantised(model: CLIP, path: Path) -> None:

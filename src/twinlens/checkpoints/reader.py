@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from twinlens.checkpoints.checksums import verify_tensor_checksums
-from twinlens.checkpoints.formats.key_map import NativeTensors
+from twinlens.checkpoints.formats.key_map import to_native_tensors
 from twinlens.checkpoints.formats.storage.tensors import stream_tensors
 from twinlens.checkpoints.meta import meta_model
 from twinlens.checkpoints.recognise import Checkpoint, open_checkpoint
@@ -80,7 +80,7 @@ def read_model(
     ]
     passed = stream_tensors(checkpoint.tensors, dict.fromkeys(wanted))
     verify_tensor_checksums(passed, checkpoint.checksums, checkpoint.path)
-    native_tensors = NativeTensors(checkpoint.key_map, checkpoint.tensors)
+    native_tensors = to_native_tensors(checkpoint.key_map, checkpoint.tensors)
     tensors = {"logit_scale": torch.tensor(INITIAL_LOGIT_SCALE)}
     for name in expected:
         tensor = to_tensor(native_tensors[name])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from twinlens.checkpoints.checksums import read_checksums, verify_file_checksums
 from twinlens.checkpoints.formats import big_vision, hugging_face, open_clip, openai
-from twinlens.checkpoints.formats.key_map import KeyMapping, NativeTensors, renamed
+from twinlens.checkpoints.formats.key_map import KeyMapping, renamed, to_native_tensors
 from twinlens.checkpoints.formats.storage.arrays import DTYPES, Array, is_float
 from twinlens.checkpoints.formats.storage.tensors import RenamedTensors, open_sharded, open_tensors
 from twinlens.checkpoints.formats.trainers import find_model_names
@@ -67,7 +67,7 @@ class Checkpoint:
             CheckpointError: Tensors are missing, unexpected, of another shape, or of a type that
                 no weights have; all are listed.
         """
-        native_tensors = NativeTensors(self.key_map, self.tensors)
+        native_tensors = to_native_tensors(self.key_map, self.tensors)
         known = {name for mapping in self.key_map for name in mapping.foreign_names}
         found = describe_mismatch(
             missing=[

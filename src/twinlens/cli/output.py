@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from twinlens.errors import DataError, StoppedError, TwinlensError
+from twinlens.errors import DataError, StoppedError, TwinlensError, os_errors_as
 from twinlens.files import atomic_write_text, ensure_directory
 from twinlens.formatting import format_minutes
 from twinlens.types import ProgressCallback
@@ -131,14 +131,11 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         DataError: It cannot be written, as on a full disk.
     """
-    try:
-        with ensure_directory(path.parent):
-            if path.exists() and not path.is_file():  # a pipe or a device is not replaced
-                path.write_text(text, encoding="utf-8")
-            else:
-                atomic_write_text(text, path.resolve())  # a symbolic link is followed
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror}") from error
+    with os_errors_as(DataError, path, "cannot be written"), ensure_directory(path.parent):
+        if path.exists() and not path.is_file():  # a pipe or a device is not replaced
+            path.write_text(text, encoding="utf-8")
+        else:
+            atomic_write_text(text, path.resolve())  # a symbolic link is followed
 
 
 def report_error(error: Exception, *, with_traceback: bool) -> int:

@@ -23,7 +23,7 @@ from safetensors.numpy import save as to_bytes
 
 from twinlens.config_io import to_dict
 from twinlens.data.samples import fingerprint
-from twinlens.errors import DataError
+from twinlens.errors import DataError, os_errors_as
 from twinlens.files import atomic_file
 
 if TYPE_CHECKING:
@@ -185,12 +185,10 @@ def _discard_file(path: Path, why: str) -> None:
 
 
 def _write_file(path: Path, arrays: dict[str, NDArray[Any]], metadata: dict[str, str]) -> None:
-    try:
+    with os_errors_as(DataError, path, "cannot be written"):
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(path) as file:
             file.write(to_bytes(arrays, metadata | {"checksum": _checksum(arrays)}))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _checksum(arrays: dict[str, NDArray[Any]]) -> str:

@@ -16,7 +16,7 @@ import twinlens
 from twinlens.config import CLIPConfig
 from twinlens.config_io import to_dict
 from twinlens.embed.embedder import Embedder
-from twinlens.errors import CheckpointError, MissingExtraError, require
+from twinlens.errors import CheckpointError, MissingExtraError, os_errors_as, require
 from twinlens.export import onnx, openvino, torch_export
 from twinlens.export.gate import MIN_COSINES, check_min_cosine
 from twinlens.export.towers import OUTPUT_NAME, ExportTower, export_program, export_towers
@@ -102,11 +102,11 @@ def export_model(
     placement = f"{embedder.precision} on {embedder.device}"
     require(placement == "fp32 on cpu", "model", placement, "fp32 on cpu")
     _require_packages(format_name)
-    try:
-        with atomic_directory(directory) as temporary:
-            return _write_export(embedder, temporary, format_name, precision)
-    except OSError as error:
-        raise CheckpointError(f"{directory}: could not be written: {error}") from error
+    with (
+        os_errors_as(CheckpointError, directory, "could not be written"),
+        atomic_directory(directory) as temporary,
+    ):
+        return _write_export(embedder, temporary, format_name, precision)
 
 
 def _write_export(

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from twinlens.errors import CheckpointError, DataError, require
+from twinlens.errors import CheckpointError, DataError, os_errors_as, require
 from twinlens.files import atomic_write_text
 from twinlens.text.tensors import Tokens, as_tensor
 from twinlens.types import TruncatedTokens
@@ -102,7 +102,5 @@ class BaseTokenizer(ABC):
         Raises:
             CheckpointError: The file cannot be written.
         """
-        try:
+        with os_errors_as(CheckpointError, path, "cannot be written"):
             atomic_write_text(self.to_json(), Path(path))
-        except OSError as error:
-            raise CheckpointError(f"{path}: got {error!r}, expected a writable file") from error

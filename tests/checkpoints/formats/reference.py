@@ -17,7 +17,7 @@ import transformers
 from sentence_transformers import SentenceTransformer
 
 from twinlens.checkpoints.formats import hugging_face
-from twinlens.checkpoints.formats.key_map import NativeTensors
+from twinlens.checkpoints.formats.key_map import to_native_tensors
 from twinlens.checkpoints.torch_arrays import to_arrays, to_tensor
 from twinlens.config import TextCleaning, TextConfig, ViTConfig
 from twinlens.model.clip import CLIP
@@ -46,7 +46,7 @@ def opened(directory: Path) -> CLIP:
     used = {name for link in links for name in link.foreign_names}
     assert {name for name in tensors if not hugging_face.is_ignored(name)} == used
     model = CLIP(config).eval()
-    linked = NativeTensors(links, to_arrays(tensors))
+    linked = to_native_tensors(links, to_arrays(tensors))
     state = {name: to_tensor(linked[name]) for name in linked}
     if config.text is None or config.vision is None:
         assert "logit_scale" not in state

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from twinlens.checkpoints.formats import big_vision
-from twinlens.checkpoints.formats.key_map import NativeTensors, to_foreign_tensors
+from twinlens.checkpoints.formats.key_map import to_foreign_tensors, to_native_tensors
 from twinlens.checkpoints.formats.open_clip import key_map as open_clip_links
 from twinlens.checkpoints.formats.open_clip import timm_siglip
 from twinlens.checkpoints.formats.storage.tensors import open_tensors
@@ -160,7 +160,7 @@ def read(found: Mapping[str, np.ndarray], folder: Path) -> CLIP:
     tensors = open_tensors(folder / "siglip.npz")
     config = big_vision.infer_config(tensors)
     model = CLIP(config).eval()
-    linked = NativeTensors(big_vision.key_map(config, tensors), tensors)
+    linked = to_native_tensors(big_vision.key_map(config, tensors), tensors)
     model.load_state_dict({name: to_tensor(linked[name]) for name in linked})
     return model
 
@@ -304,7 +304,7 @@ def test_a_tensor_of_another_shape_does_not_pass_for_ours(stack: bool) -> None:
     name = f"{block}/MultiHeadDotProductAttention_0/out/kernel"
     # As large as ours, and as it would be if heads were not an axis.
     tensors[name] = tensors[name].reshape(*tensors[name].shape[:-3], WIDTH, WIDTH)
-    linked = NativeTensors(big_vision.key_map(config, tensors), tensors)
+    linked = to_native_tensors(big_vision.key_map(config, tensors), tensors)
     native = "image_tower.transformer.blocks.1.attention.out.weight"
     assert linked[native].shape != CLIP(config).state_dict()[native].shape
     if stack:

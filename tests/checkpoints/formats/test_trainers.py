@@ -39,7 +39,7 @@ from tests.checkpoints.formats.trainers_files import (
     write,
     write_plain,
 )
-from twinlens.checkpoints.formats.key_map import NativeTensors
+from twinlens.checkpoints.formats.key_map import to_native_tensors
 from twinlens.checkpoints.formats.openai import image_tower_heads
 from twinlens.checkpoints.reader import load_model, open_checkpoint
 from twinlens.checkpoints.torch_arrays import to_tensor
@@ -69,7 +69,7 @@ def test_every_wrapping(case: Case, plain: dict[str, Path], tmp_path: Path, expe
     path = path.parent if case.configured else path
     checkpoint = open_checkpoint(path, activation="quick_gelu")
     checkpoint.check_compatible(expected)
-    got = NativeTensors(checkpoint.key_map, checkpoint.tensors)
+    got = to_native_tensors(checkpoint.key_map, checkpoint.tensors)
     assert got.keys() == expected.keys()
     for name, value in expected.items():
         assert torch.equal(to_tensor(got[name]), value), name

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from twinlens.checkpoints.formats.storage.arrays import Array
+from twinlens.checkpoints.formats.storage.tensors import LazyTensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +66,8 @@ def concatenated(native: str, *foreign: str) -> KeyMapping:
 
 
 def _concatenate(parts: Sequence[Array]) -> Array:
-    shapes = sorted(part.shape for part in parts)
-    usual = shapes[
-        len(shapes) // 2
-    ]  # if one part has another shape than the rest, that of the rest
+    # If one part has another shape than the rest, that of the rest.
+    usual = sorted(part.shape for part in parts)[len(parts) // 2]
     for part in parts:
         if part.shape != usual or not part.ndim:
             return part[None]  # fits nothing of ours, and is reported with all that does not
@@ -99,29 +99,22 @@ def weight_and_bias(native: str, foreign: str) -> list[KeyMapping]:
     return module_key_map(native, foreign, "weight", "bias")
 
 
-class NativeTensors(Mapping[str, Array]):
-    """Foreign tensors by our names, read lazily.
+def to_native_tensors(key_map: Iterable[KeyMapping], tensors: Mapping[str, Array]) -> LazyTensors:
+    """Foreign tensors by our names, converted when they are used.
 
     A name is present if all its foreign parts are.
     """
 
-    def __init__(self, key_map: Iterable[KeyMapping], tensors: Mapping[str, Array]) -> None:
-        self._tensors = tensors
-        self._key_map = {
-            mapping.native_name: mapping
+    def convert(mapping: KeyMapping) -> Array:
+        return mapping.from_foreign([tensors[foreign] for foreign in mapping.foreign_names])
+
+    return LazyTensors(
+        {
+            mapping.native_name: partial(convert, mapping)
             for mapping in key_map
             if all(name in tensors for name in mapping.foreign_names)
         }
-
-    def __getitem__(self, name: str) -> Array:
-        mapping = self._key_map[name]
-        return mapping.from_foreign([self._tensors[foreign] for foreign in mapping.foreign_names])
-
-    def __iter__(self):
-        return iter(self._key_map)
-
-    def __len__(self) -> int:
-        return len(self._key_map)
+    )
 
 
 def to_foreign_tensors(

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from twinlens.errors import DataError
+from twinlens.errors import DataError, os_errors_as
 from twinlens.eval.results.result import Evidence, Interval, ReferenceScore, TaskResult
 from twinlens.files import atomic_file, atomic_write_text, ensure_directory
 
@@ -78,18 +78,18 @@ def write_results(
         DataError: There are two results of a data set and task, or files cannot be written.
     """
     names = _file_names(results)
-    try:
-        with ensure_directory(directory / EVIDENCE_FOLDER):
-            _remove_previous_results(directory)
-            for name, result in zip(names, results, strict=True):
-                with atomic_file(directory / EVIDENCE_FOLDER / f"{name}.npz") as file:
-                    np.savez(file, **_evidence_arrays(result.evidence))  # pyright: ignore[reportArgumentType]
-                answer = _to_json_types(result.to_dict(model=model, pretrained=pretrained))
-                text = json.dumps(answer, indent=2, ensure_ascii=False, allow_nan=False)
-                atomic_write_text(f"{text}\n", directory / f"{name}.json")
-            atomic_write_text(_csv_text(results, model, pretrained), directory / TABLE_FILE)
-    except OSError as error:
-        raise DataError(f"{directory}: cannot be written: {error.strerror}") from error
+    with (
+        os_errors_as(DataError, directory, "cannot be written"),
+        ensure_directory(directory / EVIDENCE_FOLDER),
+    ):
+        _remove_previous_results(directory)
+        for name, result in zip(names, results, strict=True):
+            with atomic_file(directory / EVIDENCE_FOLDER / f"{name}.npz") as file:
+                np.savez(file, **_evidence_arrays(result.evidence))  # pyright: ignore[reportArgumentType]
+            answer = _to_json_types(result.to_dict(model=model, pretrained=pretrained))
+            text = json.dumps(answer, indent=2, ensure_ascii=False, allow_nan=False)
+            atomic_write_text(f"{text}\n", directory / f"{name}.json")
+        atomic_write_text(_csv_text(results, model, pretrained), directory / TABLE_FILE)
 
 
 def read_results(directory: Path) -> StoredResults:

@@ -15,7 +15,7 @@ from tests.checkpoints.formats.reference import (
     transformers,
 )
 from twinlens.checkpoints.formats import hugging_face
-from twinlens.checkpoints.formats.key_map import NativeTensors
+from twinlens.checkpoints.formats.key_map import to_native_tensors
 from twinlens.checkpoints.torch_arrays import to_arrays
 from twinlens.errors import CheckpointError
 
@@ -137,6 +137,6 @@ def test_tensors_of_another_shape_pass_the_links(tmp_path: Path):
     tensors["head.attention.in_proj_weight"] = torch.tensor(1.0)
     tensors["head.probe"] = torch.ones(3)
     config = hugging_face.read_config(tmp_path)
-    linked = NativeTensors(hugging_face.key_map(config, tensors), to_arrays(tensors))
+    linked = to_native_tensors(hugging_face.key_map(config, tensors), to_arrays(tensors))
     assert linked["image_tower.pool.key_value.weight"].shape == ()
     assert linked["image_tower.pool.query"].shape == (3,)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tests.peers import peer
 from tests.tiny import tiny_config
 from twinlens.checkpoints.formats import open_clip
-from twinlens.checkpoints.formats.key_map import NativeTensors
+from twinlens.checkpoints.formats.key_map import to_native_tensors
 from twinlens.checkpoints.formats.open_clip import config as open_clip_config
 from twinlens.checkpoints.formats.open_clip import describe as open_clip_write
 from twinlens.checkpoints.formats.open_clip import timm_siglip
@@ -91,7 +91,7 @@ def our_model(directory: Path) -> CLIP:
     links = open_clip.key_map(config, tensors)
     assert {name for link in links for name in link.foreign_names} == set(tensors)
     model = CLIP(config).eval()
-    linked = NativeTensors(links, tensors)
+    linked = to_native_tensors(links, tensors)
     model.load_state_dict({name: to_tensor(linked[name]) for name in linked})
     return model
 
@@ -250,7 +250,9 @@ def test_the_table_of_towers_is_that_of_timm(name: str) -> None:
     theirs_state = {f"visual.trunk.{key}": value for key, value in theirs.state_dict().items()}
     assert {key for link in links for key in link.foreign_names} == theirs_state.keys()
     state = {f"image_tower.{key}": value.shape for key, value in ours.state_dict().items()}
-    assert {key: value.shape for key, value in NativeTensors(links, theirs_state).items()} == state
+    assert {
+        key: value.shape for key, value in to_native_tensors(links, theirs_state).items()
+    } == state
     assert theirs.blocks[0].attn.num_heads == theirs.attn_pool.num_heads == config.heads
     assert theirs.norm.eps == theirs.blocks[0].norm1.eps == theirs.attn_pool.norm.eps == 1e-6
     for mlp in (theirs.blocks[0].mlp, theirs.attn_pool.mlp):

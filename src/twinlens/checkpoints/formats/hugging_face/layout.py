@@ -39,7 +39,7 @@ from twinlens.checkpoints.formats.key_map import (
 )
 from twinlens.checkpoints.formats.storage.arrays import Array, write_arrays
 from twinlens.config import CLIPConfig, TextConfig, ViTConfig
-from twinlens.errors import CheckpointError
+from twinlens.errors import CheckpointError, os_errors_as
 from twinlens.files import ensure_directory
 from twinlens.text.clip_bpe import Tokenizer
 from twinlens.text.loading import AnyTokenizer
@@ -189,7 +189,7 @@ def write_model(
             raise CheckpointError(f"{directory}: got a {stale} in it, expected a new directory")
     arrays = to_foreign_tensors(key_map(config, (_TEXT_PREFIX, _VISION_PREFIX)), weights)
     dtype = next(iter(arrays.values())).dtype.name
-    try:
+    with os_errors_as(CheckpointError, directory, "the model could not be written"):
         with ensure_directory(directory):
             write_arrays(arrays, directory / WEIGHTS_FILE, {"format": "pt"})
             if config.text is not None and tokenizer is not None:
@@ -200,8 +200,6 @@ def write_model(
             end_id = None if tokenizer is None else tokenizer.end_id
             described = config_json(config, name, dtype=dtype, end_id=end_id)
         write_unicode_json(described, directory / CONFIG_FILE)
-    except OSError as error:
-        raise CheckpointError(f"{directory}: the model could not be written: {error}") from error
 
 
 def _check_tokenizer(config: CLIPConfig, tokenizer: AnyTokenizer | None) -> None:

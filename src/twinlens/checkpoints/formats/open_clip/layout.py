@@ -26,7 +26,7 @@ from twinlens.checkpoints.formats.open_clip.describe import config_json, is_timm
 from twinlens.checkpoints.formats.storage.arrays import Array, write_arrays
 from twinlens.config import CLIPConfig, ResNetConfig
 from twinlens.config_io import read_json_object
-from twinlens.errors import CheckpointError, ConfigError
+from twinlens.errors import CheckpointError, ConfigError, os_errors_as
 from twinlens.files import atomic_write_text, ensure_directory
 from twinlens.text.loading import AnyTokenizer
 
@@ -92,14 +92,14 @@ def write_model(
         raise CheckpointError(f"{directory}: got no tokenizer, expected the model's vocabulary")
     prefix = openai.CUSTOM_TEXT_PREFIX if described["model_cfg"].get("custom_text") else ""
     arrays = to_foreign_tensors(_key_map(config, prefix), weights)
-    try:
-        with ensure_directory(directory):
-            write_arrays(arrays, directory / WEIGHTS_FILE, {"format": "pt"})
-            if tokenizer is not None and config.tokenizer != "clip":
-                write_tokenizer(tokenizer, directory, config.text_config.context_length)
-            atomic_write_text(json.dumps(described, indent=2) + "\n", directory / CONFIG_FILE)
-    except OSError as error:
-        raise CheckpointError(f"{directory}: the model could not be saved: {error}") from error
+    with (
+        os_errors_as(CheckpointError, directory, "the model could not be saved"),
+        ensure_directory(directory),
+    ):
+        write_arrays(arrays, directory / WEIGHTS_FILE, {"format": "pt"})
+        if tokenizer is not None and config.tokenizer != "clip":
+            write_tokenizer(tokenizer, directory, config.text_config.context_length)
+        atomic_write_text(json.dumps(described, indent=2) + "\n", directory / CONFIG_FILE)
 
 
 def _key_map(config: CLIPConfig, text_prefix: str) -> list[KeyMapping]:

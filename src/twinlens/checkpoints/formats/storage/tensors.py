@@ -75,18 +75,13 @@ _NUMPY_DTYPES = {
 
 
 class LazyTensors(Mapping[str, Array]):
-    """The tensors of a file by name, read lazily."""
+    """Tensors by name, each made by a function when it is used."""
 
-    def __init__(self, path: Path, readers: Mapping[str, Callable[[], Array]]) -> None:
-        self._path = path
+    def __init__(self, readers: Mapping[str, Callable[[], Array]]) -> None:
         self._readers = readers
 
     def __getitem__(self, name: str) -> Array:
-        read = self._readers[name]
-        try:
-            return read()
-        except (ValueError, TypeError, ArithmeticError, OSError) as error:
-            raise CheckpointError(f"{self._path}: {name}: {_error_line(error)}") from error
+        return self._readers[name]()
 
     def __contains__(self, name: object) -> bool:
         return name in self._readers  # without reading it
@@ -98,7 +93,21 @@ class LazyTensors(Mapping[str, Array]):
         return len(self._readers)
 
 
-class SafetensorsTensors(LazyTensors):
+class FileTensors(LazyTensors):
+    """The tensors of a file by name, read lazily; errors name the file and the tensor."""
+
+    def __init__(self, path: Path, readers: Mapping[str, Callable[[], Array]]) -> None:
+        super().__init__(readers)
+        self._path = path
+
+    def __getitem__(self, name: str) -> Array:
+        try:
+            return super().__getitem__(name)
+        except (ValueError, TypeError, ArithmeticError, OSError) as error:
+            raise CheckpointError(f"{self._path}: {name}: {_error_line(error)}") from error
+
+
+class SafetensorsTensors(FileTensors):
     """A safetensors file. The library checks the header: its length, types, offsets, no overlap."""
 
     def __init__(self, path: Path) -> None:
@@ -113,7 +122,7 @@ class SafetensorsTensors(LazyTensors):
         )
 
     def stream(self, names: Iterable[str]) -> Iterator[tuple[str, Array]]:
-        """Each tensor once: see `passing`."""
+        """Each tensor once: see `stream_tensors`."""
         file, mapped = SafetensorsTensors(self._path), 0
         for name in names:
             if mapped > _MAX_MAPPED_BYTES:
@@ -136,7 +145,7 @@ def _safetensor(mapped: mmap.mmap, begin: int, entry: Mapping[str, Any]) -> Arra
     return array_at(mapped, begin, DTYPES[_SAFETENSORS_TYPES[dtype]], entry["shape"])
 
 
-class RenamedTensors(Mapping[str, Array]):
+class RenamedTensors(LazyTensors):
     """Some of a file's tensors by other names.
 
     Args:
@@ -145,23 +154,12 @@ class RenamedTensors(Mapping[str, Array]):
     """
 
     def __init__(self, tensors: Mapping[str, Array], names: Mapping[str, str]) -> None:
+        super().__init__({name: partial(tensors.__getitem__, names[name]) for name in names})
         self._tensors = tensors
         self._names = names
 
-    def __getitem__(self, name: str) -> Array:
-        return self._tensors[self._names[name]]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._names  # without reading it
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
     def stream(self, names: Iterable[str]) -> Iterator[tuple[str, Array]]:
-        """Each tensor once: see `passing`."""
+        """Each tensor once: see `stream_tensors`."""
         names = list(names)
         found = stream_tensors(self._tensors, [self._names[name] for name in names])
         for name, (_, tensor) in zip(names, found, strict=True):
@@ -237,7 +235,7 @@ def open_sharded(index: Path) -> Mapping[str, Array]:
         raise CheckpointError(
             f"{index}: got no {_format_some(missing)}, expected in the files it names"
         )
-    return LazyTensors(
+    return FileTensors(
         index, {name: partial(shards[file].__getitem__, name) for name, file in places.items()}
     )
 
@@ -251,7 +249,7 @@ def _detect_reader(path: Path) -> Callable[[Path], Mapping[str, Array]]:
     if begin[8:9] == b"{":  # after the header's length comes JSON
         return SafetensorsTensors
     if begin.startswith(_LEGACY_PICKLE_MAGIC):
-        return lambda path: LazyTensors(path, read_legacy(path))
+        return lambda path: FileTensors(path, read_legacy(path))
     got = "another kind of file"
     if not begin:
         got = "an empty file"
@@ -269,11 +267,11 @@ def _open_zip(path: Path) -> Mapping[str, Array]:
     archive = UncompressedZip(path)
     root = next(iter(archive.names), "").split("/")[0]
     if {f"{root}/data.pkl", f"{root}/constants.pkl"} <= set(archive.names):
-        return LazyTensors(path, read_torchscript(path, archive, root))
+        return FileTensors(path, read_torchscript(path, archive, root))
     if f"{root}/data.pkl" in archive.names:
-        return LazyTensors(path, read_torch_save(path, archive, root))
+        return FileTensors(path, read_torch_save(path, archive, root))
     if all(name.endswith(".npy") for name in archive.names):
-        return LazyTensors(path, {name[:-4]: _npy_reader(archive, name) for name in archive.names})
+        return FileTensors(path, {name[:-4]: _npy_reader(archive, name) for name in archive.names})
     raise CheckpointError(f"{path}: got a zip of other things, expected weights")
 
 
