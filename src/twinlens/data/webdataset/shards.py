@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 
 from twinlens.data.left_out import TWICE, LeftOut
 from twinlens.data.sources.remote import Place, name_of, read_range
@@ -25,13 +23,12 @@ from twinlens.data.webdataset.tar_headers import (
     list_tar_members,
 )
 from twinlens.errors import DataError, os_errors_as
-from twinlens.files import atomic_file, atomic_write_text, remove_partial_files
+from twinlens.files import atomic_file, atomic_write_text
 from twinlens.images.file_names import is_hidden
 
 Members = Mapping[str, bytes]
 """One sample's files by extension: `{"webp": ..., "json": ..., "txt": ...}`."""
 
-_SHARD_NAME = re.compile(r"\d{5}\.tar")
 _BLOCK_SIZE = 512
 _END_OF_TAR = bytes(2 * _BLOCK_SIZE)
 
@@ -175,74 +172,6 @@ def _add_sample(tar: tarfile.TarFile, key: str, members: Members) -> None:
         info = tarfile.TarInfo(f"{key}.{ext}")  # owner 0, time 0, mode 0644
         info.size = len(data)
         tar.addfile(info, io.BytesIO(data))
-
-
-class ShardWriter:
-    """Writes samples to `00000.tar`, `00001.tar`, ... of a directory.
-
-    A shard appears when it is complete. To resume after a kill, open the same directory again
-    and skip the first `num_written` samples: those lie in complete shards already.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     with ShardWriter(Path(folder), samples_per_shard=2) as writer:
-        ...         for number in range(3):
-        ...             writer.write(f"{number:09d}", {"txt": b"a cat"})
-        ...     [sample.key for sample in list_samples(sorted(Path(folder).glob("*.tar")))]
-        ['000000000', '000000001', '000000002']
-    """
-
-    def __init__(self, directory: Path, samples_per_shard: int = 2048) -> None:
-        if samples_per_shard < 1:
-            raise DataError(f"samples_per_shard: got {samples_per_shard}, expected at least 1")
-        self.directory = Path(directory)
-        self.samples_per_shard = samples_per_shard
-        self._pending: list[tuple[str, Members]] = []
-        make_directory(self.directory)
-        remove_partial_files(self.directory)
-        self._num_shards = sum(
-            1 for path in self.directory.iterdir() if _SHARD_NAME.fullmatch(path.name)
-        )
-
-    @property
-    def num_written(self) -> int:
-        """Samples in complete shards."""
-        return self._num_shards * self.samples_per_shard
-
-    def write(self, key: str, members: Members) -> None:
-        """Add a sample; every `samples_per_shard`-th call writes a shard.
-
-        Raises:
-            DataError: The key has a dot (the extension would begin there), or no member.
-        """
-        if not key or "." in key or not members:
-            raise DataError(
-                f"sample key: got {key!r} with {len(members)} members, "
-                "expected a name without a dot"
-            )
-        self._pending.append((key, dict(members)))
-        if len(self._pending) == self.samples_per_shard:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._pending:
-            write_shard(self.directory / f"{self._num_shards:05d}.tar", self._pending)
-            self._num_shards += 1
-            self._pending = []
-
-    def __enter__(self) -> ShardWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        # After an error the last shard is left out: a resumed run writes it whole.
-        if kind is None:
-            self._flush()
 
 
 def write_text_file(path: Path, text: str) -> None:
