@@ -10,7 +10,6 @@ import itertools
 import math
 import re
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -135,10 +134,10 @@ def _join(parts: Sequence[tuple[float | None, Dataset]], spec: str) -> Dataset:
     return Dataset(
         name="+".join(part.name for part in datasets),
         samples=JoinedSamples([part.samples for part in datasets], weights),
-        classnames=partial(_all_classnames, datasets),
+        classnames=lambda: union(part.classnames for part in datasets),
         spoken={label: name for part in datasets for label, name in part.spoken.items()},
-        multi_label=partial(_any_multi_label, datasets),
-        templates=partial(_all_templates, datasets),
+        multi_label=lambda: any(part.multi_label for part in datasets),
+        templates=lambda: union(part.templates for part in datasets),
         left_out=joined(part.left_out for part in datasets),
         without_caption=joined(part.without_caption for part in datasets),
         shard_sizes=list(itertools.chain.from_iterable(sizes)),
@@ -147,18 +146,6 @@ def _join(parts: Sequence[tuple[float | None, Dataset]], spec: str) -> Dataset:
             for weight, own in zip(weights, sizes, strict=False)
         ),
     )
-
-
-def _all_classnames(datasets: Sequence[Dataset]) -> tuple[str, ...]:
-    return union(part.classnames for part in datasets)
-
-
-def _all_templates(datasets: Sequence[Dataset]) -> tuple[str, ...]:
-    return union(part.templates for part in datasets)
-
-
-def _any_multi_label(datasets: Sequence[Dataset]) -> bool:
-    return any(part.multi_label for part in datasets)
 
 
 def open_split(
@@ -170,11 +157,8 @@ def open_split(
         DataError: It has no images, or something in it is wrong.
         MissingExtraError: It is Parquet and pyarrow is not installed.
     """
-    try:
+    with os_errors_as(DataError, part.root / part.split, "cannot be read"):
         return _opened(_find_split(part, columns or Columns()), progress)
-    except OSError as error:
-        where = part.root / part.split
-        raise DataError(f"{where}: cannot be read: {error.strerror or error}") from error
 
 
 def _find_split(part: SplitPart, columns: Columns) -> TarGroup | Dataset:

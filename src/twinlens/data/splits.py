@@ -9,7 +9,7 @@ from pathlib import Path
 
 from twinlens.data.datasets import open_dataset, open_split
 from twinlens.data.samples import Dataset, Lazy, Sample, mark, marks
-from twinlens.data.sources.builtin import SPLITS, has_splits
+from twinlens.data.sources.builtin import NAMES, SPLITS
 from twinlens.data.sources.columns import Columns
 from twinlens.data.sources.metadata_files import TYPE_FILE, check_named, read_type
 from twinlens.data.sources.split_directories import splits_in
@@ -120,7 +120,7 @@ def _split_openers(root: Path, columns: Columns | None) -> _Openers:
 
 def _named_splits(spec: str, path: Path) -> tuple[str, dict[str, str]]:
     """The SPECs of a named data set's splits, or of one on the Hugging Face hub, by their parts."""
-    if has_splits(spec) and not path.exists():
+    if spec in NAMES and not path.exists():
         return spec, {split: f"{spec}/{split}" for split in SPLITS}
     if not spec.startswith("hf://datasets/") or "::" in spec:
         return "", {}

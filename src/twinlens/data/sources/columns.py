@@ -85,13 +85,9 @@ def _first(known: dict[str, str], fields: Sequence[str]) -> str | None:
 def refusal(path: Path, names: Sequence[str], wanted: Columns) -> DataError:
     """What to say of a table without the columns."""
     found = ", ".join(map(repr, names)) or "none"
-    images = _quoted((wanted.image,) if wanted.image else IMAGE_FIELDS)
-    texts = _quoted((wanted.text,) if wanted.text else _TEXTS)
+    images = ", ".join(map(repr, (wanted.image,) if wanted.image else IMAGE_FIELDS))
+    texts = ", ".join(map(repr, (wanted.text,) if wanted.text else _TEXTS))
     return DataError(
         f"{path}: got the columns {found}, expected one of images ({images}) and one of captions "
         f"({texts}) or 'label'; --image-column, --text-column and --separator name others"
     )
-
-
-def _quoted(names: Sequence[str | None]) -> str:
-    return ", ".join(map(repr, names))

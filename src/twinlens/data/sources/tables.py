@@ -6,7 +6,6 @@ A row names its image by a path or a URL, or (Parquet) holds its bytes. Where th
 
 from __future__ import annotations
 
-import codecs
 import csv
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -14,7 +13,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from twinlens.data.sources.captions import another_kind, read_json, texts_of
+from twinlens.data.sources.captions import (
+    another_kind,
+    pop_concept,
+    read_json,
+    text_encoding,
+    texts_of,
+    unique_labels,
+)
 from twinlens.data.sources.columns import Chosen, Columns, choose, refusal
 from twinlens.data.sources.parquet import (
     TableImage,
@@ -104,8 +110,10 @@ def read_table(path: Path, wanted: Columns | None = None, *, words: bool = True)
 
 
 def _read_delimited(path: Path, wanted: Columns, words: bool) -> Table:
+    with path.open("rb") as start:
+        encoding = text_encoding(start.read(2))
     # Lines end at line feeds alone: the csv module joins those inside quotes.
-    with path.open(encoding=_encoding(path), newline="") as file:
+    with path.open(encoding=encoding, newline="") as file:
         header = file.readline()
         separator = _separator(path, header, wanted, words)
         lines = _cells(file, path, separator)
@@ -130,13 +138,6 @@ def _read_delimited(path: Path, wanted: Columns, words: bool) -> Table:
                 values[chosen.label] = told.split("|") if told.strip() else []
             rows.append(_row(values, chosen, len(rows) + 1, where))
     return Table(rows, multi_label=chosen.several)
-
-
-def _encoding(path: Path) -> str:
-    """UTF-16 where the file says so by its mark; else UTF-8, to which spreadsheets put one, too."""
-    with path.open("rb") as file:
-        marked = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-    return "utf-16" if marked else "utf-8-sig"
 
 
 def _separator(path: Path, header: str, wanted: Columns, words: bool) -> str:
@@ -248,13 +249,15 @@ def _row(values: dict[str, Any], chosen: Chosen, number: int, where: str) -> Row
     if not isinstance(image, str | TableImage):
         image = None
     labels = _labels(values, chosen, odd)
+    if values.get("concept") is None:  # an empty cell
+        values.pop("concept", None)
     return Row(
         where=where,
         number=number,
         image=(image.strip() or None) if isinstance(image, str) else image,
         texts=_texts(values, chosen, odd),
         labels=labels,
-        concept=_concept(values, odd),
+        concept=pop_concept(values, odd),
         others=values,
         passed_over=tuple(odd),
     )
@@ -292,15 +295,4 @@ def _labels(values: dict[str, Any], chosen: Chosen, odd: list[str]) -> tuple[str
     names = [one.strip() if isinstance(one, str) else one for one in cast("list[Any]", told)]
     # -1 marks hidden test labels.
     found = [one for one in names if one not in (None, "", -1, "-1")]
-    if len(set(found)) < len(found):
-        odd.append("class that a sample names twice")
-    return tuple(dict.fromkeys(found))
-
-
-def _concept(values: dict[str, Any], odd: list[str]) -> str | None:
-    concept = values.get("concept")
-    if concept is None or isinstance(concept, str):
-        values.pop("concept", None)
-        return concept or None
-    odd.append(another_kind("concept"))
-    return None
+    return unique_labels(found, odd)

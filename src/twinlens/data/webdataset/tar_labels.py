@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from twinlens.data.sources.captions import another_kind
+from twinlens.data.sources.captions import another_kind, unique_labels
 from twinlens.data.sources.metadata_files import TYPE_FILE, read_type
 from twinlens.data.sources.remote import Place, beside, folder_of
 from twinlens.data.webdataset.shards import ShardSample
@@ -19,8 +19,6 @@ from twinlens.errors import DataError
 
 MemberReader = Callable[[ShardSample, str], bytes | None]
 """Gives the bytes of a sample's member, or nothing where it has none."""
-
-_Lines = TypeVar("_Lines")
 
 
 class SampleLabels(NamedTuple):
@@ -69,7 +67,7 @@ class TarLabelReader:
         """
         for name, take in (("label", _parse_class), ("labels", _parse_class_list)):
             if name in data and (given := take(data[name])) is not None:
-                labels = _unique([self._to_label(sample, one) for one in given], passed_over)
+                labels = unique_labels([self._to_label(sample, one) for one in given], passed_over)
                 del data[name]
                 return SampleLabels(labels, name == "labels")
             passed_over += [another_kind(name)] if name in data else []
@@ -87,7 +85,7 @@ class TarLabelReader:
         if single and words != ["-1"]:
             return SampleLabels((self._label_of_index(sample, text.strip()),))
         names = [self._label_of_index(sample, word) for word in words if word != "-1"]
-        return SampleLabels(_unique(names, passed_over), not single)
+        return SampleLabels(unique_labels(names, passed_over), not single)
 
     def _to_label(self, sample: ShardSample, given: str | int) -> str:
         return given if isinstance(given, str) else self._label_of_index(sample, str(given))
@@ -139,9 +137,3 @@ def _parse_class_list(value: object) -> list[str | int] | None:
     if not all(isinstance(item, str | int) and not isinstance(item, bool) for item in items):
         return None
     return [one for one in cast("list[str | int]", items) if one not in (-1, "-1", "")]
-
-
-def _unique(labels: Sequence[str], passed_over: list[str]) -> tuple[str, ...]:
-    found = tuple(dict.fromkeys(labels))
-    passed_over += ["class that a sample names twice"] if len(found) < len(labels) else []
-    return found
