@@ -11,6 +11,7 @@ import json
 import sys
 from pathlib import Path
 
+from twinlens.data.left_out import LeftOut
 from twinlens.data.webdataset.shards import ShardSample, list_samples, write_shard
 
 STYLES = {
@@ -36,7 +37,8 @@ def is_colour_emoji(sample: ShardSample) -> bool:
 
 def copy(corpus: Path, out: Path) -> int:
     """Copy the samples as they are; returns how many."""
-    samples = list_samples(sorted((corpus / "train").glob("*.tar")))
+    tars = sorted((corpus / "train").glob("*.tar"))
+    samples = [sample for tar in tars for sample in list_samples(tar, LeftOut())]
     chosen = list(filter(is_colour_emoji, samples))
     out.mkdir(parents=True, exist_ok=True)
     for shard, start in enumerate(range(0, len(chosen), SAMPLES_PER_SHARD)):

@@ -16,6 +16,7 @@ from tests.train.runs import tiny_recipe
 from twinlens.checkpoints.native import save_model
 from twinlens.config_io import apply_overrides, write_dataclass
 from twinlens.data.datasets import open_dataset
+from twinlens.data.left_out import LeftOut
 from twinlens.data.webdataset.shards import list_samples, write_shard
 from twinlens.eval.context import EvalContext
 from twinlens.eval.tasks.zero_shot import evaluate_zero_shot
@@ -132,8 +133,8 @@ def test_anyone_gets_the_same_figures(released: Path, corpus: Path, tmp_path: Pa
 
 def test_the_emoji_share_is_the_colour_emoji(corpus: Path, tmp_path: Path):
     assert "6 images" in script("emoji_share.py", corpus, tmp_path / "emoji")
-    copies = list_samples([tmp_path / "emoji" / "00000.tar"])
-    originals = list_samples([corpus / "train" / "00000.tar"])[1::2]
+    copies = list_samples(tmp_path / "emoji" / "00000.tar", LeftOut())
+    originals = list_samples(corpus / "train" / "00000.tar", LeftOut())[1::2]
     assert [one.key for one in copies] == [one.key for one in originals]
     assert [one.read_member("webp") for one in copies] == [
         one.read_member("webp") for one in originals

@@ -29,7 +29,7 @@ def test_what_is_written_is_read_back_in_order(
 ) -> None:
     path = tmp_path_factory.mktemp("shards") / "00000.tar"
     assert write_shard(path, samples.items()) == len(samples)
-    index = list_samples([path])
+    index = list_samples(path, LeftOut())
     assert [sample.key for sample in index] == list(samples)
     for sample in index:
         assert {ext: sample.read_member(ext) for ext in sample.members} == samples[sample.key]
@@ -55,25 +55,25 @@ def test_a_cut_tar_is_an_error_that_names_it(tmp_path: Path) -> None:
     for length in range(0, 8 * 1536 + 512, 256):  # up to the end-of-archive mark
         path.write_bytes(whole[:length])
         with pytest.raises(DataError, match=r"00000\.tar: not a whole tar"):
-            list_samples([path])
+            list_samples(path, LeftOut())
 
 
 def test_a_file_that_is_no_tar_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "00000.tar"
     path.write_bytes(b"<html>not found</html>" * 200)
     with pytest.raises(DataError, match="not a whole tar"):
-        list_samples([path])
+        list_samples(path, LeftOut())
 
 
 def test_a_missing_tar_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"00007\.tar: no such shard"):
-        list_samples([tmp_path / "00007.tar"])
+        list_samples(tmp_path / "00007.tar", LeftOut())
 
 
 def test_a_tar_shortened_after_indexing_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "00000.tar"
     write_shard(path, [("a", {"txt": b"x" * 3000})])
-    (sample,) = list_samples([path])
+    (sample,) = list_samples(path, LeftOut())
     os.truncate(path, 1000)
     with pytest.raises(DataError, match=r"sample a: got 488 bytes of \.txt, expected 3000"):
         sample.read_member("txt")
@@ -81,7 +81,7 @@ def test_a_tar_shortened_after_indexing_is_an_error(tmp_path: Path) -> None:
 
 def test_a_missing_member_says_what_there_is(tmp_path: Path) -> None:
     write_shard(tmp_path / "00000.tar", [("a", {"txt": b"", "webp": b""})])
-    (sample,) = list_samples([tmp_path / "00000.tar"])
+    (sample,) = list_samples(tmp_path / "00000.tar", LeftOut())
     with pytest.raises(DataError, match=r"sample a: got txt, webp, expected a \.json"):
         sample.read_member("json")
 
@@ -89,7 +89,7 @@ def test_a_missing_member_says_what_there_is(tmp_path: Path) -> None:
 def test_members_of_one_key_are_one_sample_whatever_the_case(tmp_path: Path) -> None:
     path = tmp_path / "00000.tar"
     write_shard(path, [("set/0001", {"JPG": b"1", "seg.png": b"2"})])
-    (sample,) = list_samples([path])
+    (sample,) = list_samples(path, LeftOut())
     assert (sample.key, list(sample.members)) == ("set/0001", ["jpg", "seg.png"])
 
 
@@ -102,7 +102,7 @@ def test_of_a_member_that_is_there_twice_the_last_is_used(tmp_path: Path, second
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
     left_out = LeftOut()
-    (sample,) = list_samples([path], left_out)
+    (sample,) = list_samples(path, left_out)
     assert sample.read_member("jpg") == b"two"  # as tar itself extracts it
     assert left_out.lines() == [
         f"1 x file named twice in a tar, of which the last is used: {path}: {second}"

@@ -4,7 +4,6 @@
 - `iconify`: icon sets in Iconify's format, and which may be used
 - `clipart`: Debian's openclipart drawings
 - `concepts`: what an image shows; emoji names in many languages; what is held out
-- `aliases`: names of emoji that no standard lists
 - `names`: icon names made readable; brands and empty names
 - `captions`: what is said of an image
 - `render`: a drawing on a background, as WebP

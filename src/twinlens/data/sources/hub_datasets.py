@@ -19,7 +19,7 @@ from huggingface_hub.errors import (
 
 from twinlens.data.sources.metadata_files import CLASSNAMES_FILE, TEMPLATES_FILE, TYPE_FILE
 from twinlens.data.sources.natural_order import natural_key
-from twinlens.errors import DataError
+from twinlens.errors import DataError, one_line
 
 _SPEC = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@([^/]+))?(?:/(.+?))?/?")
 _KINDS = (".parquet", ".tar")
@@ -129,7 +129,7 @@ def _list(spec: str, repository: str, revision: str | None) -> list[str]:
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise DataError(f"{spec}: the hub has no such public data set or revision") from error
     except HfHubHTTPError as error:
-        raise DataError(f"{spec}: the hub answered {' '.join(str(error).split())}") from error
+        raise DataError(f"{spec}: the hub answered {one_line(error)}") from error
     except Exception:  # offline is told in as many ways as there are HTTP libraries
         root = _snapshot(spec, repository, revision, None)
         return [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
@@ -153,4 +153,4 @@ def _snapshot(spec: str, repository: str, revision: str | None, patterns: list[s
             "on a machine that can, and give its directory instead"
         ) from error
     except HfHubHTTPError as error:
-        raise DataError(f"{spec}: the hub answered {' '.join(str(error).split())}") from error
+        raise DataError(f"{spec}: the hub answered {one_line(error)}") from error

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from twinlens.errors import DataError, MissingExtraError
+from twinlens.errors import DataError, MissingExtraError, one_line
 
 Place = Path | str
 """A file on this machine, or the URL of one that is not."""
@@ -145,11 +145,11 @@ def attempt(url: str, request: Callable[[Any, str], _Answer], *, missing: bool =
             if kind == "missing":
                 raise DataError(f"{url}: no such file") from error
             if kind == "forbidden":
-                raise DataError(f"{url}: cannot be read: {_told(error)}") from error
+                raise DataError(f"{url}: cannot be read: {one_line(error)}") from error
             if wait is None:
                 tries = len(_WAITS) + 1
                 raise DataError(
-                    f"{url}: cannot be read, tried {tries} times: {_told(error)}"
+                    f"{url}: cannot be read, tried {tries} times: {one_line(error)}"
                 ) from error
             time.sleep(wait)
     raise AssertionError
@@ -163,7 +163,7 @@ def _system(url: str) -> tuple[Any, str]:
     try:
         return core.url_to_fs(url)
     except (ImportError, ValueError) as error:  # s3fs, gcsfs, ... are the user's choice
-        raise DataError(f"{url}: cannot be opened: {_told(error)}") from error
+        raise DataError(f"{url}: cannot be opened: {one_line(error)}") from error
 
 
 def _kind_of(error: Exception) -> str:
@@ -173,7 +173,3 @@ def _kind_of(error: Exception) -> str:
         return "missing"
     forbidden = isinstance(error, PermissionError | IsADirectoryError) or status in (401, 403)
     return "forbidden" if forbidden else "passing"
-
-
-def _told(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

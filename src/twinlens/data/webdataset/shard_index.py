@@ -207,16 +207,13 @@ def hash_key(key: bytes) -> int:
 
 def keys_with_hash(index: ShardIndex, key_hash: int) -> Iterator[str]:
     """The keys that have the hash."""
-    if key_hash == _first_hash_from(index.hashes, key_hash):
+    wanted = np.uint64(key_hash)
+    place = int(np.searchsorted(index.hashes, wanted))
+    if place < len(index) and index.hashes[place] == wanted:
         for row in range(len(index)):
             key = index.key_at(row)
             if hash_key(key.encode(*_NAME_ENCODING)) == key_hash:
                 yield key
-
-
-def _first_hash_from(hashes: NDArray[np.uint64], key_hash: int) -> int | None:
-    place = int(np.searchsorted(hashes, np.uint64(key_hash)))
-    return int(hashes[place]) if place < len(hashes) else None
 
 
 def _end_offsets(lengths: Sequence[int]) -> NDArray[np.unsignedinteger[Any]]:

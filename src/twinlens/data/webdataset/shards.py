@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import os
 import tarfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,9 +18,9 @@ from twinlens.data.left_out import TWICE, LeftOut
 from twinlens.data.sources.remote import Place, name_of, read_range
 from twinlens.data.sources.sample_files import find_member, image_members, split_dotted, split_name
 from twinlens.data.webdataset.tar_headers import (
-    TarMember,
     list_remote_tar_members,
     list_tar_members,
+    require_end_mark,
 )
 from twinlens.errors import DataError, os_errors_as
 from twinlens.files import atomic_file, atomic_write_text
@@ -28,9 +28,6 @@ from twinlens.images.file_names import is_hidden
 
 Members = Mapping[str, bytes]
 """One sample's files by extension: `{"webp": ..., "json": ..., "txt": ...}`."""
-
-_BLOCK_SIZE = 512
-_END_OF_TAR = bytes(2 * _BLOCK_SIZE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,30 +85,27 @@ def _read_span(shard: Place, offset: int, size: int) -> bytes:
         return file.read(size)
 
 
-def list_samples(paths: Sequence[Place], left_out: LeftOut | None = None) -> list[ShardSample]:
-    """List the samples of tars, in the order of the tars and of their members.
+def list_samples(path: Place, left_out: LeftOut) -> list[ShardSample]:
+    """List the samples of a tar, in the order of their members.
 
     Members that share the name before the first dot are one sample, unless several are images and
     each has a name of its own before the last dot (`img_0.5.jpg`, `img_0.7.jpg`). Hidden files, as
     macOS adds them, are passed over.
 
     Args:
-        paths: The tars.
-        left_out: Gets what is in them and is not read.
+        path: The tar.
+        left_out: Gets what is in it and is not read.
 
     Raises:
-        DataError: A tar is missing, cut short or not a tar; the message names it.
+        DataError: It is missing, cut short or not a tar; the message names it.
     """
-    left_out = LeftOut() if left_out is None else left_out
-    return [sample for path in paths for sample in _list_shard_samples(path, left_out)]
-
-
-def _list_shard_samples(path: Place, left_out: LeftOut) -> list[ShardSample]:
     try:
-        read = list_remote_tar_members if isinstance(path, str) else list_tar_members
-        members = read(path, left_out)  # pyright: ignore[reportArgumentType]  by its kind
-        if isinstance(path, Path):
-            _require_end_mark(path, members)
+        if isinstance(path, str):
+            members = list_remote_tar_members(path, left_out)
+        else:
+            members = list_tar_members(path, left_out)
+            with path.open("rb") as file:
+                require_end_mark(file, members)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such shard") from error
     except (tarfile.TarError, EOFError) as error:
@@ -134,17 +128,6 @@ def _list_shard_samples(path: Place, left_out: LeftOut) -> list[ShardSample]:
     for key, group in groups.items():
         samples += [ShardSample(path, *one) for one in split_dotted(key, group)]
     return samples
-
-
-def _require_end_mark(path: Path, members: Sequence[TarMember]) -> None:
-    """Refuse a tar without its end mark: tarfile itself reads one cut between members."""
-    size = path.stat().st_size
-    last = max((offset + length for _, offset, length in members), default=0)
-    with path.open("rb") as file:
-        file.seek(max(0, size - len(_END_OF_TAR)))
-        ends = file.read() == _END_OF_TAR
-    if not ends or last > size - len(_END_OF_TAR):
-        raise tarfile.ReadError(f"got {size} bytes without the end-of-archive mark")
 
 
 def write_shard(path: Path, samples: Iterable[tuple[str, Members]]) -> int:
