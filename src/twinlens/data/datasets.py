@@ -53,7 +53,7 @@ _EXPECTED = (
 
 
 class _Asked(NamedTuple):
-    """How a SPEC is to be read: names of columns, and which split of a root with splits."""
+    """The reading of a SPEC: names of columns, and which split of a root with splits."""
 
     columns: Columns
     splits: tuple[Split, ...]
@@ -278,7 +278,7 @@ def _expand(pattern: str) -> Iterator[str]:
 def _find_in_directory(
     root: Path, lists: Path, columns: Columns, split: Split | None = None
 ) -> TarGroup | Dataset:
-    """What is in a directory; names and prompts of a folder per class are those in `lists`."""
+    """Find the data of a directory; `lists` has the class names and prompts of class folders."""
     left_out = LeftOut()
     files, folders = shown(root, left_out)
     name = root.resolve().name

@@ -60,7 +60,7 @@ class BadSample:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one process sees of a training step.
+    """One process's share of a training step.
 
     Attributes:
         pixels: uint8, not normalised.
@@ -144,7 +144,7 @@ class PairLoader:
 
     Raises:
         DataError: The data set is empty, or in the place of a bad sample `MAX_REPLACEMENTS` others
-            are bad too, or `BATCH_TOLERANCE` others without a caption.
+            are bad too, or `REPLACEMENT_WINDOW` others without a caption.
     """
 
     def __init__(

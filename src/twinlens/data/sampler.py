@@ -1,4 +1,4 @@
-"""Which sample stands at a position of a run: a pure function of the seed and the data set.
+"""The sample at a position of a run: a pure function of the seed and the data set.
 
 Nothing here has a state: any position is found by itself, whoever asks, so a run goes on anywhere
 with any number of processes. An epoch visits each sample once. Its order is shuffled at two levels,
@@ -160,7 +160,7 @@ class MixtureSampler:
 
 
 def block_counts(weights: Sequence[float]) -> list[int]:
-    """How many of a block's positions each weight gets: the exact shares, rounded to their sum.
+    """The number of a block's positions for each weight: exact shares, rounded to their sum.
 
     Example:
         >>> block_counts([1, 1, 1])

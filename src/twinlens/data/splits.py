@@ -89,7 +89,7 @@ def open_parts(
 
 
 def _splits(spec: str, progress: Progress | None, columns: Columns | None) -> tuple[str, _Openers]:
-    """What to call the data set and how to open its splits; or, without a name, all as `test`."""
+    """Return the data set's name and openers of its splits; or, without a name, all as `test`."""
     path = Path(spec).expanduser()
     if spec and path.is_dir():
         name, openers = path.resolve().name, _split_openers(path, columns)
@@ -102,7 +102,7 @@ def _splits(spec: str, progress: Progress | None, columns: Columns | None) -> tu
 
 
 def _split_openers(root: Path, columns: Columns | None) -> _Openers:
-    """How to open the splits of a directory; none where it is one data set.
+    """Return an opener of each split of a directory; none if it is one data set.
 
     Raises:
         DataError: There are splits but no `test`, or `dataset_type.txt` says something unknown.

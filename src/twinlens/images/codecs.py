@@ -38,7 +38,7 @@ READABLE_FORMATS = "JPEG, PNG, WebP, GIF, BMP, TIFF, PNM, AVIF, HEIC or JPEG XL"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodeLimits:
-    """What a file may ask for; read from its header, before a pixel is allocated.
+    """Limits of a file; checked against its header, before a pixel is allocated.
 
     Attributes:
         max_bytes: Of the encoded file.

@@ -175,7 +175,7 @@ def _fractal_noise(
 
 
 def _draw_per_grain(x: FloatImage, draw: Callable[[FloatImage], NDArray[np.float64]]) -> FloatImage:
-    """What is drawn for each grain of an image, at all of the grain's pixels.
+    """Draw one value for each grain of an image and give it to all of the grain's pixels.
 
     A grain is what a pixel is in an image of `REFERENCE_SIDE`: without it noise on a large
     photograph would vanish when a model shrinks it.

@@ -92,7 +92,7 @@ _HIDDEN_PATTERN = re.compile(
 
 @cache
 def missing_decoder(format_name: str) -> str | None:
-    """What has to be run before a format can be read, or None where it can be.
+    """The command to run before a format can be read, or None if it can be.
 
     Args:
         format_name: Such as "PNG" or "HEIC".

@@ -115,7 +115,7 @@ class TiffImage:
 
 @dataclass(frozen=True, slots=True)
 class _TiffLayout:
-    """How the numbers of a file lie: byte order and the sizes of a directory's parts."""
+    """The layout of a file's numbers: byte order and the sizes of a directory's parts."""
 
     byte_order: str
     is_big_tiff: bool
@@ -148,7 +148,7 @@ def extract_first_image(data: bytes) -> TiffImage:
     """The first image of a TIFF, without what is not needed to decode it.
 
     Raises:
-        NotReadError: It is a camera's raw file, or a reduced copy of another image in the file.
+        UnsupportedImageError: It is a camera's raw file, or a reduced copy of another image in the file.
         ValueError: A tag is missing or makes no sense.
         struct.error: It is cut off.
     """

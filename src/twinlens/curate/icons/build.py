@@ -103,7 +103,7 @@ def build_corpus(
 
 
 def corpus_fingerprint(settings: IconsConfig) -> str:
-    """What decides the corpus' bytes, as a short hash."""
+    """A short hash of all that decides the corpus' bytes."""
     packages = [each.sha256 for each in PACKAGES]
     drawings = clipart.list_files() if settings.clipart else []
     values = dataclasses.asdict(settings)

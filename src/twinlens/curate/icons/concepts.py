@@ -38,7 +38,7 @@ _FLAG = re.compile("[\U0001f1e6-\U0001f1ff\U000e0020-\U000e007f]")
 
 @dataclass(frozen=True, slots=True)
 class ConceptWords:
-    """What may be said of a concept: names and keywords by language."""
+    """The words of a concept: names and keywords by language."""
 
     names: Mapping[str, str]
     keywords: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
@@ -60,12 +60,12 @@ def to_codepoints(text: str) -> str:
 
 
 def from_codepoints(concept: str) -> str:
-    """The inverse of `codepoints`."""
+    """The inverse of `to_codepoints`."""
     return "".join(chr(int(point, 16)) for point in concept.split("-"))
 
 
 def emoji_kind(concept: str) -> str:
-    """Whether an emoji is `base`, a `tone` variant or a `flag`."""
+    """The kind of an emoji: `base`, a `tone` variant or a `flag`."""
     text = from_codepoints(concept)
     if _FLAG.search(text):
         return "flag"

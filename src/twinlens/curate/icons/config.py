@@ -1,4 +1,4 @@
-"""What the builder can be asked for."""
+"""The settings of the corpus builder."""
 
 from __future__ import annotations
 

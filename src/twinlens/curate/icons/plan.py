@@ -1,4 +1,4 @@
-"""Which images the corpus has, and in which part: decided before anything is drawn."""
+"""The images of the corpus, and the part of each: decided before anything is drawn."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def another_kind(name: str) -> str:
 
 @dataclass(slots=True)
 class Description:
-    """What is said of a sample.
+    """The captions and metadata of a sample.
 
     Attributes:
         captions: Perhaps none.

@@ -17,7 +17,7 @@ _TEXTS = ("captions", *TEXT_FIELDS)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Columns:
-    r"""What a user says of a table; by default its names tell.
+    r"""A user's names of a table's columns; by default the known names.
 
     Attributes:
         image: The column of images.
@@ -83,7 +83,7 @@ def _first(known: dict[str, str], fields: Sequence[str]) -> str | None:
 
 
 def refusal(path: Path, names: Sequence[str], wanted: Columns) -> DataError:
-    """What to say of a table without the columns."""
+    """Return the error of a table without the columns."""
     found = ", ".join(map(repr, names)) or "none"
     images = ", ".join(map(repr, (wanted.image,) if wanted.image else IMAGE_FIELDS))
     texts = ", ".join(map(repr, (wanted.text,) if wanted.text else _TEXTS))

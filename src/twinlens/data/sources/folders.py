@@ -65,7 +65,7 @@ class _Entry(NamedTuple):
 
 @dataclass(slots=True)
 class _Reading:
-    """What a directory comes to, while it is read."""
+    """The images of a directory, while it is read."""
 
     root: Path
     rows: dict[str, list[Row]] = field(default_factory=dict[str, list[Row]])
@@ -96,7 +96,7 @@ class _Reading:
                 self.left_out.add(reason, str(path))
 
     def dataset(self, **others: object) -> Dataset:
-        """What was read, as a data set."""
+        """Return the images as a data set."""
         for key, rows in self.rows.items():  # no image took them
             self.left_out.add(MISSING, f"{rows[0].where}: {key}")
         if "classnames" not in others:  # then those of the metadata file, if it tells some
@@ -249,7 +249,7 @@ def _metadata(
 
 
 def _check_class_folders(listing: Listing, found: Mapping[Path, list[Path]]) -> DataError | None:
-    """What is wrong with folders as classes; raised where there are no images at all."""
+    """Return the error of folders that are no classes; raise it if there are no images at all."""
     without = [
         folder
         for folder, files in found.items()

@@ -21,7 +21,7 @@ from twinlens.errors import DataError, MissingExtraError, one_line
 
 @dataclass(frozen=True, slots=True)
 class TableImage:
-    """An image inside a Parquet file: nothing is read before `read_image_file`."""
+    """An image inside a Parquet file: nothing is read before `read_image`."""
 
     table: Path
     row: int
@@ -29,7 +29,7 @@ class TableImage:
 
     @property
     def mark(self) -> tuple[str, int, int]:
-        """What tells the image from others: the file's name, the row, the file's size."""
+        """The image's identity: the file's name, the row, the file's size."""
         return self.table.name, self.row, file_size(self.table)
 
     def read_image(self) -> bytes:
@@ -111,7 +111,7 @@ def _value(cell: Any) -> Any:
 
 
 def image_column_kind(schema: Any, column: str) -> Literal["paths", "inside"] | None:
-    """Whether a column has paths, or encoded images as bytes or as Hugging Face's structs."""
+    """The kind of a column: of paths, or of encoded images as bytes or Hugging Face's structs."""
     types = _pyarrow().types
     kind = schema.field(column).type
     if types.is_dictionary(kind):  # pandas' categories: values are kept once

@@ -96,13 +96,13 @@ def read_small(place: Place) -> bytes | None:
 
 @dataclass(frozen=True, slots=True)
 class UrlImage:
-    """An image behind a URL: nothing is read before `read_image_file`."""
+    """An image behind a URL: nothing is read before `read_image`."""
 
     url: str
 
     @property
     def mark(self) -> str:
-        """What tells the image from others: its address."""
+        """The image's identity: its address."""
         return self.url
 
     def read_image(self) -> bytes:
@@ -122,7 +122,7 @@ class UrlImage:
 
 
 def attempt(url: str, request: Callable[[Any, str], _Answer], *, missing: bool = False) -> _Answer:
-    """What a request to the file's storage answers, tried up to three times.
+    """Return the answer to a request to the file's storage, tried up to three times.
 
     Args:
         url: The file.
@@ -167,7 +167,7 @@ def _system(url: str) -> tuple[Any, str]:
 
 
 def _kind_of(error: Exception) -> str:
-    """Whether another try may mend it, and what else it is."""
+    """The kind of an error: "missing", "forbidden", or "passing", which another try may mend."""
     status = getattr(error, "status", None)  # as aiohttp's errors have it
     if isinstance(error, FileNotFoundError) or status in (404, 410):
         return "missing"

@@ -141,7 +141,7 @@ def _read_delimited(path: Path, wanted: Columns, words: bool) -> Table:
 
 
 def _separator(path: Path, header: str, wanted: Columns, words: bool) -> str:
-    """What the user says, or by the ending, or else what makes columns of the header."""
+    """The separator by the user or the ending, or else the one that makes columns of the header."""
     if wanted.separator is not None:
         return wanted.separator
     if path.suffix.lower() == ".tsv":

@@ -80,7 +80,7 @@ class Shard:
 
 
 class ShardResult(NamedTuple):
-    """What became of one tar.
+    """The outcome of opening one tar.
 
     Attributes:
         position: Its place in the list.
@@ -273,12 +273,12 @@ def _size_and_stamp(place: Place) -> tuple[int, str]:
 
 
 def index_cache_directory() -> Path:
-    """Where indexes are put."""
+    """The directory of indexes that cannot lie beside their tars."""
     return Path.home() / ".cache" / "twinlens" / "index"
 
 
 def _index_paths(place: Place) -> list[Path]:
-    """Where an index may lie; the last is where it is put."""
+    """The paths at which an index may lie; the last is the one it is written to."""
     name = place if isinstance(place, str) else str(place.resolve())
     hashed = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
     cached = index_cache_directory() / f"{hashed}.index"

@@ -27,7 +27,7 @@ def read_table_captions(sample: ShardSample) -> tuple[str, ...]:
 
 
 def caption_table_path(shard: Place) -> Place:
-    """Where the table of a tar would lie."""
+    """The path of the table of a tar, which need not exist."""
     return beside(shard, PurePosixPath(name_of(shard)).with_suffix(".parquet").name)
 
 

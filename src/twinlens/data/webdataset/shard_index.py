@@ -76,7 +76,7 @@ class ShardIndex:
         return self.keys[start : int(self.key_ends[row])].tobytes().decode(*_NAME_ENCODING)
 
     def sample_at(self, row: int, shard: Place) -> ShardSample:
-        """Where a sample of the tar lies."""
+        """Return the place of a sample in the tar."""
         start = int(self.member_ends[row - 1]) if row else 0
         members = slice(start, int(self.member_ends[row]))
         columns = (self.exts[members], self.offsets[members], self.sizes[members])

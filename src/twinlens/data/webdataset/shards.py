@@ -32,7 +32,7 @@ Members = Mapping[str, bytes]
 
 @dataclass(frozen=True, slots=True)
 class ShardSample:
-    """Where one sample lies: nothing is read before `read_member`.
+    """The place of one sample: nothing is read before `read_member`.
 
     Attributes:
         shard: The tar: a path, or a URL.
@@ -47,7 +47,7 @@ class ShardSample:
 
     @property
     def mark(self) -> tuple[str, str, dict[str, tuple[int, int]]]:
-        """What tells the sample from others, wherever the tar lies."""
+        """The sample's identity, wherever the tar lies."""
         return name_of(self.shard), self.key, self.members
 
     def find_extension(self, ending: str) -> str | None:

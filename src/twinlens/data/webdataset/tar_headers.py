@@ -1,4 +1,4 @@
-"""Where the files of a tar lie, read from its headers alone and quickly.
+"""The places of the files in a tar, read from its headers alone and quickly.
 
 Python's tarfile takes about 40 microseconds a file, which is minutes for a data set of millions.
 Here plain headers are read in bulk; a tar with anything else in it (long names, links, sparse

@@ -1,4 +1,4 @@
-"""What the samples of tars say of their classes: by name or number, one or several."""
+"""The classes of the samples of tars: by name or number, one or several."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MemberReader = Callable[[ShardSample, str], bytes | None]
 
 
 class SampleLabels(NamedTuple):
-    """What a sample says of its classes.
+    """The classes of one sample.
 
     Attributes:
         labels: Its classes.
@@ -120,7 +120,7 @@ def candidate_files(place: Place, name: str) -> tuple[Place, Place]:
 def read_metadata_file(
     place: Place, name: str, read: Callable[[Place], tuple[str, ...]]
 ) -> tuple[str, ...]:
-    """What a list in a tar's folder says or, where there is none, the one a folder above."""
+    """Read a list in a tar's folder or, if there is none, the one a folder above."""
     own, above = candidate_files(place, name)
     return read(own) or read(above)
 

@@ -116,7 +116,7 @@ def _raise_or_call(error: DataError | None, call: Callable[[], _T]) -> _T:
 
 
 def summarise_left_out(tars: TarGroup, shards: Sequence[Shard]) -> LeftOut:
-    """What tars leave out of training, those of them that can be opened."""
+    """Return what tars leave out of training, those of them that can be opened."""
     parts = [tars.left_out, *(shard.left_out for shard in shards), find_duplicate_keys(shards)]
     return joined([*parts, *_left_out_without_caption(shards)])
 
@@ -149,7 +149,7 @@ class TarSamples(LazySamples):
         super().__init__(range(self._ends[-1]), self._sample, self._mark_of)
 
     def locate(self, index: int) -> ShardSample:
-        """Where a sample lies."""
+        """Return the place of a sample."""
         number = bisect_right(self._ends, index)
         shard = self._shards[number]
         return shard.load_index().sample_at(
