@@ -38,11 +38,10 @@ from twinlens.data.sources.metadata_files import (
 from twinlens.data.sources.remote import is_url, name_of
 from twinlens.data.sources.split_directories import SplitPart, splits_in
 from twinlens.data.sources.table_datasets import open_tables
-from twinlens.data.webdataset.indexes import Progress
 from twinlens.data.webdataset.tars import TarGroup, open_tars
 from twinlens.errors import DataError, os_errors_as
 from twinlens.images.file_names import is_image_name
-from twinlens.types import Split
+from twinlens.types import ProgressCallback, Split
 
 __all__ = ["Dataset", "Sample", "open_dataset", "tars_in"]
 
@@ -62,7 +61,7 @@ class _Asked(NamedTuple):
 def open_dataset(
     spec: str | Path,
     *,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     columns: Columns | None = None,
     splits: Sequence[Split] = (),
 ) -> Dataset:
@@ -149,7 +148,7 @@ def _join(parts: Sequence[tuple[float | None, Dataset]], spec: str) -> Dataset:
 
 
 def open_split(
-    part: SplitPart, *, progress: Progress | None = None, columns: Columns | None = None
+    part: SplitPart, *, progress: ProgressCallback | None = None, columns: Columns | None = None
 ) -> Dataset:
     """Open a split of a directory, whose class names and prompts lie above its folder.
 
@@ -178,7 +177,7 @@ def _split_alone(part: SplitPart, columns: Columns) -> TarGroup | Dataset:
     return open_tables(part.files, name, columns, lists=part.root, split=part.split)
 
 
-def _opened(found: TarGroup | Dataset, progress: Progress | None) -> Dataset:
+def _opened(found: TarGroup | Dataset, progress: ProgressCallback | None) -> Dataset:
     return open_tars(found, progress) if isinstance(found, TarGroup) else found
 
 
@@ -255,17 +254,12 @@ MOST_TARS = 10_000_000
 """Of a range: their names alone take a gigabyte."""
 
 
-def _length(numbers: range) -> int:
-    """As `len`, of ranges of any length."""
-    return max(0, numbers.stop - numbers.start)
-
-
 def _expand(pattern: str) -> Iterator[str]:
     """The paths or URLs that `x/{00000..00003}.tar` stands for, zeros kept."""
     pieces = re.split(r"\{(\d{1,99})\.\.(\d{1,99})\}", pattern)
     texts, firsts, lasts = pieces[::3], pieces[1::3], pieces[2::3]
     ranges = [range(int(first), int(last) + 1) for first, last in zip(firsts, lasts, strict=True)]
-    if math.prod(map(_length, ranges)) > MOST_TARS:
+    if math.prod(max(0, one.stop - one.start) for one in ranges) > MOST_TARS:
         raise DataError(f"{pattern}: got a range of more, expected at most {MOST_TARS:,} tars")
     if not ranges or not all(ranges) or any("{" in text for text in texts):
         raise DataError(f"{pattern}: not a range of tars, expected one like x/{{00000..00003}}.tar")
@@ -286,18 +280,15 @@ def _find_in_directory(
         check_count(root / COUNT_FILE, len(tars))
         _count_strange(files, tars, left_out)
         return TarGroup(tars, name, left_out, split)
-    if found := _parquet_sets(files):
+    parquet = [path for path in files if path.suffix.lower() == ".parquet"]
+    # `metadata.parquet` is of the images beside it.
+    if found := [path for path in parquet if path.name not in METADATA_FILES]:
         _count_strange(files, found, left_out)
         return open_tables(found, name, columns, left_out=left_out, lists=lists, split=split)
     listing = Listing(root, files, folders, left_out)
     if any(is_image_name(path.name) for path in files):
         return open_captioned(listing, columns, split)
     return open_class_folders(listing, lists, columns, split)
-
-
-def _parquet_sets(files: Sequence[Path]) -> list[Path]:
-    """Parquet files of samples; `metadata.parquet` is of the images beside it."""
-    return [path for path in files if path.suffix.lower() == ".parquet" and path.name not in LISTS]
 
 
 def _count_strange(files: Sequence[Path], data: Sequence[Path], left_out: LeftOut) -> None:

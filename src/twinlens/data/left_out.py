@@ -63,13 +63,10 @@ class LeftOut:
     def lines(self) -> list[str]:
         """A line for each reason: how many, why, and examples."""
         return [
-            f"{count:,} x {reason}: {self._named(reason, count)}"
+            f"{count:,} x {reason}: {', '.join(self.examples[reason])}"
+            f"{', ...' if count > len(self.examples[reason]) else ''}"
             for reason, count in self.counts.items()
         ]
-
-    def _named(self, reason: str, count: int) -> str:
-        named = self.examples[reason]
-        return ", ".join(named) + (", ..." if count > len(named) else "")
 
     def refuse(self, name: str) -> None:
         """Make sure that nothing is left out of a data set.

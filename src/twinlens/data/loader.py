@@ -212,7 +212,8 @@ class PairLoader:
         return self._augment(self._read_batch(step), step)
 
     def _augment(self, batch: Batch, step: int) -> Batch:
-        generator = torch.Generator().manual_seed(_mix_seed(self.seed, step))
+        mixed = np.random.SeedSequence([self.seed, step]).generate_state(1, np.uint64)[0]
+        generator = torch.Generator().manual_seed(int(mixed >> 1))
         pixels = augment(
             batch.pixels,
             self.augmentation,
@@ -334,8 +335,3 @@ class PairLoader:
         texts = [caption for one_set in zip(*captions, strict=True) for caption in one_set]
         tokens, cut = self.tokenizer.encode_truncated(texts, self.context_length)
         return torch.from_numpy(tokens).view(self.captions_per_image, len(captions), -1), cut
-
-
-def _mix_seed(seed: int, step: int) -> int:
-    """One well-spread number of two."""
-    return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> 1)

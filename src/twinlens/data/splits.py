@@ -14,9 +14,8 @@ from twinlens.data.sources.columns import Columns
 from twinlens.data.sources.metadata_files import TYPE_FILE, check_named, read_type
 from twinlens.data.sources.split_directories import splits_in
 from twinlens.data.sources.split_names import split_of
-from twinlens.data.webdataset.indexes import Progress
 from twinlens.errors import DataError
-from twinlens.types import Split
+from twinlens.types import ProgressCallback, Split
 
 _LISTED = 3
 
@@ -45,7 +44,7 @@ def open_parts(
     *,
     train: str | Path | None = None,
     val: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     columns: Columns | None = None,
 ) -> Parts:
     """Open a data set by its splits, or a whole one to measure on.
@@ -88,7 +87,9 @@ def open_parts(
     return Parts(name=name, test=test, train=others.get("train"), val=others.get("val"))
 
 
-def _splits(spec: str, progress: Progress | None, columns: Columns | None) -> tuple[str, _Openers]:
+def _splits(
+    spec: str, progress: ProgressCallback | None, columns: Columns | None
+) -> tuple[str, _Openers]:
     """Return the data set's name and openers of its splits; or, without a name, all as `test`."""
     path = Path(spec).expanduser()
     if spec and path.is_dir():

@@ -148,7 +148,8 @@ def extract_first_image(data: bytes) -> TiffImage:
     """The first image of a TIFF, without what is not needed to decode it.
 
     Raises:
-        UnsupportedImageError: It is a camera's raw file, or a reduced copy of another image in the file.
+        UnsupportedImageError: It is a camera's raw file, or a reduced copy of another image in the
+            file.
         ValueError: A tag is missing or makes no sense.
         struct.error: It is cut off.
     """

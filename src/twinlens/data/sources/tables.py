@@ -233,14 +233,9 @@ def _read_parquet(path: Path, wanted: Columns, words: bool) -> Table:
         if kind == "inside":
             values[chosen.image] = TableImage(path, number - 1, chosen.image)
         rows.append(_row(values, chosen, number, f"{path}: row {number}"))
-    return Table(rows, classes, multi_label=_are_lists(rows, chosen))
-
-
-def _are_lists(rows: Sequence[Row], chosen: Chosen) -> bool:
-    """True if `labels` has lists; what else may be called so is no class."""
-    return chosen.several and not any(
-        another_kind(str(chosen.label)) in r.passed_over for r in rows
-    )
+    # What else may be called `labels` is no class.
+    is_odd = any(another_kind(str(chosen.label)) in row.passed_over for row in rows)
+    return Table(rows, classes, multi_label=chosen.several and not is_odd)
 
 
 def _row(values: dict[str, Any], chosen: Chosen, number: int, where: str) -> Row:

@@ -27,6 +27,7 @@ from twinlens.data.workers import read_in_processes
 from twinlens.errors import DataError
 from twinlens.hardware import usable_cpu_count
 from twinlens.images.file_names import unreadable_reason
+from twinlens.types import ProgressCallback
 
 MIN_CACHED_BYTES = 64 << 20
 """Bytes of tars from which on their indexes are kept."""
@@ -36,10 +37,6 @@ _MAX_CONNECTIONS = 16
 
 _MIN_BYTES_FOR_PROCESSES = 256 << 20
 """Bytes of tars to index from which on processes do it: a second's work for one."""
-
-Progress = Callable[[int, int], None]
-"""Told (tars indexed, tars to index), with 0 first; those that had an index do not count."""
-
 
 _Result = TypeVar("_Result")
 
@@ -93,7 +90,9 @@ class ShardResult(NamedTuple):
     was_built: bool
 
 
-def open_shards(places: Sequence[Place], *, progress: Progress | None = None) -> list[Shard]:
+def open_shards(
+    places: Sequence[Place], *, progress: ProgressCallback | None = None
+) -> list[Shard]:
     """Open tars by their indexes, which are built where there are none.
 
     Raises:
@@ -114,7 +113,7 @@ def iter_shards(
     *,
     save_indexes: bool = False,
     workers: int | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Generator[ShardResult]:
     """Open tars: first those that have an index or cannot be reached, then those that get one.
 
@@ -123,7 +122,8 @@ def iter_shards(
         save_indexes: Keep the indexes of small sets, too.
         workers: Processes that build indexes, threads where tars are remote; by default one a core
             and at most 16, or 16 threads.
-        progress: Told of the indexes that are built.
+        progress: Told (tars indexed, tars to index), with 0 first; those that had an index do not
+            count.
 
     Raises:
         MissingExtraError: A tar is remote and fsspec is not installed.

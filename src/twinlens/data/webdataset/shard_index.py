@@ -126,19 +126,14 @@ def _padding(column: NDArray[Any]) -> int:
     return -column.nbytes % _ALIGNMENT
 
 
-def map_index(path: Path, *, verify_checksum: bool = True) -> ShardIndex | None:
-    """The index that a file holds, mapped; nothing where it is missing or damaged.
-
-    Args:
-        path: The file.
-        verify_checksum: Read all of it once and compare the sum.
-    """
+def map_index(path: Path) -> ShardIndex | None:
+    """The index that a file holds, mapped; nothing where it is missing or damaged."""
     try:
         with path.open("rb") as file:
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         magic, crc, length = _PREAMBLE.unpack_from(data)
         body = memoryview(data)[_PREAMBLE.size :]
-        if magic != _MAGIC or (verify_checksum and zlib.crc32(body) != crc):
+        if magic != _MAGIC or zlib.crc32(body) != crc:
             return None
         header: dict[str, Any] = json.loads(bytes(body[:length]))
         place = _PREAMBLE.size + length

@@ -67,7 +67,11 @@ class TarLabelReader:
         """
         for name, take in (("label", _parse_class), ("labels", _parse_class_list)):
             if name in data and (given := take(data[name])) is not None:
-                labels = unique_labels([self._to_label(sample, one) for one in given], passed_over)
+                named = [
+                    one if isinstance(one, str) else self._label_of_index(sample, str(one))
+                    for one in given
+                ]
+                labels = unique_labels(named, passed_over)
                 del data[name]
                 return SampleLabels(labels, name == "labels")
             passed_over += [another_kind(name)] if name in data else []
@@ -86,9 +90,6 @@ class TarLabelReader:
             return SampleLabels((self._label_of_index(sample, text.strip()),))
         names = [self._label_of_index(sample, word) for word in words if word != "-1"]
         return SampleLabels(unique_labels(names, passed_over), not single)
-
-    def _to_label(self, sample: ShardSample, given: str | int) -> str:
-        return given if isinstance(given, str) else self._label_of_index(sample, str(given))
 
     def _label_of_index(self, sample: ShardSample, text: str) -> str:
         names = self.class_labels

@@ -30,7 +30,7 @@ from twinlens.data.sources.metadata_files import (
 from twinlens.data.sources.natural_order import natural_key
 from twinlens.data.sources.remote import Place, name_of
 from twinlens.data.webdataset.duplicate_keys import find_duplicate_keys
-from twinlens.data.webdataset.indexes import Progress, Shard, open_shards
+from twinlens.data.webdataset.indexes import Shard, open_shards
 from twinlens.data.webdataset.shard_captions import caption_table_path, read_table_captions
 from twinlens.data.webdataset.shards import ShardSample
 from twinlens.data.webdataset.tar_labels import (
@@ -40,7 +40,7 @@ from twinlens.data.webdataset.tar_labels import (
     read_metadata_file,
 )
 from twinlens.errors import DataError, os_errors_as
-from twinlens.types import Split
+from twinlens.types import ProgressCallback, Split
 
 UNUSABLE_CLASS = "class that cannot be used"
 
@@ -64,7 +64,7 @@ class TarGroup:
     split: Split | None = None
 
 
-def open_tars(tars: TarGroup, progress: Progress | None = None) -> Dataset:
+def open_tars(tars: TarGroup, progress: ProgressCallback | None = None) -> Dataset:
     """Open tars as one data set.
 
     Args:
