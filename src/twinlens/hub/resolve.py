@@ -125,9 +125,8 @@ def resolve(name: str | Path, *, report: Callable[[str], None] = print_to_stderr
 
 def _looks_like_a_path(name: str | Path) -> bool:
     text = str(name)
-    if isinstance(name, Path) or text.startswith((".", "/", "~")) or text.endswith("/"):
-        return True
-    return "/" in text and Path(text).parent.is_dir()
+    has_form = isinstance(name, Path) or text.startswith((".", "/", "~")) or text.endswith("/")
+    return has_form or ("/" in text and Path(text).parent.is_dir())
 
 
 def _validate_path(path: Path) -> Path:
