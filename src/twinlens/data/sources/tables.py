@@ -162,18 +162,15 @@ def _cells(lines: Iterator[str], path: Path, separator: str) -> Iterator[tuple[i
     else:
         reader = csv.reader(lines, delimiter=separator, strict=True)
     rows = 0
-    while True:
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise DataError(
-                f"{path}: row {rows + 1} (until line {reader.line_num + 1}): "
-                f"not a readable table: {error}"
-            ) from error
-        rows += bool(cells)
-        yield reader.line_num + 1, cells  # the header was read before
+    try:
+        for cells in reader:
+            rows += bool(cells)
+            yield reader.line_num + 1, cells  # the header was read before
+    except csv.Error as error:
+        raise DataError(
+            f"{path}: row {rows + 1} (until line {reader.line_num + 1}): "
+            f"not a readable table: {error}"
+        ) from error
 
 
 def _check_once(path: Path, names: Sequence[str], chosen: Chosen) -> None:
