@@ -11,7 +11,8 @@ import json
 import sys
 from pathlib import Path
 
-from twinlens.data.webdataset.shards import ShardWriter, list_samples
+from twinlens.data.left_out import LeftOut
+from twinlens.data.webdataset.shards import ShardSample, list_samples, write_shard
 
 STYLES = {
     "emojione",
@@ -25,17 +26,26 @@ STYLES = {
 }
 
 
+SAMPLES_PER_SHARD = 2048
+
+
+def is_colour_emoji(sample: ShardSample) -> bool:
+    """True for an emoji; an icon that only shares an emoji's name is of another style."""
+    about = json.loads(sample.read_member("json"))
+    return about["style"] in STYLES and "names" in about
+
+
 def copy(corpus: Path, out: Path) -> int:
     """Copy the samples as they are; returns how many."""
-    copied = 0
-    with ShardWriter(out) as writer:
-        for sample in list_samples(sorted((corpus / "train").glob("*.tar"))):
-            about = json.loads(sample.read_member("json"))
-            # An icon that only shares an emoji's name is of another style.
-            if about["style"] in STYLES and "names" in about:
-                writer.write(sample.key, {ext: sample.read_member(ext) for ext in sample.members})
-                copied += 1
-    return copied
+    tars = sorted((corpus / "train").glob("*.tar"))
+    samples = [sample for tar in tars for sample in list_samples(tar, LeftOut())]
+    chosen = list(filter(is_colour_emoji, samples))
+    out.mkdir(parents=True, exist_ok=True)
+    for shard, start in enumerate(range(0, len(chosen), SAMPLES_PER_SHARD)):
+        some = chosen[start : start + SAMPLES_PER_SHARD]
+        copies = ((one.key, {ext: one.read_member(ext) for ext in one.members}) for one in some)
+        write_shard(out / f"{shard:05d}.tar", copies)
+    return len(chosen)
 
 
 def main() -> None:

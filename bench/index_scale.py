@@ -18,7 +18,7 @@ from contest import peak_mib, race, save, spread
 
 from twinlens.data.datasets import open_dataset
 from twinlens.data.left_out import LeftOut
-from twinlens.data.sampler import TrainingSampler
+from twinlens.data.sampler import training_sampler
 from twinlens.data.samples import fingerprint
 from twinlens.data.webdataset.shard_index import make_index
 from twinlens.data.webdataset.shards import ShardSample
@@ -69,7 +69,7 @@ def measure(folder: Path, positions: int) -> dict[str, float]:
         "imports, MiB": before,
         "opening peak, MiB": peak_mib(),
     }
-    order = TrainingSampler(dataset, seed=0)
+    order = training_sampler(dataset, seed=0)
     assert isinstance(dataset.samples, TarSamples)
     tenth = max(positions // 10, 1)
     for position in range(positions):

@@ -27,16 +27,21 @@ WARM_UP = 4
 
 def make_jpegs(folder: Path, images: int) -> None:
     """Tars of smooth noise with captions: costs to decode what a photograph of its size costs."""
-    from twinlens.data.webdataset.shards import ShardWriter  # noqa: PLC0415
+    from twinlens.data.webdataset.shards import write_shard  # noqa: PLC0415
 
     rng = np.random.default_rng(0)
-    with ShardWriter(folder, samples_per_shard=512) as writer:
-        for number in range(images):
-            coarse = Image.fromarray(rng.integers(0, 256, (32, 40, 3), dtype=np.uint8))
-            out = io.BytesIO()
-            coarse.resize((320, 256), Image.Resampling.BICUBIC).save(out, "JPEG", quality=90)
-            caption = f"a photo of thing {number}"
-            writer.write(f"{number:09d}", {"jpg": out.getvalue(), "txt": caption.encode()})
+
+    def sample(number: int) -> tuple[str, dict[str, bytes]]:
+        coarse = Image.fromarray(rng.integers(0, 256, (32, 40, 3), dtype=np.uint8))
+        out = io.BytesIO()
+        coarse.resize((320, 256), Image.Resampling.BICUBIC).save(out, "JPEG", quality=90)
+        caption = f"a photo of thing {number}"
+        return f"{number:09d}", {"jpg": out.getvalue(), "txt": caption.encode()}
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for shard, start in enumerate(range(0, images, 512)):
+        numbers = range(start, min(start + 512, images))
+        write_shard(folder / f"{shard:05d}.tar", map(sample, numbers))
 
 
 def contest(options: argparse.Namespace) -> dict[str, float]:

@@ -82,6 +82,18 @@ class MissingExtraError(TwinlensError):
         super().__init__(f"{package} is not installed: run  pip install 'twinlens[{extra}]'")
 
 
+def one_line(error: object, limit: int | None = None) -> str:
+    r"""Format an error's text in one line, of at most `limit` characters; without one, its type.
+
+    Example:
+        >>> one_line(RuntimeError("no operator:\n  nms")), one_line(KeyError("id"), 3)
+        ('no operator: nms', "'id")
+        >>> one_line(TimeoutError())
+        'TimeoutError'
+    """
+    return (" ".join(str(error).split()) or type(error).__name__)[:limit]
+
+
 def root_cause(error: BaseException) -> str:
     r"""Format the first cause of an error in one line: "could not import" says less than why.
 

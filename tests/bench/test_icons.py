@@ -16,7 +16,8 @@ from tests.train.runs import tiny_recipe
 from twinlens.checkpoints.native import save_model
 from twinlens.config_io import apply_overrides, write_dataclass
 from twinlens.data.datasets import open_dataset
-from twinlens.data.webdataset.shards import ShardWriter, list_samples
+from twinlens.data.left_out import LeftOut
+from twinlens.data.webdataset.shards import list_samples, write_shard
 from twinlens.eval.context import EvalContext
 from twinlens.eval.tasks.zero_shot import evaluate_zero_shot
 from twinlens.model.clip import CLIP
@@ -53,12 +54,14 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four parts of noise, an image a name; the even ones are colour emoji with German names."""
     root = tmp_path_factory.mktemp("corpus")
     for part in PARTS:
-        with ShardWriter(root / part) as writer:
-            for number, name in enumerate(NAMES):
-                emoji = {"style": "noto", "names": {"en": name, "de": name[::-1]}}
-                about = {"label": name, **(emoji if number % 2 else {"style": "fa"})}
-                members = {"webp": noise(number), "json": json.dumps(about).encode()}
-                writer.write(f"{number:09d}", members)
+        samples: list[tuple[str, dict[str, bytes]]] = []
+        for number, name in enumerate(NAMES):
+            emoji = {"style": "noto", "names": {"en": name, "de": name[::-1]}}
+            about = {"label": name, **(emoji if number % 2 else {"style": "fa"})}
+            members = {"webp": noise(number), "json": json.dumps(about).encode()}
+            samples.append((f"{number:09d}", members))
+        (root / part).mkdir()
+        write_shard(root / part / "00000.tar", samples)
     counts = {part: {"images": 12, "concepts": 12} for part in PARTS}
     manifest = {"fingerprint": "f00d", "packages": {"sets@1": "abc"}, "parts": counts}
     (root / "manifest.json").write_text(json.dumps(manifest))
@@ -130,8 +133,8 @@ def test_anyone_gets_the_same_figures(released: Path, corpus: Path, tmp_path: Pa
 
 def test_the_emoji_share_is_the_colour_emoji(corpus: Path, tmp_path: Path):
     assert "6 images" in script("emoji_share.py", corpus, tmp_path / "emoji")
-    copies = list_samples([tmp_path / "emoji" / "00000.tar"])
-    originals = list_samples([corpus / "train" / "00000.tar"])[1::2]
+    copies = list_samples(tmp_path / "emoji" / "00000.tar", LeftOut())
+    originals = list_samples(corpus / "train" / "00000.tar", LeftOut())[1::2]
     assert [one.key for one in copies] == [one.key for one in originals]
     assert [one.read_member("webp") for one in copies] == [
         one.read_member("webp") for one in originals

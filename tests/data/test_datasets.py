@@ -21,7 +21,7 @@ from twinlens.data.datasets import Dataset, open_dataset
 from twinlens.data.loader import PairLoader
 from twinlens.data.samples import Source, fingerprint
 from twinlens.data.webdataset import shards
-from twinlens.data.webdataset.shards import ShardWriter
+from twinlens.data.webdataset.shards import write_shard
 from twinlens.errors import DataError, MissingExtraError
 from twinlens.images.decode import decode_image
 from twinlens.text.clip_bpe import Tokenizer
@@ -379,9 +379,10 @@ def test_parquet_needs_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def write_tars(
     folder: Path, samples: list[dict[str, bytes]], samples_per_shard: int = 100, first: int = 0
 ) -> Path:
-    with ShardWriter(folder, samples_per_shard) as writer:
-        for number, members in enumerate(samples, start=first):
-            writer.write(f"{number:05d}", members)
+    folder.mkdir(parents=True, exist_ok=True)
+    keyed = [(f"{number:05d}", members) for number, members in enumerate(samples, start=first)]
+    for shard, start in enumerate(range(0, len(keyed), samples_per_shard)):
+        write_shard(folder / f"{shard:05d}.tar", keyed[start : start + samples_per_shard])
     return folder
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from twinlens.data.datasets import Dataset, Sample, open_dataset
 from twinlens.data.samples import LazySamples, fingerprint
-from twinlens.data.webdataset.shards import ShardSample, ShardWriter
+from twinlens.data.webdataset.shards import ShardSample, write_shard
 from twinlens.errors import DataError
 
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -25,9 +25,10 @@ def image(size: int = 4) -> bytes:
 
 
 def tars(root: Path, word: str = "ant", size: int = 4, key: str = "0") -> Path:
-    with ShardWriter(root, samples_per_shard=2) as writer:
-        for number in range(3):
-            writer.write(f"{key}{number}", {"png": image(size), "txt": word.encode()})
+    root.mkdir(parents=True)
+    for shard, numbers in enumerate([(0, 1), (2,)]):
+        members = {"png": image(size), "txt": word.encode()}
+        write_shard(root / f"{shard:05d}.tar", [(f"{key}{number}", members) for number in numbers])
     return root
 
 

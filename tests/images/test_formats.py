@@ -53,7 +53,7 @@ def test_files_that_are_no_images(name: str):
 
 
 def test_what_is_missing_is_said_with_its_pip_line(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(file_names, "_is_installed", lambda _: False)
+    monkeypatch.setattr(file_names, "find_spec", lambda _: None)
     missing_decoder.cache_clear()
     try:
         assert missing_decoder("HEIC") == "pip install 'twinlens[formats]'"

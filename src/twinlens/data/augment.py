@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Augmentation:
-    """How much to change training images; all zeros leave only the paper's square crop.
+    """The amounts by which training images change; all zeros leave only the paper's square crop.
 
     Attributes:
         min_crop_side: Least side of the random square crop, as a share of the shortest side.
@@ -128,7 +128,7 @@ def augment(
 def _draw_affine_matrices(
     batch_size: int, config: Augmentation, generator: torch.Generator
 ) -> Float[Tensor, "batch 2 2"]:
-    """Where in an image each of its new pixels is looked for: a matrix of the plane an image."""
+    """Draw a matrix for each image, from places of the new image to places of the old one."""
     angle = (torch.rand(batch_size, generator=generator) * 2 - 1) * math.radians(
         config.max_rotation
     )

@@ -10,7 +10,6 @@ import itertools
 import math
 import re
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -39,11 +38,10 @@ from twinlens.data.sources.metadata_files import (
 from twinlens.data.sources.remote import is_url, name_of
 from twinlens.data.sources.split_directories import SplitPart, splits_in
 from twinlens.data.sources.table_datasets import open_tables
-from twinlens.data.webdataset.indexes import Progress
 from twinlens.data.webdataset.tars import TarGroup, open_tars
 from twinlens.errors import DataError, os_errors_as
 from twinlens.images.file_names import is_image_name
-from twinlens.types import Split
+from twinlens.types import ProgressCallback, Split
 
 __all__ = ["Dataset", "Sample", "open_dataset", "tars_in"]
 
@@ -54,7 +52,7 @@ _EXPECTED = (
 
 
 class _Asked(NamedTuple):
-    """How a SPEC is to be read: names of columns, and which split of a root with splits."""
+    """The reading of a SPEC: names of columns, and which split of a root with splits."""
 
     columns: Columns
     splits: tuple[Split, ...]
@@ -63,7 +61,7 @@ class _Asked(NamedTuple):
 def open_dataset(
     spec: str | Path,
     *,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     columns: Columns | None = None,
     splits: Sequence[Split] = (),
 ) -> Dataset:
@@ -135,10 +133,10 @@ def _join(parts: Sequence[tuple[float | None, Dataset]], spec: str) -> Dataset:
     return Dataset(
         name="+".join(part.name for part in datasets),
         samples=JoinedSamples([part.samples for part in datasets], weights),
-        classnames=partial(_all_classnames, datasets),
+        classnames=lambda: union(part.classnames for part in datasets),
         spoken={label: name for part in datasets for label, name in part.spoken.items()},
-        multi_label=partial(_any_multi_label, datasets),
-        templates=partial(_all_templates, datasets),
+        multi_label=lambda: any(part.multi_label for part in datasets),
+        templates=lambda: union(part.templates for part in datasets),
         left_out=joined(part.left_out for part in datasets),
         without_caption=joined(part.without_caption for part in datasets),
         shard_sizes=list(itertools.chain.from_iterable(sizes)),
@@ -149,20 +147,8 @@ def _join(parts: Sequence[tuple[float | None, Dataset]], spec: str) -> Dataset:
     )
 
 
-def _all_classnames(datasets: Sequence[Dataset]) -> tuple[str, ...]:
-    return union(part.classnames for part in datasets)
-
-
-def _all_templates(datasets: Sequence[Dataset]) -> tuple[str, ...]:
-    return union(part.templates for part in datasets)
-
-
-def _any_multi_label(datasets: Sequence[Dataset]) -> bool:
-    return any(part.multi_label for part in datasets)
-
-
 def open_split(
-    part: SplitPart, *, progress: Progress | None = None, columns: Columns | None = None
+    part: SplitPart, *, progress: ProgressCallback | None = None, columns: Columns | None = None
 ) -> Dataset:
     """Open a split of a directory, whose class names and prompts lie above its folder.
 
@@ -170,11 +156,8 @@ def open_split(
         DataError: It has no images, or something in it is wrong.
         MissingExtraError: It is Parquet and pyarrow is not installed.
     """
-    try:
+    with os_errors_as(DataError, part.root / part.split, "cannot be read"):
         return _opened(_find_split(part, columns or Columns()), progress)
-    except OSError as error:
-        where = part.root / part.split
-        raise DataError(f"{where}: cannot be read: {error.strerror or error}") from error
 
 
 def _find_split(part: SplitPart, columns: Columns) -> TarGroup | Dataset:
@@ -194,7 +177,7 @@ def _split_alone(part: SplitPart, columns: Columns) -> TarGroup | Dataset:
     return open_tables(part.files, name, columns, lists=part.root, split=part.split)
 
 
-def _opened(found: TarGroup | Dataset, progress: Progress | None) -> Dataset:
+def _opened(found: TarGroup | Dataset, progress: ProgressCallback | None) -> Dataset:
     return open_tars(found, progress) if isinstance(found, TarGroup) else found
 
 
@@ -271,17 +254,12 @@ MOST_TARS = 10_000_000
 """Of a range: their names alone take a gigabyte."""
 
 
-def _length(numbers: range) -> int:
-    """As `len`, of ranges of any length."""
-    return max(0, numbers.stop - numbers.start)
-
-
 def _expand(pattern: str) -> Iterator[str]:
     """The paths or URLs that `x/{00000..00003}.tar` stands for, zeros kept."""
     pieces = re.split(r"\{(\d{1,99})\.\.(\d{1,99})\}", pattern)
     texts, firsts, lasts = pieces[::3], pieces[1::3], pieces[2::3]
     ranges = [range(int(first), int(last) + 1) for first, last in zip(firsts, lasts, strict=True)]
-    if math.prod(map(_length, ranges)) > MOST_TARS:
+    if math.prod(max(0, one.stop - one.start) for one in ranges) > MOST_TARS:
         raise DataError(f"{pattern}: got a range of more, expected at most {MOST_TARS:,} tars")
     if not ranges or not all(ranges) or any("{" in text for text in texts):
         raise DataError(f"{pattern}: not a range of tars, expected one like x/{{00000..00003}}.tar")
@@ -294,7 +272,7 @@ def _expand(pattern: str) -> Iterator[str]:
 def _find_in_directory(
     root: Path, lists: Path, columns: Columns, split: Split | None = None
 ) -> TarGroup | Dataset:
-    """What is in a directory; names and prompts of a folder per class are those in `lists`."""
+    """Find the data of a directory; `lists` has the class names and prompts of class folders."""
     left_out = LeftOut()
     files, folders = shown(root, left_out)
     name = root.resolve().name
@@ -302,18 +280,15 @@ def _find_in_directory(
         check_count(root / COUNT_FILE, len(tars))
         _count_strange(files, tars, left_out)
         return TarGroup(tars, name, left_out, split)
-    if found := _parquet_sets(files):
+    parquet = [path for path in files if path.suffix.lower() == ".parquet"]
+    # `metadata.parquet` is of the images beside it.
+    if found := [path for path in parquet if path.name not in METADATA_FILES]:
         _count_strange(files, found, left_out)
         return open_tables(found, name, columns, left_out=left_out, lists=lists, split=split)
     listing = Listing(root, files, folders, left_out)
     if any(is_image_name(path.name) for path in files):
         return open_captioned(listing, columns, split)
     return open_class_folders(listing, lists, columns, split)
-
-
-def _parquet_sets(files: Sequence[Path]) -> list[Path]:
-    """Parquet files of samples; `metadata.parquet` is of the images beside it."""
-    return [path for path in files if path.suffix.lower() == ".parquet" and path.name not in LISTS]
 
 
 def _count_strange(files: Sequence[Path], data: Sequence[Path], left_out: LeftOut) -> None:

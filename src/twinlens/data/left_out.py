@@ -1,4 +1,4 @@
-"""What a data set leaves out or passes over: counted by reason, with a few examples of each."""
+"""The parts of a data set that are left out: counted by reason, with a few examples of each."""
 
 from __future__ import annotations
 
@@ -57,19 +57,16 @@ class LeftOut:
 
     @property
     def total(self) -> int:
-        """How many there are, of all reasons."""
+        """The number of all reasons' files and samples."""
         return sum(self.counts.values())
 
     def lines(self) -> list[str]:
         """A line for each reason: how many, why, and examples."""
         return [
-            f"{count:,} x {reason}: {self._named(reason, count)}"
+            f"{count:,} x {reason}: {', '.join(self.examples[reason])}"
+            f"{', ...' if count > len(self.examples[reason]) else ''}"
             for reason, count in self.counts.items()
         ]
-
-    def _named(self, reason: str, count: int) -> str:
-        named = self.examples[reason]
-        return ", ".join(named) + (", ..." if count > len(named) else "")
 
     def refuse(self, name: str) -> None:
         """Make sure that nothing is left out of a data set.
@@ -92,13 +89,13 @@ class LeftOut:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> LeftOut:
-        """What `as_json` gave."""
+        """Return the inverse of `as_json`."""
         counts = {reason: int(one["count"]) for reason, one in content.items()}
         return cls(counts, {reason: list(one["examples"]) for reason, one in content.items()})
 
 
 def joined(parts: Iterable[LeftOut]) -> LeftOut:
-    """What several parts leave out together."""
+    """Return the counts of several parts as one."""
     whole = LeftOut()
     for part in parts:
         whole.merge(part)

@@ -6,7 +6,6 @@ resuming needs no state beyond the number.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,9 +18,10 @@ from torch import Tensor
 from twinlens.data.augment import Augmentation, augment, random_square_crop
 from twinlens.data.left_out import NO_CAPTION
 from twinlens.data.prefetch import read_in_threads
-from twinlens.data.sampler import TrainingSampler
+from twinlens.data.sampler import training_sampler
 from twinlens.data.samples import Dataset, Sample
 from twinlens.data.sources.captions import UNREADABLE as NO_FILE
+from twinlens.data.webdataset.shard_index import hash_key
 from twinlens.data.workers import read_in_processes
 from twinlens.errors import DataError
 from twinlens.images.decode import decode_image
@@ -60,7 +60,7 @@ class BadSample:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one process sees of a training step.
+    """One process's share of a training step.
 
     Attributes:
         pixels: uint8, not normalised.
@@ -144,7 +144,7 @@ class PairLoader:
 
     Raises:
         DataError: The data set is empty, or in the place of a bad sample `MAX_REPLACEMENTS` others
-            are bad too, or `BATCH_TOLERANCE` others without a caption.
+            are bad too, or `REPLACEMENT_WINDOW` others without a caption.
     """
 
     def __init__(
@@ -167,7 +167,7 @@ class PairLoader:
         if not dataset.samples:
             raise DataError("training data: got no samples, expected at least one")
         self.samples = dataset.samples
-        self.sampler = TrainingSampler(dataset, seed)
+        self.sampler = training_sampler(dataset, seed)
         self.tokenizer = tokenizer
         self.batch_size = batch_size
         self.image_size = image_size
@@ -212,7 +212,8 @@ class PairLoader:
         return self._augment(self._read_batch(step), step)
 
     def _augment(self, batch: Batch, step: int) -> Batch:
-        generator = torch.Generator().manual_seed(_mix_seed(self.seed, step))
+        mixed = np.random.SeedSequence([self.seed, step]).generate_state(1, np.uint64)[0]
+        generator = torch.Generator().manual_seed(int(mixed >> 1))
         pixels = augment(
             batch.pixels,
             self.augmentation,
@@ -284,7 +285,7 @@ class PairLoader:
         return sample.key, _Pair(
             pixels=image,
             captions=drawn,
-            concept_ids=[_concept_id(sample.concept or text) for text in drawn],
+            concept_ids=[hash_key((sample.concept or text).encode()) >> 1 for text in drawn],
             label=self.class_indices[str(sample.label)] if self.class_indices else 0,
             passed_over=tuple((reason, sample.where) for reason in told),
         )
@@ -334,14 +335,3 @@ class PairLoader:
         texts = [caption for one_set in zip(*captions, strict=True) for caption in one_set]
         tokens, cut = self.tokenizer.encode_truncated(texts, self.context_length)
         return torch.from_numpy(tokens).view(self.captions_per_image, len(captions), -1), cut
-
-
-def _concept_id(concept: str) -> int:
-    """A 63-bit number for a concept, the same in every process."""
-    digest = hashlib.blake2b(concept.encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1
-
-
-def _mix_seed(seed: int, step: int) -> int:
-    """One well-spread number of two."""
-    return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> 1)

@@ -1,4 +1,4 @@
-"""Which sample stands at a position of a run: a pure function of the seed and the data set.
+"""The sample at a position of a run: a pure function of the seed and the data set.
 
 Nothing here has a state: any position is found by itself, whoever asks, so a run goes on anywhere
 with any number of processes. An epoch visits each sample once. Its order is shuffled at two levels,
@@ -31,35 +31,25 @@ _WINDOW_SEED_KEY, _BLOCK_SEED_KEY, _SOURCE_SEED_KEY = 1, 2, 3
 """What a random number is for, as the last part of its seed: numpy takes [1] and [1, 0] as one."""
 
 
-class TrainingSampler:
-    """The endless order of a run's samples.
+def training_sampler(dataset: Dataset, seed: int) -> EpochSampler | MixtureSampler:
+    """The endless order of a run's samples, of a data set that has some.
 
     Raises:
-        DataError: The data set is empty, or the share of a part is less than a position in a block.
+        DataError: The share of a part is less than a position in a block.
 
     Example:
-        >>> order = TrainingSampler(Dataset(name="three", samples=[None] * 3), seed=0)
+        >>> order = training_sampler(Dataset(name="three", samples=[None] * 3), seed=0)
         >>> epochs = range(3), range(3, 6)
         >>> [sorted(order.sample_index(position) for position in epoch) for epoch in epochs]
         [[0, 1, 2], [0, 1, 2]]
     """
-
-    def __init__(self, dataset: Dataset, seed: int) -> None:
-        size = len(dataset.samples)
-        if not size:
-            raise DataError(f"{dataset.name}: got no samples, expected at least one")
-        self._sampler: EpochSampler | MixtureSampler
-        if dataset.sources:
-            weights = [source.weight for source in dataset.sources]
-            self._sampler = MixtureSampler(
-                weights, [source.shard_sizes for source in dataset.sources], seed
-            )
-        else:
-            self._sampler = EpochSampler(dataset.shard_sizes or [size], (seed,))
-
-    def sample_index(self, position: int) -> int:
-        """The index into the data set's samples at a position of the run."""
-        return self._sampler.sample_index(position)
+    if dataset.sources:
+        return MixtureSampler(
+            [source.weight for source in dataset.sources],
+            [source.shard_sizes for source in dataset.sources],
+            seed,
+        )
+    return EpochSampler(dataset.shard_sizes or [len(dataset.samples)], (seed,))
 
 
 class EpochSampler:
@@ -77,14 +67,10 @@ class EpochSampler:
         self._sizes = np.array(shard_sizes, np.int64)
         self._seed_key = seed_key
         self._window = window
-        self._arguments = (shard_sizes, seed_key, window)
         self.size = int(self._sizes.sum())
         # A batch lies in one window or two; ranks and threads are close together.
         self._cached_windows = lru_cache(maxsize=4)(self._make_windows)
         self._cached_window_indices = lru_cache(maxsize=4)(self._make_window_indices)
-
-    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
-        return type(self), self._arguments  # caches do not travel
 
     def sample_index(self, position: int) -> int:
         """The sample at a position, counted over all epochs."""
@@ -96,10 +82,6 @@ class EpochSampler:
         return int(
             self._cached_window_indices(epoch, number)[place - (ends[number - 1] if number else 0)]
         )
-
-    def window_sizes(self, epoch: int) -> list[int]:
-        """How many samples each window of an epoch has."""
-        return np.diff(self._cached_windows(epoch)[1], prepend=0).tolist()
 
     def _make_windows(self, epoch: int) -> tuple[list[list[int]], list[int]]:
         """The shards of each window, and the place in the epoch where each window ends."""
@@ -153,11 +135,7 @@ class MixtureSampler:
         ]
         self._starts = [0, *np.cumsum([source.size for source in self._sources]).tolist()]
         self._seed = seed
-        self._arguments = (weights, shard_sizes, seed, window)
         self._cached_block = lru_cache(maxsize=4)(self._make_block)
-
-    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
-        return type(self), self._arguments
 
     def sample_index(self, position: int) -> int:
         """The sample at a position, counted over the sources one after the other."""
@@ -182,7 +160,7 @@ class MixtureSampler:
 
 
 def block_counts(weights: Sequence[float]) -> list[int]:
-    """How many of a block's positions each weight gets: the exact shares, rounded to their sum.
+    """The number of a block's positions for each weight: exact shares, rounded to their sum.
 
     Example:
         >>> block_counts([1, 1, 1])

@@ -20,14 +20,14 @@ _Value = TypeVar("_Value")
 
 
 class ImageSource(Protocol):
-    """Where an image lies that is no file of its own: in a tar, a table or an array, at a URL.
+    """The place of an image that is no file of its own: in a tar, a table or an array, at a URL.
 
     Its `str` names the place in messages.
     """
 
     @property
     def mark(self) -> object:
-        """What tells the image from others without reading it, as plain Python values."""
+        """The image's identity, known without reading it, as plain Python values."""
         ...
 
     def read_image(self) -> bytes:
@@ -167,11 +167,11 @@ class LazySamples(Sequence[Sample]):
         self._mark: Callable[[Any], object] = mark
 
     def mark(self, index: int) -> object:
-        """What is cheap to know of a sample, without making it."""
+        """Return what is cheap to know of a sample, without making it."""
         return self._mark(self._entries[index])
 
     def marks(self) -> Iterator[object]:
-        """What is cheap to know of all samples; less than one value a sample may say it."""
+        """Yield the marks of all samples; less than one value a sample may say it."""
         return (self.mark(index) for index in range(len(self)))
 
     def __len__(self) -> int:
@@ -215,7 +215,7 @@ class JoinedSamples(LazySamples):
 
 
 def marks(samples: Sequence[Sample]) -> Iterator[object]:
-    """What is cheap to know of samples, as plain Python values."""
+    """Yield the marks of samples, as plain Python values: what is cheap to know of them."""
     if isinstance(samples, LazySamples):
         yield from samples.marks()
     else:
@@ -223,7 +223,7 @@ def marks(samples: Sequence[Sample]) -> Iterator[object]:
 
 
 def mark(samples: Sequence[Sample], index: int) -> object:
-    """What is cheap to know of one sample, as plain Python values."""
+    """Return the mark of one sample, as plain Python values: what is cheap to know of it."""
     if isinstance(samples, LazySamples):
         return samples.mark(index)
     sample = samples[index]

@@ -9,14 +9,13 @@ from pathlib import Path
 
 from twinlens.data.datasets import open_dataset, open_split
 from twinlens.data.samples import Dataset, Lazy, Sample, mark, marks
-from twinlens.data.sources.builtin import SPLITS, has_splits
+from twinlens.data.sources.builtin import NAMES, SPLITS
 from twinlens.data.sources.columns import Columns
 from twinlens.data.sources.metadata_files import TYPE_FILE, check_named, read_type
 from twinlens.data.sources.split_directories import splits_in
 from twinlens.data.sources.split_names import split_of
-from twinlens.data.webdataset.indexes import Progress
 from twinlens.errors import DataError
-from twinlens.types import Split
+from twinlens.types import ProgressCallback, Split
 
 _LISTED = 3
 
@@ -45,7 +44,7 @@ def open_parts(
     *,
     train: str | Path | None = None,
     val: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     columns: Columns | None = None,
 ) -> Parts:
     """Open a data set by its splits, or a whole one to measure on.
@@ -88,8 +87,10 @@ def open_parts(
     return Parts(name=name, test=test, train=others.get("train"), val=others.get("val"))
 
 
-def _splits(spec: str, progress: Progress | None, columns: Columns | None) -> tuple[str, _Openers]:
-    """What to call the data set and how to open its splits; or, without a name, all as `test`."""
+def _splits(
+    spec: str, progress: ProgressCallback | None, columns: Columns | None
+) -> tuple[str, _Openers]:
+    """Return the data set's name and openers of its splits; or, without a name, all as `test`."""
     path = Path(spec).expanduser()
     if spec and path.is_dir():
         name, openers = path.resolve().name, _split_openers(path, columns)
@@ -102,7 +103,7 @@ def _splits(spec: str, progress: Progress | None, columns: Columns | None) -> tu
 
 
 def _split_openers(root: Path, columns: Columns | None) -> _Openers:
-    """How to open the splits of a directory; none where it is one data set.
+    """Return an opener of each split of a directory; none if it is one data set.
 
     Raises:
         DataError: There are splits but no `test`, or `dataset_type.txt` says something unknown.
@@ -120,7 +121,7 @@ def _split_openers(root: Path, columns: Columns | None) -> _Openers:
 
 def _named_splits(spec: str, path: Path) -> tuple[str, dict[str, str]]:
     """The SPECs of a named data set's splits, or of one on the Hugging Face hub, by their parts."""
-    if has_splits(spec) and not path.exists():
+    if spec in NAMES and not path.exists():
         return spec, {split: f"{spec}/{split}" for split in SPLITS}
     if not spec.startswith("hf://datasets/") or "::" in spec:
         return "", {}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from twinlens.errors import CheckpointError
+from twinlens.errors import CheckpointError, one_line
 from twinlens.files import file_sha256
 from twinlens.hub.layouts import WEIGHT_SUFFIXES, choose_files, find_model
 from twinlens.hub.published import published_by_repository
@@ -120,7 +120,7 @@ def _download(request: ModelRequest, files: Collection[str]) -> Path:
         )
     except Exception as error:  # broken connections raise many types of errors
         raise CheckpointError(
-            f"{request.name}: the download stopped: {_one_line(error)}; run it again to go on"
+            f"{request.name}: the download stopped: {one_line(error)}; run it again to go on"
         ) from error
 
 
@@ -164,7 +164,7 @@ def _describe_failure(error: Exception, request: ModelRequest) -> str:
     if isinstance(error, RepositoryNotFoundError | RevisionNotFoundError):
         return "the hub has no such public model or revision"
     if isinstance(error, HfHubHTTPError):
-        return f"the hub answered {_one_line(error)}"
+        return f"the hub answered {one_line(error)}"
     offline = isinstance(error, OfflineModeIsEnabled)
     return (
         f"{'HF_HUB_OFFLINE is set' if offline else 'the hub cannot be reached'} and the cache has "
@@ -185,7 +185,3 @@ def _describe_needed_files(request: ModelRequest) -> str:
     published = published_by_repository().get(request.repository)
     needed = files[published.layout] if published else f"{files['hf']} (or {files['open_clip']})"
     return f"{needed}, and tokenizer.json"
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

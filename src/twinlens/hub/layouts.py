@@ -90,7 +90,8 @@ def choose_files(files: Collection[str]) -> list[str]:
     if any(name in files for name in CONFIG_FILES):
         return []
     if MODULES_FILE in files and (inside := _find_clip_folder(files)):
-        return [*(f"{inside}{name}" for name in _choose_in_folder(files, inside)), MODULES_FILE]
+        own = choose_files([name.removeprefix(inside) for name in files if name.startswith(inside)])
+        return [*(f"{inside}{name}" for name in own), MODULES_FILE]
     single = [name for name in files if name.endswith(SINGLE_FILE_SUFFIXES)]
     return [*single, *texts] if len(single) == 1 else []
 
@@ -99,10 +100,6 @@ def _find_clip_folder(files: Collection[str]) -> str:
     """Find the folder of the CLIP module in a sentence-transformers repository; empty if none."""
     folders = {name.split("/")[0] for name in files if name.count("/") == 1}
     return next((f"{name}/" for name in sorted(folders) if name.endswith("_CLIPModel")), "")
-
-
-def _choose_in_folder(files: Collection[str], folder: str) -> list[str]:
-    return choose_files([name.removeprefix(folder) for name in files if name.startswith(folder)])
 
 
 def _with_shards(weights: str, files: Collection[str]) -> list[str]:
@@ -123,14 +120,6 @@ def find_layout(directory: Path) -> Layout | None:
     return None
 
 
-def find_single_file(directory: Path) -> Path | None:
-    """Find the single file that is the model of a directory without a layout, if there is one."""
-    if find_layout(directory) is not None:
-        return None
-    chosen = choose_files([path.name for path in directory.iterdir()])
-    return directory / chosen[0] if chosen else None
-
-
 def find_model(directory: Path) -> Path | None:
     """Find the directory or the single file of a downloaded model, if there is one.
 
@@ -138,7 +127,10 @@ def find_model(directory: Path) -> Path | None:
         CheckpointError: See `find_model_root`.
     """
     root = find_model_root(directory)
-    return root if find_layout(root) is not None else find_single_file(root)
+    if find_layout(root) is not None:
+        return root
+    chosen = choose_files([path.name for path in root.iterdir()])
+    return root / chosen[0] if chosen else None
 
 
 def describe_missing(directory: Path) -> str:

@@ -33,7 +33,7 @@ from twinlens.hub.layouts import (
     find_model,
 )
 from twinlens.hub.published import PublishedModel, published_by_repository, published_models
-from twinlens.hub.unsupported import find_model_root
+from twinlens.hub.unsupported import HF_MODEL_TYPES, find_model_root
 
 HUB_PREFIX = "hf://"
 
@@ -44,10 +44,6 @@ _SIGLIP_MEMBER = "img/MAPHead_0/probe.npy"
 """Member of every archive of SigLIP weights that big_vision released."""
 
 _EMBEDDED = {"icons": Path(__file__).parents[1] / "assets" / "icons"}
-_HF_MODEL_TYPES = (  # a tuple: a file may have an unhashable value there
-    *("clip", "clip_text_model", "clip_vision_model"),
-    *("siglip", "siglip_text_model", "siglip_vision_model"),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,9 +125,8 @@ def resolve(name: str | Path, *, report: Callable[[str], None] = print_to_stderr
 
 def _looks_like_a_path(name: str | Path) -> bool:
     text = str(name)
-    if isinstance(name, Path) or text.startswith((".", "/", "~")) or text.endswith("/"):
-        return True
-    return "/" in text and Path(text).parent.is_dir()
+    has_form = isinstance(name, Path) or text.startswith((".", "/", "~")) or text.endswith("/")
+    return has_form or ("/" in text and Path(text).parent.is_dir())
 
 
 def _validate_path(path: Path) -> Path:
@@ -194,7 +189,7 @@ def _detect_layout(path: Path) -> CachedLayout | None:
         if layout.kind == "open_clip":
             return "open_clip" if "model_cfg" in data else None
         if "model_type" in data:
-            return "hf" if data["model_type"] in _HF_MODEL_TYPES else None
+            return "hf" if data["model_type"] in HF_MODEL_TYPES else None
         from_dict(CLIPConfig, data)
     except TwinlensError:
         return None

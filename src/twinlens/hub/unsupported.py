@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
 from twinlens.config_io import read_json_object
-from twinlens.errors import CheckpointError, ConfigError
+from twinlens.errors import CheckpointError, ConfigError, one_line
 
 MODULES_FILE = "modules.json"
 ADAPTER_FILE = "adapter_config.json"
@@ -16,7 +16,12 @@ PIPELINE_FILE = "model_index.json"
 
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".npz", ".tar")
 _OTHER_LIBRARIES = {".h5": "TensorFlow", ".msgpack": "Flax", ".ot": "Rust", ".onnx": "ONNX"}
-_OWN_TYPES = ("clip", "siglip")
+HF_MODEL_TYPES = (  # a tuple: a file may have an unhashable value there
+    *("clip", "clip_text_model", "clip_vision_model"),
+    *("siglip", "siglip_text_model", "siglip_vision_model"),
+)
+"""Types of `transformers` models that are read."""
+
 _OTHER_MODEL_TYPES = {
     "a model of texts alone": (
         *("albert", "bert", "camembert", "deberta", "deberta-v2", "distilbert", "electra", "gemma"),
@@ -98,7 +103,7 @@ def _read_modules(path: Path) -> list[tuple[str, str]]:
     # The last three: a value of an unexpected type.
     except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
-            f"{path}: got {type(error).__name__}: {' '.join(str(error).split())[:200]}, "
+            f"{path}: got {type(error).__name__}: {one_line(error, limit=200)}, "
             "expected a list of modules, each with its path and type"
         ) from error
 
@@ -119,14 +124,10 @@ def describe_contents(directory: Path, names: Sequence[str]) -> str:
         )
     if "config.json" in names:
         data = _read_config(directory / "config.json")
-        is_own = data.get("model_type") is not None and _is_own_type(data["model_type"])
+        is_own = data.get("model_type") in HF_MODEL_TYPES
         if not is_own and (what := describe_other_model(data)) is not None:
             return f"config.json: {what}"
     return _describe_weight_files(directory)
-
-
-def _is_own_type(model_type: object) -> bool:
-    return isinstance(model_type, str) and model_type.split("_")[0] in _OWN_TYPES
 
 
 def _read_config(path: Path) -> Mapping[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import UInt8
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from twinlens.types import ImageInput
-
-_T = TypeVar("_T")
 
 
 def decode_batches(
@@ -49,9 +47,10 @@ def decode_batches(
             failures[index] = error
             return None
 
+    numbered = enumerate(images)
     with ThreadPoolExecutor(usable_cpu_count()) as pool:
         waiting: list[Future[NDArray[np.uint8] | None]] = []
-        for batch in _batched(enumerate(images), batch_size):
+        for batch in iter(lambda: list(islice(numbered, batch_size)), []):
             decoding = [pool.submit(attempt, index, image) for index, image in batch]
             if not prefetch:
                 yield from _stack_decoded(decoding)
@@ -67,9 +66,3 @@ def _stack_decoded(
     arrays = [pixels for one in futures if (pixels := one.result()) is not None]
     if arrays:
         yield np.stack(arrays)
-
-
-def _batched(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch

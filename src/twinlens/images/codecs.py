@@ -22,7 +22,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from twinlens.errors import DataError
+from twinlens.errors import DataError, one_line
 from twinlens.images.file_names import missing_decoder
 from twinlens.images.headers import (
     check_jpeg,
@@ -38,7 +38,7 @@ READABLE_FORMATS = "JPEG, PNG, WebP, GIF, BMP, TIFF, PNM, AVIF, HEIC or JPEG XL"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodeLimits:
-    """What a file may ask for; read from its header, before a pixel is allocated.
+    """Limits of a file; checked against its header, before a pixel is allocated.
 
     Attributes:
         max_bytes: Of the encoded file.
@@ -118,7 +118,7 @@ def open_encoded(data: bytes, name: str, limits: DecodeLimits) -> OpenedImage:
 
 def decode_error(name: str, format_name: str, error: Exception) -> DataError:
     """The error of a file that its decoder gave up on, in one line."""
-    reason = " ".join(str(error).split()) or type(error).__name__
+    reason = one_line(error)
     if _UNSUPPORTED_PATTERN.search(reason):
         return DataError(
             f"{name}: got a {format_name} image of a kind that is not supported ({reason}), "
@@ -153,16 +153,6 @@ class _CheckedTiff(TiffImagePlugin.TiffImageFile):
 def _open_jpeg(data: bytes, *_: object) -> OpenedImage:
     check_jpeg(data)
     return OpenedImage(image=_JpegWithoutExif(io.BytesIO(data)))
-
-
-def _open_webp(data: bytes, name: str, limits: DecodeLimits) -> OpenedImage:
-    limits.check_size(name, *webp_size(data))
-    return OpenedImage(image=WebPImagePlugin.WebPImageFile(io.BytesIO(data)))
-
-
-def _open_gif(data: bytes, name: str, limits: DecodeLimits) -> OpenedImage:
-    limits.check_size(name, *gif_size(data))
-    return OpenedImage(image=GifImagePlugin.GifImageFile(io.BytesIO(data)))
 
 
 def _open_tiff(data: bytes, name: str, limits: DecodeLimits) -> OpenedImage:
@@ -217,10 +207,15 @@ def _hide_isobmff_exif(data: bytes) -> bytes:
     return re.sub(rb"(infe\x02.{7}|infe\x03.{9})Exif", rb"\1Exxx", data, flags=re.DOTALL)
 
 
-def _make_opener(plugin: Callable[[io.BytesIO], Image.Image]) -> _Opener:
-    """An opener of a format whose size is only known once it is open."""
+def _make_opener(
+    plugin: Callable[[io.BytesIO], Image.Image],
+    read_size: Callable[[bytes], tuple[int, int]] | None = None,
+) -> _Opener:
+    """An opener of a format; without `read_size` its size is only known once it is open."""
 
     def opener(data: bytes, name: str, limits: DecodeLimits) -> OpenedImage:
+        if read_size is not None:
+            limits.check_size(name, *read_size(data))
         return OpenedImage(image=plugin(io.BytesIO(data)))
 
     return opener
@@ -229,8 +224,8 @@ def _make_opener(plugin: Callable[[io.BytesIO], Image.Image]) -> _Opener:
 _OPENERS: dict[str, _Opener] = {
     "JPEG": _open_jpeg,
     "PNG": _make_opener(PngImagePlugin.PngImageFile),
-    "WebP": _open_webp,
-    "GIF": _open_gif,
+    "WebP": _make_opener(WebPImagePlugin.WebPImageFile, webp_size),
+    "GIF": _make_opener(GifImagePlugin.GifImageFile, gif_size),
     "BMP": _make_opener(BmpImagePlugin.BmpImageFile),
     "TIFF": _open_tiff,
     "PNM": _make_opener(PpmImagePlugin.PpmImageFile),

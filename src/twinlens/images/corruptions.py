@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from twinlens.errors import ConfigError, ShapeError, UnknownNameError
+from twinlens.errors import ShapeError, UnknownNameError, require
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,12 +41,10 @@ class Corruption:
     Attributes:
         apply: Changes an image by a strength; what is random about it is drawn.
         strengths: That of each severity, the mildest first.
-        unit: What the strength is.
     """
 
     apply: Callable[[FloatImage, float, np.random.Generator], FloatImage]
     strengths: tuple[float, float, float, float, float]
-    unit: str
 
 
 def corrupt(pixels: NDArray[np.uint8], name: str, severity: int, *, seed: int) -> NDArray[np.uint8]:
@@ -70,10 +68,8 @@ def corrupt(pixels: NDArray[np.uint8], name: str, severity: int, *, seed: int) -
     """
     if name not in CORRUPTIONS:
         raise UnknownNameError("corruption", name, CORRUPTIONS)
-    if severity not in SEVERITIES:
-        raise ConfigError(f"severity: got {severity}, expected one of 1 to 5")
-    if seed < 0:
-        raise ConfigError(f"seed: got {seed}, expected 0 or more")
+    require(severity in SEVERITIES, "severity", severity, "one of 1 to 5")
+    require(seed >= 0, "seed", seed, "0 or more")
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
         raise ShapeError(
             f"image: got {pixels.dtype} {list(pixels.shape)}, expected uint8 [height, width, 3]"
@@ -179,7 +175,7 @@ def _fractal_noise(
 
 
 def _draw_per_grain(x: FloatImage, draw: Callable[[FloatImage], NDArray[np.float64]]) -> FloatImage:
-    """What is drawn for each grain of an image, at all of the grain's pixels.
+    """Draw one value for each grain of an image and give it to all of the grain's pixels.
 
     A grain is what a pixel is in an image of `REFERENCE_SIDE`: without it noise on a large
     photograph would vanish when a model shrinks it.
@@ -237,23 +233,21 @@ def _to_float(image: Image.Image) -> FloatImage:
     return np.asarray(image, np.float32) / 255
 
 
-_REFERENCE_PIXELS = f"pixels at {REFERENCE_SIDE}"
-
 CORRUPTIONS: dict[str, Corruption] = {
-    name: Corruption(apply=apply, strengths=strengths, unit=unit)
-    for name, apply, strengths, unit in (
-        ("gaussian_noise", _gaussian_noise, (0.08, 0.12, 0.18, 0.26, 0.38), "deviation"),
-        ("shot_noise", _shot_noise, (60, 25, 12, 5, 3), "photons"),
-        ("impulse_noise", _impulse_noise, (0.03, 0.06, 0.09, 0.17, 0.27), "share"),
-        ("defocus_blur", _defocus_blur, (2, 3, 4.5, 6, 8), f"radius, {_REFERENCE_PIXELS}"),
-        ("motion_blur", _motion_blur, (8, 12, 18, 26, 36), f"length, {_REFERENCE_PIXELS}"),
-        ("zoom_blur", _zoom_blur, (1.06, 1.11, 1.16, 1.22, 1.3), "times"),
-        ("pixelate", _pixelate, (4, 5.5, 7.5, 10, 14), f"block, {_REFERENCE_PIXELS}"),
-        ("jpeg", _jpeg, (25, 18, 12, 8, 5), "quality"),
-        ("brightness", _brightness, (0.1, 0.2, 0.3, 0.4, 0.5), "of the full range"),
-        ("contrast", _contrast, (0.5, 0.35, 0.25, 0.15, 0.08), "share kept"),
-        ("fog", _fog, (0.35, 0.5, 0.65, 0.78, 0.88), "cover at most"),
-        ("saturate", _saturate, (1.3, 1.7, 2.5, 4, 8), "times"),
+    name: Corruption(apply=apply, strengths=strengths)
+    for name, apply, strengths in (
+        ("gaussian_noise", _gaussian_noise, (0.08, 0.12, 0.18, 0.26, 0.38)),  # deviation
+        ("shot_noise", _shot_noise, (60, 25, 12, 5, 3)),  # photons
+        ("impulse_noise", _impulse_noise, (0.03, 0.06, 0.09, 0.17, 0.27)),  # share
+        ("defocus_blur", _defocus_blur, (2, 3, 4.5, 6, 8)),  # radius, pixels at 224
+        ("motion_blur", _motion_blur, (8, 12, 18, 26, 36)),  # length, pixels at 224
+        ("zoom_blur", _zoom_blur, (1.06, 1.11, 1.16, 1.22, 1.3)),  # times
+        ("pixelate", _pixelate, (4, 5.5, 7.5, 10, 14)),  # block, pixels at 224
+        ("jpeg", _jpeg, (25, 18, 12, 8, 5)),  # quality
+        ("brightness", _brightness, (0.1, 0.2, 0.3, 0.4, 0.5)),  # of the full range
+        ("contrast", _contrast, (0.5, 0.35, 0.25, 0.15, 0.08)),  # share kept
+        ("fog", _fog, (0.35, 0.5, 0.65, 0.78, 0.88)),  # cover at most
+        ("saturate", _saturate, (1.3, 1.7, 2.5, 4, 8)),  # times
     )
 }
 """By name; each with its strengths at severities 1 to 5."""

@@ -1,4 +1,4 @@
-"""Whether images look like drawings: for models that know nothing else.
+"""A test of images for drawings: for models that know nothing else.
 
 The test sees the pixels that the model sees and asks how flat they are: neighbours that are equal,
 one ground all round. Its numbers lie beside the model's weights.
@@ -23,7 +23,7 @@ _EDGE_TOLERANCE = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorRate:
-    """How often the test was wrong about images of a kind that had no part in its numbers."""
+    """The errors of the test on images of a kind that had no part in its numbers."""
 
     images: str
     wrong: int
@@ -53,7 +53,7 @@ class DrawingDetector:
     def is_not_drawing(
         self, pixels: UInt8[np.ndarray, "n 3 height width"]
     ) -> Bool[np.ndarray, " n"]:
-        """Which of the images do not look like drawings."""
+        """True for each of the images that does not look like a drawing."""
         weights = np.array((self.same, self.slight, self.rough, self.edge))
         return flatness_features(pixels) @ weights + self.bias > 0
 
@@ -74,7 +74,7 @@ def load_drawing_detector(directory: Path) -> DrawingDetector | None:
 
 
 def flatness_features(pixels: UInt8[np.ndarray, "n 3 height width"]) -> Float[np.ndarray, "n 4"]:
-    """What the test weighs, in the order of its fields."""
+    """The features that the test weighs, in the order of its fields."""
     levels = pixels.astype(np.int16)
     count, _, height, width = levels.shape
     across = np.abs(np.diff(levels, axis=3)).max(axis=1).reshape(count, height * (width - 1))

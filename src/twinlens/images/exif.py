@@ -1,4 +1,4 @@
-"""Which way up an image is held, read without a word about the rest of its metadata.
+"""The orientation of an image, read without a word about the rest of its metadata.
 
 Pillow reads all of the EXIF and warns of every tag that is damaged, as is common. Warnings cannot
 be silenced for one thread alone, so the one number that is needed is read here.

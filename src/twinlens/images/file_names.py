@@ -92,20 +92,16 @@ _HIDDEN_PATTERN = re.compile(
 
 @cache
 def missing_decoder(format_name: str) -> str | None:
-    """What has to be run before a format can be read, or None where it can be.
+    """The command to run before a format can be read, or None if it can be.
 
     Args:
         format_name: Such as "PNG" or "HEIC".
     """
     modules = _DECODER_MODULES.get(format_name, ())
-    if not modules or any(map(_is_installed, modules)):
+    if not modules or any(map(find_spec, modules)):
         return None
     what = "pillow>=11.3" if format_name == "AVIF" else f"twinlens[{FORMATS_EXTRA}]"
     return f"pip install '{what}'"
-
-
-def _is_installed(module: str) -> bool:
-    return find_spec(module) is not None
 
 
 READABLE_SUFFIXES = frozenset(

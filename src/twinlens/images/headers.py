@@ -1,4 +1,4 @@
-"""What the first bytes of an encoded image say: its format, its size, and whether it is read."""
+"""The first bytes of an encoded image: its format, its size, and whether it is read."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _JPEG_LS, _START_OF_SCAN, _END_OF_IMAGE = 0xF7, 0xDA, 0xD9
 
 
 def detect_format(data: bytes) -> str | None:
-    """Which of the formats that can be read the first bytes are of."""
+    """Return the format of the first bytes, among those that can be read."""
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return "WebP"
     for kind, magic in _MAGIC_BYTES.items():
@@ -56,7 +56,7 @@ def detect_format(data: bytes) -> str | None:
 
 
 def detect_unsupported_format(data: bytes) -> str | None:
-    """What a file is that is known and not read, such as "a Photoshop image"."""
+    """Describe a file of a known format that is not read, such as "a Photoshop image"."""
     if b"crx " in _read_isobmff_brands(data):
         return "a camera raw image"
     start = data[:1024].removeprefix(b"\xef\xbb\xbf").lstrip()
@@ -79,7 +79,7 @@ def check_jpeg(data: bytes) -> None:
     """Refuse what a decoder of photographs takes for damage: other than 8 bits, JPEG-LS.
 
     Raises:
-        NotReadError: It is such a file.
+        UnsupportedImageError: It is such a file.
     """
     place = 2
     while (place := data.find(b"\xff", place)) >= 0 and place + 5 <= len(data):

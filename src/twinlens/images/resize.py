@@ -80,7 +80,7 @@ def _resize_and_crop(
 
 
 def crop_start(side: int, size: int, *, flipped: bool = False) -> int:
-    """Where the central `size` pixels of a side begin: rounded upright, which may be at its end."""
+    """The start of the central `size` pixels of a side: rounded upright, also if it is flipped."""
     first = round((side - size) / 2)
     return side - size - first if flipped else first
 

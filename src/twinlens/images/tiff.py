@@ -78,7 +78,8 @@ _TYPE_SIZES = {
     17: 8,
     18: 8,
 }
-_INTEGER_TYPES = {1: "B", 3: "H", 4: "I", 16: "Q"}
+_SHORT, _LONG = 3, 4
+_INTEGER_TYPES = {1: "B", _SHORT: "H", _LONG: "I", 16: "Q"}
 _RAW_PHOTOMETRICS = (32803, 34892)
 """A sensor's pixels before they are made colours, as DNG numbers them."""
 
@@ -114,7 +115,7 @@ class TiffImage:
 
 @dataclass(frozen=True, slots=True)
 class _TiffLayout:
-    """How the numbers of a file lie: byte order and the sizes of a directory's parts."""
+    """The layout of a file's numbers: byte order and the sizes of a directory's parts."""
 
     byte_order: str
     is_big_tiff: bool
@@ -147,7 +148,8 @@ def extract_first_image(data: bytes) -> TiffImage:
     """The first image of a TIFF, without what is not needed to decode it.
 
     Raises:
-        NotReadError: It is a camera's raw file, or a reduced copy of another image in the file.
+        UnsupportedImageError: It is a camera's raw file, or a reduced copy of another image in the
+            file.
         ValueError: A tag is missing or makes no sense.
         struct.error: It is cut off.
     """
@@ -165,9 +167,9 @@ def extract_first_image(data: bytes) -> TiffImage:
     bits = _read_integer(entries, _BITS_PER_SAMPLE, layout, 1)
     inverted = bits > 8 and _read_integer(entries, _PHOTOMETRIC, layout, 0) == 0
     if inverted:
-        entries[_PHOTOMETRIC] = _make_short_entry(1, layout)
+        entries[_PHOTOMETRIC] = _make_entry(_SHORT, 1, layout)
     if _read_integer(entries, _ROWS_PER_STRIP, layout, 0) > size[1]:  # memory is taken for as many
-        entries[_ROWS_PER_STRIP] = _make_long_entry(size[1], layout)
+        entries[_ROWS_PER_STRIP] = _make_entry(_LONG, size[1], layout)
     kept = {tag: entry for tag, entry in entries.items() if tag in _PIXEL_TAGS}
     return TiffImage(
         data=_with_directory(data, kept, layout),
@@ -252,14 +254,9 @@ def _check_counts(entries: dict[int, _Entry]) -> None:
             raise ValueError(f"{entries[tag].count:,} numbers in tag {tag}, which is one")
 
 
-def _make_short_entry(number: int, layout: _TiffLayout) -> _Entry:
-    value = struct.pack(f"{layout.byte_order}H", number)
-    return _Entry(3, 1, value, value.ljust(8 if layout.is_big_tiff else 4, b"\0"))
-
-
-def _make_long_entry(number: int, layout: _TiffLayout) -> _Entry:
-    value = struct.pack(f"{layout.byte_order}I", number)
-    return _Entry(4, 1, value, value.ljust(8 if layout.is_big_tiff else 4, b"\0"))
+def _make_entry(type_code: int, number: int, layout: _TiffLayout) -> _Entry:
+    value = struct.pack(f"{layout.byte_order}{_INTEGER_TYPES[type_code]}", number)
+    return _Entry(type_code, 1, value, value.ljust(8 if layout.is_big_tiff else 4, b"\0"))
 
 
 def _with_directory(data: bytes, entries: dict[int, _Entry], layout: _TiffLayout) -> bytes:

@@ -15,6 +15,8 @@ from twinlens.curate.icons.build import build_corpus
 from twinlens.curate.icons.concepts import LANGUAGES
 from twinlens.curate.icons.config import IconsConfig
 from twinlens.curate.icons.iconify import ICONIFY_EMOJI_STYLES
+from twinlens.data.left_out import LeftOut
+from twinlens.data.webdataset.shards import ShardSample, list_samples
 
 EMOJI = {
     "1f408": ("cat", "Katze"),
@@ -43,6 +45,12 @@ COLLECTION = {
 def build_fake(out: Path, cache: Path, workers: int = 1, **settings: Any) -> dict[str, Any]:
     chosen = {"size": 24, "samples_per_shard": 8, "clipart": False, "styles": ICONIFY_EMOJI_STYLES}
     return build_corpus(out, cache, IconsConfig(**{**chosen, **settings}), workers=workers)
+
+
+def list_all(part: Path) -> list[ShardSample]:
+    """The samples of all tars of a part."""
+    tars = sorted(part.glob("*.tar"))
+    return [sample for tar in tars for sample in list_samples(tar, LeftOut())]
 
 
 def trust_fakes(cache: Path) -> None:

@@ -8,14 +8,16 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from twinlens.data.webdataset.shards import ShardSample, list_samples
+from twinlens.data.webdataset.shards import ShardSample
+
+from .fake_packages import list_all
 
 SHARDS = Path(str(files("twinlens"))) / "assets" / "shards"
 IMAGES = SHARDS.parent / "images"
 
 
 def samples(part: str) -> list[tuple[ShardSample, dict[str, str]]]:
-    index = list_samples(sorted((SHARDS / part).glob("*.tar")))
+    index = list_all(SHARDS / part)
     return [(sample, json.loads(sample.read_member("json"))) for sample in index]
 
 

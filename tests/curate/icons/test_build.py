@@ -13,11 +13,10 @@ import pytest
 from PIL import Image
 
 from twinlens.curate.icons import render
-from twinlens.data.webdataset.shards import list_samples
 from twinlens.errors import ConfigError, DataError, MissingExtraError
 
 from . import fake_packages
-from .fake_packages import build_fake
+from .fake_packages import build_fake, list_all
 
 PARTS = ("train", "unseen-concepts", "unseen-style", "unseen-both")
 
@@ -31,7 +30,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def records(corpus: Path, part: str) -> list[dict[str, Any]]:
-    index = list_samples(sorted((corpus / part).glob("*.tar")))
+    index = list_all(corpus / part)
     return [json.loads(sample.read_member("json")) for sample in index]
 
 
@@ -81,7 +80,7 @@ def test_tones_and_flags_are_capped(cache: Path, trusted: Path, tmp_path: Path) 
 
 
 def test_a_sample_has_its_image_its_words_and_its_origin(corpus: Path) -> None:
-    index = list_samples(sorted((corpus / "train").glob("*.tar")))
+    index = list_all(corpus / "train")
     sample = next(
         each for each in index if json.loads(each.read_member("json"))["concept"] == "1f415"
     )
@@ -96,14 +95,14 @@ def test_a_sample_has_its_image_its_words_and_its_origin(corpus: Path) -> None:
 
 
 def test_renders_of_one_drawing_differ_and_held_out_ones_are_plain(corpus: Path) -> None:
-    index = list_samples(sorted((corpus / "train").glob("*.tar")))
+    index = list_all(corpus / "train")
     dogs = [
         each.read_member("webp")
         for each in index
         if json.loads(each.read_member("json"))["icon"] == "noto:dog"
     ]
     assert len(dogs) == len(set(dogs)) == 4
-    for sample in list_samples(sorted((corpus / "unseen-style").glob("*.tar"))):
+    for sample in list_all(corpus / "unseen-style"):
         corner = decode(sample.read_member("webp")).convert("RGB").getpixel((0, 0))
         assert min(corner) > 240
 

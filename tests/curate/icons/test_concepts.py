@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twinlens.curate.icons.aliases import EMOJI_ALIASES
 from twinlens.curate.icons.concepts import (
     EMOJI_HELD_OUT_PER_MILLE,
     ICONS_HELD_OUT_PER_MILLE,
     LANGUAGES,
     ConceptWords,
     EmojiTable,
+    emoji_aliases,
     emoji_kind,
     from_codepoints,
     hash_bucket,
@@ -119,6 +119,6 @@ def test_cldr_is_read_in_the_chosen_languages_only(cache: Path) -> None:
 
 
 def test_aliases_are_slugs_of_emoji() -> None:
-    for name, concept in EMOJI_ALIASES.items():
+    for name, concept in emoji_aliases().items():
         assert slugify(name) == name
         assert to_codepoints(from_codepoints(concept)) == concept

@@ -1,7 +1,7 @@
 import pytest
 
 from twinlens.config_io import apply_overrides
-from twinlens.curate.icons.config import PRESETS, IconsConfig, full_config, small_config
+from twinlens.curate.icons.config import PRESETS, IconsConfig, small_config
 from twinlens.errors import ConfigError, UnknownNameError
 
 
@@ -14,7 +14,7 @@ def test_presets_can_be_changed_from_the_command_line(name: str) -> None:
 def test_the_small_preset_has_no_icons_and_few_styles() -> None:
     assert small_config().icons_limit == 0
     assert "twemoji" in small_config().styles
-    assert set(small_config().styles) < set(full_config().styles)
+    assert set(small_config().styles) < set(IconsConfig().styles)
 
 
 @pytest.mark.parametrize(

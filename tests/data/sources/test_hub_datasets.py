@@ -11,7 +11,7 @@ from PIL import Image
 from twinlens.data.datasets import open_dataset
 from twinlens.data.sources import hub_datasets
 from twinlens.data.sources.hub_datasets import choose_files
-from twinlens.data.webdataset.shards import ShardWriter
+from twinlens.data.webdataset.shards import write_shard
 from twinlens.errors import DataError
 
 pyarrow = pytest.importorskip("pyarrow")
@@ -73,8 +73,8 @@ def test_one_of_several_splits_must_be_named(offline: Path):
 
 
 def test_tars_with_their_class_names(offline: Path):
-    with ShardWriter(offline / "test") as writer:
-        writer.write("s0", {"png": image(), "cls": b"1"})
+    (offline / "test").mkdir()
+    write_shard(offline / "test" / "00000.tar", [("s0", {"png": image(), "cls": b"1"})])
     (offline / "classnames.txt").write_text("robin\nwren\n")
     dataset = open_dataset("hf://datasets/org/birds/test")
     assert dataset.classnames == ("robin", "wren")

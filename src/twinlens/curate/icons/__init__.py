@@ -4,14 +4,13 @@
 - `iconify`: icon sets in Iconify's format, and which may be used
 - `clipart`: Debian's openclipart drawings
 - `concepts`: what an image shows; emoji names in many languages; what is held out
-- `aliases`: names of emoji that no standard lists
 - `names`: icon names made readable; brands and empty names
 - `captions`: what is said of an image
 - `render`: a drawing on a background, as WebP
-- `settings`: what the builder can be asked for
+- `config`: the settings of the builder
 - `extras`: two more emoji styles, from images and from a font
 - `tags`: keywords that icon sets publish
-- `choice`, `select_emoji`, `select_icons`: what is in the corpus, and in which part
+- `choice`, `choose_emoji`, `choose_icons`: what is in the corpus, and in which part
 - `plan`: every image to draw, in order
 - `sample`: one sample: the image, its words, where it comes from
 - `build`: the shards, in parallel and resumable

@@ -7,7 +7,7 @@ import hashlib
 import json
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -29,14 +29,12 @@ from twinlens.errors import ConfigError, DataError, os_errors_as
 from twinlens.files import ensure_directory, remove_partial_files
 from twinlens.hardware import usable_cpu_count
 from twinlens.signals import exit_with_parent
+from twinlens.types import ProgressCallback, no_progress
 
 _PROBE_DRAWING = Drawing('<path d="M0 0h9v9z"/>', 0, 0, 16, 16)
 
 BUILDER_VERSION = 1
 """Raised when the same settings would give other bytes than before."""
-
-BuildProgress = Callable[[int, int], None]
-"""Called with (images done, images in all)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +65,7 @@ def build_corpus(
     settings: IconsConfig,
     *,
     workers: int | None = None,
-    progress: BuildProgress = lambda done, total: None,
+    progress: ProgressCallback = no_progress,
 ) -> dict[str, Any]:
     """Build the corpus, or go on where a killed build stopped.
 
@@ -76,7 +74,7 @@ def build_corpus(
         cache: Folder of the packages.
         settings: What to build.
         workers: Processes, at least one; by default one a core.
-        progress: Told after every shard.
+        progress: Told (images done, images in all) after every shard.
 
     Returns:
         The manifest, as in `manifest.json`.
@@ -105,7 +103,7 @@ def build_corpus(
 
 
 def corpus_fingerprint(settings: IconsConfig) -> str:
-    """What decides the corpus' bytes, as a short hash."""
+    """A short hash of all that decides the corpus' bytes."""
     packages = [each.sha256 for each in PACKAGES]
     drawings = clipart.list_files() if settings.clipart else []
     values = dataclasses.asdict(settings)
@@ -138,7 +136,7 @@ def _list_shard_jobs(plan: CorpusPlan, settings: IconsConfig, out: Path) -> Iter
             yield _ShardJob(part, number, images[start : start + step], settings, out)
 
 
-def _render_shards(shards: list[_ShardJob], workers: int, progress: BuildProgress) -> None:
+def _render_shards(shards: list[_ShardJob], workers: int, progress: ProgressCallback) -> None:
     total = sum(len(shard.images) for shard in shards)
     todo = [shard for shard in shards if not shard.is_done()]
     done = total - sum(len(shard.images) for shard in todo)

@@ -1,4 +1,4 @@
-"""What is said of an image: names, keywords, categories and templates, in many languages."""
+"""Captions of an image: names, keywords, categories and templates, in many languages."""
 
 from __future__ import annotations
 

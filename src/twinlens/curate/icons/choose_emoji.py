@@ -1,4 +1,4 @@
-"""Which drawings of emoji the corpus has: every style's base emoji, few tones and flags."""
+"""The drawings of emoji in the corpus: every style's base emoji, few tones and flags."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _sample_flags(table: EmojiTable, settings: IconsConfig) -> set[str]:
 
 
 def _num_renders(concept: str, split: str, flags: set[str], settings: IconsConfig) -> int:
-    """How often a drawing is shown; 0 leaves it out."""
+    """The number of renders of a drawing; 0 leaves it out."""
     what = emoji_kind(concept)
     if what == "base":
         return settings.emoji_renders if split == TRAIN else 1
@@ -123,7 +123,7 @@ def _concept_categories(data: Mapping[str, Any], table: EmojiTable) -> dict[str,
 
 
 def style_coverage(choices: Iterable[SelectedIcon]) -> dict[str, int]:
-    """How many of the unseen style's concepts each style has."""
+    """The number of the unseen style's concepts that each style has."""
     by_style: dict[str, set[str]] = defaultdict(set)
     for choice in choices:
         by_style[choice.icon_set].add(choice.concept)

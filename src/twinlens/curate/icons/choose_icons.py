@@ -1,4 +1,4 @@
-"""Which icons and clip art the corpus has: readable names, no brands, capped per concept."""
+"""The icons and clip art in the corpus: readable names, no brands, capped per concept."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def _limit_per_concept(
 
 
 def _num_set_families(found: Iterable[SelectedIcon]) -> int:
-    """How many families of sets know a concept (`fa6-solid` and `fa7-solid` are one)."""
+    """The number of set families that know a concept (`fa6-solid` and `fa7-solid` are one)."""
     return len({re.sub(r"\d", "", choice.icon_set).partition("-")[0] for choice in found})
 
 

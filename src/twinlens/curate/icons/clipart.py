@@ -66,7 +66,7 @@ def list_files(folder: Path = CLIPART_DIR) -> list[tuple[str, int]]:
 def read_clipart(folder: Path = CLIPART_DIR) -> list[Clipart]:
     """The usable drawings, in the order of their paths; none if the package is not installed."""
     texts = dict(_usable_files(folder))
-    titles = Counter(_read_title(text) for text in texts.values())
+    titles = Counter(_element_text(text, "dc:title") for text in texts.values())
     found = (_parse_clipart(path, text, titles) for path, text in texts.items())
     return [each for each in found if each is not None]
 
@@ -97,7 +97,7 @@ def _usable_files(folder: Path) -> Iterator[tuple[str, str]]:
 def _parse_clipart(path: str, text: str, titles: Counter[str]) -> Clipart | None:
     drawing = _parse_drawing(text)
     author = _element_text(text, "dc:creator").lower()
-    title = _read_title(text)
+    title = _element_text(text, "dc:title")
     keywords = tuple(word for word in _read_keywords(text) if word not in author)
     if titles[title] > _MAX_TITLE_USES or " by " in title or title.lower() == author:
         title = _title_from_path(path)
@@ -110,10 +110,6 @@ def _parse_clipart(path: str, text: str, titles: Counter[str]) -> Clipart | None
     category = path.partition("/")[0].replace("_", " ")
     name = path.removesuffix(".svg")
     return Clipart(name, title, keywords, category, drawing, italian)
-
-
-def _read_title(text: str) -> str:
-    return _element_text(text, "dc:title")
 
 
 def _element_text(text: str, tag: str) -> str:

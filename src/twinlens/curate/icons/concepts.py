@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from twinlens.curate.icons.aliases import EMOJI_ALIASES
 from twinlens.curate.icons.names import split_words
 from twinlens.curate.icons.sources import read_members
 
@@ -29,6 +28,8 @@ EMOJI_HELD_OUT_PER_MILLE = 50
 ICONS_HELD_OUT_PER_MILLE = 100
 """Concepts held out of a thousand: of those that share a name with an emoji, and of the rest."""
 
+_ALIASES_FILE = Path(__file__).parents[2] / "assets" / "emoji_aliases.json"
+
 T = TypeVar("T")
 
 _SKIN_TONE = re.compile("[\U0001f3fb-\U0001f3ff]")
@@ -37,7 +38,7 @@ _FLAG = re.compile("[\U0001f1e6-\U0001f1ff\U000e0020-\U000e007f]")
 
 @dataclass(frozen=True, slots=True)
 class ConceptWords:
-    """What may be said of a concept: names and keywords by language."""
+    """The words of a concept: names and keywords by language."""
 
     names: Mapping[str, str]
     keywords: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
@@ -59,12 +60,12 @@ def to_codepoints(text: str) -> str:
 
 
 def from_codepoints(concept: str) -> str:
-    """The inverse of `codepoints`."""
+    """The inverse of `to_codepoints`."""
     return "".join(chr(int(point, 16)) for point in concept.split("-"))
 
 
 def emoji_kind(concept: str) -> str:
-    """Whether an emoji is `base`, a `tone` variant or a `flag`."""
+    """The kind of an emoji: `base`, a `tone` variant or a `flag`."""
     text = from_codepoints(concept)
     if _FLAG.search(text):
         return "flag"
@@ -120,6 +121,14 @@ def hash_bucket(name: str) -> int:
     return int.from_bytes(digest, "big") % 1000
 
 
+def emoji_aliases() -> dict[str, str]:
+    """The concepts of names that icon sets use for emoji and that neither CLDR nor Unicode knows.
+
+    Most are of one early set that named its drawings in its own words and spelling.
+    """
+    return json.loads(_ALIASES_FILE.read_text(encoding="utf-8"))
+
+
 class EmojiTable:
     """Names of every emoji, and every emoji by any of its names."""
 
@@ -130,7 +139,7 @@ class EmojiTable:
         self._by_name: dict[str, str] = {}
         for concept, entry in words.items():
             self._add(entry.label, concept)
-        for name, concept in EMOJI_ALIASES.items():
+        for name, concept in emoji_aliases().items():
             self._add(name, concept)
         for concept in words:
             if "-" not in concept:

@@ -1,4 +1,4 @@
-"""What the builder can be asked for."""
+"""The settings of the corpus builder."""
 
 from __future__ import annotations
 
@@ -91,11 +91,6 @@ class IconsConfig:
                 raise UnknownNameError("part of the corpus", part, SPLITS)
 
 
-def full_config() -> IconsConfig:
-    """The whole corpus, which the embedded model learns from."""
-    return IconsConfig()
-
-
 def small_config() -> IconsConfig:
     """The ready shards in the package: animals, food, things and places in four styles and one."""
     return IconsConfig(
@@ -121,4 +116,5 @@ def small_config() -> IconsConfig:
     )
 
 
-PRESETS = {"full": full_config, "small": small_config}
+PRESETS = {"full": IconsConfig, "small": small_config}
+"""Configurations by name: `full` is the corpus that the embedded model learns from."""

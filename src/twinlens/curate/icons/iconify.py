@@ -55,7 +55,7 @@ _EXCLUDED_SETS = {
 
 @dataclass(frozen=True, slots=True)
 class IconSet:
-    """What the collection says of one set."""
+    """The collection's entry of one set."""
 
     prefix: str
     name: str

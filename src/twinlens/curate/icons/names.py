@@ -93,14 +93,8 @@ def clean_name(name: str, prefixes: tuple[str, ...] = (), suffixes: tuple[str, .
         ('dice 5', '', 'interface edit')
     """
     text = re.sub(r"(?<=[a-z])(?=\d+(-|$))", "-", name.partition("--")[0])
-    for prefix in prefixes:
-        if text.startswith(prefix + "-"):
-            text = text.removeprefix(prefix + "-")
-            break
-    for suffix in suffixes:
-        if text.endswith("-" + suffix):
-            text = text.removesuffix("-" + suffix)
-            break
+    text = next((text.removeprefix(f"{p}-") for p in prefixes if text.startswith(f"{p}-")), text)
+    text = next((text.removesuffix(f"-{s}") for s in suffixes if text.endswith(f"-{s}")), text)
     words = _strip_style_words(text.split("-"))
     return " ".join(words) if _is_meaningful(words) else ""
 

@@ -1,9 +1,9 @@
-"""Which images the corpus has, and in which part: decided before anything is drawn."""
+"""The images of the corpus, and the part of each: decided before anything is drawn."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -70,15 +70,14 @@ def plan_corpus(settings: IconsConfig, cache: Path) -> CorpusPlan:
     """
     archive = fetch_package(ICONIFY, cache)
     sets = iconify.read_icon_sets(archive)
-    whole = _LoadedSets(sets=sets)
-    for info, data in iconify.read_set_files(
-        archive, {name: sets[name] for name in ICONIFY_EMOJI_STYLES}
-    ):
-        whole.data[info.prefix] = data
-    table = build_emoji_table(whole.data, cache)
+    emoji_sets = {name: sets[name] for name in ICONIFY_EMOJI_STYLES}
+    # The icons of the sets that are held in memory, as Iconify's JSON has them.
+    loaded = {info.prefix: data for info, data in iconify.read_set_files(archive, emoji_sets)}
+    table = build_emoji_table(loaded, cache)
     for info, data in read_extra_sets(settings.styles, cache, table.words):
-        whole.add(info, data)
-    choices = select_emoji(whole.data, table, settings)
+        sets[info.prefix] = info
+        loaded[info.prefix] = data
+    choices = select_emoji(loaded, table, settings)
     common = style_coverage(choices)
     skipped: Counter[str] = Counter()
     if settings.icons_limit:
@@ -93,24 +92,13 @@ def plan_corpus(settings: IconsConfig, cache: Path) -> CorpusPlan:
     notes: list[str] = []
     if settings.clipart:
         found = read_clipart()
-        whole.add(CLIPART_SET, to_icon_set_json(found))
+        sets[CLIPART_SET.prefix] = CLIPART_SET
+        loaded[CLIPART_SET.prefix] = to_icon_set_json(found)
         choices += select_clipart(found, table, settings)
         if not found:
             notes.append(f"No clip art: {CLIPART_DIR} is not there ({INSTALL_COMMAND} brings it).")
-    parts = _assign_splits(_read_images(choices, archive, whole), settings)
+    parts = _assign_splits(_read_images(choices, archive, sets, loaded), settings)
     return CorpusPlan(parts, sets, skipped, common, notes)
-
-
-@dataclass(frozen=True, slots=True)
-class _LoadedSets:
-    """Every set's entry, and the sets that are held in memory."""
-
-    sets: dict[str, IconSet]
-    data: dict[str, Any] = field(default_factory=dict[str, Any])
-
-    def add(self, info: IconSet, data: Any) -> None:
-        self.sets[info.prefix] = info
-        self.data[info.prefix] = data
 
 
 def _assign_splits(
@@ -132,13 +120,16 @@ def _assign_splits(
 
 
 def _read_images(
-    choices: Iterable[SelectedIcon], archive: Path, whole: _LoadedSets
+    choices: Iterable[SelectedIcon],
+    archive: Path,
+    sets: Mapping[str, IconSet],
+    loaded: Mapping[str, Any],
 ) -> Iterator[tuple[SelectedIcon, CorpusImage]]:
     by_set: dict[str, list[SelectedIcon]] = defaultdict(list)
     for choice in choices:
         by_set[choice.icon_set].append(choice)
-    held = [(whole.sets[name], data) for name, data in whole.data.items() if name in by_set]
-    others = {name: whole.sets[name] for name in by_set if name not in whole.data}
+    held = [(sets[name], data) for name, data in loaded.items() if name in by_set]
+    others = {name: sets[name] for name in by_set if name not in loaded}
     for info, data in chain(held, iconify.read_set_files(archive, others)):
         for choice in by_set[info.prefix]:
             image = CorpusImage(

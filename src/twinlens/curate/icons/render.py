@@ -31,7 +31,7 @@ BLACK: Colour = (0.0, 0.0, 0.0)
 
 @dataclass(frozen=True, slots=True)
 class RenderStyle:
-    """How a drawing is shown.
+    """The background, colour and placement of a drawing.
 
     Attributes:
         background_stops: One background colour, or the two ends of a gradient.

@@ -1,4 +1,4 @@
-"""Where the images and words come from: pinned packages, fetched by npm, held in a cache.
+"""The sources of the images and words: pinned packages, fetched by npm, held in a cache.
 
 A package already in the cache is used without npm, once its SHA-256 agrees.
 """

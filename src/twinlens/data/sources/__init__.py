@@ -1,1 +1,1 @@
-"""What a data set is read from: folders, tables, built-in sets, the Hugging Face hub, URLs."""
+"""The sources of data sets: folders, tables, built-in sets, the Hugging Face hub, URLs."""

@@ -41,7 +41,7 @@ class ArrayImage:
 
     @property
     def mark(self) -> tuple[str, int]:
-        """What tells the image from others: the content of all and its place."""
+        """The image's identity: the content of all images and its place."""
         return self.images.digest, self.index
 
     def read_image(self) -> bytes:

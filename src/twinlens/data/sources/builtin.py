@@ -47,11 +47,6 @@ _GARMENTS_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 _GARMENTS_FILES = {"test": ("t10k", 10_000), "train": ("train", 60_000)}
 
 
-def has_splits(spec: str) -> bool:
-    """True if it is the plain name of a data set with the parts `test` and `train`."""
-    return spec in NAMES
-
-
 def open_named(spec: str) -> Dataset | None:
     """The data set of `NAME` or `NAME/SPLIT`; nothing where the name is none of these.
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar, cast
@@ -44,7 +44,7 @@ def another_kind(name: str) -> str:
 
 @dataclass(slots=True)
 class Description:
-    """What is said of a sample.
+    """The captions and metadata of a sample.
 
     Attributes:
         captions: Perhaps none.
@@ -72,7 +72,7 @@ def describe(
     """
     found = Description()
     found.metadata = read_json(_attempt(partial(read, "json"), found), found.passed_over)
-    found.concept = _concept(found)
+    found.concept = pop_concept(found.metadata, found.passed_over)
     # Nothing more is read where the JSON has captions: each read opens a file.
     found.captions = (
         _listed(found)
@@ -136,14 +136,23 @@ def texts_of(value: object) -> tuple[str, ...] | None:
     return tuple(filter(None, texts)) if len(texts) == len(items) else None
 
 
-def _concept(found: Description) -> str | None:
-    concept = found.metadata.get("concept")
+def pop_concept(metadata: dict[str, Any], passed_over: list[str]) -> str | None:
+    """Take the concept out of metadata; one of another kind stays there, which is told."""
+    concept = metadata.get("concept")
     if isinstance(concept, str):
-        del found.metadata["concept"]
+        del metadata["concept"]
         return concept or None
-    if "concept" in found.metadata:
-        found.passed_over.append(another_kind("concept"))
+    if "concept" in metadata:
+        passed_over.append(another_kind("concept"))
     return None
+
+
+def unique_labels(labels: Sequence[_Value], passed_over: list[str]) -> tuple[_Value, ...]:
+    """Labels in their order, each once; that one is there twice is told."""
+    found = tuple(dict.fromkeys(labels))
+    if len(found) < len(labels):
+        passed_over.append("class that a sample names twice")
+    return found
 
 
 def _from_files(read: Callable[[str], bytes | None], found: Description) -> tuple[str, ...]:
@@ -151,21 +160,24 @@ def _from_files(read: Callable[[str], bytes | None], found: Description) -> tupl
         data = _attempt(partial(read, ending), found)
         if data is None:
             continue
-        text = _decoded(data)
-        if text is None:
+        try:
+            lines = data.decode(text_encoding(data)).splitlines()
+        except UnicodeDecodeError:
             found.passed_over.append(NO_TEXT)
-        elif lines := tuple(filter(None, (line.strip() for line in text.splitlines()))):
-            return lines
+            continue
+        if texts := tuple(filter(None, map(str.strip, lines))):
+            return texts
     return ()
 
 
-def _decoded(data: bytes) -> str | None:
-    """UTF-8, or UTF-16 that says so by its mark; None where it is neither."""
-    marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    try:
-        return data.decode("utf-16" if marked else "utf-8-sig")
-    except UnicodeDecodeError:
-        return None
+def text_encoding(head: bytes) -> str:
+    """UTF-16 for bytes that begin with its mark; else UTF-8, to which some programs put one, too.
+
+    Args:
+        head: At least the first two bytes.
+    """
+    is_utf16 = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return "utf-16" if is_utf16 else "utf-8-sig"
 
 
 def _from_fields(found: Description) -> tuple[str, ...]:

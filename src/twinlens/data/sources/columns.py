@@ -17,7 +17,7 @@ _TEXTS = ("captions", *TEXT_FIELDS)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Columns:
-    r"""What a user says of a table; by default its names tell.
+    r"""A user's names of a table's columns; by default the known names.
 
     Attributes:
         image: The column of images.
@@ -83,15 +83,11 @@ def _first(known: dict[str, str], fields: Sequence[str]) -> str | None:
 
 
 def refusal(path: Path, names: Sequence[str], wanted: Columns) -> DataError:
-    """What to say of a table without the columns."""
+    """Return the error of a table without the columns."""
     found = ", ".join(map(repr, names)) or "none"
-    images = _quoted((wanted.image,) if wanted.image else IMAGE_FIELDS)
-    texts = _quoted((wanted.text,) if wanted.text else _TEXTS)
+    images = ", ".join(map(repr, (wanted.image,) if wanted.image else IMAGE_FIELDS))
+    texts = ", ".join(map(repr, (wanted.text,) if wanted.text else _TEXTS))
     return DataError(
         f"{path}: got the columns {found}, expected one of images ({images}) and one of captions "
         f"({texts}) or 'label'; --image-column, --text-column and --separator name others"
     )
-
-
-def _quoted(names: Sequence[str | None]) -> str:
-    return ", ".join(map(repr, names))

@@ -11,7 +11,7 @@ from twinlens.data.sources.sample_files import TEXTS
 
 
 class TextsBeside:
-    """Which texts belong to which image: those of its name without the last ending.
+    """The texts of each image of a folder: those of its name without the last ending.
 
     Where there are none, those of its name before the first dot, if no other image shares that:
     `s.output.txt` belongs to `s.input.jpg`.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -65,7 +65,7 @@ class _Entry(NamedTuple):
 
 @dataclass(slots=True)
 class _Reading:
-    """What a directory comes to, while it is read."""
+    """The images of a directory, while it is read."""
 
     root: Path
     rows: dict[str, list[Row]] = field(default_factory=dict[str, list[Row]])
@@ -96,7 +96,7 @@ class _Reading:
                 self.left_out.add(reason, str(path))
 
     def dataset(self, **others: object) -> Dataset:
-        """What was read, as a data set."""
+        """Return the images as a data set."""
         for key, rows in self.rows.items():  # no image took them
             self.left_out.add(MISSING, f"{rows[0].where}: {key}")
         if "classnames" not in others:  # then those of the metadata file, if it tells some
@@ -249,8 +249,12 @@ def _metadata(
 
 
 def _check_class_folders(listing: Listing, found: Mapping[Path, list[Path]]) -> DataError | None:
-    """What is wrong with folders as classes; raised where there are no images at all."""
-    without = [folder for folder, files in found.items() if not _any_image(files)]
+    """Return the error of folders that are no classes; raise it if there are no images at all."""
+    without = [
+        folder
+        for folder, files in found.items()
+        if not any(is_image_name(path.name) for path in files)
+    ]
     if len(without) == len(found):
         told = _unreadable(itertools.chain(listing.files, *found.values()))
         tars = [folder for folder, files in found.items() if any(p.suffix == ".tar" for p in files)]
@@ -270,10 +274,6 @@ def _unreadable(files: Iterable[Path]) -> list[str]:
         if (reason := unreadable_reason(path.name)) is not None:
             told.add(reason, str(path))
     return told.lines()
-
-
-def _any_image(files: Sequence[Path]) -> bool:
-    return any(is_image_name(path.name) for path in files)
 
 
 def _files_below(folder: Path, left_out: LeftOut, seen: set[str] | None = None) -> Iterator[Path]:
@@ -300,7 +300,7 @@ def _labels(entry: _Entry) -> tuple[str, ...]:
 def _sample(entry: _Entry) -> Sample:
     rows = entry.rows
     from_rows = tuple(dict.fromkeys(text for row in rows for text in row.texts))
-    found = describe(_reader(entry.beside), lambda: from_rows)
+    found = describe(partial(_read_beside, entry.beside), lambda: from_rows)
     others = {name: value for row in rows for name, value in row.others.items()}
     return Sample(
         key=entry.key,
@@ -314,13 +314,10 @@ def _sample(entry: _Entry) -> Sample:
     )
 
 
-def _reader(beside: Mapping[str, Path]) -> Callable[[str], bytes | None]:
-    def read(ending: str) -> bytes | None:
-        path = beside.get(ending)
-        with os_errors_as(DataError, path, "cannot be read"):
-            return path.read_bytes() if path else None
-
-    return read
+def _read_beside(beside: Mapping[str, Path], ending: str) -> bytes | None:
+    path = beside.get(ending)
+    with os_errors_as(DataError, path, "cannot be read"):
+        return path.read_bytes() if path else None
 
 
 def _mark(entry: _Entry) -> object:

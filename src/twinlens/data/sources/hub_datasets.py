@@ -19,7 +19,7 @@ from huggingface_hub.errors import (
 
 from twinlens.data.sources.metadata_files import CLASSNAMES_FILE, TEMPLATES_FILE, TYPE_FILE
 from twinlens.data.sources.natural_order import natural_key
-from twinlens.errors import DataError
+from twinlens.errors import DataError, one_line
 
 _SPEC = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@([^/]+))?(?:/(.+?))?/?")
 _KINDS = (".parquet", ".tar")
@@ -63,10 +63,7 @@ def splits_of(spec: str) -> tuple[str, list[str]]:
     """
     repository, revision, part = _parse(spec)
     files = [] if part else _list(spec, repository, revision)
-    for kind in _KINDS:
-        if splits := {_split_of(file) for file in files if file.endswith(kind)}:
-            return repository, sorted(splits)
-    return repository, []
+    return repository, sorted(set(map(_split_of, _data_files(files))))
 
 
 def _parse(spec: str) -> tuple[str, str | None, str]:
@@ -88,21 +85,25 @@ def choose_files(files: Sequence[str], part: str, spec: str) -> list[str]:
     Raises:
         DataError: There is none, or there are several splits and `part` is empty.
     """
-    for kind in _KINDS:
-        found = sorted((file for file in files if file.endswith(kind)), key=natural_key)
-        splits = sorted({_split_of(file) for file in found})
-        if not part and len(splits) > 1:
-            names = ", ".join(map(repr, splits))
-            raise DataError(f"{spec}: got the splits {names}, expected one: {spec}/{splits[0]}")
-        found = [file for file in found if not part or _is_in(file, part)]
-        if found:
-            return found
-        if splits and part:
-            names = ", ".join(map(repr, splits))
-            raise DataError(
-                f"{spec}: got no split, folder or file {part!r}, expected one of {names}"
-            )
-    raise DataError(f"{spec}: got {len(files)} files, expected Parquet files or tars among them")
+    found = _data_files(files)
+    if not found:
+        raise DataError(
+            f"{spec}: got {len(files)} files, expected Parquet files or tars among them"
+        )
+    splits = sorted(set(map(_split_of, found)))
+    names = ", ".join(map(repr, splits))
+    if not part and len(splits) > 1:
+        raise DataError(f"{spec}: got the splits {names}, expected one: {spec}/{splits[0]}")
+    chosen = [file for file in found if not part or _is_in(file, part)]
+    if not chosen:
+        raise DataError(f"{spec}: got no split, folder or file {part!r}, expected one of {names}")
+    return chosen
+
+
+def _data_files(files: Sequence[str]) -> list[str]:
+    """The Parquet files or, if there are none, the tars: 0.tar to 10.tar."""
+    by_kind = ([file for file in files if file.endswith(kind)] for kind in _KINDS)
+    return sorted(next(filter(None, by_kind), []), key=natural_key)
 
 
 def _split_of(file: str) -> str:
@@ -129,7 +130,7 @@ def _list(spec: str, repository: str, revision: str | None) -> list[str]:
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise DataError(f"{spec}: the hub has no such public data set or revision") from error
     except HfHubHTTPError as error:
-        raise DataError(f"{spec}: the hub answered {' '.join(str(error).split())}") from error
+        raise DataError(f"{spec}: the hub answered {one_line(error)}") from error
     except Exception:  # offline is told in as many ways as there are HTTP libraries
         root = _snapshot(spec, repository, revision, None)
         return [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
@@ -153,4 +154,4 @@ def _snapshot(spec: str, repository: str, revision: str | None, patterns: list[s
             "on a machine that can, and give its directory instead"
         ) from error
     except HfHubHTTPError as error:
-        raise DataError(f"{spec}: the hub answered {' '.join(str(error).split())}") from error
+        raise DataError(f"{spec}: the hub answered {one_line(error)}") from error

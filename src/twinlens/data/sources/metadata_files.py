@@ -133,15 +133,9 @@ def check_named(labels: Sequence[str], where: str) -> None:
 
 
 def _lines(path: Place) -> list[str]:
-    data = read_small(path)
-    return [] if data is None else _stripped(data, str(path))
-
-
-def _stripped(data: bytes, where: str) -> list[str]:
+    data = read_small(path) or b""
     try:
         lines = data.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"{where}: got bytes that are not UTF-8 ({error}), expected text"
-        ) from error
+        raise DataError(f"{path}: got bytes that are not UTF-8 ({error}), expected text") from error
     return [line.strip() for line in lines]

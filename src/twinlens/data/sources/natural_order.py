@@ -12,7 +12,7 @@ _NUMBER = re.compile(r"([0-9]+)")
 
 
 def natural_key(name: str) -> NaturalKey:
-    """What to sort names and paths by, so that their numbers count as numbers.
+    """A key to sort names and paths by, so that their numbers count as numbers.
 
     Equal numbers of different widths are ordered by width: 1, 01, 001. A name comes before those
     that go on, whatever its ending: `a.png`, `a2.png`.

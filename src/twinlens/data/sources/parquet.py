@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -14,12 +15,13 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from twinlens.data.samples import file_size
-from twinlens.errors import DataError, MissingExtraError
+from twinlens.data.sources.remote import Place
+from twinlens.errors import DataError, MissingExtraError, one_line
 
 
 @dataclass(frozen=True, slots=True)
 class TableImage:
-    """An image inside a Parquet file: nothing is read before `read_image_file`."""
+    """An image inside a Parquet file: nothing is read before `read_image`."""
 
     table: Path
     row: int
@@ -27,7 +29,7 @@ class TableImage:
 
     @property
     def mark(self) -> tuple[str, int, int]:
-        """What tells the image from others: the file's name, the row, the file's size."""
+        """The image's identity: the file's name, the row, the file's size."""
         return self.table.name, self.row, file_size(self.table)
 
     def read_image(self) -> bytes:
@@ -50,24 +52,35 @@ class TableImage:
         return f"{self.table}: row {self.row + 1}"
 
 
-def parquet_schema(path: Path) -> Any:
+def parquet_schema(path: Place, data: bytes | None = None) -> Any:
     """The columns of a file, as pyarrow's Schema.
+
+    Args:
+        path: The file.
+        data: Its content, where it was read before.
 
     Raises:
         DataError: It is missing or broken.
         MissingExtraError: pyarrow is not installed.
     """
-    return _parquet_file(path).schema_arrow
+    return _parquet_file(path, data).schema_arrow
 
 
-def parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+def parquet_rows(
+    path: Place, columns: Sequence[str], data: bytes | None = None
+) -> Iterator[dict[str, Any]]:
     """The cells of each row by the names of their columns.
+
+    Args:
+        path: The file.
+        columns: Those that are read.
+        data: The file's content, where it was read before.
 
     Raises:
         DataError: The file is broken.
     """
     try:
-        for batch in _parquet_file(path).iter_batches(columns=list(columns)):
+        for batch in _parquet_file(path, data).iter_batches(columns=list(columns)):
             cells = [_values(column) for column in batch.columns]
             for row in range(batch.num_rows):
                 yield {
@@ -98,7 +111,7 @@ def _value(cell: Any) -> Any:
 
 
 def image_column_kind(schema: Any, column: str) -> Literal["paths", "inside"] | None:
-    """Whether a column has paths, or encoded images as bytes or as Hugging Face's structs."""
+    """The kind of a column: of paths, or of encoded images as bytes or Hugging Face's structs."""
     types = _pyarrow().types
     kind = schema.field(column).type
     if types.is_dictionary(kind):  # pandas' categories: values are kept once
@@ -142,14 +155,16 @@ def _pyarrow() -> Any:
         raise MissingExtraError("pyarrow", "data") from error
 
 
-def _broken(path: Path, error: Exception) -> DataError:
-    return DataError(f"{path}: not a whole Parquet file: {' '.join(str(error).split())}")
+def _broken(path: Place, error: Exception) -> DataError:
+    return DataError(f"{path}: not a whole Parquet file: {one_line(error)}")
 
 
-def _parquet_file(path: Path) -> Any:
+def _parquet_file(path: Place, data: bytes | None = None) -> Any:
     arrow = _pyarrow()
     try:
-        return import_module("pyarrow.parquet").ParquetFile(path)
+        return import_module("pyarrow.parquet").ParquetFile(
+            path if data is None else io.BytesIO(data)
+        )
     except arrow.ArrowException as error:
         raise _broken(path, error) from error
     except OSError as error:

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from twinlens.errors import DataError, MissingExtraError
+from twinlens.errors import DataError, MissingExtraError, one_line
 
 Place = Path | str
 """A file on this machine, or the URL of one that is not."""
@@ -96,13 +96,13 @@ def read_small(place: Place) -> bytes | None:
 
 @dataclass(frozen=True, slots=True)
 class UrlImage:
-    """An image behind a URL: nothing is read before `read_image_file`."""
+    """An image behind a URL: nothing is read before `read_image`."""
 
     url: str
 
     @property
     def mark(self) -> str:
-        """What tells the image from others: its address."""
+        """The image's identity: its address."""
         return self.url
 
     def read_image(self) -> bytes:
@@ -122,7 +122,7 @@ class UrlImage:
 
 
 def attempt(url: str, request: Callable[[Any, str], _Answer], *, missing: bool = False) -> _Answer:
-    """What a request to the file's storage answers, tried up to three times.
+    """Return the answer to a request to the file's storage, tried up to three times.
 
     Args:
         url: The file.
@@ -145,11 +145,11 @@ def attempt(url: str, request: Callable[[Any, str], _Answer], *, missing: bool =
             if kind == "missing":
                 raise DataError(f"{url}: no such file") from error
             if kind == "forbidden":
-                raise DataError(f"{url}: cannot be read: {_told(error)}") from error
+                raise DataError(f"{url}: cannot be read: {one_line(error)}") from error
             if wait is None:
                 tries = len(_WAITS) + 1
                 raise DataError(
-                    f"{url}: cannot be read, tried {tries} times: {_told(error)}"
+                    f"{url}: cannot be read, tried {tries} times: {one_line(error)}"
                 ) from error
             time.sleep(wait)
     raise AssertionError
@@ -163,17 +163,13 @@ def _system(url: str) -> tuple[Any, str]:
     try:
         return core.url_to_fs(url)
     except (ImportError, ValueError) as error:  # s3fs, gcsfs, ... are the user's choice
-        raise DataError(f"{url}: cannot be opened: {_told(error)}") from error
+        raise DataError(f"{url}: cannot be opened: {one_line(error)}") from error
 
 
 def _kind_of(error: Exception) -> str:
-    """Whether another try may mend it, and what else it is."""
+    """The kind of an error: "missing", "forbidden", or "passing", which another try may mend."""
     status = getattr(error, "status", None)  # as aiohttp's errors have it
     if isinstance(error, FileNotFoundError) or status in (404, 410):
         return "missing"
     forbidden = isinstance(error, PermissionError | IsADirectoryError) or status in (401, 403)
     return "forbidden" if forbidden else "passing"
-
-
-def _told(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

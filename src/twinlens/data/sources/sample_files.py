@@ -1,4 +1,4 @@
-"""Which files are one sample: an image with its text and metadata, by their names."""
+"""The files that are one sample: an image with its text and metadata, by their names."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class SplitPart:
 
     @property
     def shown(self) -> str:
-        """What it is called there, for messages."""
+        """Its name there, for messages."""
         return repr(self.folder.name if self.folder else self.split)
 
     @property

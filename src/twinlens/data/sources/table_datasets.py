@@ -27,7 +27,7 @@ NO_IMAGE_CELL = "row without an image"
 
 @dataclass(slots=True)
 class _Reading:
-    """What the rows of all tables come to.
+    """The samples of all tables' rows, while they are read.
 
     Attributes:
         samples: By their keys.

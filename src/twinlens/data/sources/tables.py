@@ -6,7 +6,6 @@ A row names its image by a path or a URL, or (Parquet) holds its bytes. Where th
 
 from __future__ import annotations
 
-import codecs
 import csv
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -14,7 +13,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from twinlens.data.sources.captions import another_kind, read_json, texts_of
+from twinlens.data.sources.captions import (
+    another_kind,
+    pop_concept,
+    read_json,
+    text_encoding,
+    texts_of,
+    unique_labels,
+)
 from twinlens.data.sources.columns import Chosen, Columns, choose, refusal
 from twinlens.data.sources.parquet import (
     TableImage,
@@ -104,8 +110,10 @@ def read_table(path: Path, wanted: Columns | None = None, *, words: bool = True)
 
 
 def _read_delimited(path: Path, wanted: Columns, words: bool) -> Table:
+    with path.open("rb") as start:
+        encoding = text_encoding(start.read(2))
     # Lines end at line feeds alone: the csv module joins those inside quotes.
-    with path.open(encoding=_encoding(path), newline="") as file:
+    with path.open(encoding=encoding, newline="") as file:
         header = file.readline()
         separator = _separator(path, header, wanted, words)
         lines = _cells(file, path, separator)
@@ -132,15 +140,8 @@ def _read_delimited(path: Path, wanted: Columns, words: bool) -> Table:
     return Table(rows, multi_label=chosen.several)
 
 
-def _encoding(path: Path) -> str:
-    """UTF-16 where the file says so by its mark; else UTF-8, to which spreadsheets put one, too."""
-    with path.open("rb") as file:
-        marked = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-    return "utf-16" if marked else "utf-8-sig"
-
-
 def _separator(path: Path, header: str, wanted: Columns, words: bool) -> str:
-    """What the user says, or by the ending, or else what makes columns of the header."""
+    """The separator by the user or the ending, or else the one that makes columns of the header."""
     if wanted.separator is not None:
         return wanted.separator
     if path.suffix.lower() == ".tsv":
@@ -161,18 +162,15 @@ def _cells(lines: Iterator[str], path: Path, separator: str) -> Iterator[tuple[i
     else:
         reader = csv.reader(lines, delimiter=separator, strict=True)
     rows = 0
-    while True:
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise DataError(
-                f"{path}: row {rows + 1} (until line {reader.line_num + 1}): "
-                f"not a readable table: {error}"
-            ) from error
-        rows += bool(cells)
-        yield reader.line_num + 1, cells  # the header was read before
+    try:
+        for cells in reader:
+            rows += bool(cells)
+            yield reader.line_num + 1, cells  # the header was read before
+    except csv.Error as error:
+        raise DataError(
+            f"{path}: row {rows + 1} (until line {reader.line_num + 1}): "
+            f"not a readable table: {error}"
+        ) from error
 
 
 def _check_once(path: Path, names: Sequence[str], chosen: Chosen) -> None:
@@ -232,14 +230,9 @@ def _read_parquet(path: Path, wanted: Columns, words: bool) -> Table:
         if kind == "inside":
             values[chosen.image] = TableImage(path, number - 1, chosen.image)
         rows.append(_row(values, chosen, number, f"{path}: row {number}"))
-    return Table(rows, classes, multi_label=_are_lists(rows, chosen))
-
-
-def _are_lists(rows: Sequence[Row], chosen: Chosen) -> bool:
-    """True if `labels` has lists; what else may be called so is no class."""
-    return chosen.several and not any(
-        another_kind(str(chosen.label)) in r.passed_over for r in rows
-    )
+    # What else may be called `labels` is no class.
+    is_odd = any(another_kind(str(chosen.label)) in row.passed_over for row in rows)
+    return Table(rows, classes, multi_label=chosen.several and not is_odd)
 
 
 def _row(values: dict[str, Any], chosen: Chosen, number: int, where: str) -> Row:
@@ -248,13 +241,15 @@ def _row(values: dict[str, Any], chosen: Chosen, number: int, where: str) -> Row
     if not isinstance(image, str | TableImage):
         image = None
     labels = _labels(values, chosen, odd)
+    if values.get("concept") is None:  # an empty cell
+        values.pop("concept", None)
     return Row(
         where=where,
         number=number,
         image=(image.strip() or None) if isinstance(image, str) else image,
         texts=_texts(values, chosen, odd),
         labels=labels,
-        concept=_concept(values, odd),
+        concept=pop_concept(values, odd),
         others=values,
         passed_over=tuple(odd),
     )
@@ -292,15 +287,4 @@ def _labels(values: dict[str, Any], chosen: Chosen, odd: list[str]) -> tuple[str
     names = [one.strip() if isinstance(one, str) else one for one in cast("list[Any]", told)]
     # -1 marks hidden test labels.
     found = [one for one in names if one not in (None, "", -1, "-1")]
-    if len(set(found)) < len(found):
-        odd.append("class that a sample names twice")
-    return tuple(dict.fromkeys(found))
-
-
-def _concept(values: dict[str, Any], odd: list[str]) -> str | None:
-    concept = values.get("concept")
-    if concept is None or isinstance(concept, str):
-        values.pop("concept", None)
-        return concept or None
-    odd.append(another_kind("concept"))
-    return None
+    return unique_labels(found, odd)

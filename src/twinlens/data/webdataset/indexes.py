@@ -13,9 +13,9 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import NamedTuple, ParamSpec, TypeVar
+from typing import NamedTuple, TypeVar
 
 from twinlens.data.left_out import FURTHER, FURTHER_TEXT, NO_IMAGE, OTHER, LeftOut
 from twinlens.data.prefetch import read_in_threads
@@ -27,6 +27,7 @@ from twinlens.data.workers import read_in_processes
 from twinlens.errors import DataError
 from twinlens.hardware import usable_cpu_count
 from twinlens.images.file_names import unreadable_reason
+from twinlens.types import ProgressCallback
 
 MIN_CACHED_BYTES = 64 << 20
 """Bytes of tars from which on their indexes are kept."""
@@ -37,11 +38,6 @@ _MAX_CONNECTIONS = 16
 _MIN_BYTES_FOR_PROCESSES = 256 << 20
 """Bytes of tars to index from which on processes do it: a second's work for one."""
 
-Progress = Callable[[int, int], None]
-"""Told (tars indexed, tars to index), with 0 first; those that had an index do not count."""
-
-
-_Params = ParamSpec("_Params")
 _Result = TypeVar("_Result")
 
 
@@ -81,7 +77,7 @@ class Shard:
 
 
 class ShardResult(NamedTuple):
-    """What became of one tar.
+    """The outcome of opening one tar.
 
     Attributes:
         position: Its place in the list.
@@ -94,7 +90,9 @@ class ShardResult(NamedTuple):
     was_built: bool
 
 
-def open_shards(places: Sequence[Place], *, progress: Progress | None = None) -> list[Shard]:
+def open_shards(
+    places: Sequence[Place], *, progress: ProgressCallback | None = None
+) -> list[Shard]:
     """Open tars by their indexes, which are built where there are none.
 
     Raises:
@@ -115,7 +113,7 @@ def iter_shards(
     *,
     save_indexes: bool = False,
     workers: int | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Generator[ShardResult]:
     """Open tars: first those that have an index or cannot be reached, then those that get one.
 
@@ -124,7 +122,8 @@ def iter_shards(
         save_indexes: Keep the indexes of small sets, too.
         workers: Processes that build indexes, threads where tars are remote; by default one a core
             and at most 16, or 16 threads.
-        progress: Told of the indexes that are built.
+        progress: Told (tars indexed, tars to index), with 0 first; those that had an index do not
+            count.
 
     Raises:
         MissingExtraError: A tar is remote and fsspec is not installed.
@@ -132,7 +131,7 @@ def iter_shards(
     remote = any(isinstance(place, str) for place in places)
     pool = ThreadPoolExecutor(_MAX_CONNECTIONS, thread_name_prefix="index")
     try:
-        known = list(pool.map(_return_data_error(_size_and_stamp), places))
+        known = list(pool.map(partial(_attempt, _size_and_stamp), places))
         found = list(pool.map(_open_indexed, places, known))
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
@@ -142,9 +141,8 @@ def iter_shards(
     yield from (ShardResult(n, shard, False) for n, shard in enumerate(found) if shard is not None)
 
     def build(number: int) -> ShardResult:
-        return ShardResult(
-            number, _return_data_error(_open_with_new_index)(places[number], save_indexes), True
-        )
+        open_tar = partial(_open_with_new_index, save=save_indexes)
+        return ShardResult(number, _attempt(open_tar, places[number]), True)
 
     workers = workers or (_MAX_CONNECTIONS if remote else min(_MAX_CONNECTIONS, usable_cpu_count()))
     large = sum(sizes[number] for number in missing) >= _MIN_BYTES_FOR_PROCESSES
@@ -162,16 +160,12 @@ def iter_shards(
         yield opened
 
 
-def _return_data_error(work: Callable[_Params, _Result]) -> Callable[_Params, _Result | DataError]:
-    """The work, with its error for an answer: the other tars are to be opened all the same."""
-
-    def attempted(*args: _Params.args, **options: _Params.kwargs) -> _Result | DataError:
-        try:
-            return work(*args, **options)
-        except DataError as error:
-            return error
-
-    return attempted
+def _attempt(work: Callable[[Place], _Result], place: Place) -> _Result | DataError:
+    """The work's result, or its error: the other tars are to be opened all the same."""
+    try:
+        return work(place)
+    except DataError as error:
+        return error
 
 
 def _open_indexed(place: Place, identity: tuple[int, str] | DataError) -> Shard | DataError | None:
@@ -240,7 +234,7 @@ def build_index(place: Place) -> ShardIndex:
     """
     size, stamp = _size_and_stamp(place)
     left_out = LeftOut()
-    samples = [one for one in list_samples([place], left_out) if _has_image(one, left_out)]
+    samples = [one for one in list_samples(place, left_out) if _has_image(one, left_out)]
     return make_index(samples, size=size, stamp=stamp, left_out=left_out)
 
 
@@ -279,12 +273,12 @@ def _size_and_stamp(place: Place) -> tuple[int, str]:
 
 
 def index_cache_directory() -> Path:
-    """Where indexes are put."""
+    """The directory of indexes that cannot lie beside their tars."""
     return Path.home() / ".cache" / "twinlens" / "index"
 
 
 def _index_paths(place: Place) -> list[Path]:
-    """Where an index may lie; the last is where it is put."""
+    """The paths at which an index may lie; the last is the one it is written to."""
     name = place if isinstance(place, str) else str(place.resolve())
     hashed = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
     cached = index_cache_directory() / f"{hashed}.index"

@@ -76,7 +76,7 @@ class ShardIndex:
         return self.keys[start : int(self.key_ends[row])].tobytes().decode(*_NAME_ENCODING)
 
     def sample_at(self, row: int, shard: Place) -> ShardSample:
-        """Where a sample of the tar lies."""
+        """Return the place of a sample in the tar."""
         start = int(self.member_ends[row - 1]) if row else 0
         members = slice(start, int(self.member_ends[row]))
         columns = (self.exts[members], self.offsets[members], self.sizes[members])
@@ -126,19 +126,14 @@ def _padding(column: NDArray[Any]) -> int:
     return -column.nbytes % _ALIGNMENT
 
 
-def map_index(path: Path, *, verify_checksum: bool = True) -> ShardIndex | None:
-    """The index that a file holds, mapped; nothing where it is missing or damaged.
-
-    Args:
-        path: The file.
-        verify_checksum: Read all of it once and compare the sum.
-    """
+def map_index(path: Path) -> ShardIndex | None:
+    """The index that a file holds, mapped; nothing where it is missing or damaged."""
     try:
         with path.open("rb") as file:
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         magic, crc, length = _PREAMBLE.unpack_from(data)
         body = memoryview(data)[_PREAMBLE.size :]
-        if magic != _MAGIC or (verify_checksum and zlib.crc32(body) != crc):
+        if magic != _MAGIC or zlib.crc32(body) != crc:
             return None
         header: dict[str, Any] = json.loads(bytes(body[:length]))
         place = _PREAMBLE.size + length
@@ -207,16 +202,13 @@ def hash_key(key: bytes) -> int:
 
 def keys_with_hash(index: ShardIndex, key_hash: int) -> Iterator[str]:
     """The keys that have the hash."""
-    if key_hash == _first_hash_from(index.hashes, key_hash):
+    wanted = np.uint64(key_hash)
+    place = int(np.searchsorted(index.hashes, wanted))
+    if place < len(index) and index.hashes[place] == wanted:
         for row in range(len(index)):
             key = index.key_at(row)
             if hash_key(key.encode(*_NAME_ENCODING)) == key_hash:
                 yield key
-
-
-def _first_hash_from(hashes: NDArray[np.uint64], key_hash: int) -> int | None:
-    place = int(np.searchsorted(hashes, np.uint64(key_hash)))
-    return int(hashes[place]) if place < len(hashes) else None
 
 
 def _end_offsets(lengths: Sequence[int]) -> NDArray[np.unsignedinteger[Any]]:

@@ -9,36 +9,30 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import tarfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 
 from twinlens.data.left_out import TWICE, LeftOut
 from twinlens.data.sources.remote import Place, name_of, read_range
 from twinlens.data.sources.sample_files import find_member, image_members, split_dotted, split_name
 from twinlens.data.webdataset.tar_headers import (
-    TarMember,
     list_remote_tar_members,
     list_tar_members,
+    require_end_mark,
 )
 from twinlens.errors import DataError, os_errors_as
-from twinlens.files import atomic_file, atomic_write_text, remove_partial_files
+from twinlens.files import atomic_file, atomic_write_text
 from twinlens.images.file_names import is_hidden
 
 Members = Mapping[str, bytes]
 """One sample's files by extension: `{"webp": ..., "json": ..., "txt": ...}`."""
 
-_SHARD_NAME = re.compile(r"\d{5}\.tar")
-_BLOCK_SIZE = 512
-_END_OF_TAR = bytes(2 * _BLOCK_SIZE)
-
 
 @dataclass(frozen=True, slots=True)
 class ShardSample:
-    """Where one sample lies: nothing is read before `read_member`.
+    """The place of one sample: nothing is read before `read_member`.
 
     Attributes:
         shard: The tar: a path, or a URL.
@@ -53,7 +47,7 @@ class ShardSample:
 
     @property
     def mark(self) -> tuple[str, str, dict[str, tuple[int, int]]]:
-        """What tells the sample from others, wherever the tar lies."""
+        """The sample's identity, wherever the tar lies."""
         return name_of(self.shard), self.key, self.members
 
     def find_extension(self, ending: str) -> str | None:
@@ -91,30 +85,27 @@ def _read_span(shard: Place, offset: int, size: int) -> bytes:
         return file.read(size)
 
 
-def list_samples(paths: Sequence[Place], left_out: LeftOut | None = None) -> list[ShardSample]:
-    """List the samples of tars, in the order of the tars and of their members.
+def list_samples(path: Place, left_out: LeftOut) -> list[ShardSample]:
+    """List the samples of a tar, in the order of their members.
 
     Members that share the name before the first dot are one sample, unless several are images and
     each has a name of its own before the last dot (`img_0.5.jpg`, `img_0.7.jpg`). Hidden files, as
     macOS adds them, are passed over.
 
     Args:
-        paths: The tars.
-        left_out: Gets what is in them and is not read.
+        path: The tar.
+        left_out: Gets what is in it and is not read.
 
     Raises:
-        DataError: A tar is missing, cut short or not a tar; the message names it.
+        DataError: It is missing, cut short or not a tar; the message names it.
     """
-    left_out = LeftOut() if left_out is None else left_out
-    return [sample for path in paths for sample in _list_shard_samples(path, left_out)]
-
-
-def _list_shard_samples(path: Place, left_out: LeftOut) -> list[ShardSample]:
     try:
-        read = list_remote_tar_members if isinstance(path, str) else list_tar_members
-        members = read(path, left_out)  # pyright: ignore[reportArgumentType]  by its kind
-        if isinstance(path, Path):
-            _require_end_mark(path, members)
+        if isinstance(path, str):
+            members = list_remote_tar_members(path, left_out)
+        else:
+            members = list_tar_members(path, left_out)
+            with path.open("rb") as file:
+                require_end_mark(file, members)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such shard") from error
     except (tarfile.TarError, EOFError) as error:
@@ -137,17 +128,6 @@ def _list_shard_samples(path: Place, left_out: LeftOut) -> list[ShardSample]:
     for key, group in groups.items():
         samples += [ShardSample(path, *one) for one in split_dotted(key, group)]
     return samples
-
-
-def _require_end_mark(path: Path, members: Sequence[TarMember]) -> None:
-    """Refuse a tar without its end mark: tarfile itself reads one cut between members."""
-    size = path.stat().st_size
-    last = max((offset + length for _, offset, length in members), default=0)
-    with path.open("rb") as file:
-        file.seek(max(0, size - len(_END_OF_TAR)))
-        ends = file.read() == _END_OF_TAR
-    if not ends or last > size - len(_END_OF_TAR):
-        raise tarfile.ReadError(f"got {size} bytes without the end-of-archive mark")
 
 
 def write_shard(path: Path, samples: Iterable[tuple[str, Members]]) -> int:
@@ -175,74 +155,6 @@ def _add_sample(tar: tarfile.TarFile, key: str, members: Members) -> None:
         info = tarfile.TarInfo(f"{key}.{ext}")  # owner 0, time 0, mode 0644
         info.size = len(data)
         tar.addfile(info, io.BytesIO(data))
-
-
-class ShardWriter:
-    """Writes samples to `00000.tar`, `00001.tar`, ... of a directory.
-
-    A shard appears when it is complete. To resume after a kill, open the same directory again
-    and skip the first `num_written` samples: those lie in complete shards already.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     with ShardWriter(Path(folder), samples_per_shard=2) as writer:
-        ...         for number in range(3):
-        ...             writer.write(f"{number:09d}", {"txt": b"a cat"})
-        ...     [sample.key for sample in list_samples(sorted(Path(folder).glob("*.tar")))]
-        ['000000000', '000000001', '000000002']
-    """
-
-    def __init__(self, directory: Path, samples_per_shard: int = 2048) -> None:
-        if samples_per_shard < 1:
-            raise DataError(f"samples_per_shard: got {samples_per_shard}, expected at least 1")
-        self.directory = Path(directory)
-        self.samples_per_shard = samples_per_shard
-        self._pending: list[tuple[str, Members]] = []
-        make_directory(self.directory)
-        remove_partial_files(self.directory)
-        self._num_shards = sum(
-            1 for path in self.directory.iterdir() if _SHARD_NAME.fullmatch(path.name)
-        )
-
-    @property
-    def num_written(self) -> int:
-        """Samples in complete shards."""
-        return self._num_shards * self.samples_per_shard
-
-    def write(self, key: str, members: Members) -> None:
-        """Add a sample; every `samples_per_shard`-th call writes a shard.
-
-        Raises:
-            DataError: The key has a dot (the extension would begin there), or no member.
-        """
-        if not key or "." in key or not members:
-            raise DataError(
-                f"sample key: got {key!r} with {len(members)} members, "
-                "expected a name without a dot"
-            )
-        self._pending.append((key, dict(members)))
-        if len(self._pending) == self.samples_per_shard:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._pending:
-            write_shard(self.directory / f"{self._num_shards:05d}.tar", self._pending)
-            self._num_shards += 1
-            self._pending = []
-
-    def __enter__(self) -> ShardWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        # After an error the last shard is left out: a resumed run writes it whole.
-        if kind is None:
-            self._flush()
 
 
 def write_text_file(path: Path, text: str) -> None:

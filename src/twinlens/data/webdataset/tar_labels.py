@@ -1,17 +1,17 @@
-"""What the samples of tars say of their classes: by name or number, one or several."""
+"""The classes of the samples of tars: by name or number, one or several."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from twinlens.data.sources.captions import another_kind
+from twinlens.data.sources.captions import another_kind, unique_labels
 from twinlens.data.sources.metadata_files import TYPE_FILE, read_type
 from twinlens.data.sources.remote import Place, beside, folder_of
 from twinlens.data.webdataset.shards import ShardSample
@@ -20,11 +20,9 @@ from twinlens.errors import DataError
 MemberReader = Callable[[ShardSample, str], bytes | None]
 """Gives the bytes of a sample's member, or nothing where it has none."""
 
-_Lines = TypeVar("_Lines")
-
 
 class SampleLabels(NamedTuple):
-    """What a sample says of its classes.
+    """The classes of one sample.
 
     Attributes:
         labels: Its classes.
@@ -69,7 +67,11 @@ class TarLabelReader:
         """
         for name, take in (("label", _parse_class), ("labels", _parse_class_list)):
             if name in data and (given := take(data[name])) is not None:
-                labels = _unique([self._to_label(sample, one) for one in given], passed_over)
+                named = [
+                    one if isinstance(one, str) else self._label_of_index(sample, str(one))
+                    for one in given
+                ]
+                labels = unique_labels(named, passed_over)
                 del data[name]
                 return SampleLabels(labels, name == "labels")
             passed_over += [another_kind(name)] if name in data else []
@@ -87,10 +89,7 @@ class TarLabelReader:
         if single and words != ["-1"]:
             return SampleLabels((self._label_of_index(sample, text.strip()),))
         names = [self._label_of_index(sample, word) for word in words if word != "-1"]
-        return SampleLabels(_unique(names, passed_over), not single)
-
-    def _to_label(self, sample: ShardSample, given: str | int) -> str:
-        return given if isinstance(given, str) else self._label_of_index(sample, str(given))
+        return SampleLabels(unique_labels(names, passed_over), not single)
 
     def _label_of_index(self, sample: ShardSample, text: str) -> str:
         names = self.class_labels
@@ -122,7 +121,7 @@ def candidate_files(place: Place, name: str) -> tuple[Place, Place]:
 def read_metadata_file(
     place: Place, name: str, read: Callable[[Place], tuple[str, ...]]
 ) -> tuple[str, ...]:
-    """What a list in a tar's folder says or, where there is none, the one a folder above."""
+    """Read a list in a tar's folder or, if there is none, the one a folder above."""
     own, above = candidate_files(place, name)
     return read(own) or read(above)
 
@@ -139,9 +138,3 @@ def _parse_class_list(value: object) -> list[str | int] | None:
     if not all(isinstance(item, str | int) and not isinstance(item, bool) for item in items):
         return None
     return [one for one in cast("list[str | int]", items) if one not in (-1, "-1", "")]
-
-
-def _unique(labels: Sequence[str], passed_over: list[str]) -> tuple[str, ...]:
-    found = tuple(dict.fromkeys(labels))
-    passed_over += ["class that a sample names twice"] if len(found) < len(labels) else []
-    return found

@@ -30,7 +30,7 @@ from twinlens.data.sources.metadata_files import (
 from twinlens.data.sources.natural_order import natural_key
 from twinlens.data.sources.remote import Place, name_of
 from twinlens.data.webdataset.duplicate_keys import find_duplicate_keys
-from twinlens.data.webdataset.indexes import Progress, Shard, open_shards
+from twinlens.data.webdataset.indexes import Shard, open_shards
 from twinlens.data.webdataset.shard_captions import caption_table_path, read_table_captions
 from twinlens.data.webdataset.shards import ShardSample
 from twinlens.data.webdataset.tar_labels import (
@@ -40,7 +40,7 @@ from twinlens.data.webdataset.tar_labels import (
     read_metadata_file,
 )
 from twinlens.errors import DataError, os_errors_as
-from twinlens.types import Split
+from twinlens.types import ProgressCallback, Split
 
 UNUSABLE_CLASS = "class that cannot be used"
 
@@ -64,7 +64,7 @@ class TarGroup:
     split: Split | None = None
 
 
-def open_tars(tars: TarGroup, progress: Progress | None = None) -> Dataset:
+def open_tars(tars: TarGroup, progress: ProgressCallback | None = None) -> Dataset:
     """Open tars as one data set.
 
     Args:
@@ -116,7 +116,7 @@ def _raise_or_call(error: DataError | None, call: Callable[[], _T]) -> _T:
 
 
 def summarise_left_out(tars: TarGroup, shards: Sequence[Shard]) -> LeftOut:
-    """What tars leave out of training, those of them that can be opened."""
+    """Return what tars leave out of training, those of them that can be opened."""
     parts = [tars.left_out, *(shard.left_out for shard in shards), find_duplicate_keys(shards)]
     return joined([*parts, *_left_out_without_caption(shards)])
 
@@ -149,7 +149,7 @@ class TarSamples(LazySamples):
         super().__init__(range(self._ends[-1]), self._sample, self._mark_of)
 
     def locate(self, index: int) -> ShardSample:
-        """Where a sample lies."""
+        """Return the place of a sample."""
         number = bisect_right(self._ends, index)
         shard = self._shards[number]
         return shard.load_index().sample_at(
