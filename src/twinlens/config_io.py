@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from twinlens.errors import ConfigError, UnknownNameError, require
+from twinlens.errors import ConfigError, TwinlensError, UnknownNameError, require
 from twinlens.files import atomic_write_text
 
 ConfigT = TypeVar("ConfigT")
@@ -196,17 +196,17 @@ def dataclass_from_json(cls: type[ConfigT], data: Mapping[str, Any], path: Path)
         raise ConfigError(f"{path}: {error}") from error
 
 
-def read_json_object(path: Path) -> dict[str, Any]:
+def read_json_object(path: Path, error_class: type[TwinlensError] = ConfigError) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        ConfigError: The file is missing or is no JSON object.
+        TwinlensError: The file is missing or is no JSON object; of the class `error_class`.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: cannot be read as a configuration: {error}") from error
-    require(isinstance(data, dict), str(path), type(data).__name__, "a JSON object")
+        raise error_class(f"{path}: cannot be read as a configuration: {error}") from error
+    require(isinstance(data, dict), str(path), type(data).__name__, "a JSON object", error_class)
     return data
 
 

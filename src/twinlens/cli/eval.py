@@ -29,7 +29,6 @@ from twinlens.errors import ConfigError, require_known
 from twinlens.types import DecodeMode, Precision, TaskName, no_progress
 
 if TYPE_CHECKING:
-    from twinlens.data.left_out import LeftOut
     from twinlens.data.samples import Dataset
     from twinlens.data.sources.columns import Columns
     from twinlens.data.splits import Parts
@@ -203,22 +202,18 @@ def _open_datasets(
         ]
 
 
+def _needs_captions(tasks: Sequence[TaskName]) -> bool:
+    return bool({"retrieval", "scores"} & set(tasks))
+
+
 def _check_datasets(datasets: Sequence[Parts], tasks: Sequence[TaskName], *, strict: bool) -> None:
     if strict:
         for parts in datasets:
-            _combined_left_out(parts.test, tasks).refuse(parts.name)
+            parts.test.all_left_out(needs_captions=_needs_captions(tasks)).refuse(parts.name)
     names = [parts.name for parts in datasets]
     double = next((name for name in names if names.count(name) > 1), None)
     if double is not None:
         raise ConfigError(f"--data: got {double!r} twice, expected data sets of different names")
-
-
-def _combined_left_out(dataset: Dataset, tasks: Sequence[TaskName]) -> LeftOut:
-    """Join what a data set leaves out; images without captions only if a task reads captions."""
-    from twinlens.data.left_out import joined
-
-    reads_captions = bool({"retrieval", "scores"} & set(tasks))
-    return joined([dataset.left_out, *([dataset.without_caption] if reads_captions else [])])
 
 
 def _parse_corruptions(text: str) -> tuple[str, ...]:
@@ -277,7 +272,8 @@ def _report_results(
     pretrained = provenance.recipe or provenance.source
     answers = [result.to_dict(model=model, pretrained=pretrained) for result, _ in measured]
     for dataset in {dataset.name: dataset for _, dataset in measured}.values():
-        log_left_out(_combined_left_out(dataset, tasks), f"left out of {dataset.name}")
+        left_out = dataset.all_left_out(needs_captions=_needs_captions(tasks))
+        log_left_out(left_out, f"left out of {dataset.name}")
     for result, _ in measured:
         for key, reason in result.unreadable.items():
             log(f"unreadable: {key}: {reason}")

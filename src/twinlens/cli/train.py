@@ -73,7 +73,7 @@ def train(
     from twinlens.config_io import apply_overrides
     from twinlens.data.sources.columns import Columns
     from twinlens.distributed.world import distributed_world
-    from twinlens.train.left_out import known_left_out, read_left_out
+    from twinlens.train.left_out import read_left_out
     from twinlens.train.recipes.builtin import find_recipe
     from twinlens.train.trainer import fit
 
@@ -86,9 +86,8 @@ def train(
         )
         needs_captions = chosen.needs_captions
         if world.is_main:
-            log_left_out(
-                known_left_out(pairs, needs_captions=needs_captions), f"left out of {pairs.name}"
-            )
+            left_out = pairs.all_left_out(needs_captions=needs_captions)
+            log_left_out(left_out, f"left out of {pairs.name}")
         measured = None if val is None else open_validation_set(val, columns, world, strict=strict)
         evaluators = [make_evaluator(chosen, measured, templates or [])] if measured else []
         for evaluator in evaluators:

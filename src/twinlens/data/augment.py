@@ -17,7 +17,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from twinlens.errors import ConfigError
+from twinlens.errors import require
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,16 +46,13 @@ class Augmentation:
     invert_probability: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.min_crop_side <= 1:
-            raise ConfigError(
-                f"min_crop_side: got {self.min_crop_side}, expected a share in (0, 1]"
-            )
+        require(
+            0 < self.min_crop_side <= 1, "min_crop_side", self.min_crop_side, "a share in (0, 1]"
+        )
         for name in ("max_rotation", "max_stretch", "colour_std", "brightness_std"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ConfigError(f"{name}: got {getattr(self, name)}, expected 0 or more")
+            require(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "0 or more")
         for name in ("greyscale_probability", "invert_probability"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name}: got {getattr(self, name)}, expected within [0, 1]")
+            require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "within [0, 1]")
 
 
 def random_square_crop(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any, Generic, Protocol, TypeVar, overload
 
-from twinlens.data.left_out import LeftOut
+from twinlens.data.left_out import LeftOut, joined
 from twinlens.errors import DataError, os_errors_as
 from twinlens.images.decode import read_image_file
 from twinlens.types import Split
@@ -147,6 +147,13 @@ class Dataset:
     split: Split | None = None
     shard_sizes: Sequence[int] | None = None
     sources: tuple[Source, ...] = ()
+
+    def all_left_out(self, *, needs_captions: bool) -> LeftOut:
+        """Everything that is left out as far as is known before images are read.
+
+        Images without a caption are left out where captions are needed.
+        """
+        return joined([self.left_out, *([self.without_caption] if needs_captions else [])])
 
 
 class LazySamples(Sequence[Sample]):

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from twinlens.errors import ShapeError, UnknownNameError, require
+from twinlens.errors import ShapeError, require, require_known
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,8 +66,7 @@ def corrupt(pixels: NDArray[np.uint8], name: str, severity: int, *, seed: int) -
         >>> int(corrupt(grey, "brightness", 1, seed=0)[0, 0, 0])
         126
     """
-    if name not in CORRUPTIONS:
-        raise UnknownNameError("corruption", name, CORRUPTIONS)
+    require_known("corruption", name, CORRUPTIONS)
     require(severity in SEVERITIES, "severity", severity, "one of 1 to 5")
     require(seed >= 0, "seed", seed, "0 or more")
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from twinlens.errors import DataError, ShapeError, UnknownNameError
+from twinlens.errors import DataError, ShapeError, UnknownNameError, require
 from twinlens.images import exif
 from twinlens.images.codecs import (
     READABLE_FORMATS,
@@ -174,8 +174,7 @@ def _from_array(array: NDArray[Any], name: str) -> Image.Image:
         raise ShapeError(
             f"{name}: got {array.dtype} {list(array.shape)}, expected uint8 [height, width, 3 or 1]"
         )
-    if array.size == 0:
-        raise ShapeError(f"{name}: got {list(array.shape)}, expected at least one pixel")
+    require(array.size != 0, name, list(array.shape), "at least one pixel", ShapeError)
     if channels == 1:
         return Image.fromarray(array.reshape(array.shape[:2])).convert("RGB")
     return Image.fromarray(array)

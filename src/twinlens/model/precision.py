@@ -8,7 +8,7 @@ from typing import get_args
 import torch
 from torch import nn
 
-from twinlens.errors import ConfigError, require_known
+from twinlens.errors import ConfigError, require, require_known
 from twinlens.model.clip import CLIP
 from twinlens.model.int8 import is_int8, is_quantised, quantise_int8
 from twinlens.model.layers import TransformerBlock
@@ -41,13 +41,9 @@ def pick_device(name: str) -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda", torch.cuda.current_device())
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    if not _DEVICE_PATTERN.fullmatch(name):
-        raise ConfigError(f"device: got {name!r}, expected auto, cpu, cuda, cuda:N or mps")
+    require(_DEVICE_PATTERN.fullmatch(name), "device", name, "auto, cpu, cuda, cuda:N or mps")
     available = _available_devices()
-    if name not in available:
-        raise ConfigError(
-            f"device: got {name!r}, expected what this machine has: {', '.join(available)}"
-        )
+    require(name in available, "device", name, f"what this machine has: {', '.join(available)}")
     try:
         return torch.empty(0, device=name).device  # "cuda" is one of several: "cuda:0"
     except (RuntimeError, AssertionError) as error:

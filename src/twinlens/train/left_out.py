@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from twinlens.data.left_out import LeftOut, joined
+from twinlens.data.left_out import LeftOut
 from twinlens.data.samples import Dataset
 from twinlens.errors import DataError
 from twinlens.files import atomic_write_text
@@ -18,11 +18,6 @@ DATASET_KEY = "data set"
 TRAINING_KEY = "training"
 """Key of what is left out in training: samples that were replaced, as often as they were drawn, and
 metadata that was passed over, once a sample."""
-
-
-def known_left_out(dataset: Dataset, *, needs_captions: bool) -> LeftOut:
-    """Samples that a data set leaves out of training, as known before images are read."""
-    return joined([dataset.left_out, *([dataset.without_caption] if needs_captions else [])])
 
 
 def check_training_data(dataset: Dataset, *, needs_captions: bool, strict: bool) -> None:
@@ -38,7 +33,7 @@ def check_training_data(dataset: Dataset, *, needs_captions: bool, strict: bool)
             "them (.txt, .caption, .json), a metadata file or a column of captions"
         )
     if strict:
-        known_left_out(dataset, needs_captions=needs_captions).refuse(dataset.name)
+        dataset.all_left_out(needs_captions=needs_captions).refuse(dataset.name)
 
 
 def write_left_out(out: Path, data_set: LeftOut | None, training: LeftOut) -> None:

@@ -27,7 +27,7 @@ from twinlens.train.checkpoint import CheckpointWriter, list_checkpoints
 from twinlens.train.directory import check_run_directory, lock_run_directory, prepare_run_directory
 from twinlens.train.evaluator import Evaluator, run_evaluators
 from twinlens.train.finetune.initial import load_initial_state
-from twinlens.train.left_out import check_training_data, known_left_out, write_left_out
+from twinlens.train.left_out import check_training_data, write_left_out
 from twinlens.train.log import LogCallback, TrainingLog
 from twinlens.train.planning.devices import peak_flops
 from twinlens.train.recipes.recipe import Recipe
@@ -99,7 +99,7 @@ def fit(
         world.barrier()  # until all have read the directory: from here on it is written
         if world.is_main:
             prepare_run_directory(out, recipe, tokenizer)
-            left_out = known_left_out(dataset, needs_captions=recipe.needs_captions)
+            left_out = dataset.all_left_out(needs_captions=recipe.needs_captions)
             write_left_out(out, left_out, state.left_out)
         loader = _make_loader(recipe, dataset, tokenizer, world)
         trainer = Trainer(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from twinlens.curate.icons.extras import EXTRA_EMOJI_STYLES
 from twinlens.curate.icons.iconify import ICONIFY_EMOJI_STYLES
-from twinlens.errors import MAX_SEED, UnknownNameError, require_in_range
+from twinlens.errors import MAX_SEED, require_in_range, require_known
 
 EMOJI_STYLES = (*ICONIFY_EMOJI_STYLES, *EXTRA_EMOJI_STYLES)
 UNSEEN_STYLE = "twemoji"
@@ -84,11 +84,9 @@ class IconsConfig:
         for name in _COUNT_FIELDS:
             require_in_range(name, getattr(self, name), 0, 10_000_000)
         for style in self.styles:
-            if style not in EMOJI_STYLES:
-                raise UnknownNameError("emoji style", style, EMOJI_STYLES)
+            require_known("emoji style", style, EMOJI_STYLES)
         for part in self.parts:
-            if part not in SPLITS:
-                raise UnknownNameError("part of the corpus", part, SPLITS)
+            require_known("part of the corpus", part, SPLITS)
 
 
 def small_config() -> IconsConfig:

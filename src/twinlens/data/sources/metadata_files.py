@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from twinlens.data.sources.remote import Place, read_small
-from twinlens.errors import DataError
+from twinlens.errors import DataError, require
 
 CLASSNAMES_FILE = "classnames.txt"
 """Its classes' names, one a line: the first is class 0."""
@@ -64,10 +64,13 @@ def read_templates(path: Place) -> tuple[str, ...]:
     """
     lines = _lines(path)
     for number, line in enumerate(lines, start=1):
-        if line and "{}" not in line and "{c}" not in line:
-            raise DataError(
-                f"{path}: line {number}: got {line!r}, expected a sentence with {{}} or {{c}}"
-            )
+        require(
+            not line or "{}" in line or "{c}" in line,
+            f"{path}: line {number}",
+            line,
+            "a sentence with {} or {c}",
+            DataError,
+        )
     return tuple(filter(None, lines))
 
 
@@ -78,8 +81,7 @@ def read_type(path: Place) -> str:
         DataError: It says something else.
     """
     told = " ".join(read_lines(path)).lower() or _TYPES[0]
-    if told not in _TYPES:
-        raise DataError(f"{path}: got {told!r}, expected one of {', '.join(_TYPES)}")
+    require(told in _TYPES, str(path), told, f"one of {', '.join(_TYPES)}", DataError)
     return told
 
 
@@ -90,8 +92,13 @@ def check_count(path: Place, tars: int) -> None:
         DataError: It has more or fewer, or the file holds no number.
     """
     told = " ".join(read_lines(path))
-    if told and told != str(tars):
-        raise DataError(f"{path}: got {told!r}, expected {tars}, as many as there are tars")
+    require(
+        not told or told == str(tars),
+        str(path),
+        told,
+        f"{tars}, as many as there are tars",
+        DataError,
+    )
 
 
 def distinct_labels(names: Sequence[str]) -> tuple[str, ...]:

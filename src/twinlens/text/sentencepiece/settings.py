@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from twinlens.config import TextCleaning
 from twinlens.config_io import read_json_object
-from twinlens.errors import CheckpointError, ConfigError
+from twinlens.errors import CheckpointError
 
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
 SPECIAL_TOKENS_FILE = "special_tokens_map.json"
@@ -84,10 +84,7 @@ def read_tokenizer_config(directory: Path) -> HFTokenizerConfig:
 
 def _read_special_tokens(path: Path) -> tuple[Mapping[str, Any], dict[str, str]]:
     """Read a file, if it exists, and the special tokens in it by role."""
-    try:
-        config = read_json_object(path) if path.is_file() else {}
-    except ConfigError as error:
-        raise CheckpointError(str(error)) from error
+    config = read_json_object(path, CheckpointError) if path.is_file() else {}
     try:
         tokens = {role: config.get(role) for role in _SPECIAL_TOKEN_ROLES}
         return config, {role: _token_name(role, t) for role, t in tokens.items() if t is not None}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -33,6 +34,8 @@ from twinlens.config import CLIPConfig, PreprocessConfig, TextConfig, ViTConfig
 from twinlens.config_io import read_json_object
 from twinlens.errors import CheckpointError, ConfigError
 from twinlens.text.sentencepiece import read_text_cleaning
+
+_read_json = partial(read_json_object, error_class=CheckpointError)
 
 
 def is_supported_config(config: Mapping[str, Any]) -> bool:
@@ -65,13 +68,6 @@ def read_config(directory: Path, *, allow_missing_files: bool = False) -> CLIPCo
         return _parse_config(directory, data, architecture, allow_missing_files=allow_missing_files)
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error}") from error
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return read_json_object(path)
-    except ConfigError as error:
-        raise CheckpointError(str(error)) from error
 
 
 def _find_architecture(path: Path, data: Mapping[str, Any]) -> HuggingFaceArchitecture:
@@ -254,7 +250,9 @@ def _read_image_processor(directory: Path) -> tuple[Path, Mapping[str, Any]]:
         if isinstance(nested, dict):
             return directory / PROCESSOR_FILE, cast("dict[str, Any]", nested)
     if (directory / PREPROCESSOR_FILE).is_file():
-        return directory / PREPROCESSOR_FILE, _read_json(directory / PREPROCESSOR_FILE)
+        return directory / PREPROCESSOR_FILE, read_json_object(
+            directory / PREPROCESSOR_FILE, CheckpointError
+        )
     raise CheckpointError(
         f"{directory}: got no {PREPROCESSOR_FILE}, expected one for the image tower, "
         "with size, crop_size, resample, image_mean and image_std"
