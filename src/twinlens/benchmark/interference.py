@@ -62,22 +62,20 @@ class CpuMonitor:
         )
 
 
-def check_disturbance(
-    other_cores_busy: float | None, num_threads: int, spread: float
-) -> Disturbance:
+def check_disturbance(other_cores: float | None, num_threads: int, spread: float) -> Disturbance:
     """Compare the interference with its limits.
 
     Args:
-        other_cores_busy: Cores that others kept busy.
+        other_cores: Cores that others kept busy.
         num_threads: Threads of the benchmark that ran at a time.
         spread: See `Disturbance`.
     """
     cores = affinity_cpu_count()
     allowed = max(0, cores - num_threads) + MAX_OTHER_CORES
     reasons: list[str] = []
-    if other_cores_busy is not None and other_cores_busy > allowed:
+    if other_cores is not None and other_cores > allowed:
         reasons.append(
-            f"other work kept {other_cores_busy:.1f} of {cores} cores busy, "
+            f"other work kept {other_cores:.1f} of {cores} cores busy, "
             f"expected at most {allowed:g} beside {num_threads} threads"
         )
     if spread > MAX_SPREAD:
@@ -85,7 +83,7 @@ def check_disturbance(
             f"repeats of one call differed by {spread:.0%} (between their quartiles), "
             f"expected at most {MAX_SPREAD:.0%}"
         )
-    return Disturbance(others=other_cores_busy, spread=spread, reasons=tuple(reasons))
+    return Disturbance(others=other_cores, spread=spread, reasons=tuple(reasons))
 
 
 def _process_cpu_seconds() -> float:

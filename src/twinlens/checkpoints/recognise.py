@@ -113,8 +113,7 @@ def open_checkpoint(path: Path, *, activation: Activation | None = None) -> Chec
             a file of weights, with its configuration in the same directory or, where shapes are
             enough, without: OpenAI's TorchScript archive, a state dict or a trainer's checkpoint
             with any of these names, or SigLIP's `.npz`.
-        activation: The activation of weights without a configuration; OpenAI's own files need
-            none.
+        activation: That of weights without a configuration; OpenAI's own files need none.
 
     Raises:
         CheckpointError: It is none of these, or damaged, or asks for what twinlens cannot do.

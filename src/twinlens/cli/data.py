@@ -172,7 +172,7 @@ def open_dataset_with_progress(
 
     Args:
         spec: See `open_dataset`.
-        shows_progress: Whether it does: of the processes of a run, one is enough.
+        shows_progress: True in one of the processes of a run.
         columns: Names of a table's columns.
         splits: Which split to take where a directory has several; it is said.
     """

@@ -134,7 +134,8 @@ def _read_card_licence(card: Path) -> str:
 
 
 def _local_row(one: dict[str, Any]) -> tuple[str, ...]:
-    measured = [f"{name} {value:.1%}" for name, value in _fraction_metrics(one["metrics"])]
+    metrics: dict[str, Any] = one["metrics"]
+    measured = [f"{name} {x:.1%}" for name, x in metrics.items() if isinstance(x, float)]
     if one["imagenet_acc1_percent"] is not None:
         measured.append(f"ImageNet-1k acc1 {one['imagenet_acc1_percent']:.1f}%")
     no_input = "texts" if one["layout"] == "native" else "not stated"
@@ -147,10 +148,6 @@ def _local_row(one: dict[str, Any]) -> tuple[str, ...]:
         str(one["embed_dim"] or "not stated"),
         ", ".join(measured[:2]) or "not measured",
     )
-
-
-def _fraction_metrics(metrics: dict[str, Any]) -> list[tuple[str, float]]:
-    return [(name, value) for name, value in metrics.items() if isinstance(value, float)]
 
 
 def _known_row(one: PublishedModel) -> tuple[str, ...]:

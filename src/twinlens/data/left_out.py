@@ -18,7 +18,7 @@ FURTHER = "further image of a sample, of which the first is used"
 FURTHER_TEXT = "further text of a sample, of which one is used"
 
 EXAMPLES = 3
-"""How many names are kept for a reason: enough to look at, and no more to store a tar's."""
+"""Number of names that are kept for a reason: enough to look at, cheap to store with a tar."""
 
 
 @dataclass(slots=True)

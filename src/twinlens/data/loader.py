@@ -34,7 +34,7 @@ MAX_REPLACEMENTS = 10
 """Samples asked in the place of one that cannot be used, before the run stops."""
 
 REPLACEMENT_WINDOW = 1000
-"""How far on in the stream those are looked for; and how many without a caption are passed by."""
+"""Positions of the stream among which replacements are looked for, those without a caption too."""
 
 UNREADABLE_SAMPLE = "sample that cannot be read"
 UNDECODABLE_IMAGE = "image that cannot be decoded"
@@ -107,7 +107,7 @@ class _Pair:
 
 
 class _Rejected(NamedTuple):
-    """Why a sample cannot be used: how it is counted, and what was wrong, and where."""
+    """The reason why a sample cannot be used: the kind that is counted, and the full message."""
 
     kind: str
     reason: str

@@ -28,7 +28,7 @@ MIXTURE_BLOCK = 1_000
 """Positions in which a mixture has exact shares."""
 
 _WINDOW_SEED_KEY, _BLOCK_SEED_KEY, _SOURCE_SEED_KEY = 1, 2, 3
-"""What a random number is for, as the last part of its seed: numpy takes [1] and [1, 0] as one."""
+"""Purpose of a random number, as the last part of its seed: numpy takes [1] and [1, 0] as one."""
 
 
 def training_sampler(dataset: Dataset, seed: int) -> EpochSampler | MixtureSampler:

@@ -175,7 +175,8 @@ def embed_chunk(
     unreadable: dict[int, str] = {}
     for index, sample in enumerate(samples):
         try:
-            image = _image_input(sample)
+            source = sample.source
+            image = source if isinstance(source, Path) else sample.image_bytes()
             images[index] = (
                 _transformed_pixels(image, transform, first_index + index, embedder)
                 if transform
@@ -193,10 +194,6 @@ def embed_chunk(
         readable_indices=np.array(readable, np.int64),
         unreadable=dict(sorted(unreadable.items())),
     )
-
-
-def _image_input(sample: Sample) -> ImageInput:
-    return sample.source if isinstance(sample.source, Path) else sample.image_bytes()
 
 
 def _transformed_pixels(

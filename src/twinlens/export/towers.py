@@ -95,18 +95,14 @@ def export_towers(embedder: Embedder) -> list[ExportTower]:
         images = [*probe_images(), *_noise_images(embedder.config.preprocess_config.image_size)]
         pixels = torch.stack([embedder.preprocess(image) for image in images])
         expected = model.encode_image(pixels, normalize=True)
-        towers.append(
-            ExportTower(
-                "image", "images", NormalisedImageTower(model.image_tower), pixels, expected
-            )
-        )
+        image_tower = NormalisedImageTower(model.image_tower)
+        towers.append(ExportTower("image", "images", image_tower, pixels, expected))
     if embedder.config.text is not None:
         length = embedder.config.text.context_length
         tokens = embedder.tokenizer(probe_texts(), context_length=length, truncate=True)
         expected = model.encode_text(tokens, normalize=True)
-        towers.append(
-            ExportTower("text", "tokens", NormalisedTextTower(model.text_tower), tokens, expected)
-        )
+        text_tower = NormalisedTextTower(model.text_tower)
+        towers.append(ExportTower("text", "tokens", text_tower, tokens, expected))
     return towers
 
 

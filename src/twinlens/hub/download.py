@@ -150,22 +150,16 @@ def _verify(
 
 def _describe_failure(error: Exception, request: ModelRequest) -> str:
     """Explain the failure of a download, and what the user can do about it."""
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    from huggingface_hub import errors as hub
 
     page = f"https://huggingface.co/{request.repository}"
-    if isinstance(error, GatedRepoError):
+    if isinstance(error, hub.GatedRepoError):
         return f"the hub wants terms accepted: do so at {page}, then log in with `hf auth login`"
-    if isinstance(error, RepositoryNotFoundError | RevisionNotFoundError):
+    if isinstance(error, hub.RepositoryNotFoundError | hub.RevisionNotFoundError):
         return "the hub has no such public model or revision"
-    if isinstance(error, HfHubHTTPError):
+    if isinstance(error, hub.HfHubHTTPError):
         return f"the hub answered {one_line(error)}"
-    offline = isinstance(error, OfflineModeIsEnabled)
+    offline = isinstance(error, hub.OfflineModeIsEnabled)
     return (
         f"{'HF_HUB_OFFLINE is set' if offline else 'the hub cannot be reached'} and the cache has "
         f"no such model; where it can be, fetch {_describe_needed_files(request)} from "

@@ -59,8 +59,7 @@ def describe_other_model(data: Mapping[str, Any]) -> str | None:
             "another model",
         )
         what = [_short_repr(model_type)] if "model_type" in data else ["no model_type"]
-        if classes:
-            what.append(f"({_short_repr(classes[0])})")
+        what += [f"({_short_repr(one)})" for one in classes[:1]]
         return f"model_type: got {' '.join(what)}, {kind}, expected {_EXPECTED}"
     if "architecture" in data:
         return (

@@ -130,7 +130,7 @@ def decode_error(name: str, format_name: str, error: Exception) -> DataError:
 
 
 _UNSUPPORTED_PATTERN = re.compile(r"unsupported bmp|unknown pixel mode|cannot handle", re.I)
-"""What decoders say of whole files that they do not know."""
+"""Messages of decoders about undamaged files that they do not support."""
 
 
 class _JpegWithoutExif(JpegImagePlugin.JpegImageFile):

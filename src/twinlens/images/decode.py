@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _WHITE = (255, 255, 255)
 _MIN_DRAFT_RATIO = 2
-"""How many times the square's side the shortest side of a JPEG decoded smaller keeps at least.
+"""Least ratio of the shortest side of a JPEG that is decoded smaller to the square's side.
 
 With 1.5, sharp photographs are more than one level off.
 """

@@ -19,7 +19,7 @@ _INTEGER_TYPES = {3: "H", 4: "I"}
 _RAW_PROFILE = "Raw profile type exif"
 _XMP_KEYS = ("xmp", "XML:com.adobe.xmp")
 ORIENTATION_KEYS = ("exif", _RAW_PROFILE, *_XMP_KEYS)
-"""What in `Image.info` may hold an orientation."""
+"""Keys of `Image.info` that may hold an orientation."""
 
 
 def read_orientation(image: Image.Image) -> int:

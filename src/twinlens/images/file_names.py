@@ -80,7 +80,7 @@ _SYSTEM_NAMES = frozenset(
         "icon\r",
     }
 )
-"""What systems put beside images, in small letters."""
+"""Files that operating systems put beside images, in lower case."""
 
 _HIDDEN_PATTERN = re.compile(
     r"(?:^|[/\\])(?:\.(?!\.?(?:[/\\]|$))|"
@@ -151,7 +151,7 @@ def is_image_name(name: str) -> bool:
 
 
 def unreadable_reason(name: str) -> str | None:
-    """Why an image cannot be read here, by its name's last ending; None where it can, or is none.
+    """The reason why an image of this ending cannot be read; None if it can, or is no image.
 
     Example:
         >>> unreadable_reason("drawings/logo.SVG")

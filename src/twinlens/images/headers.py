@@ -21,7 +21,7 @@ _ISOBMFF_BRANDS = {
     "AVIF": frozenset({b"avif", b"avis"}),
     "HEIC": frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}),
 }
-"""What files of ISO's container (ISO/IEC 14496-12) say that they hold; the first that fits."""
+"""Brands of files in ISO's container (ISO/IEC 14496-12); the first that fits counts."""
 
 _UNSUPPORTED_MAGIC_BYTES: dict[str, bytes | tuple[bytes, ...]] = {
     "a JPEG 2000 image": (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"),

@@ -141,7 +141,7 @@ class _Entry:
     value: bytes
     """All of it, wherever it lies."""
     value_or_offset: bytes
-    """What the entry says: the value itself, or where it is."""
+    """The content of the entry: the value itself, or its offset."""
 
 
 def extract_first_image(data: bytes) -> TiffImage:

@@ -57,7 +57,7 @@ def pack_for_inference(tower: Tower) -> Tower:
 
 
 def weights_fingerprint(tower: Tower) -> list[object]:
-    """What changes where a tower's weights do: a twin of before has the old ones.
+    """A fingerprint that changes with a tower's weights: a packed copy of before has the old ones.
 
     Tensors that are replaced lie elsewhere, and torch counts changes in place; fused optimisers go
     uncounted, hence one value of each, where reading it waits for no other device.

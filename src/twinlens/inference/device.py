@@ -1,4 +1,4 @@
-"""What this machine has and reaches: operations a second, memory."""
+"""Devices: their names, peak FLOP/s and peak memory."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def synchronize(device: torch.device) -> None:
 
 
 def device_name(device: torch.device) -> str:
-    """What its maker calls it, or its kind where that is not told."""
+    """The maker's name of a device, or its kind if there is none."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     listed = _PROC_CPUINFO.read_text(encoding="utf-8") if _PROC_CPUINFO.exists() else ""

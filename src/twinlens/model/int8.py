@@ -63,6 +63,7 @@ class Int8WeightOnlyLinear(nn.Module):
         return (product + self.bias).to(x.dtype).unflatten(0, x.shape[:-1])
 
 
+@torch.no_grad()
 def quantise_int8(tower: nn.Module, *, quantise_activations: bool) -> None:
     """Quantise the linear layers of a tower's transformer blocks to 8 bits, in place.
 
@@ -74,19 +75,15 @@ def quantise_int8(tower: nn.Module, *, quantise_activations: bool) -> None:
         quantise_activations: Quantise the inputs of the products as well.
     """
     kind = Int8Linear if quantise_activations else Int8WeightOnlyLinear
-    with torch.no_grad():
-        for block in tower.modules():
-            if isinstance(block, TransformerBlock):
-                if isinstance(block.mlp.activation, QuickGELU):
-                    block.mlp.expand, block.mlp.contract = fold_quick_gelu_scale(block.mlp)
-                    block.mlp.activation = nn.SiLU(inplace=True)
-                for layer in (block.attention, block.mlp):
-                    for name, linear in layer.named_children():
-                        if (
-                            isinstance(linear, nn.Linear)
-                            and linear.in_features % _INPUT_MULTIPLE == 0
-                        ):
-                            setattr(layer, name, kind(linear))
+    blocks = [block for block in tower.modules() if isinstance(block, TransformerBlock)]
+    for block in blocks:
+        if isinstance(block.mlp.activation, QuickGELU):
+            block.mlp.expand, block.mlp.contract = fold_quick_gelu_scale(block.mlp)
+            block.mlp.activation = nn.SiLU(inplace=True)
+        for layer in (block.attention, block.mlp):
+            for name, linear in layer.named_children():
+                if isinstance(linear, nn.Linear) and linear.in_features % _INPUT_MULTIPLE == 0:
+                    setattr(layer, name, kind(linear))
 
 
 def _require_no_grad(x: Tensor) -> None:

@@ -151,21 +151,16 @@ class Tokenizer(BaseTokenizer):
         self, texts: Sequence[str], context_length: int, truncate: bool
     ) -> TruncatedTokens:
         require(context_length >= 2, "context_length", context_length, "at least 2")
-        start, end = (
-            id_.to_bytes(_ID_DTYPE.itemsize, "little")
-            for id_ in (self.vocab_size - 2, self.vocab_size - 1)
-        )
-        width = context_length * _ID_DTYPE.itemsize
-        room = width - 2 * _ID_DTYPE.itemsize
+        size = _ID_DTYPE.itemsize
+        start, end = ((self.vocab_size - n).to_bytes(size, "little") for n in (2, 1))
+        width, room = context_length * size, (context_length - 2) * size
         rows: list[bytes] = []
         num_truncated = 0
         for text in texts:
             ids = self._encode_bytes(text)
             if len(ids) > room:
                 if not truncate:
-                    raise text_too_long_error(
-                        text, len(ids) // _ID_DTYPE.itemsize + 2, context_length
-                    )
+                    raise text_too_long_error(text, len(ids) // size + 2, context_length)
                 ids = ids[:room]
                 num_truncated += 1
             rows.append((start + ids + end).ljust(width, b"\0"))
@@ -211,12 +206,9 @@ def _learn_merges(
 ) -> tuple[dict[str, int], list[tuple[str, str]]]:
     split = regex.compile(_UNICODE_PATTERN)
     learner = tokenizers.Tokenizer(models.BPE(end_of_word_suffix=END_OF_WORD_SUFFIX))
-    learner.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.WhitespaceSplit(),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
+    bytes_of_words = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    steps = [pre_tokenizers.WhitespaceSplit(), bytes_of_words]
+    learner.pre_tokenizer = pre_tokenizers.Sequence(steps)
     # The base symbols are passed as "special" tokens because that fixes their ids, and so the
     # order in which equally frequent pairs merge, which otherwise differs from run to run.
     trainer = trainers.BpeTrainer(

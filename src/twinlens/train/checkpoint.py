@@ -158,16 +158,16 @@ def shard_rows(tensor: DTensor) -> tuple[int, int]:
 def _write_slices(slices: Mapping[str, TensorSlice], directory: Path, world: World) -> None:
     name = f"rank-{world.rank:05d}-of-{world.world_size:05d}"
     path = directory / f"{name}.safetensors"
-    parts = {k: [p.first_row, *p.full_shape] for k, p in slices.items() if _is_partial(p)}
+    parts = {
+        name: [part.first_row, *part.full_shape]
+        for name, part in slices.items()
+        if tuple(part.rows.shape) != part.full_shape
+    }
     write_tensors({k: p.rows for k, p in slices.items()}, path, {"parts": json.dumps(parts)})
     checksum = directory / f"{name}.checksum"
     checksum.write_text(file_sha256(path), encoding="ascii")
     # Done last: once all ranks have renamed theirs, the main process renames the directory.
     checksum.rename(directory / f"{name}.sha256")
-
-
-def _is_partial(tensor_slice: TensorSlice) -> bool:
-    return tuple(tensor_slice.rows.shape) != tensor_slice.full_shape
 
 
 def _wait_for_ranks(directory: Path, world: World) -> dict[str, str]:

@@ -79,7 +79,11 @@ def render_report(
         sections.append(section("Why it may not learn", bullet_list(list(warnings))))
     if measured := _metric_charts(recipe, lines):
         sections.append(section("What was measured", chart_row(*measured)))
-    sections.append(section("How it went", chart_row(*_curve_charts(lines))))
+    curves = [
+        line_chart(_points(lines, key), title=title, x_label="step", y_as_percent=as_percent)
+        for key, title, as_percent in _CURVES
+    ]
+    sections.append(section("How it went", chart_row(*curves)))
     sections.append(section("Processes", definition_list(_process_facts(lines)), note=_RESUME_NOTE))
     sections += _left_out_sections(left_out or {})
     sections.append(
@@ -174,13 +178,6 @@ def _process_facts(lines: Sequence[_LogLine]) -> dict[str, str]:
         + f" to step {end['step']:,}"
         for number, end in enumerate(_last_lines(lines), start=1)
     }
-
-
-def _curve_charts(lines: Sequence[_LogLine]) -> list[str]:
-    return [
-        line_chart(_points(lines, key), title=title, x_label="step", y_as_percent=as_percent)
-        for key, title, as_percent in _CURVES
-    ]
 
 
 def _points(lines: Sequence[_LogLine], key: str) -> list[tuple[float, float]]:

@@ -65,7 +65,7 @@ class IconSet:
     licence_url: str
     is_coloured: bool
     exclusion_reason: str = ""
-    """Why it is left out; empty for a set that is used."""
+    """The reason why it is left out; empty for a set that is used."""
 
 
 @dataclass(frozen=True, slots=True)

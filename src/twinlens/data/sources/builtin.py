@@ -157,11 +157,8 @@ def _dataset(
     """The chosen images of an array; a key is an image's place in it."""
 
     def sample(place: int) -> Sample:
-        return Sample(
-            key=f"{place:05d}",
-            source=ArrayImage(images, place),
-            label=classnames[int(targets[place])],
-        )
+        label = classnames[int(targets[place])]
+        return Sample(key=f"{place:05d}", source=ArrayImage(images, place), label=label)
 
     places: list[int] = chosen.tolist()
     return Dataset(

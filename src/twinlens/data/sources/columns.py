@@ -10,7 +10,7 @@ from twinlens.data.sources.captions import TEXT_FIELDS
 from twinlens.errors import DataError
 
 IMAGE_FIELDS = ("image", "filepath", "file_name", "filename", "image_path", "img", "jpg", "url")
-"""What the column of images may be called, in any case; the first that is there is it."""
+"""Names of the column of images, in any case; the first that is there is taken."""
 
 _TEXTS = ("captions", *TEXT_FIELDS)
 

@@ -87,9 +87,7 @@ def choose_files(files: Sequence[str], part: str, spec: str) -> list[str]:
     """
     found = _data_files(files)
     if not found:
-        raise DataError(
-            f"{spec}: got {len(files)} files, expected Parquet files or tars among them"
-        )
+        raise DataError(f"{spec}: got {len(files)} files, expected Parquet files or tars in them")
     splits = sorted(set(map(_split_of, found)))
     names = ", ".join(map(repr, splits))
     if not part and len(splits) > 1:

@@ -15,10 +15,10 @@ TEMPLATES_FILE = "zeroshot_classification_templates.txt"
 """Its prompts, one a line."""
 
 TYPE_FILE = "dataset_type.txt"
-"""What kind it is, as CLIP_benchmark writes it: see `read_type`."""
+"""The file with the kind of a data set, as CLIP_benchmark writes it: see `read_type`."""
 
 COUNT_FILE = "nshards.txt"
-"""How many tars there are in the folder."""
+"""The file with the number of tars in the folder."""
 
 METADATA_FILES = ("metadata.csv", "metadata.tsv", "metadata.jsonl", "metadata.parquet")
 """A table of the images beside and below it, as Hugging Face's image folders have it."""

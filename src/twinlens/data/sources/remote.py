@@ -23,7 +23,7 @@ _WAITS = (0.5, 2.0)
 """Seconds before the second and the third try."""
 
 _STAMPS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
-"""What storages call that which changes with a file's content."""
+"""Names that storages give to a version of a file's content."""
 
 _Answer = TypeVar("_Answer")
 

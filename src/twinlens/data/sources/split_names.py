@@ -25,7 +25,7 @@ NAMES: dict[str, Split] = {
     "eval": "test",
     "evaluation": "test",
 }
-"""What splits are called, in small letters, and which each is: every reader's list."""
+"""Names of splits, in lower case, and the split of each: the list of all readers."""
 
 _NAMED = re.compile(
     rf"({'|'.join(NAMES)})(?:[-_ ]?(?:set|split|data|images?|imgs?|\d{{4}}))?", re.IGNORECASE

@@ -96,11 +96,7 @@ def read_table(path: Path, wanted: Columns | None = None, *, words: bool = True)
     """
     wanted = wanted or Columns()
     try:
-        if path.suffix.lower() == ".parquet":
-            return _read_parquet(path, wanted, words)
-        if path.suffix.lower() == ".jsonl":
-            return _read_json_lines(path, wanted, words)
-        return _read_delimited(path, wanted, words)
+        return _READERS.get(path.suffix.lower(), _read_delimited)(path, wanted, words)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file, expected a table") from error
     except UnicodeDecodeError as error:
@@ -288,3 +284,7 @@ def _labels(values: dict[str, Any], chosen: Chosen, odd: list[str]) -> tuple[str
     # -1 marks hidden test labels.
     found = [one for one in names if one not in (None, "", -1, "-1")]
     return unique_labels(found, odd)
+
+
+_READERS = {".parquet": _read_parquet, ".jsonl": _read_json_lines}
+"""Readers of tables by the ending of their names; others are delimited text."""

@@ -25,23 +25,20 @@ def linear_probe_subsections(result: LinearProbeResult, zero_shot: float | None)
         result: The probe's.
         zero_shot: Top-1 accuracy on the same data set without any examples, where it is known.
     """
+    facts = {
+        "Images to learn from": f"{result.num_train:,}",
+        "Of these, the strength was chosen by": f"{result.num_validation:,}",
+        "Strength of the L2 penalty": f"{result.l2_penalty:.3g}",
+        "Classes": f"{result.num_classes:,}",
+    }
     return [
         subsection("Accuracy", metric_bars(result)),
         subsection(
             "How it came about",
             chart_row(_l2_penalty_chart(result), _few_shot_chart(result, zero_shot)),
         ),
-        subsection("What it learned from", definition_list(_training_facts(result))),
+        subsection("What it learned from", definition_list(facts)),
     ]
-
-
-def _training_facts(result: LinearProbeResult) -> dict[str, object]:
-    return {
-        "Images to learn from": f"{result.num_train:,}",
-        "Of these, the strength was chosen by": f"{result.num_validation:,}",
-        "Strength of the L2 penalty": f"{result.l2_penalty:.3g}",
-        "Classes": f"{result.num_classes:,}",
-    }
 
 
 def _l2_penalty_chart(result: LinearProbeResult) -> str:

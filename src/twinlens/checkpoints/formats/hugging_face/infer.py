@@ -43,8 +43,7 @@ def infer_config(tensors: Mapping[str, Array], activation: Activation) -> CLIPCo
     Heads are as in the models that were released: see `openai.infer_config`.
 
     Raises:
-        CheckpointError: A tensor that sizes are read from is missing or has another number of
-            axes.
+        CheckpointError: A tensor that sizes are read from is missing or of another rank.
         ConfigError: The sizes do not fit together.
     """
     text = vision = preprocess = None

@@ -128,11 +128,7 @@ def _readers(path: Path, loaded: object, read: ReadArray, place: Place) -> Reade
         raise _refusal(path, loaded, "a mapping from names to tensors", "")
     tensors: dict[str, PickledTensor] = {}
     for name, value in entries.items():
-        if (
-            not isinstance(name, str)
-            or not isinstance(value, PickledTensor)
-            or not _is_plain_tensor(value)
-        ):
+        if not (isinstance(name, str) and isinstance(value, PickledTensor) and _is_plain(value)):
             raise _refusal(path, value, "names of plain tensors", f" under {_shown(name)!r}")
         tensors[name] = value
     readers = {
@@ -157,6 +153,6 @@ def _shown(name: object) -> str:
     return str(name)[:100] if isinstance(name, str | int | float) else "a key of another kind"
 
 
-def _is_plain_tensor(tensor: PickledTensor) -> bool:
+def _is_plain(tensor: PickledTensor) -> bool:
     """True if the tensor has no more elements than its storage has numbers."""
     return math.prod(tensor.shape) <= tensor.storage.length

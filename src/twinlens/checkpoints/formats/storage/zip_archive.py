@@ -65,8 +65,7 @@ class UncompressedZip:
         """Offset and size of a member in the file, in bytes.
 
         Raises:
-            CheckpointError: The member is missing, compressed or encrypted, or ends beyond the
-                file.
+            CheckpointError: The member is missing, compressed, encrypted, or beyond the file.
         """
         if name not in self._members:
             raise CheckpointError(f"{self.path}: got no member {name[:100]!r}, expected one")
