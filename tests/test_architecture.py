@@ -140,3 +140,153 @@ def test_no_test_asserts_how_long_something_took():
         for line in path.read_text().splitlines():
             found = CLOCKS.search(line)
             assert found is None or "TIME_LIMIT" in line or " end" in line, (path, line)
+
+
+ELSEWHERE = {
+    "checkpoints/formats/{config_reader,extras,key_map,shapes}.py": (
+        "checkpoints/formats/test_trainers.py",
+        "parts that every family uses, tested by reading and writing whole checkpoints",
+    ),
+    "checkpoints/formats/hugging_face/{infer,names}.py": (
+        "checkpoints/formats/hugging_face/test_layout.py",
+        "names and shapes of tensors, compared with transformers' own",
+    ),
+    "checkpoints/formats/open_clip/{config,describe,timm_siglip}.py": (
+        "checkpoints/formats/open_clip/test_layout.py",
+        "configuration and names, compared with open_clip's own",
+    ),
+    "checkpoints/formats/storage/{arrays,safe_pickle}.py": (
+        "checkpoints/formats/storage/test_torch_save.py",
+        "the reader of pickles is tested with whole files, hostile ones among them",
+    ),
+    "checkpoints/{meta,writer}.py": (
+        "checkpoints/test_reader.py",
+        "a model without weights, and models written for others, are only used by reading",
+    ),
+    "cli/{bench_tables,plan_tables,options,given}.py": (
+        "cli/test_wrong_values.py",
+        "tables and options are what the verbs print and take: the verbs' tests run them",
+    ),
+    "cli/compare.py": ("cli/test_eval.py", "compares what `eval` wrote"),
+    "cli/found.py": ("cli/test_classify_directory.py", "the images that `classify` is given"),
+    "curate/icons/{card,choice,choose_emoji,choose_icons,plan,sample,tags}.py": (
+        "curate/icons/test_build.py",
+        "the corpus is built whole from small packages",
+    ),
+    "data/prefetch.py": ("data/test_loader.py", "the loader reads ahead by it"),
+    "data/sources/arrays.py": ("data/sources/test_builtin.py", "built-in sets are arrays"),
+    "data/sources/{folder_captions,folders,sample_files,table_datasets,tables,parquet}.py": (
+        "data/test_datasets.py",
+        "readers are tested as a user meets them, by `open_dataset`",
+    ),
+    "data/sources/split_names.py": ("data/test_splits.py", "the lists of names of splits"),
+    "data/webdataset/{duplicate_keys,shard_captions,shard_index,tar_labels,tars}.py": (
+        "data/webdataset/test_indexes.py",
+        "an index, what is in it and what is read by it are one thing",
+    ),
+    "embed/{dataset,labels,prompt_ensemble}.py": (
+        "embed/test_embedder.py",
+        "parts of the embedder; `embed_dataset` is also in the tests of tasks and caches",
+    ),
+    "errors.py": ("test_config_io.py", "messages are tested where they are raised"),
+    "eval/context.py": ("eval/test_suite.py", "the features of a suite"),
+    "eval/requirements.py": ("eval/test_suite.py", "refusals, before and in a task"),
+    "eval/report/*.py": ("eval/test_report.py", "a page is judged whole: balanced, escaped, small"),
+    "eval/results/{metric_names,references,result}.py": (
+        "eval/results/test_files.py",
+        "results are tested as they are written, read and shown",
+    ),
+    "eval/tasks/{classification,multi_label,robustness,scores}.py": (
+        "eval/test_suite.py",
+        "the suite runs every task",
+    ),
+    "export/{card,onnx,openvino,torch_export,towers,vocabulary}.py": (
+        "export/test_deployment.py",
+        "an export is one thing: towers, vocabulary and card for each runtime",
+    ),
+    "export/references.py": ("export/test_parity.py", "the libraries that answers must equal"),
+    "formatting.py": ("test_docs.py", "doctests, and the tables of `plan` and `bench`"),
+    "html/*.py": ("html/test_html.py", "parts of a page, judged in one"),
+    "hub/unsupported.py": ("checkpoints/test_recognise.py", "models of other kinds, named"),
+    "images/{exif,headers,tiff}.py": (
+        "images/test_codecs.py",
+        "headers are read before a decoder sees the file, and tested by decoding files",
+    ),
+    "inference/{preprocess,torch_engine}.py": (
+        "embed/test_embedder.py",
+        "the engine answers through the embedder",
+    ),
+    "model/flops.py": ("train/planning/test_flops.py", "compared with torch's own counter"),
+    "model/loss/{ring,tiles}.py": ("model/loss/test_tiled.py", "tiles and rings against dense"),
+    "model/{resnet,vision}.py": ("model/test_clip.py", "towers, compared with the references"),
+    "signals.py": ("e2e/test_signals.py", "signals need processes"),
+    "text/{base_tokenizer,cleaning,loading,tensors}.py": (
+        "text/test_clip_bpe.py",
+        "parts that both vocabularies use",
+    ),
+    "text/sentencepiece/{normalizer,settings}.py": (
+        "text/sentencepiece/test_tokenizer.py",
+        "tested by the ids of whole texts, compared with the libraries' own",
+    ),
+    "train/{bad_samples,loss_guard}.py": (
+        "train/test_trainer.py",
+        "tested in runs that meet bad samples and explosions",
+    ),
+    "train/finetune/{initial,lora}.py": ("train/finetune/test_layers.py", "what is trained"),
+    "train/finetune/weight_interpolation.py": ("cli/test_interpolate.py", "the verb is the test"),
+    "train/recipes/{adapt,paper,recipe}.py": (
+        "train/recipes/test_builtin.py",
+        "recipes are tested by name, each with every setting",
+    ),
+    "types.py": ("test_shapes.py", "names of types alone"),
+}
+"""Modules without a test file of their own: the file with their tests, and the reason."""
+
+
+def elsewhere() -> dict[str, str]:
+    """The test file of each module that `ELSEWHERE` names."""
+    found: dict[str, str] = {}
+    for pattern, (test, _) in ELSEWHERE.items():
+        head, _, rest = pattern.partition("{")
+        names, _, tail = rest.partition("}")
+        for name in names.split(","):
+            paths = list(SRC.glob(f"{head}{name}{tail}"))
+            assert paths, pattern
+            found |= {str(path.relative_to(SRC)): test for path in paths}
+    return found
+
+
+def test_every_module_has_a_test_file_or_a_reason():
+    tests = ROOT / "tests"
+    listed = elsewhere()
+    for path in MODULES:
+        place = path.relative_to(SRC)
+        has_own = (tests / place.parent / f"test_{path.name}").exists()
+        if path.name != "__init__.py":
+            assert has_own != (str(place) in listed), place
+    for test in listed.values():
+        assert (tests / test).exists(), test
+
+
+QUESTION = re.compile(r"(What|Where|Which|Whether|How|Who|When|Why)\b")
+
+
+def test_docstrings_name_things():
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+                text = str(node.value.value)
+                assert not QUESTION.match(text), (path, text[:60])
+
+
+def test_the_map_names_what_is_there_to_read():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    rows = re.findall(r"^\| \d+ \| `([\w/.]+?)/?` \|.*\|([^|]*)\|$", text, re.MULTILINE)
+    assert len(rows) == len(rooms_of_the_table())
+    for room, first in rows:
+        files = re.findall(r"`(\w+\.py)`", first)
+        paths = [SRC / room / file for file in files] or [SRC / room]
+        source = "".join(path.read_text() for path in paths if path.is_file())
+        assert not files or source, (room, first)
+        for name in re.findall(r"`(\w+)`", first):
+            assert re.search(rf"^(def|class) {name}\b", source, re.MULTILINE), (room, name)

@@ -99,7 +99,7 @@ def test_a_disk_without_room_leaves_no_empty_directory(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(directory, "write_dataclass", full)
-    monkeypatch.setattr("twinlens.text.clip_bpe.atomic_write_text", full)
+    monkeypatch.setattr("twinlens.text.base_tokenizer.atomic_write_text", full)
     with pytest.raises(CheckpointError, match="No space left on device"):
         fit(tiny_recipe(steps=2), pairs, tmp_path / "above" / "run", device="cpu")
     assert list(tmp_path.iterdir()) == []

@@ -86,7 +86,7 @@ def test_without_a_network_and_a_cache(offline: Path):
         DataError, match=r"org/other: the hub cannot be reached.*give its directory"
     ):
         open_dataset("hf://datasets/org/other")
-    with pytest.raises(DataError, match=r"expected Parquet files or tars among them"):
+    with pytest.raises(DataError, match=r"expected Parquet files or tars in them"):
         open_dataset("hf://datasets/org/birds")
 
 
