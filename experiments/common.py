@@ -45,7 +45,7 @@ AUGMENTATION = Augmentation(
     brightness_std=0.05,
     greyscale_probability=0.05,
 )
-"""The icon recipes', without their crop: `stretch` also zooms."""
+"""The icon recipes', without their crop: `max_stretch` also zooms."""
 
 COLOUR_EMOJI = frozenset(
     {

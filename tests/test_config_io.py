@@ -1,5 +1,6 @@
 """Settings: there and back, and every mistake named."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -94,7 +95,17 @@ def test_old_names_of_settings_are_read_with_a_warning():
     with pytest.warns(FutureWarning, match=r"^optim.final_lr: renamed to optim.final_lr_ratio"):
         changed = apply_overrides(recipe, ["optim.final_lr=0.1"])
     assert changed.optim.final_lr_ratio == 0.1
-    stored = to_dict(changed)
+
+
+def test_a_file_with_old_names_is_read_with_one_warning(tmp_path: Path):
+    stored = to_dict(builtin.icons_demo())
     stored["adapt"]["keep"] = stored["adapt"].pop("interpolation")
-    with pytest.warns(FutureWarning, match=r"^adapt.keep: renamed to adapt.interpolation"):
-        assert from_dict(Recipe, stored) == changed
+    stored["captions"] = stored.pop("captions_per_image")
+    (tmp_path / "recipe.json").write_text(json.dumps(stored))
+    with pytest.warns(FutureWarning, match="adapt.keep is adapt.interpolation, captions is") as one:
+        assert read_dataclass(Recipe, tmp_path / "recipe.json") == builtin.icons_demo()
+    assert len(one) == 1
+    stored["captions_per_image"] = 2
+    (tmp_path / "recipe.json").write_text(json.dumps(stored))
+    with pytest.raises(ConfigError, match="captions_per_image: got 'captions', expected one name"):
+        read_dataclass(Recipe, tmp_path / "recipe.json")

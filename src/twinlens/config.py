@@ -44,20 +44,22 @@ _MAX_SIZES = {
 
 
 def _require_sizes(config: object, *names: str) -> None:
+    """Check sizes: whole numbers, tuples of them, or None for a default."""
     for name in names:
         value = getattr(config, name)
         for one in value if isinstance(value, tuple) else (value,):
-            require_in_range(f"{type(config).__name__}.{name}", one, 1, _MAX_SIZES[name])
+            if one is not None:
+                require_in_range(f"{type(config).__name__}.{name}", one, 1, _MAX_SIZES[name])
 
 
-def _require_optional_size(config: object, name: str) -> None:
-    if getattr(config, name) is not None:
-        _require_sizes(config, name)
-
-
-def _require_positive_eps(config: ViTConfig | TextConfig) -> None:
-    what = f"{type(config).__name__}.norm_eps"
-    require(0 < config.norm_eps < math.inf, what, config.norm_eps, "a positive number")
+def _require_transformer(config: ViTConfig | TextConfig) -> None:
+    """Check the fields that both towers' transformers have."""
+    name = type(config).__name__
+    _require_sizes(config, "width", "layers", "heads", "mlp_width")
+    eps, heads = config.norm_eps, config.heads
+    require(0 < eps < math.inf, f"{name}.norm_eps", eps, "a positive number")
+    expected = f"a divisor of width={config.width}"
+    require(config.width % heads == 0, f"{name}.heads", heads, expected)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,9 +96,8 @@ class ViTConfig:
     projection: Literal["linear", "none"] = "linear"
 
     def __post_init__(self) -> None:
-        _require_sizes(self, "image_size", "patch_size", "width", "layers", "heads")
-        _require_optional_size(self, "mlp_width")
-        _require_positive_eps(self)
+        _require_sizes(self, "image_size", "patch_size")
+        _require_transformer(self)
         require(
             self.pooling == "class" or self.projection == "none",
             "ViTConfig.projection",
@@ -108,12 +109,6 @@ class ViTConfig:
             "ViTConfig.patch_size",
             self.patch_size,
             f"at most image_size={self.image_size}",
-        )
-        require(
-            self.width % self.heads == 0,
-            "ViTConfig.heads",
-            self.heads,
-            f"a divisor of width={self.width}",
         )
 
 
@@ -178,9 +173,8 @@ class TextConfig:
     projection: Literal["linear", "affine", "none"] = "linear"
 
     def __post_init__(self) -> None:
-        _require_sizes(self, "context_length", "vocab_size", "width", "layers", "heads")
-        _require_optional_size(self, "mlp_width")
-        _require_positive_eps(self)
+        _require_sizes(self, "context_length", "vocab_size")
+        _require_transformer(self)
         if self.end_id is not None:
             require_in_range("TextConfig.end_id", self.end_id, 0, _MAX_SIZES["vocab_size"])
         require(
@@ -188,12 +182,6 @@ class TextConfig:
             "TextConfig.end_id",
             self.end_id,
             "an id where pooling is 'end', and none elsewhere",
-        )
-        require(
-            self.width % self.heads == 0,
-            "TextConfig.heads",
-            self.heads,
-            f"a divisor of width={self.width}",
         )
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from twinlens.errors import ConfigError, TwinlensError, UnknownNameError, require
+from twinlens.errors import ConfigError, TwinlensError, UnknownNameError, require, require_known
 from twinlens.files import atomic_write_text
 
 ConfigT = TypeVar("ConfigT")
@@ -34,8 +34,9 @@ RENAMED = {
     "augment.brightness": "augment.brightness_std",
     "augment.grey": "augment.greyscale_probability",
     "augment.invert": "augment.invert_probability",
+    "unseen_pictures": "unseen_images",
 }
-"""Settings whose old names are read for one release, so that old runs resume."""
+"""Settings whose old names `--set` and files may have for one release, so that old runs resume."""
 
 
 def to_dict(config: object) -> dict[str, Any]:
@@ -52,16 +53,8 @@ def from_dict(cls: type[ConfigT], data: Mapping[str, Any], *, context: str = "")
     """
     context = context or cls.__name__
     hints = get_type_hints(cls)
-    _, _, prefix = f"{context}.".partition(".")  # a setting's name does not begin with the class
     for key in data:
-        if key not in hints:
-            new = RENAMED.get(f"{prefix}{key}", "").removeprefix(prefix)
-            if new not in hints:
-                raise UnknownNameError(f"key in {context}", key, hints)
-    data = {
-        key if key in hints else current_name(f"{prefix}{key}").removeprefix(prefix): data[key]
-        for key in data
-    }
+        require_known(f"key in {context}", key, hints)
     values = {key: _convert(hints[key], value, f"{context}.{key}") for key, value in data.items()}
     missing = [
         f.name
@@ -180,7 +173,29 @@ def read_dataclass(cls: type[ConfigT], path: Path) -> ConfigT:
     Raises:
         ConfigError: The file is missing or is no JSON object.
     """
-    return dataclass_from_json(cls, read_json_object(path), path)
+    data = read_json_object(path)
+    rename_old_settings(data, path)
+    return dataclass_from_json(cls, data, path)
+
+
+def rename_old_settings(data: dict[str, Any], path: Path) -> None:
+    """Give the settings of a file their current names, in place; one warning lists them.
+
+    Raises:
+        ConfigError: A setting is there under both names.
+    """
+    renamed: list[str] = []
+    for old, new in RENAMED.items():
+        parent, _, key = old.rpartition(".")
+        table: Any = data.get(parent) if parent else data
+        if isinstance(table, dict) and key in table:
+            current = new.rpartition(".")[2]
+            require(current not in table, f"{path}: {new}", old, "one name of one setting")
+            table[current] = table.pop(key)
+            renamed.append(f"{old} is {new}")
+    if renamed:
+        text = f"{path}: old names of settings, read for one release: {', '.join(renamed)}"
+        warnings.warn(text, FutureWarning, stacklevel=3)
 
 
 def dataclass_from_json(cls: type[ConfigT], data: Mapping[str, Any], path: Path) -> ConfigT:

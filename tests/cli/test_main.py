@@ -50,19 +50,6 @@ def test_a_mistake_is_one_line_and_status_2(run, monkeypatch: pytest.MonkeyPatch
     assert ending == type(ending)(2, "", "error: a.png: got nothing, expected something\n")
 
 
-@pytest.mark.parametrize(
-    ("words", "verb"),
-    [
-        (["train", "--recipe", "icons-demo", "--plan"], "twinlens plan --recipe NAME"),
-        (["eval", "--compare", "a", "b"], "twinlens compare DIR DIR"),
-    ],
-)
-def test_an_option_that_is_a_verb_now_says_so(run, words: list[str], verb: str):
-    ending = run(*words)
-    assert (ending.status, ending.out) == (2, "")
-    assert ending.err.endswith(f"is a verb now, expected {verb}\n")
-
-
 @pytest.mark.parametrize("words", [["--traceback", "models"], ["models", "--traceback"]])
 def test_traceback_shows_the_rest(run, monkeypatch: pytest.MonkeyPatch, words: list[str]):
     failing(monkeypatch, DataError("what, got, expected"))

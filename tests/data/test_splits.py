@@ -11,7 +11,7 @@ from tests.data.sources.test_hub_datasets import offline, write_split
 from tests.data.test_datasets import image, told, values, write, write_parquet, write_tars
 from twinlens.data import splits
 from twinlens.data.datasets import Dataset, open_dataset
-from twinlens.data.splits import open_parts
+from twinlens.data.splits import open_splits
 from twinlens.errors import DataError
 
 PROMPTS = "zeroshot_classification_templates.txt"
@@ -42,7 +42,7 @@ def labels(dataset: Dataset | None) -> list[str | None]:
 
 def refused(message: str, spec: Path, **own: Path) -> None:
     def open_all() -> None:
-        opened = open_parts(spec, **own)
+        opened = open_splits(spec, **own)
         _ = opened.test.classnames, opened.train, opened.val
 
     with pytest.raises(DataError, match=message) as found:
@@ -55,7 +55,7 @@ def refused(message: str, spec: Path, **own: Path) -> None:
 
 def test_clip_benchmarks_layout(tmp_path: Path):
     root = benchmark(tmp_path / "beasts", test=[1, 0, 2], train=[2, 2], val=[0])
-    found = open_parts(root)
+    found = open_splits(root)
     assert (found.name, found.test.name) == ("beasts", "beasts")
     assert labels(found.test) == ["yak", "zebra", "ant"]
     assert labels(found.train) == ["ant", "ant"]
@@ -71,7 +71,7 @@ def test_clip_benchmarks_layout(tmp_path: Path):
 
 def test_tars_are_in_the_order_of_their_numbers(tmp_path: Path):
     numbered(tmp_path / "test", [0] * 12)
-    keys = [sample.key for sample in open_parts(tmp_path).test.samples]
+    keys = [sample.key for sample in open_splits(tmp_path).test.samples]
     assert keys == [f"{number:05d}" for number in range(12)]
 
 
@@ -83,14 +83,14 @@ def test_a_count_that_is_not_that_of_the_tars(tmp_path: Path):
 
 def test_class_numbers_out_of_range(tmp_path: Path):
     root = benchmark(tmp_path, test=[0], train=[3])
-    assert labels(open_parts(root).test) == ["zebra"]
+    assert labels(open_splits(root).test) == ["zebra"]
     refused("0.tar: sample 00000: got the class '3', expected a number from 0 to 2", root)
 
 
 def test_captions_of_retrieval_sets(tmp_path: Path):
     write_tars(tmp_path / "test", [{"jpg": image(1, "JPEG"), "txt": b"one\ntwo\n"}])
     write(tmp_path, {"dataset_type.txt": "retrieval"})
-    found = open_parts(tmp_path)
+    found = open_splits(tmp_path)
     assert found.test.samples[0].captions == ("one", "two")
     assert found.test.classnames == ()
     assert (found.train, found.val) == (None, None)
@@ -106,7 +106,7 @@ def test_parts_are_opened_when_they_are_asked_for(tmp_path: Path, monkeypatch: p
         "open_split",
         lambda part, **options: opened.append(part.split) or plain(part, **options),
     )
-    found = open_parts(benchmark(tmp_path, test=[0, 1], train=[1]))
+    found = open_splits(benchmark(tmp_path, test=[0, 1], train=[1]))
     assert opened == ["test"]
     assert found.train is found.train
     assert opened == ["test", "train"]
@@ -127,12 +127,12 @@ def folders(root: Path, **splits: dict[str, int]) -> Path:
 
 def test_class_folders(tmp_path: Path):
     root = folders(tmp_path / "animals", test={"n1": 1, "n2": 2}, train={"n1": 3, "n2": 4})
-    found = open_parts(root)
+    found = open_splits(root)
     assert found.test.classnames == ("n1", "n2")
     assert found.train is not None
     assert (values(found.test), values(found.train)) == ([1, 2], [3, 4])
     write(root, {"classnames.txt": "cat\ndog\n", PROMPTS: "a {}"})
-    found = open_parts(root)
+    found = open_splits(root)
     assert labels(found.test) == labels(found.train) == ["cat", "dog"]
     assert found.test.templates == ("a {}",)
     assert open_dataset(root / "train").classnames == ("n1", "n2")  # as it always was
@@ -152,7 +152,7 @@ def test_classes_in_another_order_are_brought_into_the_tests(tmp_path: Path):
         features = {"label": {"names": order}}
         columns = {"image": [image(len(order))], "label": [0], "id": [name]}
         write_parquet(tmp_path / f"{name}.parquet", columns, features)
-    found = open_parts(tmp_path / "a.parquet", train=tmp_path / "b.parquet")
+    found = open_splits(tmp_path / "a.parquet", train=tmp_path / "b.parquet")
     assert found.train is not None
     assert found.train.classnames == found.test.classnames == ("x", "y")
     assert labels(found.train) == ["y"]
@@ -160,17 +160,17 @@ def test_classes_in_another_order_are_brought_into_the_tests(tmp_path: Path):
 
 def test_what_has_no_parts_is_measured_on_whole(tmp_path: Path):
     root = folders(tmp_path, all={"cat": 1, "dog": 2}, more={"cat": 3, "dog": 4})
-    found = open_parts(root / "all", train=root / "more")
+    found = open_splits(root / "all", train=root / "more")
     assert (found.name, found.val) == ("all", None)
     assert (labels(found.test), labels(found.train)) == (["cat", "dog"], ["cat", "dog"])
-    assert open_parts(f"{root}/all::{root}/more").test.classnames == ("cat", "dog")
+    assert open_splits(f"{root}/all::{root}/more").test.classnames == ("cat", "dog")
 
 
 @pytest.mark.parametrize("beside", ["car", "plane"])
 def test_a_class_may_be_called_as_a_split_is(beside: str, tmp_path: Path):
     write(tmp_path, {"test/1.png": image(1), "train/2.png": image(2)})
     write(tmp_path, {f"{beside}/3.png": image(3)})
-    assert set(open_parts(tmp_path).test.classnames) == {"test", "train", beside}
+    assert set(open_splits(tmp_path).test.classnames) == {"test", "train", beside}
 
 
 def test_splits_without_a_test(tmp_path: Path):
@@ -181,13 +181,13 @@ def test_splits_without_a_test(tmp_path: Path):
 def test_splits_of_the_hub(offline: Path):
     for split in ("train", "test", "validation"):
         write_split(offline, split, [split])
-    found = open_parts("hf://datasets/org/birds")
+    found = open_splits("hf://datasets/org/birds")
     assert found.name == "org/birds"
     assert found.train is not None
     assert found.val is not None
     captions = [part.samples[0].captions for part in (found.test, found.train, found.val)]
     assert captions == [("test",), ("train",), ("validation",)]
-    alone = open_parts("hf://datasets/org/birds/train")
+    alone = open_splits("hf://datasets/org/birds/train")
     assert (alone.name, alone.train) == ("org/birds/train", None)
 
 
@@ -196,7 +196,7 @@ def test_splits_of_several_configurations_are_to_be_named(offline: Path):
         columns = {"image": [image()], "text": ["x"]}
         write_parquet(offline / language / "test-00000-of-00001.parquet", columns)
     with pytest.raises(DataError, match="got the splits 'de/test', 'en/test', expected one"):
-        open_parts("hf://datasets/org/birds")
+        open_splits("hf://datasets/org/birds")
 
 
 # Images that are in two parts
@@ -217,7 +217,7 @@ def test_one_tar_in_test_and_train(tmp_path: Path):
 def test_images_of_equal_names_and_sizes_may_differ(tmp_path: Path):
     root = write(tmp_path, {"test/cat/1.bmp": image(1, "BMP"), "train/cat/1.bmp": image(2, "BMP")})
     assert len({path.stat().st_size for path in root.glob("*/cat/1.bmp")}) == 1
-    assert open_parts(root).train is not None
+    assert open_splits(root).train is not None
 
 
 # Names that words cannot tell apart
@@ -234,7 +234,7 @@ def labelled(names: list[str], root: Path) -> Path:
 def test_names_that_are_the_same_in_words_are_classes_all_the_same(
     names: list[str], tmp_path: Path
 ):
-    splits = open_parts(labelled(names, tmp_path))
+    splits = open_splits(labelled(names, tmp_path))
     assert set(splits.test.classnames) == set(names)
     assert [sample.label for sample in splits.test.samples] == names
 
@@ -251,7 +251,7 @@ def test_classes_of_one_name_are_the_same_ones_in_every_split(tmp_path: Path):
     for start, split in enumerate(("test", "train")):
         for number in range(3):
             write(tmp_path, {f"{split}/{number}/a.png": image(3 * start + number)})
-    splits = open_parts(tmp_path)
+    splits = open_splits(tmp_path)
     assert splits.train is not None
     for part in (splits.test, splits.train):
         assert part.classnames == ("crane", "egret", "crane (2)")

@@ -9,7 +9,7 @@ import pytest
 
 from twinlens import Embedder
 from twinlens.data.datasets import Dataset
-from twinlens.data.splits import Parts
+from twinlens.data.splits import DatasetSplits
 from twinlens.embed.feature_cache import FeatureCache
 from twinlens.errors import DataError
 from twinlens.eval.context import EvalContext
@@ -31,16 +31,16 @@ def captioned(dataset: Dataset, captions: int) -> Dataset:
 
 
 @pytest.fixture
-def parts(dataset: Dataset) -> Parts:
+def parts(dataset: Dataset) -> DatasetSplits:
     whole = captioned(dataset, 2)
-    return Parts(name="noise", test=whole, train=lambda: replace(whole, name="noise train"))
+    return DatasetSplits(name="noise", test=whole, train=lambda: replace(whole, name="noise train"))
 
 
-def measured(features: EvalContext, parts: Parts, **asked: object) -> list[TaskResult]:
+def measured(features: EvalContext, parts: DatasetSplits, **asked: object) -> list[TaskResult]:
     return [result for result, _ in run_suite(features, [parts], EvalOptions(**asked))]  # pyright: ignore[reportArgumentType]
 
 
-def test_every_task_answers_in_its_own_shape(lens: Embedder, parts: Parts):
+def test_every_task_answers_in_its_own_shape(lens: Embedder, parts: DatasetSplits):
     tasks = ("zero-shot", "retrieval", "linear-probe", "robustness", "scores")
     results = measured(
         EvalContext(lens), parts, tasks=tasks, corruptions=("contrast",), shots=(1, 2), num_seeds=2
@@ -63,7 +63,7 @@ def test_every_task_answers_in_its_own_shape(lens: Embedder, parts: Parts):
         assert all(len(drawn) == 1000 for drawn in one.evidence.replicates.values())
 
 
-def test_a_probe_that_saw_the_images_knows_them(lens: Embedder, parts: Parts):
+def test_a_probe_that_saw_the_images_knows_them(lens: Embedder, parts: DatasetSplits):
     [probe] = measured(EvalContext(lens), parts, tasks=("linear-probe",))
     assert isinstance(probe, LinearProbeResult)
     assert probe.metrics["acc1"] == 1.0
@@ -71,7 +71,7 @@ def test_a_probe_that_saw_the_images_knows_them(lens: Embedder, parts: Parts):
     assert probe.l2_penalty in probe.validation_accuracies
 
 
-def test_a_probe_is_the_reference_of_the_same_evaluation(lens: Embedder, parts: Parts):
+def test_a_probe_is_the_reference_of_the_same_evaluation(lens: Embedder, parts: DatasetSplits):
     given = {"noise": (ReferenceScore(metric="acc1", value=0.5, model="mine", source="results"),)}
     zero_shot, probe = measured(
         EvalContext(lens), parts, tasks=("zero-shot", "linear-probe"), references=given
@@ -82,7 +82,7 @@ def test_a_probe_is_the_reference_of_the_same_evaluation(lens: Embedder, parts: 
     assert [one.model for one in probe.references] == ["mine"]
 
 
-def test_robustness_without_a_change_is_the_accuracy(lens: Embedder, parts: Parts):
+def test_robustness_without_a_change_is_the_accuracy(lens: Embedder, parts: DatasetSplits):
     same = replace(parts.test, name="same")
     few = [one for one in parts.test.samples if one.label in ("red", "blue")]
     fewer = replace(parts.test, name="fewer", samples=few, classnames=("blue", "red"))
@@ -110,7 +110,7 @@ def test_robustness_without_a_change_is_the_accuracy(lens: Embedder, parts: Part
     assert "corrupted_acc1" not in robust.metrics
 
 
-def test_corruptions_are_averaged(lens: Embedder, parts: Parts):
+def test_corruptions_are_averaged(lens: Embedder, parts: DatasetSplits):
     [robust] = measured(
         EvalContext(lens), parts, tasks=("robustness",), corruptions=("contrast", "jpeg")
     )
@@ -120,7 +120,7 @@ def test_corruptions_are_averaged(lens: Embedder, parts: Parts):
     assert robust.metrics["corrupted_acc1"] == pytest.approx(np.mean(found))
 
 
-def test_retrieval_is_that_of_a_full_matrix(lens: Embedder, parts: Parts):
+def test_retrieval_is_that_of_a_full_matrix(lens: Embedder, parts: DatasetSplits):
     [found] = measured(EvalContext(lens), parts, tasks=("retrieval",))
     assert isinstance(found, RetrievalResult)
     samples = parts.test.samples
@@ -139,7 +139,7 @@ def test_retrieval_is_that_of_a_full_matrix(lens: Embedder, parts: Parts):
     assert {len(one.candidates) for one in found.examples} == {5}
 
 
-def test_scores_are_of_the_first_caption(lens: Embedder, parts: Parts):
+def test_scores_are_of_the_first_caption(lens: Embedder, parts: DatasetSplits):
     [found] = measured(EvalContext(lens), parts, tasks=("scores",))
     assert isinstance(found, CaptionScoreResult)
     samples = parts.test.samples
@@ -152,11 +152,11 @@ def test_scores_are_of_the_first_caption(lens: Embedder, parts: Parts):
     assert "ref_clip_score" in found.metrics
 
 
-def test_images_without_captions_or_references_are_said(lens: Embedder, parts: Parts):
+def test_images_without_captions_or_references_are_said(lens: Embedder, parts: DatasetSplits):
     samples = list(parts.test.samples)
     samples[0] = replace(samples[0], captions=())
     samples[1] = replace(samples[1], captions=("one",))
-    uneven = Parts(name="noise", test=replace(parts.test, samples=samples))
+    uneven = DatasetSplits(name="noise", test=replace(parts.test, samples=samples))
     scores, retrieval = measured(EvalContext(lens), uneven, tasks=("scores", "retrieval"))
     assert scores.notes == (
         "no RefCLIPScore: 1 images have one caption only",
@@ -168,7 +168,7 @@ def test_images_without_captions_or_references_are_said(lens: Embedder, parts: P
 
 
 def test_everything_is_computed_once_for_all_time(
-    lens: Embedder, parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lens: Embedder, parts: DatasetSplits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     asked = {
         "tasks": ("zero-shot", "retrieval", "linear-probe", "robustness", "scores"),
@@ -183,7 +183,7 @@ def test_everything_is_computed_once_for_all_time(
     assert [one.metrics for one in again] == [one.metrics for one in first]
 
 
-def test_the_bar_counts_all_images_of_all_tasks(lens: Embedder, parts: Parts):
+def test_the_bar_counts_all_images_of_all_tasks(lens: Embedder, parts: DatasetSplits):
     told: list[tuple[int, int]] = []
 
     def tell(done: int, total: int, what: str = "") -> None:
@@ -207,20 +207,20 @@ def test_what_a_task_needs_and_the_data_lack(
     lens: Embedder, dataset: Dataset, task: str, message: str
 ):
     with pytest.raises(DataError, match=message):
-        measured(EvalContext(lens), Parts(name="noise", test=dataset), tasks=(task,))
+        measured(EvalContext(lens), DatasetSplits(name="noise", test=dataset), tasks=(task,))
 
 
-def test_a_class_without_training_images_is_named(lens: Embedder, parts: Parts):
+def test_a_class_without_training_images_is_named(lens: Embedder, parts: DatasetSplits):
     samples = [one for one in parts.test.samples if one.label != "red"]
     train = replace(parts.test, name="train", samples=samples)
-    lacking = Parts(name="noise", test=parts.test, train=lambda: train)
+    lacking = DatasetSplits(name="noise", test=parts.test, train=lambda: train)
     with pytest.raises(DataError, match="train: got 0 images of 'red', expected at least 1"):
         measured(EvalContext(lens), lacking, tasks=("linear-probe",))
     with pytest.raises(DataError, match="got 3 images of 'blue', expected at least 4"):
         measured(EvalContext(lens), parts, tasks=("linear-probe",), shots=(4,))
 
 
-def test_classes_of_a_shifted_set_must_be_known(lens: Embedder, parts: Parts):
+def test_classes_of_a_shifted_set_must_be_known(lens: Embedder, parts: DatasetSplits):
     other = replace(parts.test, name="other", classnames=("red", "pink"))
     with pytest.raises(DataError, match="other: got 'pink', expected classes of noise"):
         measured(EvalContext(lens), parts, tasks=("robustness",), shifted=(other,))
@@ -233,7 +233,7 @@ def test_several_labels_are_ranked(lens: Embedder, dataset: Dataset):
     ]
     names = (*dataset.classnames, "image")
     many = replace(dataset, samples=samples, classnames=names, multi_label=True)
-    [found] = measured(EvalContext(lens), Parts(name="noise", test=many))
+    [found] = measured(EvalContext(lens), DatasetSplits(name="noise", test=many))
     scores = lens.embed_images([s.image_bytes() for s in samples])
     scores = scores @ lens.zero_shot_classifier(names)
     sklearn = pytest.importorskip("sklearn.metrics")
@@ -244,4 +244,4 @@ def test_several_labels_are_ranked(lens: Embedder, dataset: Dataset):
         sklearn.roc_auc_score(has, scores, average="macro"), abs=1e-6
     )
     with pytest.raises(DataError, match="noise: got images with several labels, expected one"):
-        measured(EvalContext(lens), Parts(name="noise", test=many), tasks=("robustness",))
+        measured(EvalContext(lens), DatasetSplits(name="noise", test=many), tasks=("robustness",))

@@ -14,7 +14,7 @@ from twinlens import Embedder
 from twinlens.checkpoints.head import ClassifierHead, save_head
 from twinlens.checkpoints.native import save_model
 from twinlens.data.datasets import Dataset, Sample
-from twinlens.data.splits import Parts
+from twinlens.data.splits import DatasetSplits
 from twinlens.distributed.world import World
 from twinlens.embed.feature_cache import FeatureCache
 from twinlens.errors import DataError
@@ -128,7 +128,7 @@ def features_in_a_world(
     lens = twinlens.load(model, device="cpu", precision="fp32")
     store = FeatureCache(folder, lens)
     features = EvalContext(lens, store, World(group.rank(), group.size(), 0, group))
-    [(result, _)] = run_suite(features, [Parts(name="noise", test=dataset)], EvalOptions())
+    [(result, _)] = run_suite(features, [DatasetSplits(name="noise", test=dataset)], EvalOptions())
     assert len(features.embed_dataset(dataset).samples) == result.num_samples
     return result.metrics, store.num_computed
 
@@ -138,7 +138,9 @@ def test_processes_share_the_images_and_the_files(
 ):
     many = replace(dataset, samples=list(dataset.samples) * 100)  # 1,200: three files
     lens = twinlens.load(model, device="cpu", precision="fp32")
-    [(alone, _)] = run_suite(EvalContext(lens), [Parts(name="noise", test=many)], EvalOptions())
+    [(alone, _)] = run_suite(
+        EvalContext(lens), [DatasetSplits(name="noise", test=many)], EvalOptions()
+    )
     first, second = run_processes(features_in_a_world, 2, model, many, tmp_path / "kept")
     assert first[1] + second[1] == 1200 + 2 * 2 + 2  # texts: names by turns, prompts in both
     assert second[1] > 400

@@ -42,7 +42,7 @@ def open_baselines(
     if names and not supported:
         raise ConfigError(
             f"compare: got {', '.join(precisions)}, expected one of {', '.join(BASELINE_DTYPES)} "
-            "among the precisions: peers are asked in no other"
+            "among the precisions: other libraries are measured in no other precision"
         )
     return [peer for name in names for peer in _open_baseline(name, embedder, supported)]
 
@@ -50,7 +50,7 @@ def open_baselines(
 def _open_baseline(
     name: str, embedder: Embedder, precisions: Sequence[str]
 ) -> Iterator[BenchmarkTarget]:
-    require_known("peer", name, _BASELINES)
+    require_known("baseline", name, _BASELINES)
     package, write, build = _BASELINES[name]
     with translate_library_errors("compare", name, package, ConfigError):
         library = importlib.import_module(name)

@@ -17,7 +17,7 @@ from twinlens.config_io import write_dataclass
 from twinlens.errors import CheckpointError, os_errors_as
 from twinlens.files import ensure_directory, remove_partial_files
 from twinlens.model.clip import CLIP
-from twinlens.model.int8 import is_quantised
+from twinlens.model.int8 import int8_precision
 from twinlens.text.loading import TOKENIZER_FILE, AnyTokenizer
 
 CONFIG_FILE = "config.json"
@@ -68,7 +68,7 @@ def require_unquantised(model: CLIP, path: Path) -> None:
     Raises:
         CheckpointError: The model is in 8 bits.
     """
-    if is_quantised(model):
+    if int8_precision(model):
         raise CheckpointError(f"{path}: got a model in 8 bits, expected fp32, bf16 or fp16 to save")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -33,7 +33,11 @@ def compare(
 
     results = read_results(first), read_results(second)
     comparisons = compare_results(*results)
-    answer = _to_json(*results, comparisons)
+    answer = {
+        "first": results[0].model,
+        "second": results[1].model,
+        "comparisons": [one.to_dict() for one in comparisons],
+    }
     if as_json:
         print_json(answer)
     else:
@@ -44,16 +48,6 @@ def compare(
             write_text(out / "comparison.json", text)
             write_text(out / "comparison.html", comparison_page(*results, comparisons))
         log(f"wrote comparison.json and comparison.html to {out}")
-
-
-def _to_json(
-    first: StoredResults, second: StoredResults, comparisons: list[MetricComparison]
-) -> dict[str, Any]:
-    return {
-        "first": first.model,
-        "second": second.model,
-        "comparisons": [one.to_dict() for one in comparisons],
-    }
 
 
 def _print_comparisons(

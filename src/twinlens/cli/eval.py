@@ -31,7 +31,7 @@ from twinlens.types import DecodeMode, Precision, TaskName, no_progress
 if TYPE_CHECKING:
     from twinlens.data.samples import Dataset
     from twinlens.data.sources.columns import Columns
-    from twinlens.data.splits import Parts
+    from twinlens.data.splits import DatasetSplits
     from twinlens.distributed.world import World
     from twinlens.embed.embedder import Embedder
     from twinlens.embed.feature_cache import FeatureCache
@@ -64,7 +64,7 @@ def evaluate_command(
         str | None, typer.Option(metavar="SPEC", help="What a probe learns from, of one --data.")
     ] = None,
     val: Annotated[
-        str | None, typer.Option(metavar="SPEC", help="What its strength is chosen by.")
+        str | None, typer.Option(metavar="SPEC", help="Images that choose the probe's L2 penalty.")
     ] = None,
     shots: Annotated[
         str, typer.Option(metavar="N,...", help="Also probe with few images a class, as 1,2,4.")
@@ -191,13 +191,13 @@ def _open_datasets(
     columns: Columns,
     *,
     shows_progress: bool,
-) -> list[Parts]:
-    from twinlens.data.splits import open_parts
+) -> list[DatasetSplits]:
+    from twinlens.data.splits import open_splits
 
     with progress_reporter("indexing tars") as progress:
         shown = progress if shows_progress else no_progress
         return [
-            open_parts(spec, train=train, val=val, progress=shown, columns=columns)
+            open_splits(spec, train=train, val=val, progress=shown, columns=columns)
             for spec in specs
         ]
 
@@ -206,7 +206,9 @@ def _needs_captions(tasks: Sequence[TaskName]) -> bool:
     return bool({"retrieval", "scores"} & set(tasks))
 
 
-def _check_datasets(datasets: Sequence[Parts], tasks: Sequence[TaskName], *, strict: bool) -> None:
+def _check_datasets(
+    datasets: Sequence[DatasetSplits], tasks: Sequence[TaskName], *, strict: bool
+) -> None:
     if strict:
         for parts in datasets:
             parts.test.all_left_out(needs_captions=_needs_captions(tasks)).refuse(parts.name)
@@ -236,7 +238,7 @@ def _open_cache(directory: Path | None, embedder: Embedder) -> FeatureCache:
 def _run_suite(
     embedder: Embedder,
     cache: FeatureCache | None,
-    datasets: Sequence[Parts],
+    datasets: Sequence[DatasetSplits],
     options: EvalOptions,
     world: World,
 ) -> list[tuple[TaskResult, Dataset]]:

@@ -30,16 +30,9 @@ from twinlens.cli import (
 from twinlens.cli.given import StrictCommand
 from twinlens.cli.output import EXIT_INTERRUPTED, EXIT_USER_ERROR, log, report_error
 from twinlens.cli.streams import EXIT_BROKEN_PIPE, StandardStreams, is_broken_pipe
-from twinlens.errors import ConfigError
 from twinlens.hardware import use_passive_openmp_wait
 
 TRACEBACK_FLAG = "--traceback"
-
-_VERBS_OF_OLD_OPTIONS = {
-    ("train", "--plan"): "twinlens plan --recipe NAME",
-    ("eval", "--compare"): "twinlens compare DIR DIR",
-}
-"""Options of version 0.1 that are verbs now."""
 
 app = typer.Typer(
     help="CLIP: train it, classify with words, embed images and texts in one space.",
@@ -101,9 +94,6 @@ def _run(arguments: list[str], streams: StandardStreams) -> int:
         streams.require_stdout()
         # Removed here so that it may also follow a verb.
         words = [word for word in arguments if word != TRACEBACK_FLAG]
-        for (verb, option), command in _VERBS_OF_OLD_OPTIONS.items():
-            if words[:1] == [verb] and option in words:
-                raise ConfigError(f"{verb} {option}: is a verb now, expected {command}")
         return app(words, prog_name="twinlens", standalone_mode=False) or 0
     except typer.Abort:
         return EXIT_INTERRUPTED

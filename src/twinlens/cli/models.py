@@ -58,9 +58,12 @@ def list_models(
     others = table.keys() - {model.name for model in at_hand}
     if as_json:
         shown = [local_model_json(model) for model in at_hand if model.published or not known]
-        print_json(
-            shown + [published_model_json(one) for one in table.values() if one.name in others]
-        )
+        downloadable = [
+            {**_DEFAULTS, **asdict(model), "where": "downloadable"}
+            for model in table.values()
+            if model.name in others
+        ]
+        print_json(shown + downloadable)
     elif known:
         print_table(KNOWN_COLUMNS, [_known_row(one) for one in table.values()])
     else:
@@ -90,11 +93,6 @@ def local_model_json(model: KnownModel) -> dict[str, Any]:
         "size_bytes": sum(file.stat().st_size for file in folder.iterdir() if file.is_file()),
         "metrics": json.loads(metrics.read_text(encoding="utf-8")) if metrics.is_file() else {},
     }
-
-
-def published_model_json(model: PublishedModel) -> dict[str, Any]:
-    """A row of the table, under the keys of `describe`."""
-    return {**_DEFAULTS, **asdict(model), "where": "downloadable"}
 
 
 def _read_model_files(model: KnownModel, folder: Path) -> dict[str, Any]:

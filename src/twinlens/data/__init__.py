@@ -1,1 +1,1 @@
-"""Data: images, shards, data sets, the order they are read in, and the icon corpus."""
+"""Data sets: samples, sources, shards, splits, and the order and batches of training."""

@@ -51,7 +51,7 @@ _EXPECTED = (
 )
 
 
-class _Asked(NamedTuple):
+class _OpenOptions(NamedTuple):
     """The reading of a SPEC: names of columns, and which split of a root with splits."""
 
     columns: Columns
@@ -91,8 +91,8 @@ def open_dataset(
         DataError: There is no such data set, it has no images, or something in it is wrong.
         MissingExtraError: It is Parquet or remote, and pyarrow or fsspec is not installed.
     """
-    asked = _Asked(columns or Columns(), tuple(splits))
-    parts = [(weight, _opened(_find(part, asked), progress)) for weight, part in _parts(spec)]
+    options = _OpenOptions(columns or Columns(), tuple(splits))
+    parts = [(weight, _opened(_find(part, options), progress)) for weight, part in _parts(spec)]
     return _join(parts, str(spec))
 
 
@@ -103,7 +103,7 @@ def tars_in(spec: str | Path) -> list[TarGroup]:
         DataError: A part of it names no tars.
         MissingExtraError: It is on the Hugging Face hub, and what fetches from there is missing.
     """
-    found = [(part, _find(part, _Asked(Columns(), ()))) for _, part in _parts(spec)]
+    found = [(part, _find(part, _OpenOptions(Columns(), ()))) for _, part in _parts(spec)]
     for part, one in found:
         if not isinstance(one, TarGroup):
             raise DataError(f"{part}: got a data set without tars, expected tars")
@@ -181,38 +181,38 @@ def _opened(found: TarGroup | Dataset, progress: ProgressCallback | None) -> Dat
     return open_tars(found, progress) if isinstance(found, TarGroup) else found
 
 
-def _find(spec: str, asked: _Asked) -> TarGroup | Dataset:
+def _find(spec: str, options: _OpenOptions) -> TarGroup | Dataset:
     """Tars by their places; anything else is opened."""
     with os_errors_as(DataError, spec, "cannot be read"):
         if spec.startswith("hf://datasets/"):
             from twinlens.data.sources.hub_datasets import fetch  # noqa: PLC0415  only here
 
             fetched = fetch(spec)
-            return _find_files(fetched.files, spec, asked.columns, fetched.name)
+            return _find_files(fetched.files, spec, options.columns, fetched.name)
         if is_url(spec):
             return _find_urls(spec)
         path = Path(spec).expanduser()
         if spec and path.is_dir():
-            return _find_in_root(path, asked)
+            return _find_in_root(path, options)
         if not path.exists() and (named := open_named(spec)) is not None:
             return named
         if "{" in spec and not path.exists():
             return TarGroup([Path(one) for one in _expand(str(path))], path.parent.name)
-        return _find_files([path], spec, asked.columns)
+        return _find_files([path], spec, options.columns)
 
 
-def _find_in_root(root: Path, asked: _Asked) -> TarGroup | Dataset:
+def _find_in_root(root: Path, options: _OpenOptions) -> TarGroup | Dataset:
     """One split of a directory that has them; else all of it."""
     parts = splits_in(root)
     if not parts:
-        return _find_in_directory(_data_folder(root), root, asked.columns)
-    chosen = next((parts[split] for split in asked.splits if split in parts), None)
+        return _find_in_directory(_data_folder(root), root, options.columns)
+    chosen = next((parts[split] for split in options.splits if split in parts), None)
     if chosen is None:
         names = ", ".join(part.shown for part in parts.values())
-        expected = f"one of {', '.join(asked.splits)}" if asked.splits else "one data set"
+        expected = f"one of {', '.join(options.splits)}" if options.splits else "one data set"
         one = next(iter(parts.values()))
         raise DataError(f"{root}: got the splits {names}, expected {expected}; or give {one.spec}")
-    return _find_split(chosen, asked.columns)
+    return _find_split(chosen, options.columns)
 
 
 def _data_folder(root: Path) -> Path:

@@ -23,7 +23,7 @@ _Openers = dict[str, Callable[[], Dataset]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parts:
+class DatasetSplits:
     """A data set's parts, of the same classes. What is not asked for is not opened.
 
     Attributes:
@@ -39,14 +39,14 @@ class Parts:
     val: Lazy[Dataset | None] = Lazy(None)  # noqa: RUF009
 
 
-def open_parts(
+def open_splits(
     spec: str | Path,
     *,
     train: str | Path | None = None,
     val: str | Path | None = None,
     progress: ProgressCallback | None = None,
     columns: Columns | None = None,
-) -> Parts:
+) -> DatasetSplits:
     """Open a data set by its splits, or a whole one to measure on.
 
     Splits are known of: a directory with a folder `test` and perhaps `train` and `val` (or names
@@ -84,7 +84,7 @@ def open_parts(
         for part, opener in openers.items()
         if part != "test"
     }
-    return Parts(name=name, test=test, train=others.get("train"), val=others.get("val"))
+    return DatasetSplits(name=name, test=test, train=others.get("train"), val=others.get("val"))
 
 
 def _splits(

@@ -163,7 +163,7 @@ class LogisticRegressionSolver:
             max_iterations: Iterations of L-BFGS at most.
             tolerance: Decrease in nats a sample that may be left.
         """
-        require(0 < l2_penalty < np.inf, "strength", l2_penalty, "a number above 0")
+        require(0 < l2_penalty < np.inf, "l2_penalty", l2_penalty, "a number above 0")
         # With two classes w and -w are fitted, and (2 w)^2 is the penalty, not 2 w^2.
         decay = np.full(
             len(self._axis_scales), l2_penalty * (2 if self._classes == 2 else 1), np.float32

@@ -220,7 +220,7 @@ def search_folds(
     """
 
     def score(penalty: float) -> float:
-        progress(len(fits), _MAX_FITS, f"strength {penalty:.3g}")
+        progress(len(fits), _MAX_FITS, f"L2 penalty {penalty:.3g}")
         near = min(fits, key=lambda other: abs(np.log(other / penalty)), default=None)
         starts = [None] * len(solvers) if near is None else fits[near]
         fits[penalty] = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from twinlens.eval.requirements import require_captions
 from twinlens.eval.results.result import ReferenceScore, TaskResult
@@ -23,12 +23,10 @@ from twinlens.types import TaskName, no_progress
 
 if TYPE_CHECKING:
     from twinlens.data.samples import Dataset
-    from twinlens.data.splits import Parts
+    from twinlens.data.splits import DatasetSplits
     from twinlens.eval.context import EvalContext
     from twinlens.eval.tasks.robustness import BaselinePoints
     from twinlens.types import ProgressCallback
-
-TASKS: tuple[TaskName, ...] = get_args(TaskName)
 
 _CLASSIFICATION_TASKS = ("zeroshot_classification", "classifier")
 
@@ -64,7 +62,7 @@ class EvalOptions:
 
 def run_suite(
     context: EvalContext,
-    datasets: Sequence[Parts],
+    datasets: Sequence[DatasetSplits],
     options: EvalOptions,
     progress: ProgressCallback = no_progress,
 ) -> Iterator[tuple[TaskResult, Dataset]]:
@@ -89,7 +87,7 @@ def run_suite(
             yield replace(result, left_out=parts.test.left_out.as_json()), parts.test
 
 
-def _check_requirements(context: EvalContext, splits: Parts, options: EvalOptions) -> None:
+def _check_requirements(context: EvalContext, splits: DatasetSplits, options: EvalOptions) -> None:
     """Refuse a data set that lacks what a task needs, before hours of work."""
     dataset = splits.test
     if "linear-probe" in options.tasks:
@@ -100,7 +98,7 @@ def _check_requirements(context: EvalContext, splits: Parts, options: EvalOption
         head_classifier(context.embedder, dataset)
 
 
-def _count_images(splits: Parts, options: EvalOptions) -> int:
+def _count_images(splits: DatasetSplits, options: EvalOptions) -> int:
     """The number of images that will be embedded, at most."""
     count = len(splits.test.samples)
     if "robustness" in options.tasks:
@@ -113,7 +111,7 @@ def _count_images(splits: Parts, options: EvalOptions) -> int:
 
 def _run_task(
     context: EvalContext,
-    splits: Parts,
+    splits: DatasetSplits,
     task: TaskName,
     options: EvalOptions,
     progress: ProgressCallback,

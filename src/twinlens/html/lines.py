@@ -105,7 +105,7 @@ def series_chart(
         caption_suffix=f"<span>{escape(y_label)}</span>",
         aria_label=f"{title}: {', '.join(one.name for one in drawn)}; {y_label} over {x_label}",
         x_label=x_label,
-        legend=_legend_html(drawn),
+        legend=f'<ul class="legend">{"".join(map(_legend_entry, drawn))}</ul>',
     )
 
 
@@ -122,10 +122,6 @@ def _series_svg(series: Series, places: Points) -> str:
         for (x, y), label in zip(places, labels, strict=True)
     )
     return f'<g class="series s{series.colour_index}">{line}{points}</g>'
-
-
-def _legend_html(series: Sequence[Series]) -> str:
-    return f'<ul class="legend">{"".join(map(_legend_entry, series))}</ul>'
 
 
 def _legend_entry(series: Series) -> str:

@@ -1,7 +1,7 @@
 """Towers laid out to answer fast: weights as the processor's kernels want them.
 
-Applied from outside, like `train.lean`: a twin of the tower computes the same, to rounding, and
-the tower itself stays plain for those who train, save or look at it.
+Applied from outside, like `train.cpu_recompute`: a twin of the tower computes the same, to
+rounding, and the tower itself stays plain for those who train, save or look at it.
 """
 
 from __future__ import annotations

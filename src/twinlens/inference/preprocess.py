@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from twinlens.config import PreprocessConfig
 
 _MAX_ASPECT_RATIO = 50
-"""Times as long as wide that `squares` takes: what it resizes is mostly cut off."""
+"""Times as long as wide that `resize_batch` takes: what it resizes is mostly cut off."""
 
 
 def check_pixel_batch(pixels: object) -> None:
-    """Make sure that they are what `squares` takes.
+    """Make sure that they are what `resize_batch` takes.
 
     Raises:
         ShapeError: They are no tensor, not uint8, have another shape, or are thin.

@@ -124,7 +124,6 @@ class TorchEngine:
             prefetch=self.device.type != "cpu",
         )
         return (torch.from_numpy(batch).permute(0, 3, 1, 2) for batch in batches)
-        return (torch.as_tensor(batch).permute(0, 3, 1, 2) for batch in batches)
 
     def embed_images(
         self,

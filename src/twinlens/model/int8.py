@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from twinlens.errors import ConfigError
 from twinlens.model.layers import QuickGELU, TransformerBlock, fold_quick_gelu_scale
+from twinlens.types import Precision
 
 _INT8_MAX = 127.0
 
@@ -91,15 +92,10 @@ def _require_no_grad(x: Tensor) -> None:
         raise ConfigError("gradients: got a model in 8 bits, expected fp32, bf16 or fp16 to train")
 
 
-def is_int8(module: nn.Module, *, quantised_activations: bool) -> bool:
-    """True if `quantise_int8` quantised the module, with or without activations as given."""
-    kind = Int8Linear if quantised_activations else Int8WeightOnlyLinear
-    return any(isinstance(child, kind) for child in module.modules())
-
-
-def is_quantised(module: nn.Module) -> bool:
-    """True if `quantise_int8` quantised the module."""
-    return any(isinstance(child, Int8Linear | Int8WeightOnlyLinear) for child in module.modules())
+def int8_precision(module: nn.Module) -> Precision | None:
+    """The precision that `quantise_int8` gave the module; None if it is not quantised."""
+    kinds: dict[type, Precision] = {Int8Linear: "int8", Int8WeightOnlyLinear: "int8-weights"}
+    return next((kinds[type(child)] for child in module.modules() if type(child) in kinds), None)
 
 
 def _quantise_rows(

@@ -10,7 +10,7 @@ from torch import nn
 
 from twinlens.errors import ConfigError, require, require_known
 from twinlens.model.clip import CLIP
-from twinlens.model.int8 import is_int8, is_quantised, quantise_int8
+from twinlens.model.int8 import int8_precision, quantise_int8
 from twinlens.model.layers import TransformerBlock
 from twinlens.types import Precision
 
@@ -107,7 +107,7 @@ def prepare_model(model: CLIP, device: torch.device, precision: Precision) -> CL
     Raises:
         ConfigError: The model is in 8 bits already, which cannot be undone.
     """
-    if is_quantised(model):
+    if int8_precision(model):
         raise ConfigError(f"precision: got {precision!r} for a model in 8 bits, expected its own")
     if precision.startswith("int8"):  # before the dtype changes: weights are rounded once
         for tower in model.towers():
@@ -120,10 +120,10 @@ def is_prepared(model: CLIP, device: torch.device, precision: Precision) -> bool
     types = {next(tower.parameters()).dtype for tower in model.towers()}
     if model.logit_scale.device != device or types != {dtype_of(precision)}:
         return False
-    kinds = [("int8", True), ("int8-weights", False)]
-    quantised = [name for name, both in kinds if is_int8(model, quantised_activations=both)]
     has_blocks = any(isinstance(module, TransformerBlock) for module in model.modules())
-    return quantised == [precision] * (precision.startswith("int8") and has_blocks)
+    return int8_precision(model) == (
+        precision if precision.startswith("int8") and has_blocks else None
+    )
 
 
 def move_model(model: CLIP, device: torch.device, dtype: torch.dtype) -> CLIP:

@@ -1,1 +1,1 @@
-"""Training: the task, the optimiser, checkpoints, the loop and the recipes."""
+"""Training: the objective, the optimiser, checkpoints, the loop and the recipes."""

@@ -15,7 +15,7 @@ from twinlens.config_io import to_dict
 from twinlens.errors import CheckpointError, os_errors_as
 from twinlens.files import atomic_write_text
 from twinlens.inference.device import peak_memory
-from twinlens.train.futile import LearnabilityCheck
+from twinlens.train.learnability import LearnabilityCheck
 from twinlens.train.optim import learning_rate
 from twinlens.train.planning.devices import GB
 from twinlens.train.planning.flops import DEFAULT_CAPTION_TOKENS, pair_cost

@@ -13,7 +13,7 @@ from twinlens.data.datasets import Dataset, open_dataset
 from twinlens.data.samples import Sample, fingerprint
 from twinlens.data.sources import builtin
 from twinlens.data.sources.arrays import ArrayImage, GreyImages
-from twinlens.data.splits import open_parts
+from twinlens.data.splits import open_splits
 from twinlens.errors import DataError, MissingExtraError
 from twinlens.images.decode import decode_image
 
@@ -68,7 +68,7 @@ def test_digits_are_scikit_learns():
 
 def test_digits_are_split_once_and_for_all():
     pytest.importorskip("sklearn")
-    found = open_parts("digits")
+    found = open_splits("digits")
     assert found.train is not None
     assert (found.name, found.val) == ("digits", None)
     assert keys(found.test).isdisjoint(keys(found.train))
@@ -82,7 +82,7 @@ def test_digits_are_split_once_and_for_all():
     assert fingerprint(found.test.samples) == "147e016add667763"  # what published figures are of
     assert fingerprint(open_dataset("digits/test").samples) == "147e016add667763"
     with pytest.raises(DataError, match=r"got digits: image \d+ in test and in train"):
-        _ = open_parts("digits", train="digits").train
+        _ = open_splits("digits", train="digits").train
 
 
 def test_digits_need_scikit_learn(monkeypatch: pytest.MonkeyPatch):
@@ -104,8 +104,8 @@ def test_a_path_of_that_name_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         Image.new("L", (3, 3)).save(tmp_path / name / "cat/1.png")
     monkeypatch.chdir(tmp_path)
     assert open_dataset("digits").classnames == ("cat",)
-    assert open_parts("digits").test.classnames == ("cat",)
-    assert open_parts("fashion-mnist").test.classnames == ("cat",)
+    assert open_splits("digits").test.classnames == ("cat",)
+    assert open_splits("fashion-mnist").test.classnames == ("cat",)
     assert open_dataset("fashion-mnist/test").classnames == ("cat",)
 
 
@@ -137,7 +137,7 @@ def write_gzip(path: Path, data: bytes) -> None:
 
 
 def test_fashion_mnist(garments: Path):
-    found = open_parts("fashion-mnist")
+    found = open_splits("fashion-mnist")
     assert found.name == "fashion-mnist"
     assert found.train is not None
     assert (len(found.test.samples), len(found.train.samples)) == (12, 20)

@@ -8,7 +8,7 @@ from tests.data.made import greys, image, write_files, write_table
 from tests.data.sources.test_captions import KINDS, TEXT, captions, root
 from twinlens.data.datasets import open_dataset
 from twinlens.data.sources.columns import Columns
-from twinlens.data.splits import open_parts
+from twinlens.data.splits import open_splits
 from twinlens.errors import DataError
 
 __all__ = ["root"]  # a fixture
@@ -45,7 +45,7 @@ def test_columns_are_those_of_the_split(tmp_path: Path):
     columns = Columns(image="where", text="words", separator="~")
     dataset = open_dataset(tmp_path, columns=columns, splits=("train",))
     assert [sample.captions for sample in dataset.samples] == [("train",)]
-    parts = open_parts(tmp_path, columns=columns)
+    parts = open_splits(tmp_path, columns=columns)
     assert parts.train is not None
     assert [sample.captions for sample in parts.train.samples] == [("train",)]
     assert [sample.captions for sample in parts.test.samples] == [("test",)]

@@ -10,7 +10,7 @@ import pytest
 from tests.data.cases_splits import CLASSES, ROOTS, SPLITS
 from tests.data.made import greys, image, write_files, write_table, write_tar
 from twinlens.data.datasets import open_dataset
-from twinlens.data.splits import open_parts
+from twinlens.data.splits import open_splits
 from twinlens.errors import DataError
 
 
@@ -77,9 +77,9 @@ def test_roots_of_splits(names: Sequence[str], fill: Fill, tmp_path: Path):
         assert greys(open_dataset(tmp_path, splits=(split,))) == [10 * place, 10 * place + 1]
     if "test" not in map(split_of, names):
         with pytest.raises(DataError, match=rf"got the splits {listed}, expected 'test' among"):
-            open_parts(tmp_path)
+            open_splits(tmp_path)
         return
-    parts = open_parts(tmp_path)
+    parts = open_splits(tmp_path)
     found = {"train": parts.train, "val": parts.val, "test": parts.test}
     for place, name in enumerate(names):
         part = found.pop(str(split_of(name)))
@@ -124,7 +124,7 @@ def test_classes_that_are_called_as_splits_are(names: Sequence[str], tmp_path: P
         sample.label: grey for sample, grey in zip(dataset.samples, greys(dataset), strict=True)
     }
     assert by_label == {name: grey for grey, name in enumerate(names)}
-    assert open_parts(tmp_path).test.classnames == dataset.classnames
+    assert open_splits(tmp_path).test.classnames == dataset.classnames
     assert open_dataset(tmp_path, splits=("train", "test")).classnames == dataset.classnames
 
 
@@ -153,7 +153,7 @@ def test_splits_in_the_only_folder(folder: str, fill: Fill, tmp_path: Path):
     write_files(tmp_path, {"labels/train/1.txt": "0 0.5 0.5 1 1", "README.md": ""})
     refused(tmp_path, rf"got the splits 'test', 'train', expected one .*/{folder}/test$")
     assert greys(open_dataset(tmp_path, splits=("train",))) == [0, 1]
-    assert greys(open_parts(tmp_path).test) == [10, 11]
+    assert greys(open_splits(tmp_path).test) == [10, 11]
 
 
 def test_an_empty_folder_is_no_split(tmp_path: Path):
@@ -204,7 +204,7 @@ def test_files_named_by_splits(files: Sequence[str], inner: str, tmp_path: Path)
     assert greys(train) == list(range(len(files) - 1))
     assert greys(open_dataset(tmp_path, splits=(second,))) == [len(files) - 1]
     if second == "test":
-        assert greys(open_parts(tmp_path).test) == [len(files) - 1]
+        assert greys(open_splits(tmp_path).test) == [len(files) - 1]
 
 
 @pytest.mark.parametrize("ending", ["tar", "parquet"])

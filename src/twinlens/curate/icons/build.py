@@ -55,9 +55,6 @@ class _ShardJob:
     def stats_path(self) -> Path:
         return self.tar_path.with_name(f"{self.index:05d}_stats.json")
 
-    def is_done(self) -> bool:
-        return self.tar_path.exists() and self.stats_path.exists()
-
 
 def build_corpus(
     out: Path,
@@ -138,7 +135,9 @@ def _list_shard_jobs(plan: CorpusPlan, settings: IconsConfig, out: Path) -> Iter
 
 def _render_shards(shards: list[_ShardJob], workers: int, progress: ProgressCallback) -> None:
     total = sum(len(shard.images) for shard in shards)
-    todo = [shard for shard in shards if not shard.is_done()]
+    todo = [
+        shard for shard in shards if not (shard.tar_path.exists() and shard.stats_path.exists())
+    ]
     done = total - sum(len(shard.images) for shard in todo)
     progress(done, total)
     if workers == 1 or len(todo) == 1:

@@ -32,7 +32,9 @@ def render_sample(planned: CorpusImage, settings: IconsConfig) -> dict[str, byte
     drawing = trim_drawing(planned.drawing) if planned.drawing.should_trim else planned.drawing
     corpus_image = render_svg(to_svg(drawing, look, settings.size), drawing.font)
     phrases = caption_templates(is_emoji=planned.style in EMOJI_STYLES, is_coloured=coloured)
-    words = _english_only(planned.words) if settings.compact else planned.words
+    words = planned.words
+    if settings.compact:
+        words = ConceptWords({"en": words.label}, {"en": words.keywords.get("en", ())})
     record: dict[str, Any] = {"concept": planned.concept, "label": words.label}
     if len(words.names) > 1:
         record["names"] = dict(words.names)
@@ -46,10 +48,6 @@ def render_sample(planned: CorpusImage, settings: IconsConfig) -> dict[str, byte
     if settings.compact:
         del members["txt"]
     return members
-
-
-def _english_only(words: ConceptWords) -> ConceptWords:
-    return ConceptWords({"en": words.label}, {"en": words.keywords.get("en", ())})
 
 
 def _origin_fields(corpus_image: CorpusImage, *, compact: bool) -> dict[str, str]:

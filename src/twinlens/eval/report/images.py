@@ -102,7 +102,7 @@ def card_grid(*drawn: str) -> str:
 
 
 def card(*pieces: str) -> str:
-    """One card of `cases`."""
+    """One card of `card_grid`."""
     return f'<div class="case">{"".join(pieces)}</div>'
 
 

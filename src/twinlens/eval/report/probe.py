@@ -1,4 +1,4 @@
-"""The linear probe: its strength, and how many examples a class it takes to beat words."""
+"""The linear probe: its L2 penalty, and how many examples a class it takes to beat words."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def linear_probe_subsections(result: LinearProbeResult, zero_shot: float | None) -> list[str]:
-    """The parts of a section: figures, the sweep of the strength, and few examples a class.
+    """The parts of a section: figures, the sweep of the L2 penalty, and few examples a class.
 
     Args:
         result: The probe's.
@@ -27,8 +27,8 @@ def linear_probe_subsections(result: LinearProbeResult, zero_shot: float | None)
     """
     facts = {
         "Images to learn from": f"{result.num_train:,}",
-        "Of these, the strength was chosen by": f"{result.num_validation:,}",
-        "Strength of the L2 penalty": f"{result.l2_penalty:.3g}",
+        "Of these, the penalty was chosen by": f"{result.num_validation:,}",
+        "L2 penalty": f"{result.l2_penalty:.3g}",
         "Classes": f"{result.num_classes:,}",
     }
     return [
@@ -43,7 +43,7 @@ def linear_probe_subsections(result: LinearProbeResult, zero_shot: float | None)
 
 def _l2_penalty_chart(result: LinearProbeResult) -> str:
     tried = sorted(result.validation_accuracies.items())
-    best = [(strength, value) for strength, value in tried if strength == result.l2_penalty]
+    best = [(penalty, value) for penalty, value in tried if penalty == result.l2_penalty]
     return series_chart(
         [
             Series(name="tried", points=tried, colour_index=1),
@@ -56,8 +56,8 @@ def _l2_penalty_chart(result: LinearProbeResult) -> str:
             ),
         ],
         title="Validation accuracy",
-        x_label="strength of the L2 penalty",
-        y_label="by strength",
+        x_label="L2 penalty",
+        y_label="by penalty",
         y_as_percent=True,
     )
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from twinlens.data.samples import Dataset
-    from twinlens.data.splits import Parts
+    from twinlens.data.splits import DatasetSplits
     from twinlens.embed.dataset import EmbeddedDataset
     from twinlens.eval.context import EvalContext
     from twinlens.types import ProgressCallback
@@ -117,7 +117,7 @@ class FewShotProbe:
 
 def evaluate_linear_probe(
     context: EvalContext,
-    splits: Parts,
+    splits: DatasetSplits,
     *,
     shots: Sequence[int] = (),
     num_seeds: int = 5,
@@ -187,7 +187,7 @@ def evaluate_linear_probe(
     )
 
 
-def require_train_split(splits: Parts) -> Dataset:
+def require_train_split(splits: DatasetSplits) -> Dataset:
     """The train split of a data set.
 
     Raises:
@@ -243,8 +243,10 @@ def _notes(sweep: SweepResult, probes: Sequence[FewShotProbe]) -> tuple[str, ...
     if not sweep.probe.converged:
         notes.append("the last fit took all its iterations")
     if sweep.unconverged:
-        at = ", ".join(f"{strength:.3g}" for strength in sweep.unconverged)
-        notes.append(f"{len(sweep.unconverged)} fits took all their iterations, at strengths {at}")
+        at = ", ".join(f"{penalty:.3g}" for penalty in sweep.unconverged)
+        notes.append(
+            f"{len(sweep.unconverged)} fits took all their iterations, at L2 penalties {at}"
+        )
     missed = sum(not one.converged for one in probes)
     if missed:
         notes.append(f"{missed} few-shot fits took all their iterations")

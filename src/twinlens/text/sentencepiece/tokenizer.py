@@ -118,7 +118,14 @@ class SentencePieceTokenizer(BaseTokenizer):
     def to_json(self) -> str:
         """The content of a `tokenizer.json` that needs no other file."""
         whole = self._backend.to_json()
-        whole["padding"] = self._padding_json()
+        whole["padding"] = {
+            "strategy": "BatchLongest",
+            "direction": "Left" if self._layout.pads_left else "Right",
+            "pad_to_multiple_of": None,
+            "pad_id": self.pad_id,
+            "pad_type_id": 0,
+            "pad_token": self._backend.id_to_token(self.pad_id),
+        }
         whole["post_processor"] = self._post_processor_json()
         if EXTENSION_KEY in whole["model"]:
             whole["model"][EXTENSION_KEY] |= {
@@ -175,16 +182,6 @@ class SentencePieceTokenizer(BaseTokenizer):
         # If a text spells an end token at its end, `SiglipTokenizer` does not add another.
         ended = self._siglip_backend is not None and bool(ids) and ids[-1] == self.end_id
         return [*self._layout.prefix_ids, *ids, *(() if ended else self._layout.suffix_ids)]
-
-    def _padding_json(self) -> dict[str, Any]:
-        return {
-            "strategy": "BatchLongest",
-            "direction": "Left" if self._layout.pads_left else "Right",
-            "pad_to_multiple_of": None,
-            "pad_id": self.pad_id,
-            "pad_type_id": 0,
-            "pad_token": self._backend.id_to_token(self.pad_id),
-        }
 
     def _post_processor_json(self) -> dict[str, Any]:
         before, after = self._layout.prefix_ids, self._layout.suffix_ids

@@ -34,8 +34,8 @@ class ComputeConfig:
     Sums are then taken in another order, so that the weights are the same only up to rounding.
 
     Attributes:
-        accum_freq: Number of chunks that a device's part of the batch is computed in, one after
-            the other; the loss is that of the whole batch.
+        accum_freq: Gradient accumulation: number of micro-batches that a device's part of the
+            batch is computed in, one after the other; the loss is that of the whole batch.
         loss_tile_size: Side of the square tiles of similarities that the loss computes at a time;
             0 computes all at once.
         checkpoint_activations: Store only the inputs of each block and compute the rest again in

@@ -9,7 +9,7 @@ import pytest
 
 from tests.train.runs import squares, tiny_recipe
 from twinlens.data.datasets import Dataset
-from twinlens.train.futile import find_recipe_warnings
+from twinlens.train.learnability import find_recipe_warnings
 from twinlens.train.optim import OptimConfig
 from twinlens.train.recipes.adapt import AdaptConfig
 from twinlens.train.recipes.recipe import Recipe
