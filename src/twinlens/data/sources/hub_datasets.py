@@ -92,7 +92,11 @@ def choose_files(files: Sequence[str], part: str, spec: str) -> list[str]:
     names = ", ".join(map(repr, splits))
     if not part and len(splits) > 1:
         raise DataError(f"{spec}: got the splits {names}, expected one: {spec}/{splits[0]}")
-    chosen = [file for file in found if not part or _is_in(file, part)]
+    chosen = [
+        file
+        for file in found
+        if not part or part in (file, _split_of(file)) or file.startswith(f"{part}/")
+    ]
     if not chosen:
         raise DataError(f"{spec}: got no split, folder or file {part!r}, expected one of {names}")
     return chosen
@@ -113,10 +117,6 @@ def _split_of(file: str) -> str:
     if folder and (not name or path.suffix == ".tar"):
         return folder
     return f"{folder}/{name}" if folder else name
-
-
-def _is_in(file: str, part: str) -> bool:
-    return part in (file, _split_of(file)) or file.startswith(f"{part}/")
 
 
 def _list(spec: str, repository: str, revision: str | None) -> list[str]:

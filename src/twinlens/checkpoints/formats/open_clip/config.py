@@ -13,6 +13,7 @@ from typing import Any, Literal
 from twinlens.checkpoints.formats.config_reader import ConfigReader
 from twinlens.checkpoints.formats.extras import EXTRAS_KEY, apply_extras
 from twinlens.checkpoints.formats.open_clip import timm_siglip
+from twinlens.checkpoints.formats.shapes import count_numbered
 from twinlens.config import (
     OPENAI_MEAN,
     OPENAI_STD,
@@ -171,7 +172,8 @@ def _parse_timm(reader: ConfigReader, names: Collection[str]) -> ViTConfig:
     tower = timm_siglip.tower_config(name)
     reader.require_one_of("image_size", 224, tower.image_size)
     reader.require_all_read(*_IGNORED_VISION, *_IGNORED_TIMM)
-    return replace(tower, layers=timm_siglip.count_blocks(names) or tower.layers)
+    blocks = count_numbered(names, f"{timm_siglip.TRUNK_PREFIX}.blocks.")
+    return replace(tower, layers=blocks or tower.layers)
 
 
 def _parse_stages(reader: ConfigReader) -> tuple[int, int, int, int]:

@@ -8,12 +8,11 @@ timm does not say `gelu_tanh` its towers compute the exact function, and so do w
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import replace
 from typing import NamedTuple
 
 from twinlens.checkpoints.formats.key_map import KeyMapping, renamed, reshaped, weight_and_bias
-from twinlens.checkpoints.formats.shapes import count_numbered
 from twinlens.config import Activation, ViTConfig
 from twinlens.errors import CheckpointError
 
@@ -81,11 +80,6 @@ def tower_config(name: str) -> ViTConfig:
         pooling="attention",
         projection="none",
     )
-
-
-def count_blocks(names: Iterable[str]) -> int:
-    """Count the blocks of the image tower by its tensors' names."""
-    return count_numbered(names, f"{TRUNK_PREFIX}.blocks.")
 
 
 def find_tower_name(config: ViTConfig) -> str:
