@@ -92,11 +92,7 @@ def choose_files(files: Sequence[str], part: str, spec: str) -> list[str]:
     names = ", ".join(map(repr, splits))
     if not part and len(splits) > 1:
         raise DataError(f"{spec}: got the splits {names}, expected one: {spec}/{splits[0]}")
-    chosen = [
-        file
-        for file in found
-        if not part or part in (file, _split_of(file)) or file.startswith(f"{part}/")
-    ]
+    chosen = [f for f in found if not part or part in (f, _split_of(f)) or f.startswith(f"{part}/")]
     if not chosen:
         raise DataError(f"{spec}: got no split, folder or file {part!r}, expected one of {names}")
     return chosen
