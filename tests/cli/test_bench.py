@@ -91,7 +91,7 @@ def test_an_architecture_is_measured_with_random_weights(run: Run, monkeypatch: 
         (("--batch", "x"), "--batch: got 'x', expected numbers from 1 to 4,096"),
         (("--batch", ""), "--batch: got '', expected a value (Images or texts at once)"),
         (("--price-per-hour", "-1"), "price per hour: got -1.0, expected more than 0"),
-        (("--compare", "clip"), "unknown peer 'clip': did you mean 'open_clip'?"),
+        (("--compare", "clip"), "unknown baseline 'clip': did you mean 'open_clip'?"),
         (("--out", "."), ".: got a directory, expected a name for a file"),
     ],
 )

@@ -212,7 +212,7 @@ def test_bad_shapes_and_settings():
         inspect.unwrap(check_labelled_features)(np.zeros((2, 1)), np.zeros(3, np.int64), 2)
     features, targets = np.array([[0.0], [1.0]]), np.array([0, 1])
     for strength in (0.0, -1.0, np.inf, np.nan):
-        with pytest.raises(ConfigError, match=r"strength: got .*, expected a number above 0"):
+        with pytest.raises(ConfigError, match=r"l2_penalty: got .*, expected a number above 0"):
             unchecked(features, targets, 2, l2_penalty=strength)
     with pytest.raises(ConfigError, match="classes: got 1, expected at least 2"):
         unchecked(features, np.zeros(2, np.int64), 1, l2_penalty=1.0)

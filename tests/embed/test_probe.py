@@ -110,7 +110,7 @@ def test_sweep_tells_what_it_does_and_what_was_cut_short(digits: LabelledFeature
     assert 1e-6 in found.unconverged
     assert not found.probe.converged
     assert [done for done, _, _ in told] == sorted(done for done, _, _ in told)
-    assert told[0] == (0, 16, "strength 1e+06")
+    assert told[0] == (0, 16, "L2 penalty 1e+06")
     assert told[-1] == (16, 16, "")
 
 

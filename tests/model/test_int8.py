@@ -9,7 +9,7 @@ from torch import nn
 
 from tests.tiny import tiny_clip, tiny_config
 from twinlens.errors import ConfigError
-from twinlens.model.int8 import Int8Linear, Int8WeightOnlyLinear, is_int8, quantise_int8
+from twinlens.model.int8 import Int8Linear, Int8WeightOnlyLinear, int8_precision, quantise_int8
 from twinlens.model.layers import TransformerBlock
 
 
@@ -46,9 +46,8 @@ def test_blocks_are_in_8_bits_and_nothing_else(kind: str, activations: bool):
         linears = [name for name, part in tower.named_modules() if type(part) is nn.Linear]
         assert all("block" not in name for name in linears)
         assert all(parameter.dtype != torch.int8 for parameter in tower.parameters())
-    assert is_int8(model, quantised_activations=activations)
-    assert not is_int8(model, quantised_activations=not activations)
-    assert not is_int8(tiny_clip(kind), quantised_activations=activations)
+    assert int8_precision(model) == ("int8" if activations else "int8-weights")
+    assert int8_precision(tiny_clip(kind)) is None
 
 
 @pytest.mark.parametrize("activations", [True, False])
