@@ -239,6 +239,7 @@ ELSEWHERE = {
         "images/test_codecs.py",
         "headers are read before a decoder sees the file, and tested by decoding files",
     ),
+    "inference/openvino_runtime.py": ("inference/test_openvino_graph.py", "runs the graphs"),
     "inference/{preprocess,torch_engine}.py": (
         "embed/test_embedder.py",
         "the engine answers through the embedder",

@@ -19,7 +19,7 @@ from twinlens.errors import CheckpointError, ConfigError, MissingExtraError
 from twinlens.export import onnx, openvino, torch_export
 from twinlens.export.deployment import export_model
 from twinlens.export.gate import check_min_cosine
-from twinlens.export.towers import ExportTower, TowerRunner, export_program, export_towers
+from twinlens.export.towers import ExportTower, TowerRunner, export_towers
 from twinlens.model.clip import CLIP
 from twinlens.text.clip_bpe import Tokenizer
 
@@ -161,11 +161,10 @@ def test_torch_s_programs(text_lens: Embedder, tmp_path: Path):
 def test_fewer_bits_make_smaller_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(onnx, "_MIN_QUANTISED_BYTES", 2**10)
     [tower] = export_towers(embedder(reference.shaken(tiny_clip("resnet", text=None))))
-    seen = export_program(tower)
     weights = sum(4 * parameter.numel() for parameter in tower.module.parameters())
     for precision, share in (("fp16", 0.7), ("int8", 0.5)):  # the graph itself counts, so small
         path = tmp_path / f"{precision}.onnx"
-        onnx.write_program(seen, tower, path, "{}", precision)
+        onnx.write_tower(tower, path, "{}", precision)
         assert check_min_cosine(onnx.open_runner(path, tower), tower, precision) < 1 + 1e-6
         assert path.stat().st_size < share * weights
 
@@ -173,7 +172,7 @@ def test_fewer_bits_make_smaller_files(tmp_path: Path, monkeypatch: pytest.Monke
 def test_integers_leave_a_text_s_answer_to_itself(tmp_path: Path, lens: Embedder):
     """One scale for a whole batch, as dynamic quantisation has it, would not."""
     tower = export_towers(lens)[1]
-    onnx.write_program(export_program(tower), tower, tmp_path / "text.onnx", "{}", "int8")
+    onnx.write_tower(tower, tmp_path / "text.onnx", "{}", "int8")
     run, tokens = onnx.open_runner(tmp_path / "text.onnx", tower), tower.inputs.numpy()
     alone = np.concatenate([run(tokens[i : i + 1]) for i in range(4)])
     assert np.abs(run(tokens)[:4] - alone).max() < 1e-5

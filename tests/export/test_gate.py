@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from tests.tiny import tiny_config
 from twinlens.errors import CheckpointError
 from twinlens.export.gate import MIN_COSINES, check_min_cosine
 from twinlens.export.towers import ExportTower
@@ -15,7 +16,7 @@ from twinlens.export.towers import ExportTower
 def tower() -> ExportTower:
     """A tower whose probes are numbers 0 to 10, each with a unit vector of its own."""
     vectors = F.normalize(torch.randn(11, 6, generator=torch.Generator().manual_seed(0)), dim=1)
-    return ExportTower("text", "tokens", nn.Identity(), torch.arange(11), vectors)
+    return ExportTower("text", "tokens", tiny_config(), nn.Identity(), torch.arange(11), vectors)
 
 
 def test_every_probe_is_asked_once_in_batches_of_several_sizes(tower: ExportTower):

@@ -19,7 +19,7 @@ from twinlens.embed.embedder import Embedder
 from twinlens.errors import CheckpointError, MissingExtraError, os_errors_as, require
 from twinlens.export import onnx, openvino, torch_export
 from twinlens.export.gate import MIN_COSINES, check_min_cosine
-from twinlens.export.towers import OUTPUT_NAME, ExportTower, export_program, export_towers
+from twinlens.export.towers import OUTPUT_NAME, ExportTower, export_towers
 from twinlens.export.vocabulary import TokenizerFile, write_tokenizer
 from twinlens.files import atomic_directory, atomic_write_text
 from twinlens.types import ExportFormat, ExportPrecision
@@ -37,7 +37,7 @@ _FORMAT_MODULES = {"onnx": onnx, "openvino": openvino, "torch": torch_export}
 
 _REQUIRED_PACKAGES: dict[ExportFormat, tuple[str, ...]] = {
     "onnx": ("onnx", "onnx_ir", "onnxscript", "onnxruntime"),
-    "openvino": ("openvino", "onnx", "onnx_ir", "onnxscript"),
+    "openvino": ("openvino",),
     "torch": (),
 }
 _EXTRAS: dict[ExportFormat, str] = {"onnx": "export", "openvino": "openvino"}
@@ -137,7 +137,7 @@ def _write_tower(
 ) -> ExportedTower:
     module = _FORMAT_MODULES[format_name]
     path = directory / f"{tower.name}{module.SUFFIX}"
-    module.write_program(export_program(tower), tower, path, json.dumps(metadata), precision)
+    module.write_tower(tower, path, json.dumps(metadata), precision)
     cosine = check_min_cosine(module.open_runner(path, tower), tower, precision)
     files = [path, *sorted(set(directory.glob(f"{tower.name}.*")) - {path})]
     size = sum(file.stat().st_size for file in files)

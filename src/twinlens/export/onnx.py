@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch.export import ExportedProgram
 
 from twinlens.export.towers import (
     METADATA_KEY,
     OUTPUT_NAME,
     ExportTower,
     TowerRunner,
+    export_program,
     suppress_exporter_warnings,
 )
 from twinlens.types import ExportPrecision
@@ -44,14 +44,8 @@ _MIN_QUANTISED_BYTES = 2**16
 """Smallest size in bytes of a weight that is compressed: biases and norms are not."""
 
 
-def write_program(
-    program: ExportedProgram,
-    tower: ExportTower,
-    path: Path,
-    metadata: str,
-    precision: ExportPrecision,
-) -> None:
-    """Write a traced tower, with `metadata` in the file's metadata.
+def write_tower(tower: ExportTower, path: Path, metadata: str, precision: ExportPrecision) -> None:
+    """Trace a tower and write it, with `metadata` in the file's metadata.
 
     Weights beyond 2 GiB go to `NAME.onnx.data` in the same directory.
     """
@@ -60,7 +54,7 @@ def write_program(
     batch = ({0: torch.export.Dim("batch")},)
     with torch.no_grad(), suppress_exporter_warnings():
         converted = torch.onnx.export(
-            program,
+            export_program(tower),
             (tower.inputs[:2],),
             input_names=[tower.input_name],
             output_names=[OUTPUT_NAME],

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch.export import ExportedProgram
 
-from twinlens.export.towers import METADATA_KEY, ExportTower, TowerRunner
+from twinlens.export.towers import METADATA_KEY, ExportTower, TowerRunner, export_program
 from twinlens.types import ExportPrecision
 
 if TYPE_CHECKING:
@@ -19,19 +18,14 @@ if TYPE_CHECKING:
 SUFFIX = ".pt2"
 
 
-def write_program(
-    program: ExportedProgram,
-    tower: ExportTower,
-    path: Path,
-    metadata: str,
-    precision: ExportPrecision,
-) -> None:
-    """Write a traced tower, with `metadata` as an extra file."""
+def write_tower(tower: ExportTower, path: Path, metadata: str, precision: ExportPrecision) -> None:
+    """Trace a tower and write it, with `metadata` as an extra file."""
     assert precision == "fp32"
     with warnings.catch_warnings():
         # A warning about every weight in channels-last layout, which is stored correctly.
         warnings.filterwarnings("ignore", "No complete tensor found in the group", UserWarning)
-        torch.export.save(program, path, extra_files={f"{METADATA_KEY}.json": metadata})
+        extra = {f"{METADATA_KEY}.json": metadata}
+        torch.export.save(export_program(tower), path, extra_files=extra)
 
 
 def open_runner(path: Path, tower: ExportTower) -> TowerRunner:

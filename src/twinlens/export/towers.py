@@ -1,6 +1,6 @@
 """Towers prepared for export: one input, unit vectors as output.
 
-Each tower is traced once by torch; the modules of the formats write the traced program.
+`export_program` traces a tower with torch, for the formats that are written from a trace.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from twinlens.checkpoints.formats.storage.arrays import Array
+from twinlens.checkpoints.torch_arrays import to_array
+from twinlens.config import CLIPConfig
 from twinlens.embed.embedder import Embedder
 from twinlens.export.parity import probe_images, probe_texts
 from twinlens.model.clip import ImageTower
@@ -70,6 +73,7 @@ class ExportTower:
     Attributes:
         name: "image" or "text", the stem of its file.
         input_name: Name of the input in its file: "images" or "tokens".
+        config: The model's configuration.
         module: Maps a batch of inputs to unit vectors.
         inputs: A batch of eight or more inputs to trace it with and to check its file.
         embeddings: The model's own outputs for them, in float32.
@@ -77,9 +81,15 @@ class ExportTower:
 
     name: Literal["image", "text"]
     input_name: Literal["images", "tokens"]
+    config: CLIPConfig
     module: nn.Module
     inputs: Tensor
     embeddings: Tensor
+
+    def weights(self) -> dict[str, Array]:
+        """The tower's weights by our names."""
+        state = self.module.get_submodule("tower").state_dict()
+        return {f"{self.name}_tower.{name}": to_array(state[name]) for name in state}
 
 
 @torch.no_grad()
@@ -90,19 +100,19 @@ def export_towers(embedder: Embedder) -> list[ExportTower]:
         embedder: The model, in float32 on the CPU.
     """
     towers: list[ExportTower] = []
-    model = embedder.model
+    model, config = embedder.model, embedder.config
     if embedder.config.vision is not None:
         images = [*probe_images(), *_noise_images(embedder.config.preprocess_config.image_size)]
         pixels = torch.stack([embedder.preprocess(image) for image in images])
         expected = model.encode_image(pixels, normalize=True)
         image_tower = NormalisedImageTower(model.image_tower)
-        towers.append(ExportTower("image", "images", image_tower, pixels, expected))
+        towers.append(ExportTower("image", "images", config, image_tower, pixels, expected))
     if embedder.config.text is not None:
         length = embedder.config.text.context_length
         tokens = embedder.tokenizer(probe_texts(), context_length=length, truncate=True)
         expected = model.encode_text(tokens, normalize=True)
         text_tower = NormalisedTextTower(model.text_tower)
-        towers.append(ExportTower("text", "tokens", text_tower, tokens, expected))
+        towers.append(ExportTower("text", "tokens", config, text_tower, tokens, expected))
     return towers
 
 
