@@ -10,7 +10,7 @@ PEERS := $(VENV)/peers
 $(VENV)/.installed: Makefile pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[data,train,eval,finetune,export,openvino,formats,dev,references]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[data,train,eval,finetune,export,formats,dev,references]'
 	touch $@
 
 # open_clip, timm and torchvision, with which some tests compare: they spoil what they lie beside.

@@ -189,7 +189,7 @@ def main() -> None:
 
 def random_vit() -> Embedder:
     torch.manual_seed(0)
-    return Embedder(twinlens.CLIP(presets.vit_b_32()), None, precision="fp32")
+    return Embedder.from_model(twinlens.CLIP(presets.vit_b_32()), None, precision="fp32")
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def ours(options: argparse.Namespace, files: list[Path]) -> dict[str, Callable[[
     from twinlens.text.clip_bpe import Tokenizer  # noqa: PLC0415
 
     config = getattr(presets, options.model.lower().replace("-", "_"))()
-    lens = Embedder(
+    lens = Embedder.from_model(
         CLIP(config),
         Tokenizer.clip(),
         device=options.device,
@@ -71,11 +71,11 @@ def ours(options: argparse.Namespace, files: list[Path]) -> dict[str, Callable[[
     whole = options.contest == OURS and not options.quick
     names = imagenet_classnames()[: None if whole else 10 * options.classes]
     return {
-        "images/s": lambda: lens.encode_pixels(pixels),
-        "p50 ms": lambda: lens.encode_pixels(pixels[:1]).float().cpu(),
+        "images/s": lambda: lens.embed_pixels(pixels),
+        "p50 ms": lambda: lens.embed_pixels(pixels[:1]),
         "prompts/s": lambda: lens.zero_shot_classifier(names, imagenet_templates()),
         "files/s": lambda: lens.embed_images(files),
-        "frames/s": lambda: lens.encode_pixels(frames).float().cpu(),
+        "frames/s": lambda: lens.embed_pixels(frames),
         "prompts": lambda: 80 * len(names),
     }
 

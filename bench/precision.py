@@ -34,10 +34,8 @@ UNSEEN = Path(twinlens.__file__).parent / "assets" / "shards" / "unseen-style"
 
 def answers(lens: Embedder) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Unit vectors of noise and of texts."""
-    images = lens.encode_pixels(
-        random_pixels(IMAGES, lens.config.preprocess_config, lens.device)
-    ).float()
-    images = torch.nn.functional.normalize(images, dim=-1).cpu().numpy()
+    device = torch.device(lens.device)
+    images = lens.embed_pixels(random_pixels(IMAGES, lens.config.preprocess_config, device))
     return images, lens.embed_texts(synthetic_texts(lens.config.text_config, lens.tokenizer, TEXTS))
 
 

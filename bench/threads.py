@@ -61,11 +61,13 @@ def contest(seconds: float) -> dict[str, float]:
     start, used = cores_busy(), time.process_time()
     began = time.perf_counter()
     for name in MODELS:
-        lens = load(name) if name == "icons" else Embedder(CLIP(presets.vit_b_32()), None)
+        lens = (
+            load(name) if name == "icons" else Embedder.from_model(CLIP(presets.vit_b_32()), None)
+        )
         side = lens.config.preprocess_config.image_size
         for batch in BATCHES:
             pixels = torch.randint(0, 256, (batch, 3, side, side), dtype=torch.uint8)
-            taken = seconds_each(lens.encode_pixels, pixels, seconds)
+            taken = seconds_each(lens.embed_pixels, pixels, seconds)
             figures[f"{name}, {batch}"] = batch / statistics.median(taken)
             figures[f"{name}, {batch}, at best"] = batch / statistics.quantiles(taken, n=10)[0]
     others = cores_busy() - start - (time.process_time() - used)

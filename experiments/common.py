@@ -249,7 +249,7 @@ class Contrastive(Objective):
 
     def tokens(self, texts: Sequence[str]) -> Int64[Tensor, "text length"]:
         """Rows of ids, cut where they are too long."""
-        return self.tokenizer(texts, CONTEXT_LENGTH, truncate=True)
+        return torch.from_numpy(self.tokenizer(texts, CONTEXT_LENGTH, truncate=True))
 
     def loss(self, images: Tensor, captions: Sequence[str], concepts: Tensor) -> Tensor:
         """Symmetric cross-entropy; other images of the same thing are no negatives."""

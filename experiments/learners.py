@@ -190,7 +190,7 @@ class Captions(Objective):
 
     def tokens(self, texts: Sequence[str]) -> Int64[Tensor, "text length"]:
         """Rows of ids, as wide as the longest."""
-        rows = self.tokenizer(texts, CONTEXT_LENGTH, truncate=True)
+        rows = torch.from_numpy(self.tokenizer(texts, CONTEXT_LENGTH, truncate=True))
         return rows[:, : int(rows.argmax(dim=1).max()) + 1]
 
     def loss(self, images: Tensor, captions: Sequence[str], concepts: Tensor) -> Tensor:

@@ -1,5 +1,9 @@
 """What tests of several parts share: a tiny model on disk, images, one thread."""
 
+import atexit
+import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +13,10 @@ from jaxtyping import install_import_hook
 from PIL import Image
 
 from tests.shapes import HOOKED
+
+# Caches of features and of compiled models go to a home of their own.
+os.environ["HOME"] = tempfile.mkdtemp(prefix="twinlens-home-")
+atexit.register(shutil.rmtree, os.environ["HOME"], ignore_errors=True)
 
 # Before anything imports one of these: a module that is already there is not watched.
 install_import_hook(HOOKED, "tests.shapes.check_shapes")
@@ -75,7 +83,7 @@ def image_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def lens(tiny_model: CLIP) -> Embedder:
-    return Embedder(tiny_model, Tokenizer.clip(), device="cpu")
+    return Embedder.from_model(tiny_model, Tokenizer.clip(), device="cpu")
 
 
 @pytest.fixture

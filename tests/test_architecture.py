@@ -200,6 +200,7 @@ ELSEWHERE = {
         "curate/icons/test_build.py",
         "the corpus is built whole from small packages",
     ),
+    "checkpoints/weights.py": ("checkpoints/test_reader.py", "models are read through them"),
     "data/prefetch.py": ("data/test_loader.py", "the loader reads ahead by it"),
     "data/sources/arrays.py": ("data/sources/test_builtin.py", "built-in sets are arrays"),
     "data/sources/{folder_captions,folders,sample_files,table_datasets,tables,parquet}.py": (
@@ -211,7 +212,7 @@ ELSEWHERE = {
         "data/webdataset/test_indexes.py",
         "an index, what is in it and what is read by it are one thing",
     ),
-    "embed/{dataset,labels,prompt_ensemble}.py": (
+    "embed/{dataset,labels,loading,prompt_ensemble}.py": (
         "embed/test_embedder.py",
         "parts of the embedder; `embed_dataset` is also in the tests of tasks and caches",
     ),
@@ -233,13 +234,20 @@ ELSEWHERE = {
     ),
     "export/references.py": ("export/test_parity.py", "the libraries that answers must equal"),
     "formatting.py": ("test_docs.py", "doctests, and the tables of `plan` and `bench`"),
+    "inference/{engine,outputs}.py": (
+        "inference/test_openvino_engine.py",
+        "what both engines share is tested by both",
+    ),
+    "inference/openvino_layers.py": (
+        "inference/test_openvino_graph.py",
+        "layers are tested in whole towers",
+    ),
     "html/*.py": ("html/test_html.py", "parts of a page, judged in one"),
     "hub/unsupported.py": ("checkpoints/test_recognise.py", "models of other kinds, named"),
     "images/{exif,headers,tiff}.py": (
         "images/test_codecs.py",
         "headers are read before a decoder sees the file, and tested by decoding files",
     ),
-    "inference/openvino_runtime.py": ("inference/test_openvino_graph.py", "runs the graphs"),
     "inference/{preprocess,torch_engine}.py": (
         "embed/test_embedder.py",
         "the engine answers through the embedder",
@@ -248,7 +256,7 @@ ELSEWHERE = {
     "model/loss/{ring,tiles}.py": ("model/loss/test_tiled.py", "tiles and rings against dense"),
     "model/{resnet,vision}.py": ("model/test_clip.py", "towers, compared with the references"),
     "signals.py": ("e2e/test_signals.py", "signals need processes"),
-    "text/{base_tokenizer,cleaning,loading,tensors}.py": (
+    "text/{base_tokenizer,cleaning,loading}.py": (
         "text/test_clip_bpe.py",
         "parts that both vocabularies use",
     ),

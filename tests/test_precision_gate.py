@@ -39,10 +39,10 @@ def test_every_architecture_stays_near_float32_in_every_precision(name: str):
     tokens[:, 9] = 499  # the largest id, where the reading ends in towers that end anywhere
 
     def answers(precision: Precision) -> tuple[torch.Tensor, ...]:
-        lens = Embedder(model, None, precision=precision, device="cpu")
+        lens = Embedder.from_model(model, None, precision=precision, device="cpu")
         with torch.inference_mode():
-            texts = encode_deduplicated(lens.engine.prepared_tower("text"), tokens, 8)  # pyright: ignore
-        return lens.encode_pixels(pixels).float(), texts.float()
+            texts = encode_deduplicated(lens.engine.prepared_tower("text"), tokens.numpy(), 8)  # pyright: ignore
+        return torch.from_numpy(lens.embed_pixels(pixels)), texts.float()
 
     exact = answers("fp32")
     for precision in PRECISIONS:

@@ -28,6 +28,9 @@ SigLIP, and "none" leaves the text to the vocabulary's own rules.
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 
+INITIAL_LOGIT_SCALE = math.log(1 / 0.07)
+"""The paper's initial temperature (section 2.5)."""
+
 
 _MAX_SIZES = {
     "image_size": 16_384,

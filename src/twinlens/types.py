@@ -19,6 +19,15 @@ Split = Literal["train", "val", "test"]
 Precision = Literal["auto", "fp32", "bf16", "fp16", "int8", "int8-weights"]
 """Precision of a model; "auto" picks the fastest accurate one of the device."""
 
+BF16_MIN_PARAMETERS = 50_000_000
+"""Smaller models stay in float32: in bf16, `icons` changes one label in a hundred."""
+
+EngineName = Literal["openvino", "torch"]
+"""Runtimes that answer."""
+
+EngineChoice = Literal["auto", "openvino", "torch"]
+"""A runtime to answer with; "auto" is OpenVINO on processors, torch elsewhere."""
+
 TowerSelection = Literal["both", "image", "text"]
 """The towers of a model to load."""
 

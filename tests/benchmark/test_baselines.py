@@ -17,7 +17,7 @@ TEXTS = ["a red bicycle", "two old dogs near the small blue river house"]
 
 @pytest.fixture
 def lens(tiny_model: CLIP) -> Embedder:
-    return Embedder(tiny_model, Tokenizer.clip(), device="cpu", precision="fp32")
+    return Embedder.from_model(tiny_model, Tokenizer.clip(), device="cpu", precision="fp32")
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_a_peer_answers_as_we_do(lens: Embedder, name: str):
 
 def test_what_a_library_has_no_model_for_is_said():
     resnet = tiny_clip("resnet", vocab_size=CLIP_VOCABULARY)
-    lens = Embedder(resnet, Tokenizer.clip(), device="cpu")
+    lens = Embedder.from_model(resnet, Tokenizer.clip(), device="cpu")
     with pytest.raises(CheckpointError, match=r"in transformers: .*'resnet'"):
         open_baselines(["transformers"], lens, ["fp32"])
 

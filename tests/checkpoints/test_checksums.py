@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -13,8 +14,9 @@ from tests.tiny import tiny_clip
 from twinlens.checkpoints.checksums import CHECKSUMS_FILE
 from twinlens.checkpoints.head import ClassifierHead, load_head, save_head
 from twinlens.checkpoints.native import save_model
-from twinlens.checkpoints.reader import load_model, open_checkpoint
-from twinlens.embed.embedder import load
+from twinlens.checkpoints.reader import load_model
+from twinlens.checkpoints.recognise import open_checkpoint
+from twinlens.embed.loading import load
 from twinlens.errors import CheckpointError, TwinlensError
 from twinlens.export.convert import write_checkpoint
 from twinlens.hub.resolve import resolve
@@ -27,7 +29,7 @@ def directory(tmp_path: Path) -> Path:
     """A small model with a vocabulary and a classifier."""
     words = train_tokenizer(["a small drawing of the large cat"], 530)
     model = tiny_clip(vocab_size=530, context_length=16, embed_dim=16, tokenizer="tokenizer.json")
-    save_head(ClassifierHead(("cat", "dog"), torch.ones(16, 2)), tmp_path / "model")
+    save_head(ClassifierHead(("cat", "dog"), np.ones((16, 2), np.float32)), tmp_path / "model")
     save_model(model, tmp_path / "model", words)
     return tmp_path / "model"
 
@@ -210,7 +212,7 @@ def test_a_model_written_over_another(directory: Path):
 
 
 def test_a_classifier_written_after_the_model(directory: Path):
-    save_head(ClassifierHead(("a", "b", "c"), torch.zeros(16, 3)), directory)
+    save_head(ClassifierHead(("a", "b", "c"), np.zeros((16, 3), np.float32)), directory)
     assert sums_fit(directory)
     head = load_head(directory, 16)
     assert head is not None

@@ -5,11 +5,11 @@ import re
 import pytest
 
 from twinlens import presets
+from twinlens.checkpoints.expected_weights import expected_weights
 from twinlens.checkpoints.mismatch import brace_patterns, describe_mismatch
-from twinlens.checkpoints.reader import meta_model
 
 NAMES = {
-    name: list(meta_model(getattr(presets, name)()).state_dict())
+    name: list(expected_weights(getattr(presets, name)()))
     for name in ("vit_b_32", "vit_l_14", "rn50", "rn50x64", "icons_tiny")
 }
 

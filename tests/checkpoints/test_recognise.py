@@ -17,7 +17,8 @@ from tests.checkpoints.formats.trainers_files import (
     tensors_of,
     write_plain,
 )
-from twinlens.checkpoints.reader import load_model, open_checkpoint
+from twinlens.checkpoints.reader import load_model
+from twinlens.checkpoints.recognise import open_checkpoint
 from twinlens.hub.resolve import resolve
 
 

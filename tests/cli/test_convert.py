@@ -14,7 +14,7 @@ from tests.cli.conftest import Run
 from tests.tiny import CLIP_VOCABULARY, tiny_clip
 from twinlens.checkpoints.formats.openai import ARCHIVE_KEYS
 from twinlens.checkpoints.native import save_model
-from twinlens.embed.embedder import load
+from twinlens.embed.loading import load
 
 
 @pytest.fixture(scope="module")

@@ -68,7 +68,7 @@ def test_every_task_on_several_sets_with_one_load(
         loads.append(args)
         return load(*args, **options)  # pyright: ignore[reportArgumentType]
 
-    monkeypatch.setattr("twinlens.embed.embedder.load", counted)
+    monkeypatch.setattr("twinlens.embed.loading.load", counted)
     tasks = ("zero-shot", "retrieval", "linear-probe", "robustness", "scores")
     asked = [word for task in tasks for word in ("--task", task)]
     out, cache = tmp_path / "out", tmp_path / "cache"

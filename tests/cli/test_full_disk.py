@@ -21,8 +21,27 @@ WORDS: dict[str, list[str]] = {
     "convert to open_clip": ["convert", "MODEL", "OUT", "--to", "open_clip"],
     "export": ["export", "MODEL", "OUT", "--format", "torch"],
     "interpolate": ["interpolate", "MODEL", "MODEL", "OUT"],
-    "eval": ["eval", "MODEL", "--data", "IMAGES", "--out", "OUT", "--no-cache"],
-    "eval's cache": ["eval", "MODEL", "--data", "IMAGES", "--cache-dir", "OUT"],
+    "eval": [
+        "eval",
+        "MODEL",
+        "--data",
+        "IMAGES",
+        "--out",
+        "OUT",
+        "--no-cache",
+        "--engine",
+        "torch",
+    ],
+    "eval's cache": [
+        "eval",
+        "MODEL",
+        "--data",
+        "IMAGES",
+        "--cache-dir",
+        "OUT",
+        "--engine",
+        "torch",
+    ],
     "bench": ["bench", "MODEL", *QUICK, "--out", "OUT/speed.json"],
     "bench's page": ["bench", "MODEL", *QUICK, "--html", "OUT/speed.html"],
     "data icons": ["data", "icons", "--preset", "small", "--out", "OUT", "--cache", "HERE/cache"],
@@ -129,6 +148,7 @@ def test_what_was_there_stays(
     (tmp_path / "empty").mkdir()
     full(0)
     words = ("eval", tiny_directory, "--data", image_folders, "--no-cache", "--out", tmp_path)
+    words += ("--engine", "torch")  # whose compiled towers are cached nowhere
     assert run(*words).status == 2
     assert (tmp_path / "notes.txt").read_text() == "mine"
     assert (tmp_path / "empty").is_dir()

@@ -92,6 +92,7 @@ def test_validation_is_the_verb_eval_s_accuracy(
     assert ending.err.count("acc1") == 2  # at steps 2 and 4
     model = tmp_path / "run" / "model"
     words = ["eval", model, "--data", image_folders, "--template", "a {} one", "--json"]
+    words += ["--engine", "torch"]  # which training measures with
     assert metrics == json.loads(run(*words).out)["metrics"]
 
 

@@ -112,9 +112,17 @@ def test_another_model_data_set_precision_or_change_has_its_own(
     others = [
         (lens, dataset, None),
         (lens, fewer, None),
-        (Embedder(model, Tokenizer.clip(), device="cpu"), dataset, None),
-        (Embedder(tiny_clip(), Tokenizer.clip(), device="cpu", precision="bf16"), dataset, None),
-        (Embedder(tiny_clip(), Tokenizer.clip(), device="cpu", decode="exact"), dataset, None),
+        (Embedder.from_model(model, Tokenizer.clip(), device="cpu"), dataset, None),
+        (
+            Embedder.from_model(tiny_clip(), Tokenizer.clip(), device="cpu", precision="bf16"),
+            dataset,
+            None,
+        ),
+        (
+            Embedder.from_model(tiny_clip(), Tokenizer.clip(), device="cpu", decode="exact"),
+            dataset,
+            None,
+        ),
         (lens, dataset, ImageTransform(name="dark", apply=lambda pixels, _: pixels // 2)),
     ]
     for own, images, change in others:

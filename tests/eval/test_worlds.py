@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from torch.distributed import ProcessGroup
 
 import twinlens
@@ -31,7 +30,7 @@ def model(lens: Embedder, tmp_path: Path) -> Path:
     """The tiny model with a classifier that knows nothing."""
     weight = np.random.default_rng(0).normal(size=(16, len(CLASSES)))
     save_model(lens.model, tmp_path / "model")
-    save_head(ClassifierHead(CLASSES, torch.from_numpy(weight).float()), tmp_path / "model")
+    save_head(ClassifierHead(CLASSES, weight.astype(np.float32)), tmp_path / "model")
     return tmp_path / "model"
 
 

@@ -13,7 +13,8 @@ from tests.checkpoints.formats.hugging_face.test_describe import NAMES, made, wr
 from tests.tiny import CLIP_VOCABULARY, tiny_clip
 from twinlens.checkpoints.writer import write_hugging_face, write_open_clip
 from twinlens.config import PreprocessConfig
-from twinlens.embed.embedder import Embedder, load
+from twinlens.embed.embedder import Embedder
+from twinlens.embed.loading import load
 from twinlens.errors import CheckpointError
 from twinlens.export.convert import check_parity, write_checkpoint
 from twinlens.export.parity import (
@@ -37,7 +38,7 @@ KINDS = ["tokens", "pixels", "image_features", "text_features", "logits"]
 def lens() -> Embedder:
     """A model that both reference libraries can hold."""
     model = tiny_clip(vocab_size=CLIP_VOCABULARY, context_length=77, embed_dim=16)
-    return Embedder(model, Tokenizer.clip(), device="cpu", precision="fp32")
+    return Embedder.from_model(model, Tokenizer.clip(), device="cpu", precision="fp32")
 
 
 @pytest.mark.parametrize("write", WRITERS)
@@ -152,7 +153,7 @@ def test_every_class_of_transformers_is_its_own_reference(name: str, tmp_path: P
         if "Siglip" in name
         else train_tokenizer(["a small drawing of the large cat"], 530)
     )
-    lens = Embedder(made(written_config(name, words.vocab_size)), words, device="cpu")
+    lens = Embedder.from_model(made(written_config(name, words.vocab_size)), words, device="cpu")
     write_checkpoint(lens, tmp_path / "model", "hf")
     again = load(tmp_path / "model", device="cpu", precision="fp32")
     reports = check_parity(again, tmp_path / "model", tmp_path / "model")

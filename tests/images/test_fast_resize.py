@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 from bench.photos import photograph
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -21,6 +23,8 @@ from twinlens.embed.embedder import Embedder
 from twinlens.errors import DataError, UnknownNameError
 from twinlens.images import decode
 from twinlens.images.decode import to_pixels
+from twinlens.images.fast_resize import resize_fast
+from twinlens.images.resize import DecodedImage, crop_start, resized_size, turn_upright
 from twinlens.model.clip import CLIP
 from twinlens.types import DecodeMode
 
@@ -154,7 +158,7 @@ def test_the_blank_edge_of_a_smaller_jpeg_is_not_shown():
 
 @pytest.mark.parametrize("name", ["icons", "vit"])
 def test_embeddings_hardly_move(name: str):
-    lens = twinlens.load() if name == "icons" else Embedder(random_vit(), None)
+    lens = twinlens.load() if name == "icons" else Embedder.from_model(random_vit(), None)
     shapes = [(640, 427), (450, 601), (1100, 901), (2400, 450), (1360, 1344), (4000, 2250)]
     files = [encoded(camera(*shape), "JPEG", quality=87) for shape in shapes]
     config = lens.config.preprocess_config
@@ -169,6 +173,61 @@ def random_vit() -> CLIP:
         image_size=224, patch_size=32, width=192, layers=4, heads=3, activation="gelu"
     )
     return tiny_clip(vision=vision, preprocess=PreprocessConfig(image_size=224), embed_dim=64)
+
+
+# Equal to torch's bytes
+
+
+def by_torch(decoded: DecodedImage, config: PreprocessConfig) -> Image.Image:
+    size, content = config.image_size, decoded.content_size
+    width, height = (size, size) if config.resize == "squash" else resized_size(content, size)
+    left = crop_start(width, size, flipped=decoded.orientation in (2, 3, 7, 8))
+    top = crop_start(height, size, flipped=decoded.orientation in (3, 4, 6, 7))
+    scale = [(1 + 1e-9) * height / content[1], (1 + 1e-9) * width / content[0]]
+    pixels = torch.from_numpy(np.array(decoded.rgb)).permute(2, 0, 1)[None]
+    made = F.interpolate(pixels, scale_factor=scale, mode=config.interpolation, antialias=True)
+    square = made[0].permute(1, 2, 0).numpy()[top : top + size, left : left + size]
+    return turn_upright(Image.fromarray(square), decoded.orientation)
+
+
+@pytest.mark.skipif(
+    torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"),
+    reason="elsewhere torch rounds its weights otherwise",
+)
+@settings(max_examples=300, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 700), st.integers(1, 700)),
+    blank=st.tuples(st.sampled_from([0, 0.125, 0.9]), st.sampled_from([0, 0.5])),
+    size=st.sampled_from([1, 2, 15, 16, 17, 33, 64, 224, 336]),
+    orientation=st.integers(1, 8),
+    way=st.tuples(
+        st.sampled_from(["crop", "squash"]),
+        st.sampled_from(["bicubic", "bilinear"]),
+        st.booleans(),
+    ),
+)
+@example((640, 480), (0, 0), 224, 1, ("crop", "bicubic", False))
+@example((500, 375), (0, 0), 224, 6, ("crop", "bilinear", True))
+@example((3000, 1999), (0.125, 0.5), 224, 1, ("crop", "bicubic", True))
+@example((1, 3000), (0, 0), 64, 6, ("squash", "bicubic", True))
+@example((4001, 17), (0, 0), 1, 8, ("crop", "bilinear", True))
+@example((3001, 20), (0, 0), 64, 3, ("crop", "bicubic", False))
+@example((224, 300), (0, 0), 224, 1, ("squash", "bicubic", False))
+def test_equal_to_torch(
+    shape: tuple[int, int],
+    blank: tuple[float, float],
+    size: int,
+    orientation: int,
+    way: tuple[Any, Any, bool],
+):
+    resize, interpolation, contrast = way
+    levels = np.random.default_rng(sum(shape)).integers(0, 256, (shape[1], shape[0], 3), np.uint8)
+    image = Image.fromarray((levels > 127).astype(np.uint8) * 255 if contrast else levels)
+    decoded = DecodedImage(image, (shape[0] - blank[0], shape[1] - blank[1]), orientation)
+    config = PreprocessConfig(image_size=size, resize=resize, interpolation=interpolation)
+    assume(size * size * max(decoded.content_size) / min(decoded.content_size) < 2**24)
+    expected = np.asarray(by_torch(decoded, config))
+    assert np.array_equal(np.asarray(resize_fast(decoded, config)), expected)
 
 
 # Sources, limits, damage

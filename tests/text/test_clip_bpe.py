@@ -17,7 +17,6 @@ import ftfy
 import numpy as np
 import pytest
 import tokenizers
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -77,7 +76,7 @@ def test_rows_equal_the_reference() -> None:
     texts = [strange_text(rng) for _ in range(300)] + ["word " * 500, ""]
     for length in (2, 3, 12, 77):
         ours = CLIP(texts, context_length=length, truncate=True)
-        assert torch.equal(ours, REFERENCE(texts, context_length=length))
+        assert np.array_equal(ours, REFERENCE(texts, context_length=length))
 
 
 @pytest.mark.peers
@@ -114,9 +113,9 @@ def test_the_clip_vocabulary() -> None:
 
 def test_a_row_is_start_text_end_zeros() -> None:
     rows = tokenize(["a dog", ""], context_length=5)
-    assert rows.dtype == torch.int64
+    assert rows.dtype == np.int64
     assert rows.tolist() == [[49406, 320, 1929, 49407, 0], [49406, 49407, 0, 0, 0]]
-    assert torch.equal(tokenize("a dog", context_length=5), rows[:1])
+    assert np.array_equal(tokenize("a dog", context_length=5), rows[:1])
     assert tokenize([]).shape == (0, 77)
 
 
@@ -226,7 +225,7 @@ def test_a_saved_vocabulary_is_read_back(trained: Tokenizer, tmp_path: Path) -> 
     trained.save(path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["tokenizer.json"]
     for again in (Tokenizer.from_file(path), pickle.loads(pickle.dumps(trained))):
-        assert torch.equal(again(CAPTIONS), trained(CAPTIONS))
+        assert np.array_equal(again(CAPTIONS), trained(CAPTIONS))
         again.save(tmp_path / "again.json")
         assert (tmp_path / "again.json").read_bytes() == path.read_bytes()
 

@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -196,7 +197,7 @@ def test_what_was_measured_together_is_what_one_measures(
 def first_number(group: ProcessGroup, base: Path, dataset: Dataset) -> float:
     """Of the classifier to begin with, where each process would find another one."""
     world = World(group.rank(), group.size(), 0, group)
-    weight = torch.full((8, 4), 5.0 + world.rank)
+    weight = np.full((8, 4), 5.0 + world.rank, np.float32)
     initial.fit_initial_head = lambda *_: ClassifierHead(COLOURS, weight)
     head = initial.load_initial_state(
         recipe_of("classifier", base, "ddp"), dataset, "cpu", world

@@ -189,7 +189,7 @@ def test_the_model_is_evaluated_on_the_run_s_device(
         seen.extend({device, *(tensor.device.type for tensor in model.state_dict().values())})
 
     monkeypatch.setattr(trainer, "TrainState", Elsewhere)
-    monkeypatch.setattr(trainer, "Embedder", lens)  # the real one asks whether there is the device
+    monkeypatch.setattr(trainer.Embedder, "from_model", lens)
     monkeypatch.setattr(trainer, "peak_flops", lambda *_: 1e12)
     evaluators = [FunctionEvaluator(lambda _: {})]
     directory = fit(tiny_recipe(steps=2), dataset, tmp_path, evaluators=evaluators, device="cpu")

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from twinlens.benchmark import synthetic_inputs
 from twinlens.benchmark.timing import is_out_of_memory
-from twinlens.embed.embedder import Embedder, load
+from twinlens.embed.embedder import Embedder
+from twinlens.embed.loading import load
 from twinlens.inference.device import peak_memory
 from twinlens.types import Precision, ProgressCallback
 
@@ -66,12 +67,12 @@ def measure_precisions(
         CheckpointError: The model cannot be read.
     """
     progress(0, len(precisions), "loading")
-    reference = _embed_samples(load(path, device=str(device), precision="fp32"))
+    reference = _embed_samples(load(path, engine="torch", device=str(device), precision="fp32"))
     measured: list[tuple[Embedder, PrecisionCost]] = []
     for number, precision in enumerate(precisions):
         progress(number, len(precisions), f"loading, {precision}")
         start = time.perf_counter()
-        embedder = load(path, device=str(device), precision=precision)
+        embedder = load(path, engine="torch", device=str(device), precision=precision)
         seconds = time.perf_counter() - start
         cost = PrecisionCost(
             precision=precision,
@@ -86,14 +87,6 @@ def measure_precisions(
     return measured
 
 
-@torch.inference_mode()
-def embed_pixels(
-    embedder: Embedder, pixels: UInt8[Tensor, "n 3 size size"]
-) -> Float[Tensor, "n embed"]:
-    """Embeddings of raw pixels: unit vectors in float32, on the model's device."""
-    return F.normalize(embedder.encode_pixels(pixels).float(), dim=-1)
-
-
 def _embed_samples(
     embedder: Embedder, count: int = _NUM_COMPARED, batch_size: int = _BATCH_SIZE
 ) -> _Embeddings:
@@ -101,10 +94,10 @@ def _embed_samples(
     embeddings: _Embeddings = {}
     if embedder.config.vision is not None:
         pixels = synthetic_inputs.random_pixels(
-            count, embedder.config.preprocess_config, embedder.device
+            count, embedder.config.preprocess_config, torch.device(embedder.device)
         )
-        batches = [embed_pixels(embedder, batch) for batch in pixels.split(batch_size)]
-        embeddings["image"] = torch.cat(batches).cpu()
+        batches = [embedder.embed_pixels(batch) for batch in pixels.split(batch_size)]
+        embeddings["image"] = torch.from_numpy(np.concatenate(batches))
     if embedder.config.text is not None:
         texts = synthetic_inputs.synthetic_texts(embedder.config.text, embedder.tokenizer, count)
         embeddings["text"] = torch.from_numpy(embedder.embed_texts(texts))
@@ -132,6 +125,6 @@ def peak_memory_in_subprocess(
 def _peak_memory_of_process(
     path: Path, device: torch.device, precision: Precision, batch_size: int
 ) -> float:
-    embedder = load(path, device=str(device), precision=precision)
+    embedder = load(path, engine="torch", device=str(device), precision=precision)
     _embed_samples(embedder, batch_size, batch_size)
-    return peak_memory(embedder.device)
+    return peak_memory(torch.device(embedder.device))

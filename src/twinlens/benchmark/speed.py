@@ -18,7 +18,7 @@ from torch import Tensor
 from twinlens import __version__
 from twinlens.benchmark import synthetic_inputs
 from twinlens.benchmark.interference import CpuMonitor, Disturbance, check_disturbance
-from twinlens.benchmark.precision_costs import embed_pixels, measure_precisions
+from twinlens.benchmark.precision_costs import measure_precisions
 from twinlens.benchmark.records import (
     TWINLENS,
     BenchmarkFailure,
@@ -158,7 +158,7 @@ def _twinlens_target(embedder: Embedder) -> BenchmarkTarget:
     return BenchmarkTarget(
         library=TWINLENS,
         precision=embedder.precision,
-        embed_images=partial(embed_pixels, embedder),
+        embed_images=embedder.embed_pixels,
         embed_texts=embedder.embed_texts,
     )
 

@@ -1,4 +1,4 @@
-"""A classifier over a model's image features, and its file in the model's directory."""
+"""A classifier of image features, and its file in the model's directory."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch.nn.functional as F
-from jaxtyping import Float, Float32
+import numpy as np
+from jaxtyping import Float32
 from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
 
 from twinlens.checkpoints.checksums import (
     read_checksums,
     update_file_checksum,
     verify_file_checksums,
 )
-from twinlens.checkpoints.native import WEIGHTS_FILE, write_tensors
+from twinlens.checkpoints.formats.storage.arrays import write_arrays
 from twinlens.errors import CheckpointError, os_errors_as
 from twinlens.files import ensure_directory
+from twinlens.hub.layouts import WEIGHTS_FILE
 
 HEAD_FILE = "classifier.safetensors"
 
@@ -28,22 +28,7 @@ class ClassifierHead:
     """Class names and a weight for each, on the model's logit scale."""
 
     classnames: tuple[str, ...]
-    weight: Float32[Tensor, "embed class"]
-
-
-class ClassifierModule(nn.Module):
-    """Logits of classes: unit-length features times class weights, scaled as CLIP's logits."""
-
-    def __init__(self, weight: Float32[Tensor, "embed class"]) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(weight.detach().clone())
-
-    def forward(
-        self, features: Float[Tensor, "batch embed"], logit_scale: Float[Tensor, ""]
-    ) -> Float32[Tensor, "batch class"]:
-        """Logits of features of any length."""
-        unit = F.normalize(features.float(), dim=-1)
-        return logit_scale.float().exp() * unit @ self.weight.float()
+    weight: Float32[np.ndarray, "embed class"]
 
 
 def save_head(head: ClassifierHead, directory: Path) -> None:
@@ -57,7 +42,7 @@ def save_head(head: ClassifierHead, directory: Path) -> None:
         os_errors_as(CheckpointError, directory, "the classifier could not be saved"),
         ensure_directory(directory),
     ):
-        write_tensors({"weight": head.weight.float()}, directory / HEAD_FILE, names)
+        write_arrays({"weight": head.weight.astype(np.float32)}, directory / HEAD_FILE, names)
         update_file_checksum(directory / HEAD_FILE)
 
 
@@ -75,8 +60,8 @@ def load_head(path: Path, embed_dim: int) -> ClassifierHead | None:
     if not file.is_file():
         return None
     try:
-        with safe_open(file, framework="pt") as opened:
-            weight: Tensor = opened.get_tensor("weight").float()
+        with safe_open(file, framework="np") as opened:
+            weight = np.asarray(opened.get_tensor("weight"), np.float32)
             names = json.loads((opened.metadata() or {})["classnames"])
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise CheckpointError(f"{file}: cannot be read as a classifier: {error}") from error

@@ -16,12 +16,10 @@ from twinlens.checkpoints.torch_arrays import to_array, to_arrays
 from twinlens.config_io import write_dataclass
 from twinlens.errors import CheckpointError, os_errors_as
 from twinlens.files import ensure_directory, remove_partial_files
+from twinlens.hub.layouts import CONFIG_FILE, WEIGHTS_FILE
 from twinlens.model.clip import CLIP
 from twinlens.model.int8 import int8_precision
 from twinlens.text.loading import TOKENIZER_FILE, AnyTokenizer
-
-CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "model.safetensors"
 
 
 def save_model(

@@ -7,27 +7,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from twinlens.checkpoints.checksums import read_checksums, verify_file_checksums
+from twinlens.checkpoints.expected_weights import expected_weights
 from twinlens.checkpoints.formats import big_vision, hugging_face, open_clip, openai
 from twinlens.checkpoints.formats.key_map import KeyMapping, renamed, to_native_tensors
-from twinlens.checkpoints.formats.storage.arrays import DTYPES, Array, is_float
+from twinlens.checkpoints.formats.storage.arrays import Array, is_float
 from twinlens.checkpoints.formats.storage.tensors import RenamedTensors, open_sharded, open_tensors
 from twinlens.checkpoints.formats.trainers import find_model_names
-from twinlens.checkpoints.meta import meta_model
 from twinlens.checkpoints.mismatch import describe_mismatch
-from twinlens.checkpoints.native import CONFIG_FILE, WEIGHTS_FILE
 from twinlens.config import Activation, CLIPConfig, ResNetConfig, TextConfig, ViTConfig
 from twinlens.config_io import dataclass_from_json, read_json_object
 from twinlens.errors import CheckpointError, ConfigError, TwinlensError
-from twinlens.hub.layouts import describe_missing, find_layout
+from twinlens.hub.layouts import CONFIG_FILE, WEIGHTS_FILE, describe_missing, find_layout
 from twinlens.hub.resolve import print_to_stderr
 from twinlens.hub.unsupported import describe_other_model, find_model_root
 from twinlens.text.loading import TOKENIZER_FILE
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 CheckpointFamily = Literal["native", "openai", "open_clip", "hugging_face", "big_vision"]
 
@@ -57,7 +53,7 @@ class Checkpoint:
     is_ignored: Callable[[str], bool] = lambda name: False
     checksums: Mapping[str, str] = field(default_factory=dict[str, str])
 
-    def check_compatible(self, expected: Mapping[str, Tensor]) -> None:
+    def check_compatible(self, expected: Mapping[str, Array]) -> None:
         """Compare names, shapes and types with those of a model.
 
         Args:
@@ -83,15 +79,14 @@ class Checkpoint:
             shapes={
                 name: (shape, value.shape)
                 for name, value in expected.items()
-                if name in native_tensors
-                and (shape := native_tensors[name].shape) != tuple(value.shape)
+                if name in native_tensors and (shape := native_tensors[name].shape) != value.shape
             },
             types=self._dtype_mismatches(expected),
         )
         if found:
             raise CheckpointError(f"{self.path}: does not fit its configuration: {found}")
 
-    def _dtype_mismatches(self, expected: Mapping[str, Tensor]) -> dict[str, tuple[str, str]]:
+    def _dtype_mismatches(self, expected: Mapping[str, Array]) -> dict[str, tuple[str, str]]:
         """Integers and complex numbers where floating-point numbers of any size should be."""
         wrong: dict[str, tuple[str, str]] = {}
         for mapping in self.key_map:
@@ -99,9 +94,9 @@ class Checkpoint:
                 if name not in self.tensors:
                     continue
                 got = self.tensors[name].dtype
-                wanted = str(expected[mapping.native_name].dtype).removeprefix("torch.")
-                if got.kind == "c" or (is_float(DTYPES[wanted]) and not is_float(got)):
-                    wrong[name] = (got.name, wanted)
+                wanted = expected[mapping.native_name].dtype
+                if got.kind == "c" or (is_float(wanted) and not is_float(got)):
+                    wrong[name] = (got.name, wanted.name)
         return wrong
 
 
@@ -181,7 +176,7 @@ def _open_native(
 ) -> Checkpoint:
     config = _detect_logit_bias(config, tensors)
     _check_layer_count(config, tensors, path)
-    mappings = [renamed(name, name) for name in meta_model(config).state_dict()]
+    mappings = [renamed(name, name) for name in expected_weights(config)]
     sums: Mapping[str, str] = {}
     checksums = read_checksums(weights.parent)
     if checksums is not None:

@@ -69,13 +69,15 @@ def _run_benchmark(
 ) -> BenchmarkResult:
     from twinlens.benchmark.baselines import open_baselines
     from twinlens.benchmark.speed import run_benchmark
-    from twinlens.embed.embedder import load
+    from twinlens.embed.loading import load
 
     with (
         open_checkpoint_path(model) as (path, is_random),
         progress_reporter(f"measuring {model}") as progress,
     ):
-        float32 = load(path, device=str(device), precision="fp32") if libraries else None
+        float32 = (
+            load(path, engine="torch", device=str(device), precision="fp32") if libraries else None
+        )
         return run_benchmark(
             path,
             options,

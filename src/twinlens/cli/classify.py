@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from twinlens.cli.found import find_images, log_failures
-from twinlens.cli.options import Device, Json, Templates
+from twinlens.cli.options import Device, Engine, Json, Templates
 from twinlens.cli.output import EXIT_USER_ERROR, log, print_json
 from twinlens.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    import numpy as np
+    from jaxtyping import UInt8
 
     from twinlens.embed.embedder import Embedder, Prediction
 
@@ -40,20 +41,21 @@ def classify(
     templates: Templates = None,
     top: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many labels to show.")] = 5,
     model: Annotated[str, typer.Option(help="A known name, a directory, hf://org/name.")] = "icons",
+    engine: Engine = "auto",
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Say which label fits each image, best first."""
     inputs = find_images(images)
     names = read_labels(labels, labels_file)
-    from twinlens.embed.embedder import load
     from twinlens.embed.labels import group_duplicate_labels
+    from twinlens.embed.loading import load
 
     if names is None:  # checked before a model is read or even downloaded
         _require_classifier(model)
     else:
         group_duplicate_labels(names)
-    embedder = load(model, device=device, decode="exact")
+    embedder = load(model, engine=engine, device=device, decode="exact")
     readable, predictions, failures = _classify(embedder, model, inputs.images, names, templates)
     if predictions:
         _print_predictions(readable, [best[:top] for best in predictions], as_json=as_json)
@@ -75,9 +77,9 @@ def _classify(
         _log_duplicate_labels(group_duplicate_labels(labels, embedder.tokenizer))
     not_drawings: list[bool] = []
 
-    def test_for_drawings(pixels: Tensor) -> None:
+    def test_for_drawings(pixels: UInt8[np.ndarray, "n 3 size size"]) -> None:
         if embedder.drawing_test is not None:
-            not_drawings.extend(embedder.drawing_test.is_not_drawing(pixels.numpy()).tolist())
+            not_drawings.extend(embedder.drawing_test.is_not_drawing(pixels).tolist())
 
     predictions, failures = embedder.classify(
         images, labels, templates or None, on_error="skip", on_pixels=test_for_drawings

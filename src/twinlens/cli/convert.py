@@ -44,13 +44,14 @@ def convert(
 ) -> None:
     """Rewrite a checkpoint for another library; the numbers stay as they are."""
     check_new_directory("DESTINATION", destination)
-    from twinlens.embed.embedder import load
+    from twinlens.embed.loading import load
     from twinlens.export.convert import check_parity, write_checkpoint
     from twinlens.hub.resolve import resolve
 
     with spinner(f"reading {source}"):
         embedder = load(
             source,
+            engine="torch",
             device="cpu",
             precision="fp32",
             image_size=image_size,

@@ -13,6 +13,7 @@ from twinlens.cli.data import open_dataset_with_progress
 from twinlens.cli.given import check_output_directory, remove_on_error
 from twinlens.cli.options import (
     Device,
+    Engine,
     ImageColumn,
     Json,
     Model,
@@ -100,6 +101,7 @@ def evaluate_command(
     text_column: TextColumn = None,
     separator: Separator = None,
     strict: Strict = False,
+    engine: Engine = "auto",
     device: Device = "auto",
     precision: Annotated[Precision, typer.Option(help="What to compute in.")] = "auto",
     decode: Annotated[
@@ -110,7 +112,7 @@ def evaluate_command(
     """Measure a model on data sets: figures with 95% intervals, chance, and a report."""
     from twinlens.data.sources.columns import Columns
     from twinlens.distributed.world import distributed_world
-    from twinlens.embed.embedder import load
+    from twinlens.embed.loading import load
     from twinlens.eval.results.references import read_baselines, read_references
     from twinlens.eval.suite import EvalOptions
 
@@ -139,7 +141,7 @@ def evaluate_command(
             baselines=read_baselines(baseline or ()),
             references=read_references(reference or ()),
         )
-        embedder = load(model, device=device, precision=precision, decode=decode)
+        embedder = load(model, engine=engine, device=device, precision=precision, decode=decode)
         with remove_on_error(cache_dir, keep_pattern="*"):
             cache = None if no_cache else _open_cache(cache_dir, embedder)
             measured = _run_suite(embedder, cache, datasets, options, world)
@@ -305,7 +307,7 @@ def _write_results(
         "Trained by": pretrained,
         "Precision": embedder.precision,
         "Decoding": embedder.decode,
-        "Device": str(embedder.device),
+        "Device": embedder.device,
     }
     with remove_on_error(out):
         write_results(out, results, model=model, pretrained=pretrained)

@@ -33,11 +33,11 @@ def export(
 ) -> None:
     """Write a model for ONNX Runtime, OpenVINO or torch, checked in that runtime."""
     check_new_directory("OUT", out)
-    from twinlens.embed.embedder import load
+    from twinlens.embed.loading import load
     from twinlens.export.deployment import export_model
 
     with spinner(f"reading {model}"):
-        embedder = load(model, device="cpu", precision="fp32", towers=towers)
+        embedder = load(model, engine="torch", device="cpu", precision="fp32", towers=towers)
     with spinner(f"writing and checking {out}"), remove_on_error(out):
         result = export_model(embedder, out, form, precision)
     _print_export(result, out, as_json=as_json)

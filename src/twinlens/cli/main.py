@@ -16,6 +16,7 @@ import twinlens
 from twinlens import signals
 from twinlens.cli import (
     bench,
+    cache,
     classify,
     compare,
     convert,
@@ -47,6 +48,7 @@ app.command("plan", cls=StrictCommand)(plan.plan)
 app.command("eval", cls=StrictCommand)(eval.evaluate_command)
 app.command("compare", cls=StrictCommand)(compare.compare)
 app.command("bench", cls=StrictCommand)(bench.bench)
+app.command("cache", cls=StrictCommand)(cache.cache)
 app.command("convert", cls=StrictCommand)(convert.convert)
 app.command("export", cls=StrictCommand)(export.export)
 app.command("interpolate", cls=StrictCommand)(interpolate.interpolate)

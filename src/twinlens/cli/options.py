@@ -8,12 +8,16 @@ from typing import Annotated
 import typer
 
 from twinlens.errors import require
+from twinlens.types import EngineChoice
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Model = Annotated[
     str, typer.Argument(metavar="MODEL", help="A known name, a directory, a file, hf://org/name.")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")]
+Engine = Annotated[
+    EngineChoice, typer.Option(help="What computes: OpenVINO on processors, torch on GPUs.")
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, as optim.lr=0.001."),

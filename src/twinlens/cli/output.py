@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from twinlens.errors import DataError, StoppedError, TwinlensError, os_errors_as
+from twinlens.errors import (
+    DataError,
+    MissingExtraError,
+    StoppedError,
+    TwinlensError,
+    os_errors_as,
+)
 from twinlens.files import atomic_write_text, ensure_directory
 from twinlens.formatting import format_minutes
 from twinlens.types import ProgressCallback
@@ -153,6 +159,9 @@ def report_error(error: Exception, *, with_traceback: bool) -> int:
         return EXIT_STOPPED
     if isinstance(error, TwinlensError | OSError):
         log(f"error: {_error_message(error)}")
+        return EXIT_USER_ERROR
+    if isinstance(error, ModuleNotFoundError) and error.name == "torch":
+        log(f"error: {MissingExtraError('torch', 'train')}")
         return EXIT_USER_ERROR
     hint = "" if with_traceback else "; run again with --traceback and report it"
     log(f"error: a bug in twinlens: {type(error).__name__}: {_error_message(error)}{hint}")

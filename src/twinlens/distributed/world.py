@@ -1,3 +1,4 @@
+# ruff: noqa: PLC0415  one process needs no torch
 """The processes of one run: this one's rank, and collectives of Python values.
 
 The only module that reads torchrun's environment variables. Without them the world has one process,
@@ -12,9 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, cast
-
-import torch
-import torch.distributed as dist
 
 from twinlens.errors import ConfigError, DistributedError
 
@@ -52,6 +50,9 @@ class World:
         """Sum each value over the processes in float64; returns the same list in all."""
         if self.group is None:
             return list(values)
+        import torch
+        import torch.distributed as dist
+
         summed = torch.tensor(values, dtype=torch.float64)
         dist.all_reduce(summed, group=self.group)
         return summed.tolist()
@@ -102,12 +103,16 @@ class World:
         """Gather from each process an error message, empty if there was none, and a value."""
         outcomes: list[Any] = [(failure, value)] * self.world_size
         if self.group is not None:
+            import torch.distributed as dist
+
             dist.all_gather_object(outcomes, (failure, value), group=self.group)
         return outcomes
 
     def barrier(self) -> None:
         """Return when all processes have called it."""
         if self.group is not None:
+            import torch.distributed as dist
+
             dist.barrier(group=self.group)
 
 
@@ -131,6 +136,8 @@ def distributed_world(timeout: float = COLLECTIVE_TIMEOUT) -> Generator[World]:
         raise ConfigError(
             f"environment: got RANK without {error}, expected all that torchrun sets"
         ) from error
+    import torch.distributed as dist
+
     with translate_collective_errors(rank, timeout):
         try:
             _init_process_group(local, timeout)
@@ -141,6 +148,9 @@ def distributed_world(timeout: float = COLLECTIVE_TIMEOUT) -> Generator[World]:
 
 
 def _init_process_group(local_rank: int, timeout: float) -> None:
+    import torch
+    import torch.distributed as dist
+
     backend = "gloo"
     if torch.cuda.is_available():
         torch.cuda.set_device(local_rank)
@@ -164,7 +174,9 @@ def translate_collective_errors(rank: int, timeout: float) -> Generator[None]:
     """Turn torch's long errors about a lost process into one line."""
     try:
         yield
-    except (dist.DistError, RuntimeError) as error:
+    except RuntimeError as error:
+        import torch.distributed as dist
+
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         lost = isinstance(error, dist.DistError) or any(
             s in reason.lower() for s in _LOST_PROCESS_MESSAGES

@@ -3,96 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args, overload
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args, overload
 
 import numpy as np
-import torch
-from jaxtyping import Float, Float32, UInt8
-from torch import Tensor
+from jaxtyping import Float32, UInt8
 
-from twinlens.checkpoints.head import ClassifierHead, load_head
-from twinlens.checkpoints.reader import load_model
-from twinlens.config import Activation, CLIPConfig
+from twinlens.checkpoints.head import ClassifierHead
+from twinlens.config import CLIPConfig
 from twinlens.embed.labels import Prediction, rank_labels, validate_labels
 from twinlens.embed.prompt_ensemble import prompt_ensemble
 from twinlens.errors import ConfigError, DataError, require_known
-from twinlens.hub.resolve import known_models, resolve
+from twinlens.images.batches import OnPixels, as_image_list, decode_batches
 from twinlens.images.decode import to_pixels
-from twinlens.images.drawing_detector import DrawingDetector, load_drawing_detector
-from twinlens.inference.preprocess import normalize
-from twinlens.inference.torch_engine import OnPixels, TorchEngine
-from twinlens.model.clip import CLIP
-from twinlens.model.precision import pick_device, pick_precision, prepare_model
-from twinlens.text.loading import AnyTokenizer, load_tokenizer
-from twinlens.types import DecodeMode, Embeddings, ImageInput, Precision, TowerSelection
+from twinlens.images.drawing_detector import DrawingDetector
+from twinlens.images.normalize import normalize_pixels
+from twinlens.inference.engine import Engine, require_tower
+from twinlens.inference.outputs import image_output_shape
+from twinlens.text.loading import AnyTokenizer
+from twinlens.types import (
+    DecodeMode,
+    Embeddings,
+    ImageInput,
+    Precision,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from twinlens.model.clip import CLIP
+
+_TEXT_BATCH_MULTIPLE = 8
+"""Texts of a batch for each image of one: a text is less work."""
+
 OnError = Literal["raise", "skip"]
 """Treatment of an image that cannot be decoded: raise the error, or skip the image."""
-
-
-def available_models() -> list[str]:
-    """The names that `load` takes without a download."""
-    return [model.name for model in known_models()]
-
-
-def load(
-    name: str | Path = "icons",
-    *,
-    device: str = "auto",
-    precision: Precision = "auto",
-    towers: TowerSelection = "both",
-    image_size: int | None = None,
-    activation: Activation | None = None,
-    decode: DecodeMode = "fast",
-    compiled: bool = False,
-) -> Embedder:
-    """Load a model by name; its checkpoint may have the layout of any known family.
-
-    Args:
-        name: "icons" (embedded in the package), a known name such as "openai/ViT-B-32", a
-            directory or file of weights, or `hf://org/name[@revision]`.
-        device: "cpu", "cuda", "cuda:1", "mps", or "auto": CUDA, else Apple's, else the
-            processor.
-        precision: "auto" is "bf16" where the model has more than 50 million parameters and the
-            device multiplies bf16 natively, "fp16" where it only does that, else "fp32". "int8"
-            has weights and activations of the linear layers in 8 bits, "int8-weights" the weights
-            alone, for little memory; both on processors, and not to be saved or trained.
-        towers: Read "both", or only the "image" or "text" tower.
-        image_size: For images of another size than the checkpoint's: a vision transformer's
-            positions are resized.
-        activation: Of a state dict without a configuration, which cannot tell.
-        decode: How images become pixels: "fast", or "exact" as the reference implementations
-            (see `to_pixels`).
-        compiled: Compile the image tower when it is first used: for long work on GPUs.
-
-    Raises:
-        UnknownNameError: There is no model of that name; close names are suggested.
-        CheckpointError: The checkpoint cannot be read, or is not what its configuration says.
-        ConfigError: It has not got the tower, or another image size is impossible.
-    """
-    require_known("towers", towers, ("both", "image", "text"))
-    path = resolve(name)
-    model = load_model(path, towers=towers, image_size=image_size, activation=activation)
-    has_texts = model.config.text is not None
-    tokenizer = load_tokenizer(path, model.config) if has_texts else None
-    target = pick_device(device)
-    chosen = pick_precision(precision, model, target)
-    prepare_model(model, target, chosen)  # in place: a large model is not held twice
-    head = load_head(path, model.config.embed_dim)
-    return Embedder(
-        model,
-        tokenizer,
-        device=str(target),
-        precision=chosen,
-        head=head,
-        decode=decode,
-        compiled=compiled,
-        drawing_test=load_drawing_detector(path),
-    )
 
 
 class Embedder:
@@ -101,11 +46,34 @@ class Embedder:
     Embeddings are float32 of unit length and do not depend on what else is in the batch: in
     fp32 they agree to 1e-5; those computed in bf16 have a cosine of 0.999 or more with them.
 
-    The model passed in stays as it is: another device or precision makes a copy.
+    Args:
+        engine: The runtime that computes the towers.
+        tokenizer: The vocabulary; None without a text tower.
+        batch_size: Images of a batch.
+        head: The classifier that the model was fine-tuned to.
     """
 
     def __init__(
         self,
+        engine: Engine,
+        tokenizer: AnyTokenizer | None,
+        *,
+        batch_size: int = 64,
+        head: ClassifierHead | None = None,
+        decode: DecodeMode = "fast",
+        drawing_test: DrawingDetector | None = None,
+    ) -> None:
+        require_known("decode", decode, get_args(DecodeMode))
+        self.engine = engine
+        self.batch_size = batch_size
+        self.decode: DecodeMode = decode
+        self.drawing_test = drawing_test
+        self._tokenizer = tokenizer
+        self._head = head
+
+    @classmethod
+    def from_model(
+        cls,
         model: CLIP,
         tokenizer: AnyTokenizer | None,
         *,
@@ -115,29 +83,33 @@ class Embedder:
         head: ClassifierHead | None = None,
         decode: DecodeMode = "fast",
         compiled: bool = False,
-        drawing_test: DrawingDetector | None = None,
-    ) -> None:
-        require_known("decode", decode, get_args(DecodeMode))
-        self._tokenizer = tokenizer
-        self._head = head
-        self.drawing_test = drawing_test
-        self.engine = TorchEngine(
-            model,
-            device=device,
-            precision=precision,
-            batch_size=batch_size,
-            decode=decode,
-            compiled=compiled,
-        )
+    ) -> Embedder:
+        """Make an embedder of a torch model, which computes in torch.
+
+        The model passed in stays as it is: another device or precision makes a copy.
+        """
+        from twinlens.inference.torch_engine import TorchEngine  # noqa: PLC0415  an extra
+
+        engine = TorchEngine(model, device=device, precision=precision, compiled=compiled)
+        return cls(engine, tokenizer, batch_size=batch_size, head=head, decode=decode)
 
     @property
     def model(self) -> CLIP:
-        """The model on its device, in its precision."""
-        return self.engine.model
+        """The torch model: the one that answers, or in OpenVINO a copy in float32.
+
+        Raises:
+            MissingExtraError: torch is not installed.
+        """
+        return self.engine.torch_model()
 
     @property
-    def device(self) -> torch.device:
-        """The device that the model is on."""
+    def logit_scale(self) -> float:
+        """The inverse temperature that multiplies cosine similarities, not its log."""
+        return self.engine.logit_scale
+
+    @property
+    def device(self) -> str:
+        """The device that computes: "cpu", "cuda:0", "mps:0"."""
         return self.engine.device
 
     @property
@@ -146,24 +118,9 @@ class Embedder:
         return self.engine.precision
 
     @property
-    def batch_size(self) -> int:
-        """The number of images of a batch."""
-        return self.engine.batch_size
-
-    @property
-    def decode(self) -> DecodeMode:
-        """The decoding mode of images (see `to_pixels`)."""
-        return self.engine.decode
-
-    @property
-    def compiled(self) -> bool:
-        """True if the image tower is compiled when it is first used."""
-        return self.engine.compiled
-
-    @property
     def config(self) -> CLIPConfig:
         """Sizes, preprocessing, vocabulary and provenance, of the towers that were read."""
-        return self.model.config
+        return self.engine.config
 
     @property
     def tokenizer(self) -> AnyTokenizer:
@@ -200,13 +157,13 @@ class Embedder:
         """The prompt templates that are used when none are given."""
         return self.config.templates
 
-    def preprocess(self, image: ImageInput) -> Float32[Tensor, "3 size size"]:
+    def preprocess(self, image: ImageInput) -> Float32[np.ndarray, "3 size size"]:
         """Preprocess one image as the reference implementations do, to the last bit.
 
         Float32, resized, cropped, normalised; independent of `decode`.
         """
-        pixels = torch.as_tensor(to_pixels(image, self.config.preprocess_config))
-        return normalize(pixels.permute(2, 0, 1)[None], self.config.preprocess_config)[0]
+        config = self.config.preprocess_config
+        return normalize_pixels(to_pixels(image, config), config)
 
     def embed_images(self, images: ImageInput | Iterable[ImageInput]) -> Embeddings:
         """Embed images: float32 [n, embed_dim], unit length.
@@ -217,7 +174,7 @@ class Embedder:
         Raises:
             DataError: An image cannot be decoded.
         """
-        return self.engine.embed_images(images)
+        return self._encode_images(images, "embedding")
 
     def embed_readable_images(
         self, images: Iterable[ImageInput], *, seen: OnPixels | None = None
@@ -232,52 +189,100 @@ class Embedder:
             The readable images' embeddings, and what is wrong with the others by their
             position; both in the order of the images.
         """
-        failures: dict[int, DataError] = {}
-        embeddings = self.engine.embed_images(images, failures, seen)
-        return embeddings, dict(sorted(failures.items()))  # threads find them in any order
+        failures: dict[int, DataError] = {}  # threads find them in any order
+        embeddings = self._encode_images(images, "embedding", failures, seen)
+        return embeddings, dict(sorted(failures.items()))
+
+    def embed_pixels(self, pixels: UInt8[Any, "n 3 height width"]) -> Embeddings:
+        """Embed images that are decoded already: float32 [n, embed_dim], unit length.
+
+        Args:
+            pixels: An array, or a tensor on any device, 0..255; those of another size than the
+                model's are resized, by the torch engine on its device.
+
+        Raises:
+            ShapeError: They are not uint8, or have another shape.
+        """
+        return self.engine.embed_pixels(pixels)
+
+    def encode(
+        self,
+        *,
+        images: ImageInput | Iterable[ImageInput] | None = None,
+        texts: str | Sequence[str] | None = None,
+        output: str = "embedding",
+        truncate: bool = False,
+    ) -> NDArray[np.float32]:
+        """Compute an output of the image or of the text tower, for heat maps and other models.
+
+        Args:
+            images: One image or several; or
+            texts: one text or several.
+            output: "embedding" as `embed_images` and `embed_texts`. "patches" gives the patch
+                tokens of images after the last norm, row by row, without the class token: [n,
+                patch, width]. "hidden:N" gives the states after N blocks at every position, not
+                normalised: "hidden:-1" after the last block, "hidden:-2" the penultimate ones that
+                image generators read: [n, position, width]. The numbers are those of
+                transformers' `hidden_states`.
+            truncate: Cut texts that are longer than the model's context.
+
+        Returns:
+            float32; only embeddings are of unit length.
+
+        Raises:
+            ConfigError: The tower has no such output, or not one of images and texts is given.
+            DataError: An image cannot be decoded, or a text is too long and not to be cut.
+        """
+        if (images is None) == (texts is None):
+            got = "neither" if images is None else "both"
+            raise ConfigError(f"encode: got {got} of images and texts, expected one of them")
+        if images is not None:
+            return self._encode_images(images, output)
+        return self._encode_texts(cast("str | Sequence[str]", texts), output, truncate=truncate)
 
     def probe_features(
         self, images: Iterable[ImageInput]
     ) -> tuple[Float32[np.ndarray, "n width"], dict[int, DataError]]:
         """Compute the features that a linear probe reads, of those images that can be decoded.
 
-        A vision transformer's features before the projection (paper section 3.2), another tower's
-        as `encode_pixels` has them. `project` turns them into the embeddings of `embed_images`.
+        A vision transformer's features before the projection (paper section 3.2); another tower's
+        features in the shared space. `project` turns them into the embeddings of `embed_images`.
 
         Returns:
-            float32, not of unit length, and what is wrong with the other images by their
-            position.
+            float32, not of unit length, and what is wrong with other images by their position.
         """
         failures: dict[int, DataError] = {}
-        features = self.engine.probe_features(images, failures)
+        features = self._encode_images(images, "features", failures)
         return features, dict(sorted(failures.items()))
 
     @property
     def probe_width(self) -> int:
         """The width of the features that `probe_features` gives."""
-        return self.engine.probe_width
+        return image_output_shape(self.config, "features")[0]
 
     def project(self, features: Float32[np.ndarray, "n width"]) -> Embeddings:
         """Project what `probe_features` gave: float32 [n, embed_dim], unit length."""
         return self.engine.project(features)
 
-    def encode_pixels(
-        self, pixels: UInt8[Tensor, "n 3 height width"], *, project: bool = True
-    ) -> Float[Tensor, "n features"]:
-        """Encode images that are decoded already; the features are not of unit length.
+    def _encode_images(
+        self,
+        images: ImageInput | Iterable[ImageInput],
+        output: str,
+        failures: dict[int, DataError] | None = None,
+        on_pixels: OnPixels | None = None,
+    ) -> NDArray[np.float32]:
+        """Decode and encode images; see `decode_batches` for `failures` and `on_pixels`."""
+        require_tower(self.config, "image")
 
-        Args:
-            pixels: 0..255, on any device; those of another size than the model's are resized on
-                the model's device.
-            project: Project a vision transformer's features to [n, embed_dim].
-
-        Returns:
-            In the model's precision, on its device.
-
-        Raises:
-            ShapeError: They are not uint8, or have another shape.
-        """
-        return self.engine.encode_pixels(pixels, project=project)
+        batches = decode_batches(
+            as_image_list(images),
+            partial(to_pixels, config=self.config.preprocess_config, decode=self.decode),
+            self.batch_size,
+            failures,
+            on_pixels=on_pixels,
+            prefetch=self.device != "cpu",
+        )
+        return self.engine.encode_images(batches, output)
 
     def embed_texts(self, texts: str | Sequence[str], *, truncate: bool = False) -> Embeddings:
         """Embed texts: float32 [n, embed_dim], unit length.
@@ -291,13 +296,16 @@ class Embedder:
         Raises:
             DataError: A text is longer than the model's context, and not to be cut.
         """
-        self.engine.require_tower("text")
+        return self._encode_texts(texts, "embedding", truncate=truncate)
+
+    def _encode_texts(
+        self, texts: str | Sequence[str], output: str, *, truncate: bool
+    ) -> NDArray[np.float32]:
+        require_tower(self.config, "text")
         texts = [texts] if isinstance(texts, str) else list(texts)
-        if not texts:
-            return self.engine.unit_vectors([])
         context = self.config.text_config.context_length
         tokens = self.tokenizer(texts, context_length=context, truncate=truncate)
-        return self.engine.unit_vectors([self.engine.encode_tokens(tokens)])
+        return self.engine.encode_texts(tokens, output, _TEXT_BATCH_MULTIPLE * self.batch_size)
 
     def score(
         self, images: ImageInput | Iterable[ImageInput], texts: str | Sequence[str]
@@ -349,24 +357,22 @@ class Embedder:
 
         Returns:
             For each image all these labels with their probabilities (they sum to 1), best first.
-            With "skip", that of the images that can be decoded, in their order, and what is wrong
-            with the others by their position.
+            With "skip", that of the readable images, and what is wrong with others by position.
 
         Raises:
-            DataError: An image cannot be decoded and is not to be skipped, or a label is empty or
-                too long.
+            DataError: An image cannot be decoded (with "raise"), or a label is empty or too long.
             ConfigError: A template has no `{}`; or there are no labels, and the model was not
                 fine-tuned to a classifier.
         """
         require_known("on_error", on_error, get_args(OnError))
         if labels is None:
-            names, classifier = self.head.classnames, self.head.weight.numpy()
+            names, classifier = self.head.classnames, self.head.weight
         else:
-            self.engine.require_tower("text")
+            require_tower(self.config, "text")
             names = validate_labels(labels, self.tokenizer)
             classifier = self.zero_shot_classifier(names, templates)
         failures: dict[int, DataError] | None = {} if on_error == "skip" else None
-        embeddings = self.engine.embed_images(images, failures, on_pixels)
+        embeddings = self._encode_images(images, "embedding", failures, on_pixels)
         predictions = self.rank(embeddings @ classifier, names)
         return predictions if failures is None else (predictions, dict(sorted(failures.items())))
 
@@ -390,5 +396,5 @@ class Embedder:
         self, similarities: NDArray[np.float32], labels: Sequence[str]
     ) -> list[list[Prediction]]:
         """Turn cosine similarities [image, label] into probabilities, each image's best first."""
-        logits = self.model.logit_scale.exp().item() * similarities.astype(np.float64)
+        logits = self.logit_scale * similarities.astype(np.float64)
         return rank_labels(logits, labels)

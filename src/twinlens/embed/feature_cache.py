@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
+from twinlens.checkpoints.formats.storage.arrays import Array
 from twinlens.config_io import to_dict
 from twinlens.data.samples import fingerprint
 from twinlens.errors import DataError, os_errors_as
@@ -28,7 +28,6 @@ from twinlens.files import atomic_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import nn
 
     from twinlens.data.samples import Sample
     from twinlens.embed.embedder import Embedder
@@ -111,7 +110,7 @@ class FeatureCache:
         # Ids, not only texts: another vocabulary has other ids for the same text.
         context = self.embedder.config.text_config.context_length
         ids = self.embedder.tokenizer(list(texts), context_length=context, truncate=True)
-        key = _digest_of_pieces("\n".join(map(ascii, texts)), ids.numpy().tobytes(), kind)
+        key = _digest_of_pieces("\n".join(map(ascii, texts)), ids.tobytes(), kind)
         path = self.directory / "texts" / f"{self._tower_digest('text')}-{key}.safetensors"
         stored = _read_file(path)
         if stored is not None:
@@ -125,10 +124,11 @@ class FeatureCache:
         """A digest of a tower's weights, sizes, precision and type of device."""
         if name not in self._tower_digests:
             embedder = self.embedder
-            tower = cast("nn.Module", getattr(embedder.model, f"{name}_tower"))
             sizes = embedder.config.vision if name == "image" else embedder.config.text
-            head = [_FORMAT_VERSION, embedder.precision, embedder.device.type, repr(sizes)]
-            pieces = chain([ascii(head).encode()], _tensor_pieces(tower.state_dict()))
+            place = [embedder.engine.name, embedder.device.partition(":")[0]]
+            head = [_FORMAT_VERSION, embedder.precision, *place, repr(sizes)]
+            weights = embedder.engine.tower_weights(name)
+            pieces = chain([ascii(head).encode()], _tensor_pieces(weights))
             self._tower_digests[name] = _digest(pieces)
         return self._tower_digests[name]
 
@@ -196,13 +196,11 @@ def _checksum(arrays: dict[str, NDArray[Any]]) -> str:
     return _digest(chain.from_iterable(pieces))
 
 
-def _tensor_pieces(state: Mapping[str, object]) -> Iterator[bytes | memoryview]:
-    """The names and bytes of a tower's tensors, in order."""
-    for key, value in state.items():
+def _tensor_pieces(weights: Mapping[str, Array]) -> Iterator[bytes | memoryview]:
+    """The names and bytes of a tower's weights, in order."""
+    for key, array in weights.items():
         yield key.encode()
-        if isinstance(value, torch.Tensor):
-            raw = value.detach().cpu().contiguous().flatten()
-            yield raw.view(torch.uint8).numpy().data
+        yield np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 def _digest_of_pieces(*pieces: str | bytes) -> str:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from twinlens.checkpoints.native import require_unquantised, save_model
 from twinlens.checkpoints.writer import write_hugging_face, write_open_clip
-from twinlens.embed.embedder import Embedder, load
+from twinlens.embed.embedder import Embedder
+from twinlens.embed.loading import load
 from twinlens.errors import CheckpointError
 from twinlens.export.card import CARD_FILE, model_card
 from twinlens.export.parity import ParityReport, compare_answers, model_answers, write_answers
@@ -60,7 +61,7 @@ def check_parity(
         source; last a report with a `skip_reason` for each of the two without a reference.
     """
     ours = model_answers(embedder)
-    reloaded = model_answers(load(directory, device="cpu", precision="fp32"))
+    reloaded = model_answers(load(directory, engine="torch", device="cpu", precision="fp32"))
     reports = [compare_answers(reloaded, ours, "what was written, read again")]
     unchecked: list[ParityReport] = []
     for what, path in (("destination", directory), ("source", source)):

@@ -36,11 +36,10 @@ PRECISIONS: dict[ExportFormat, tuple[ExportPrecision, ...]] = {
 _FORMAT_MODULES = {"onnx": onnx, "openvino": openvino, "torch": torch_export}
 
 _REQUIRED_PACKAGES: dict[ExportFormat, tuple[str, ...]] = {
-    "onnx": ("onnx", "onnx_ir", "onnxscript", "onnxruntime"),
-    "openvino": ("openvino",),
+    "onnx": ("onnx", "onnx_ir", "onnxruntime"),
+    "openvino": (),
     "torch": (),
 }
-_EXTRAS: dict[ExportFormat, str] = {"onnx": "export", "openvino": "openvino"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,4 +181,4 @@ def _text_metadata(config: CLIPConfig, tokenizer: TokenizerFile) -> dict[str, An
 def _require_packages(format_name: ExportFormat) -> None:
     for package in _REQUIRED_PACKAGES[format_name]:
         if find_spec(package) is None:
-            raise MissingExtraError(package, _EXTRAS[format_name])
+            raise MissingExtraError(package, "export")

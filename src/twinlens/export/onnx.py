@@ -1,5 +1,7 @@
 """Write towers as ONNX files, and run them in ONNX Runtime.
 
+The graph is OpenVINO's of the same tower, translated (`onnx_graph.py`).
+
 In fp16 the large weights are stored in half precision, and runtimes compute in float32. In int8
 matrix products are ONNX Runtime's own `MatMulNBits`: weights and activations in 8 bits, with a
 scale for each 32 of them, so that a text's output does not depend on the rest of its batch. All
@@ -13,23 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from twinlens.export.towers import (
-    METADATA_KEY,
-    OUTPUT_NAME,
-    ExportTower,
-    TowerRunner,
-    export_program,
-    suppress_exporter_warnings,
-)
+from twinlens.export.openvino import build_graph
+from twinlens.export.towers import METADATA_KEY, OUTPUT_NAME, ExportTower, TowerRunner
 from twinlens.types import ExportPrecision
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SUFFIX = ".onnx"
-OPSET = 20
 
 _BLOCK_SIZE = 32
 """Number of values that share a scale, in a weight's column and in the activations."""
@@ -45,29 +39,17 @@ _MIN_QUANTISED_BYTES = 2**16
 
 
 def write_tower(tower: ExportTower, path: Path, metadata: str, precision: ExportPrecision) -> None:
-    """Trace a tower and write it, with `metadata` in the file's metadata.
+    """Write a tower's graph, with `metadata` in the file's metadata.
 
     Weights beyond 2 GiB go to `NAME.onnx.data` in the same directory.
     """
-    from onnx_ir.passes import common  # noqa: PLC0415  an extra
+    from twinlens.export.onnx_graph import to_onnx  # noqa: PLC0415  an extra
 
-    batch = ({0: torch.export.Dim("batch")},)
-    with torch.no_grad(), suppress_exporter_warnings():
-        converted = torch.onnx.export(
-            export_program(tower),
-            (tower.inputs[:2],),
-            input_names=[tower.input_name],
-            output_names=[OUTPUT_NAME],
-            dynamic_shapes=batch,
-            opset_version=OPSET,
-            dynamo=True,
-            verbose=False,
-        )
-    assert converted is not None
-    model = _quantise_matmuls(converted.model) if precision == "int8" else converted.model
+    model = to_onnx(build_graph(tower))
+    if precision == "int8":
+        model = _quantise_matmuls(model)
     if precision != "fp32":
         _compress_weights(model.graph, precision)
-    common.ClearMetadataAndDocStringPass()(model)  # torch adds a stack trace to each node
     model.metadata_props[METADATA_KEY] = metadata
     _save(model, path)
 

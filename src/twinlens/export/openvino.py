@@ -16,16 +16,24 @@ from twinlens.types import ExportPrecision
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from twinlens.inference.openvino_graph import Graph
+
 SUFFIX = ".xml"
+
+
+def build_graph(tower: ExportTower) -> Graph:
+    """Build the graph that is exported, an `openvino.Model`."""
+    from twinlens.inference.openvino_graph import image_graph, text_graph  # noqa: PLC0415  an extra
+
+    build = image_graph if tower.name == "image" else text_graph
+    return build(tower.config, tower.weights())
 
 
 def write_tower(tower: ExportTower, path: Path, metadata: str, precision: ExportPrecision) -> None:
     """Write a tower, with `metadata` in its `rt_info`; "fp16" halves the weights only."""
-    from twinlens.inference.openvino_graph import image_graph, text_graph  # noqa: PLC0415  an extra
-    from twinlens.inference.openvino_runtime import openvino  # noqa: PLC0415
+    from twinlens.inference.openvino_runtime import openvino  # noqa: PLC0415  an extra
 
-    build = image_graph if tower.name == "image" else text_graph
-    model = build(tower.config, tower.weights())
+    model = build_graph(tower)
     model.set_rt_info(metadata, [METADATA_KEY])
     openvino.save_model(model, path, compress_to_fp16=precision == "fp16")
 

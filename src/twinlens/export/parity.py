@@ -151,14 +151,16 @@ def model_answers(embedder: Embedder) -> dict[str, Tensor]:
     answers: dict[str, Tensor] = {}
     config = embedder.config
     if config.text is not None:
-        answers["tokens"] = embedder.tokenizer(
+        tokens = embedder.tokenizer(
             probe_texts(), context_length=config.text.context_length, truncate=True
         )
+        answers["tokens"] = torch.from_numpy(tokens)
         with torch.inference_mode():
             features = embedder.model.encode_text(answers["tokens"], normalize=True)
         answers["text_features"] = features
     if config.vision is not None:
-        answers["pixels"] = torch.stack([embedder.preprocess(image) for image in probe_images()])
+        pixels = np.stack([embedder.preprocess(image) for image in probe_images()])
+        answers["pixels"] = torch.from_numpy(pixels)
         with torch.inference_mode():
             answers["image_features"] = embedder.model.encode_image(
                 answers["pixels"], normalize=True

@@ -103,13 +103,15 @@ def export_towers(embedder: Embedder) -> list[ExportTower]:
     model, config = embedder.model, embedder.config
     if embedder.config.vision is not None:
         images = [*probe_images(), *_noise_images(embedder.config.preprocess_config.image_size)]
-        pixels = torch.stack([embedder.preprocess(image) for image in images])
+        pixels = torch.from_numpy(np.stack([embedder.preprocess(image) for image in images]))
         expected = model.encode_image(pixels, normalize=True)
         image_tower = NormalisedImageTower(model.image_tower)
         towers.append(ExportTower("image", "images", config, image_tower, pixels, expected))
     if embedder.config.text is not None:
         length = embedder.config.text.context_length
-        tokens = embedder.tokenizer(probe_texts(), context_length=length, truncate=True)
+        tokens = torch.from_numpy(
+            embedder.tokenizer(probe_texts(), context_length=length, truncate=True)
+        )
         expected = model.encode_text(tokens, normalize=True)
         text_tower = NormalisedTextTower(model.text_tower)
         towers.append(ExportTower("text", "tokens", config, text_tower, tokens, expected))
@@ -119,7 +121,7 @@ def export_towers(embedder: Embedder) -> list[ExportTower]:
 def export_program(tower: ExportTower) -> ExportedProgram:
     """Trace a tower with torch's exporter, for any batch size."""
     batch = ({0: Dim("batch")},)
-    with torch.no_grad(), suppress_exporter_warnings():
+    with torch.no_grad(), _suppress_exporter_warnings():
         # A batch of one would become a constant.
         program = torch.export.export(tower.module, (tower.inputs[:2],), dynamic_shapes=batch)
     for node in program.graph.nodes:
@@ -128,7 +130,7 @@ def export_program(tower: ExportTower) -> ExportedProgram:
 
 
 @contextmanager
-def suppress_exporter_warnings() -> Generator[None]:
+def _suppress_exporter_warnings() -> Generator[None]:
     """Silence the warnings of torch's exporters about their own code, and no others."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)

@@ -28,8 +28,12 @@ class Layout:
     weights: tuple[str, ...]
 
 
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+"""Files of a model in twinlens's own layout."""
+
 _WEIGHTS = (
-    "model.safetensors",
+    WEIGHTS_FILE,
     "model.safetensors.index.json",
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
@@ -42,7 +46,7 @@ _OPEN_CLIP_WEIGHTS = (
 LAYOUTS = (
     # First, since a repository of both may have an image tower alone as `model.safetensors`.
     Layout("open_clip", "open_clip_config.json", _OPEN_CLIP_WEIGHTS),
-    Layout("hf", "config.json", _WEIGHTS),
+    Layout("hf", CONFIG_FILE, _WEIGHTS),
     Layout("open_clip", "open_clip_config.json", _WEIGHTS),
 )
 SINGLE_FILE_SUFFIXES = (".npz", ".safetensors", ".pt")

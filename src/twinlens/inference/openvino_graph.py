@@ -1,283 +1,281 @@
 """OpenVINO graphs of the towers, built from a configuration and mapped weights without torch.
 
-A graph computes what `model/` computes, operation by operation, for any batch size: `image_graph`
-of normalised pixels, `text_graph` of token ids of any length up to the context. Both give unit
-vectors.
+A graph computes what `model/` computes, operation by operation, for any batch size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from twinlens.checkpoints.formats.storage.arrays import Array
-from twinlens.config import CLIPConfig, ResNetConfig, TextConfig, ViTConfig
+from twinlens.checkpoints.formats.storage.arrays import Array, DType
+from twinlens.config import (
+    CLIPConfig,
+    PreprocessConfig,
+    ResNetConfig,
+    TextConfig,
+    ViTConfig,
+)
+from twinlens.inference.openvino_layers import (
+    FLOAT32,
+    Node,
+    TowerBuilder,
+    average_pool,
+    axis_size,
+    channels,
+    ints,
+    merge_heads,
+    split_heads,
+)
 from twinlens.inference.openvino_runtime import openvino, ops
+from twinlens.inference.outputs import hidden_block, require_output
+from twinlens.text.prefix_tree import PrefixTree
 
 Graph: TypeAlias = Any
 """An `openvino.Model`."""
 
-Node: TypeAlias = Any
-"""A node of a tower."""
+PixelFormat: TypeAlias = Literal["normalised", "uint8"]
 
-_BATCH_NORM_EPS = 1e-5
-"""torch's default, which the paper's ResNets use."""
+OUTPUT_NAMES = {"embedding": "embeddings", "features": "features", "patches": "patches"}
+"""Names of the outputs of graphs; hidden states are `states`."""
 
 _RESNET_PIXEL_STRIDE = 32
 
 
-def image_graph(config: CLIPConfig, tensors: Mapping[str, Array]) -> Graph:
-    """Build the image tower: `images` float32 [n, 3, size, size] to `embeddings` [n, embed_dim].
+def image_graph(
+    config: CLIPConfig,
+    tensors: Mapping[str, Array],
+    *,
+    pixels: PixelFormat = "normalised",
+    output: str = "embedding",
+    dtype: DType = FLOAT32,
+) -> Graph:
+    """Build the image tower.
 
     Args:
         config: The model's configuration, with an image tower.
         tensors: Its weights by our names, which begin with `image_tower.`.
+        pixels: The input: "normalised" is `images` float32 [n, 3, size, size] as the torch model
+            takes them; "uint8" is `pixels` [n, size, size, 3] in 0..255, normalised in the graph.
+        output: "embedding" gives `embeddings` [n, embed_dim]; "features" what a linear probe reads
+            (see `Embedder.probe_features`); "patches" and "hidden:N" see `hidden_block`.
+        dtype: Type of the weights in the graph, and of its arithmetic; the output is float32.
+
+    Raises:
+        ConfigError: The tower has no such output.
     """
-    size = config.preprocess_config.image_size
-    images = ops.parameter([-1, 3, size, size], np.float32, name="images")
-    tower = _TowerBuilder(tensors, "image_tower")
-    if isinstance(config.vision, ResNetConfig):
-        features = _resnet(tower, images, config.vision)
+    vision = config.vision
+    assert vision is not None
+    require_output("image", output, config)
+    inputs, images = _image_input(config.preprocess_config, pixels)
+    tower = TowerBuilder(tensors, "image_tower", dtype)
+    images = tower.cast(images)
+    if isinstance(vision, ResNetConfig):
+        found = _resnet(tower, images, vision, output)
+    elif vision.pooling == "class":
+        found = _vision_transformer(tower, images, vision, output)
     else:
-        assert config.vision is not None  # or there were no preprocessing
-        features = _vision_transformer(tower, images, config.vision)
-    return _model(features, images)
+        found = _siglip_transformer(tower, images, vision, output)
+    return _model(found, inputs, output)
 
 
-def text_graph(config: CLIPConfig, tensors: Mapping[str, Array]) -> Graph:
-    """Build the text tower: `tokens` int64 [n, length] to `embeddings` float32 [n, embed_dim].
+def _image_input(config: PreprocessConfig, pixels: PixelFormat) -> tuple[Node, Node]:
+    """The input of an image graph, and the normalised pixels [n, 3, size, size]."""
+    size = config.image_size
+    if pixels == "normalised":
+        images = ops.parameter([-1, 3, size, size], np.float32, name="images")
+        return images, images
+    inputs = ops.parameter([-1, size, size, 3], np.uint8, name="pixels")
+    planes = ops.transpose(ops.convert(inputs, np.float32), ints(0, 3, 1, 2))
+    scaled = ops.divide(planes, ops.constant(np.float32(255)))
+    centred = ops.subtract(scaled, ops.constant(channels(config.mean)))
+    return inputs, ops.divide(centred, ops.constant(channels(config.std)))
+
+
+def text_graph(
+    config: CLIPConfig,
+    tensors: Mapping[str, Array],
+    *,
+    output: str = "embedding",
+    dtype: DType = FLOAT32,
+) -> Graph:
+    """Build the text tower, from `tokens` int64 [n, length] of any length up to the context.
 
     Args:
         config: The model's configuration, with a text tower.
         tensors: Its weights by our names, which begin with `text_tower.`.
+        output: "embedding" gives `embeddings` float32 [n, embed_dim]; "hidden:N" see
+            `hidden_block`.
+        dtype: See `image_graph`.
+
+    Raises:
+        ConfigError: The tower has no such output.
     """
     text = config.text_config
+    require_output("text", output, config)
     tokens = ops.parameter([-1, [1, text.context_length]], np.int64, name="tokens")
-    tower = _TowerBuilder(tensors, "text_tower")
-    embedded = ops.gather(tower.weight("token_embedding.weight"), tokens, _ints(0))
-    length = ops.gather(ops.shape_of(tokens), _ints(1), _ints(0))
-    positions = ops.slice(
-        tower.weight("positional_embedding"), _ints(0), length, _ints(1), _ints(0)
+    tower = TowerBuilder(tensors, "text_tower", dtype)
+    length = axis_size(tokens, 1)
+    positions = ops.slice(tower.weight("positional_embedding"), ints(0), length, ints(1), ints(0))
+    x = ops.add(tower.embed(tokens), positions)
+    if (block := hidden_block(output, text.layers)) is not None:
+        return _model(tower.blocks(x, text, range(block), causal=text.causal), tokens, output)
+    x = tower.blocks(x, text, range(text.layers - 1), causal=text.causal)
+    ends = _end_positions(tokens, length, text)
+    seen = _unmasked_positions(ends, length) if text.causal else None
+    at_end = ops.gather(x, ends, ints(1), batch_dims=1)
+    pooled = tower.last_block(x, at_end, text, seen)
+    return _model(tower.project_text(ops.squeeze(pooled, ints(1)), text), tokens, output)
+
+
+def prefix_tree_graph(
+    config: CLIPConfig, tensors: Mapping[str, Array], *, dtype: DType = FLOAT32
+) -> Graph:
+    """Build a causal text tower that computes each distinct prefix of its texts once.
+
+    The inputs are the arrays of a `PrefixTree` by their names; the output is `embeddings` float32
+    [text, embed_dim]. Products have one row a prefix; only attention, a small part of the work, is
+    computed once a text.
+    """
+    text = config.text_config
+    tower = TowerBuilder(tensors, "text_tower", dtype)
+    inputs = {
+        field.name: ops.parameter(
+            [-1, -1] if field.name == "node_indices" else [-1], np.int64, name=field.name
+        )
+        for field in fields(PrefixTree)
+    }
+    nodes, ends = inputs["node_indices"], ops.unsqueeze(inputs["end_positions"], ints(1))
+    x = ops.add(
+        tower.embed(inputs["tokens"]),
+        ops.gather(tower.weight("positional_embedding"), inputs["positions"], ints(0)),
     )
-    x = tower.blocks(ops.add(embedded, positions), text, causal=text.causal)
-    pooled = ops.gather(x, _end_positions(tokens, length, text), _ints(1), batch_dims=1)
-    features = tower.layer_norm(ops.squeeze(pooled, _ints(1)), "final_norm", text.norm_eps)
-    if text.projection != "none":
-        features = ops.matmul(features, tower.weight("projection"), False, False)
-    if text.projection == "affine":
-        features = ops.add(features, tower.weight("projection_bias"))
-    return _model(features, tokens)
+    for number in range(text.layers - 1):
+        x = tower.prefix_block(x, nodes, inputs["first_occurrence"], text, number)
+    whole = ops.gather(x, nodes, ints(0))
+    at_end = ops.gather(whole, ends, ints(1), batch_dims=1)
+    seen = _unmasked_positions(ends, axis_size(nodes, 1))
+    pooled = tower.last_block(x, at_end, text, seen, nodes)
+    features = tower.project_text(ops.squeeze(pooled, ints(1)), text)
+    return _model(features, list(inputs.values()), "embedding")
 
 
-def _model(features: Node, inputs: Node) -> Graph:
-    """A graph of one input that gives unit vectors."""
-    # As torch's `normalize`, which divides by at least 1e-12.
-    unit = ops.normalize_l2(features, _ints(1), 1e-24, "max")
-    unit.output(0).get_tensor().set_names({"embeddings"})
-    inputs.output(0).get_tensor().set_names({inputs.get_friendly_name()})
-    return openvino.Model([ops.result(unit)], [inputs], inputs.get_friendly_name())
+def _model(found: Node, inputs: Node | list[Node], output: str) -> Graph:
+    """A graph of these inputs; embeddings become unit vectors."""
+    if found.output(0).get_element_type() != openvino.Type.f32:
+        found = ops.convert(found, np.float32)
+    if output == "embedding":
+        found = ops.normalize_l2(found, ints(1), 1e-24, "max")
+    inputs = inputs if isinstance(inputs, list) else [inputs]
+    found.output(0).get_tensor().set_names({OUTPUT_NAMES.get(output, "states")})
+    for node in inputs:
+        node.output(0).get_tensor().set_names({node.get_friendly_name()})
+    return openvino.Model([ops.result(found)], inputs, inputs[0].get_friendly_name())
+
+
+def _unmasked_positions(ends: Node, length: Node) -> Node:
+    """True where a text's end may attend to: bool [n, 1, 1, length] of ends [n, 1]."""
+    limit = ops.squeeze(length, ints(0))
+    every = ops.range(ops.constant(np.int64(0)), limit, ops.constant(np.int64(1)), "i64")
+    return ops.less_equal(every, ops.unsqueeze(ops.unsqueeze(ends, ints(2)), ints(3)))
 
 
 def _end_positions(tokens: Node, length: Node, config: TextConfig) -> Node:
     """The position at which each text is pooled: int64 [n, 1]."""
     if config.pooling == "last":
-        batch = ops.gather(ops.shape_of(tokens), _ints(0), _ints(0))
-        last = ops.subtract(length, _ints(1))
-        return ops.broadcast(ops.unsqueeze(last, _ints(0)), ops.concat([batch, _ints(1)], 0))
+        batch = axis_size(tokens, 0)
+        last = ops.subtract(length, ints(1))
+        return ops.broadcast(ops.unsqueeze(last, ints(0)), ops.concat([batch, ints(1)], 0))
     if config.pooling == "end":
-        tokens = ops.convert(ops.equal(tokens, _ints(config.end_id or 0)), np.int32)
+        tokens = ops.convert(ops.equal(tokens, ints(config.end_id or 0)), np.int32)
     found = ops.topk(tokens, ops.constant(1), 1, "max", "value", "i64", stable=True)
     return found.output(1)  # the first of equal ones
 
 
-def _vision_transformer(tower: _TowerBuilder, images: Node, config: ViTConfig) -> Node:
-    """A ViT with a class token (paper section 2.4), or SigLIP's with attention pooling."""
-    has_class_token = config.pooling == "class"
-    x = tower.patches(images, config)
-    positions = tower.weight("positional_embedding")
-    if has_class_token:
-        batch = ops.gather(ops.shape_of(x), _ints(0), _ints(0))
-        shape = ops.concat([batch, _ints(1, config.width)], 0)
-        first = ops.broadcast(tower.weight("class_embedding"), shape)
-        x = ops.concat([first, x], 1)
-    x = ops.add(x, positions)
-    if has_class_token:
-        x = tower.layer_norm(x, "pre_norm", config.norm_eps)
-    x = tower.blocks(x, config, causal=False)
-    if not has_class_token:
-        return _attention_pooling_head(tower, x, config)
-    pooled = ops.gather(x, ops.constant(np.int64(0)), _ints(1))
+def _vision_transformer(tower: TowerBuilder, images: Node, config: ViTConfig, output: str) -> Node:
+    """A ViT with a class token (paper section 2.4)."""
+    patches = tower.patches(images, config)
+    shape = ops.concat([axis_size(patches, 0), ints(1, config.width)], 0)
+    first = ops.broadcast(tower.weight("class_embedding"), shape)
+    x = ops.add(ops.concat([first, patches], 1), tower.weight("positional_embedding"))
+    x = tower.layer_norm(x, "pre_norm", config.norm_eps)
+    if (block := hidden_block(output, config.layers)) is not None:
+        return tower.blocks(x, config, range(block), causal=False)
+    if output == "patches":
+        x = tower.blocks(x, config, range(config.layers), causal=False)
+        x = ops.slice(x, ints(1), ints(2**31 - 1), ints(1), ints(1))
+        return tower.layer_norm(x, "post_norm", config.norm_eps)
+    x = tower.blocks(x, config, range(config.layers - 1), causal=False)
+    first = ops.slice(x, ints(0), ints(1), ints(1), ints(1))
+    pooled = ops.squeeze(tower.last_block(x, first, config), ints(1))
     features = tower.layer_norm(pooled, "post_norm", config.norm_eps)
-    if config.projection == "none":
+    if output == "features" or config.projection == "none":
         return features
     return ops.matmul(features, tower.weight("projection"), False, False)
 
 
-def _attention_pooling_head(tower: _TowerBuilder, x: Node, config: ViTConfig) -> Node:
-    """SigLIP's pooling: a learned query attends to all patches, followed by an MLP."""
+def _siglip_transformer(tower: TowerBuilder, images: Node, config: ViTConfig, output: str) -> Node:
+    """SigLIP's ViT: no class token, pooled by attention."""
+    x = ops.add(tower.patches(images, config), tower.weight("positional_embedding"))
+    if (block := hidden_block(output, config.layers)) is not None:
+        return tower.blocks(x, config, range(block), causal=False)
+    x = tower.blocks(x, config, range(config.layers), causal=False)
     x = tower.layer_norm(x, "post_norm", config.norm_eps)
-    start = ops.unsqueeze(tower.weight("pool.query"), _ints(0, 1))
+    return x if output == "patches" else _attention_pooling_head(tower, x, config)
+
+
+def _attention_pooling_head(tower: TowerBuilder, x: Node, config: ViTConfig) -> Node:
+    """SigLIP's pooling: a learned query attends to all patches, followed by an MLP."""
+    start = ops.unsqueeze(tower.weight("pool.query"), ints(0, 1))
     query = tower.linear(start, "pool.query_projection")
     both = tower.linear(x, "pool.key_value")
     key, value = ops.split(both, ops.constant(np.int64(2)), 2).outputs()
-    heads = [_split_heads(part, config.heads, config.width) for part in (query, key, value)]
-    batch = ops.gather(ops.shape_of(heads[1]), _ints(0), _ints(0))
-    whole = ops.concat([batch, ops.slice(ops.shape_of(heads[0]), _ints(1), _ints(4), _ints(1))], 0)
+    heads = [split_heads(part, config.heads, config.width) for part in (query, key, value)]
+    whole = ops.concat(
+        [axis_size(heads[1], 0), ops.slice(ops.shape_of(heads[0]), ints(1), ints(4), ints(1))], 0
+    )
     mixed = ops.scaled_dot_product_attention(ops.broadcast(heads[0], whole), *heads[1:])
-    pooled = tower.linear(_merge_heads(mixed, config.width), "pool.out")
-    pooled = ops.squeeze(pooled, _ints(1))
+    pooled = tower.linear(merge_heads(mixed, config.width), "pool.out")
+    pooled = ops.squeeze(pooled, ints(1))
     normed = tower.layer_norm(pooled, "pool.norm", config.norm_eps)
     return ops.add(pooled, tower.mlp(normed, "pool.mlp", config))
 
 
-def _resnet(tower: _TowerBuilder, images: Node, config: ResNetConfig) -> Node:
+def _resnet(tower: TowerBuilder, images: Node, config: ResNetConfig, output: str) -> Node:
     """ResNet-D with anti-aliased strides and attention pooling (paper section 2.4)."""
     x = images
     for name, stride in (("conv1", 2), ("conv2", 1), ("conv3", 1)):
         x = ops.relu(tower.conv_bn(x, f"stem.{name}", stride))
-    x = _average_pool(x, 2)
+    x = average_pool(x, 2)
     for stage, depth in enumerate(config.layers):
         for block in range(depth):
             x = _bottleneck(tower, x, f"stages.{stage}.{block}", 2 if stage and not block else 1)
-    return _attention_pool(tower, x, config)
+    width, positions = 32 * config.width, (config.image_size // _RESNET_PIXEL_STRIDE) ** 2
+    x = ops.transpose(ops.reshape(x, ints(0, width, positions), True), ints(0, 2, 1))
+    return x if output == "patches" else _attention_pool(tower, x, config)
 
 
-def _bottleneck(tower: _TowerBuilder, x: Node, name: str, stride: int) -> Node:
+def _bottleneck(tower: TowerBuilder, x: Node, name: str, stride: int) -> Node:
     h = ops.relu(tower.conv_bn(x, f"{name}.reduce"))
-    h = _average_pool(ops.relu(tower.conv_bn(h, f"{name}.mix")), stride)
+    h = average_pool(ops.relu(tower.conv_bn(h, f"{name}.mix")), stride)
     h = tower.conv_bn(h, f"{name}.expand")
     if tower.has(f"{name}.shortcut.1.0.weight"):
-        x = tower.conv_bn(_average_pool(x, stride), f"{name}.shortcut.1")
+        x = tower.conv_bn(average_pool(x, stride), f"{name}.shortcut.1")
     return ops.relu(ops.add(h, x))
 
 
-def _attention_pool(tower: _TowerBuilder, x: Node, config: ResNetConfig) -> Node:
+def _attention_pool(tower: TowerBuilder, x: Node, config: ResNetConfig) -> Node:
     """One round of attention whose query is the mean of all positions."""
     width = 32 * config.width
-    positions = (config.image_size // _RESNET_PIXEL_STRIDE) ** 2
-    x = ops.transpose(ops.reshape(x, _ints(0, width, positions), True), _ints(0, 2, 1))
-    x = ops.concat([ops.reduce_mean(x, _ints(1), True), x], 1)
+    x = ops.concat([ops.reduce_mean(x, ints(1), True), x], 1)
     x = ops.add(x, tower.weight("attention_pool.positional_embedding"))
-    first = ops.slice(x, _ints(0), _ints(1), _ints(1), _ints(1))
+    first = ops.slice(x, ints(0), ints(1), ints(1), ints(1))
     query, key, value = (
-        _split_heads(tower.linear(part, f"attention_pool.{name}"), config.heads, width)
+        split_heads(tower.linear(part, f"attention_pool.{name}"), config.heads, width)
         for part, name in ((first, "query"), (x, "key"), (x, "value"))
     )
     mixed = ops.scaled_dot_product_attention(query, key, value)
-    return tower.linear(ops.squeeze(_merge_heads(mixed, width), _ints(1)), "attention_pool.out")
-
-
-class _TowerBuilder:
-    """Layers whose weights lie under one prefix."""
-
-    def __init__(self, tensors: Mapping[str, Array], prefix: str) -> None:
-        self._tensors = tensors
-        self._prefix = prefix
-
-    def has(self, name: str) -> bool:
-        """True if there is such a weight."""
-        return f"{self._prefix}.{name}" in self._tensors
-
-    def array(self, name: str) -> Array:
-        """A weight as float32."""
-        return np.asarray(self._tensors[f"{self._prefix}.{name}"], np.float32)
-
-    def weight(self, name: str) -> Node:
-        """A weight as a constant."""
-        return ops.constant(self.array(name))
-
-    def linear(self, x: Node, name: str) -> Node:
-        """A linear layer with a bias."""
-        product = ops.matmul(x, self.weight(f"{name}.weight"), False, True)
-        return ops.add(product, self.weight(f"{name}.bias"))
-
-    def layer_norm(self, x: Node, name: str, eps: float) -> Node:
-        """A layer norm over the last axis."""
-        normed = ops.mvn(x, _ints(-1), True, eps, "inside_sqrt")
-        scaled = ops.multiply(normed, self.weight(f"{name}.weight"))
-        return ops.add(scaled, self.weight(f"{name}.bias"))
-
-    def patches(self, images: Node, config: ViTConfig) -> Node:
-        """Non-overlapping patches through one linear map: [n, patch, width]."""
-        size, side = config.patch_size, config.image_size // config.patch_size
-        kernel = self.array("patch_embedding.weight").reshape(config.width, 3, size, size)
-        grid = ops.convolution(images, ops.constant(kernel), [size, size], [0, 0], [0, 0], [1, 1])
-        flat = ops.reshape(grid, _ints(0, config.width, side * side), True)
-        rows = ops.transpose(flat, _ints(0, 2, 1))
-        if not self.has("patch_embedding.bias"):
-            return rows
-        return ops.add(rows, self.weight("patch_embedding.bias"))
-
-    def blocks(self, x: Node, config: ViTConfig | TextConfig, *, causal: bool) -> Node:
-        """All pre-norm residual blocks of a transformer."""
-        for number in range(config.layers):
-            name = f"transformer.blocks.{number}"
-            normed = self.layer_norm(x, f"{name}.attention_norm", config.norm_eps)
-            x = ops.add(x, self.attention(normed, f"{name}.attention", config, causal=causal))
-            normed = self.layer_norm(x, f"{name}.mlp_norm", config.norm_eps)
-            x = ops.add(x, self.mlp(normed, f"{name}.mlp", config))
-        return x
-
-    def attention(
-        self, x: Node, name: str, config: ViTConfig | TextConfig, *, causal: bool
-    ) -> Node:
-        """Multi-head self-attention."""
-        parts = ops.split(self.linear(x, f"{name}.qkv"), ops.constant(np.int64(2)), 3).outputs()
-        query, key, value = (_split_heads(part, config.heads, config.width) for part in parts)
-        mixed = ops.scaled_dot_product_attention(query, key, value, causal=causal)
-        return self.linear(_merge_heads(mixed, config.width), f"{name}.out")
-
-    def mlp(self, x: Node, name: str, config: ViTConfig | TextConfig) -> Node:
-        """Two linear layers with the configuration's activation."""
-        hidden = _ACTIVATIONS[config.activation](self.linear(x, f"{name}.expand"))
-        return self.linear(hidden, f"{name}.contract")
-
-    def conv_bn(self, x: Node, name: str, stride: int = 1) -> Node:
-        """A convolution with its batch normalisation folded into weight and bias."""
-        mean, variance, gain, bias = (
-            self.array(f"{name}.1.{part}")
-            for part in ("running_mean", "running_var", "weight", "bias")
-        )
-        scale = gain / np.sqrt(variance + _BATCH_NORM_EPS)
-        kernel = self.array(f"{name}.0.weight") * scale[:, None, None, None]
-        padding = [kernel.shape[-1] // 2] * 2
-        product = ops.convolution(
-            x, ops.constant(kernel), [stride, stride], padding, padding, [1, 1]
-        )
-        return ops.add(product, ops.constant(_channels(bias - mean * scale)))
-
-
-_ACTIVATIONS: Mapping[str, Callable[[Node], Node]] = {
-    "gelu": lambda x: ops.gelu(x, "erf"),
-    "gelu_tanh": lambda x: ops.gelu(x, "tanh"),
-    "quick_gelu": lambda x: ops.swish(x, ops.constant(np.float32(1.702))),
-}
-
-
-def _ints(*values: int) -> Node:
-    return ops.constant(np.array(values, np.int64))
-
-
-def _channels(values: Sequence[float] | Array) -> Array:
-    """One value a channel, to be broadcast over images."""
-    return np.asarray(values, np.float32).reshape(1, -1, 1, 1)
-
-
-def _average_pool(x: Node, stride: int) -> Node:
-    if stride == 1:
-        return x
-    return ops.avg_pool(x, [stride, stride], [0, 0], [0, 0], [stride, stride], False)
-
-
-def _split_heads(x: Node, heads: int, width: int) -> Node:
-    """[n, length, width] to [n, heads, length, head width]."""
-    split = ops.reshape(x, _ints(0, 0, heads, width // heads), True)
-    return ops.transpose(split, _ints(0, 2, 1, 3))
-
-
-def _merge_heads(x: Node, width: int) -> Node:
-    """[n, heads, length, head width] to [n, length, width]."""
-    rows = ops.transpose(x, _ints(0, 2, 1, 3))
-    return ops.reshape(rows, _ints(0, 0, width), True)
+    return tower.linear(ops.squeeze(merge_heads(mixed, width), ints(1)), "attention_pool.out")

@@ -1,6 +1,6 @@
 """OpenVINO, imported without its telemetry, which reports over the network.
 
-The package is an extra: only what asks for OpenVINO imports this module.
+Only what computes or exports with OpenVINO imports this module.
 """
 
 from __future__ import annotations
@@ -8,6 +8,10 @@ from __future__ import annotations
 import importlib
 import sys
 from typing import Any
+
+from twinlens.errors import ConfigError
+
+_OLDEST = (2026, 1)
 
 _REPORTER = "openvino_telemetry"
 
@@ -23,6 +27,22 @@ def _import_silently(name: str) -> Any:
             del sys.modules[_REPORTER]
 
 
+def require_version(found: str) -> None:
+    """Refuse versions of OpenVINO that are older than those tested.
+
+    Raises:
+        ConfigError: It is older.
+    """
+    numbers = tuple(int(word) for word in found.split("-", maxsplit=1)[0].split(".")[:2])
+    if numbers < _OLDEST:
+        oldest = ".".join(map(str, _OLDEST))
+        raise ConfigError(
+            f"openvino: got {found}, expected {oldest} or later: "
+            f"run  pip install 'openvino>={oldest}', or take engine='torch'"
+        )
+
+
 openvino = _import_silently("openvino")
+require_version(openvino.__version__)
 ops = _import_silently("openvino.opset15")
 """Functions that make the nodes of a graph."""

@@ -9,33 +9,10 @@ import torch.nn.functional as F
 from jaxtyping import Float32, UInt8
 from torch import Tensor
 
-from twinlens.errors import ShapeError
 from twinlens.images.resize import crop_start, resized_size
 
 if TYPE_CHECKING:
     from twinlens.config import PreprocessConfig
-
-_MAX_ASPECT_RATIO = 50
-"""Times as long as wide that `resize_batch` takes: what it resizes is mostly cut off."""
-
-
-def check_pixel_batch(pixels: object) -> None:
-    """Make sure that they are what `resize_batch` takes.
-
-    Raises:
-        ShapeError: They are no tensor, not uint8, have another shape, or are thin.
-    """
-    if not isinstance(pixels, Tensor):
-        raise ShapeError(f"pixels: got {type(pixels).__name__}, expected a tensor")
-    if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[1] != 3:
-        got = f"{str(pixels.dtype).removeprefix('torch.')} {list(pixels.shape)}"
-        raise ShapeError(f"pixels: got {got}, expected uint8 [n, 3, height, width]")
-    height, width = pixels.shape[2:]
-    if not 1 <= max(height, width) <= _MAX_ASPECT_RATIO * min(height, width):
-        raise ShapeError(
-            f"pixels: got {height} x {width}, expected sides of at least 1, "
-            f"the longer at most {_MAX_ASPECT_RATIO} times the shorter"
-        )
 
 
 def resize_batch(

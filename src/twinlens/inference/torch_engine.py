@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Float32, Int64, UInt8
-from PIL import Image
+from numpy.typing import NDArray
 from torch import Tensor
 
-from twinlens.errors import ConfigError
+from twinlens.checkpoints.formats.storage.arrays import Array
+from twinlens.checkpoints.torch_arrays import to_array
 from twinlens.hardware import retain_freed_memory, usable_cpu_count
-from twinlens.images.batches import decode_batches
-from twinlens.images.decode import to_pixels
 from twinlens.inference.compiled import CompiledTower, can_compile
 from twinlens.inference.cpu_packed import Tower, pack_for_inference, weights_fingerprint
-from twinlens.inference.preprocess import check_pixel_batch, normalize, resize_batch
+from twinlens.inference.engine import check_pixel_batch, require_tower
+from twinlens.inference.outputs import hidden_block, image_output_shape, require_output
+from twinlens.inference.preprocess import normalize, resize_batch
 from twinlens.model.precision import (
     dtype_of,
     is_prepared,
@@ -29,24 +28,21 @@ from twinlens.model.precision import (
     pick_precision,
     prepare_model,
 )
+from twinlens.model.resnet import ModifiedResNet
 from twinlens.model.text import TextTransformer, encode_deduplicated
 from twinlens.model.vision import VisionTransformer
-from twinlens.types import Precision
+from twinlens.types import EngineName, Precision
 
 if TYPE_CHECKING:
     from twinlens.config import CLIPConfig
-    from twinlens.errors import DataError
-    from twinlens.model.clip import CLIP
-    from twinlens.types import DecodeMode, Embeddings, ImageInput
+    from twinlens.model.clip import CLIP, ImageTower
+    from twinlens.types import Embeddings
 
-_TEXT_BATCH_MULTIPLE = 8
-"""Texts of a batch for each image of one: a text is less work."""
+_HIDDEN_TEXT_BATCH = 32
+"""Texts whose hidden states are computed at a time: they have every position of the context."""
 
 _PROJECTION_BATCH = 8192
 """Images' features that are projected at a time."""
-
-OnPixels: TypeAlias = Callable[[Tensor], object]
-"""Called with the pixels of a batch: uint8 [batch, 3, size, size]."""
 
 
 class TorchEngine:
@@ -54,32 +50,30 @@ class TorchEngine:
 
     The model passed in stays as it is: another device or precision makes a copy.
 
+    Args:
+        model: A model with any of its towers.
+        device: Its name, or "auto".
+        precision: The precision of the towers.
+        compiled: Compile the image tower when it is first used.
+
     Attributes:
         model: The model on its device, in its precision, in evaluation mode.
-        device: The device.
+        device: The device's name.
         precision: The precision of the towers.
-        batch_size: Images of a batch.
-        decode: How images become pixels (see `to_pixels`).
         compiled: True if the image tower is compiled when it is first used.
     """
 
+    name: EngineName = "torch"
+
     def __init__(
-        self,
-        model: CLIP,
-        *,
-        device: str,
-        precision: Precision,
-        batch_size: int,
-        decode: DecodeMode,
-        compiled: bool,
+        self, model: CLIP, *, device: str, precision: Precision, compiled: bool = False
     ) -> None:
-        self.device = pick_device(device)
-        self.precision: Precision = pick_precision(precision, model, self.device)
-        self.batch_size = batch_size
-        self.decode: DecodeMode = decode
+        self._device = pick_device(device)
+        self.device = str(self._device)
+        self.precision: Precision = pick_precision(precision, model, self._device)
         self.compiled = compiled and can_compile()
-        if not is_prepared(model, self.device, self.precision):
-            model = prepare_model(copy.deepcopy(model), self.device, self.precision)
+        if not is_prepared(model, self._device, self.precision):
+            model = prepare_model(copy.deepcopy(model), self._device, self.precision)
         self.model = model.eval()
         self._prepared_towers: dict[str, tuple[list[object], Tower | CompiledTower]] = {}
         if self.precision == "int8":
@@ -97,101 +91,89 @@ class TorchEngine:
         return self.model.config
 
     @property
-    def probe_width(self) -> int:
-        """The width of the features that a linear probe reads."""
-        tower = self.model.image_tower
-        has_own = isinstance(tower, VisionTransformer)
-        return tower.transformer.width if has_own else self.config.embed_dim
-
-    def pixel_batches(
-        self, images: Iterable[ImageInput], failures: dict[int, DataError] | None
-    ) -> Iterator[UInt8[Tensor, "batch 3 size size"]]:
-        """Decode images in batches, in their order; see `twinlens.images.batches`.
-
-        Args:
-            images: The images.
-            failures: Gets what is wrong with images by their position; None raises it instead.
-
-        Raises:
-            ConfigError: The model was loaded without its image tower.
-        """
-        self.require_tower("image")
-        batches = decode_batches(
-            images,
-            partial(to_pixels, config=self.config.preprocess_config, decode=self.decode),
-            self.batch_size,
-            failures,
-            prefetch=self.device.type != "cpu",
-        )
-        return (torch.from_numpy(batch).permute(0, 3, 1, 2) for batch in batches)
-
-    def embed_images(
-        self,
-        images: ImageInput | Iterable[ImageInput],
-        failures: dict[int, DataError] | None = None,
-        on_pixels: OnPixels | None = None,
-    ) -> Embeddings:
-        """Embed one image or several: float32 [n, embed_dim], unit length.
-
-        Args:
-            images: The images.
-            failures: Gets what is wrong with images by their position; None raises it instead.
-            on_pixels: Called with the pixels of each batch, in order.
-        """
-        parts: list[Tensor] = []
-        for batch in self.pixel_batches(_as_image_list(images), failures):
-            if on_pixels is not None:
-                on_pixels(batch)
-            parts.append(self.encode_pixels(batch))
-        return self.unit_vectors(parts)
+    def logit_scale(self) -> float:
+        """The inverse temperature, not its log."""
+        return self.model.logit_scale.detach().float().exp().item()
 
     @torch.inference_mode()
-    def encode_pixels(
-        self, pixels: UInt8[Tensor, "n 3 height width"], *, project: bool = True
-    ) -> Float[Tensor, "n features"]:
-        """Encode images that are decoded already; the arguments are those of the embedder's."""
-        self.require_tower("image")
+    def encode_images(
+        self, batches: Iterable[UInt8[np.ndarray, "batch size size 3"]], output: str = "embedding"
+    ) -> NDArray[np.float32]:
+        """Encode batches of decoded images: see `Engine`."""
+        require_tower(self.config, "image")
+        require_output("image", output, self.config)
+        parts = [self._encode_pixels(torch.from_numpy(batch), output) for batch in batches]
+        if not parts:
+            return np.zeros((0, *image_output_shape(self.config, output)), np.float32)
+        found = torch.cat(parts).float()
+        return (F.normalize(found, dim=-1) if output == "embedding" else found).cpu().numpy()
+
+    def _encode_pixels(self, pixels: UInt8[Tensor, "n size size 3"], output: str) -> Tensor:
+        if self._device.type == "cuda":
+            pixels = pixels.pin_memory()  # so that the copy does not stop what decodes the next
+        moved = pixels.to(self._device, non_blocking=True).permute(0, 3, 1, 2)
+        return self.encode_pixels(moved, output)
+
+    @torch.inference_mode()
+    def encode_pixels(self, pixels: UInt8[Tensor, "n 3 height width"], output: str) -> Tensor:
+        """Encode pixels on the engine's device; those of another size are resized there.
+
+        Returns:
+            In the model's precision, on its device; embeddings are not of unit length.
+
+        Raises:
+            ShapeError: They are not uint8, or have another shape.
+        """
         check_pixel_batch(pixels)
         config = self.config.preprocess_config
-        if self.device.type == "cuda" and pixels.device.type == "cpu":
-            pixels = pixels.pin_memory()  # so that the copy does not stop what decodes the next
-        moved = resize_batch(pixels.to(self.device, non_blocking=True), config)
+        moved = resize_batch(pixels.to(self._device, non_blocking=True), config)
         ready = normalize(moved, config).to(dtype_of(self.precision))
         tower = self.prepared_tower("image")
-        if not project and isinstance(self.model.image_tower, VisionTransformer):
-            plain = self.model.image_tower if isinstance(tower, CompiledTower) else tower
-            return cast(VisionTransformer, plain).forward_features(ready)
-        return tower(ready)
+        if output == "embedding":
+            return tower(ready)
+        plain = self.model.image_tower if isinstance(tower, CompiledTower) else tower
+        return image_output(cast("ImageTower", plain), ready, output)
 
-    def probe_features(
-        self, images: Iterable[ImageInput], failures: dict[int, DataError]
-    ) -> Float32[np.ndarray, "n width"]:
-        """Encode images for a linear probe: before the projection of a vision transformer."""
-        batches = self.pixel_batches(images, failures)
-        parts = [self.encode_pixels(batch, project=False).float().cpu() for batch in batches]
-        features = torch.cat(parts).numpy() if parts else np.zeros((0, self.probe_width))
-        return features.astype(np.float32, copy=False)
+    def embed_pixels(self, pixels: UInt8[Tensor | np.ndarray, "n 3 height width"]) -> Embeddings:
+        """Embed pixels that are decoded already: see `Engine`."""
+        require_tower(self.config, "image")
+        features = self.encode_pixels(_as_tensor(pixels), "embedding")
+        return F.normalize(features.float(), dim=-1).cpu().numpy()
 
     @torch.inference_mode()
     def project(self, features: Float32[np.ndarray, "n width"]) -> Embeddings:
-        """Project what `probe_features` gave: float32 [n, embed_dim], unit length."""
-        tower, parts = self.model.image_tower, torch.from_numpy(features).split(_PROJECTION_BATCH)
-        if not isinstance(tower, VisionTransformer):
-            return self.unit_vectors(list(parts))
-        dtype = dtype_of(self.precision)
-        return self.unit_vectors([tower.project(part.to(self.device, dtype)) for part in parts])
+        """Project the features of a linear probe: unit vectors."""
+        tower, dtype = self.model.image_tower, dtype_of(self.precision)
+        parts = torch.from_numpy(features).split(_PROJECTION_BATCH)
+        if isinstance(tower, VisionTransformer):
+            parts = [tower.project(part.to(self._device, dtype)) for part in parts]
+        return F.normalize(torch.cat(list(parts)).float(), dim=-1).cpu().numpy()
 
     @torch.inference_mode()
-    def encode_tokens(self, tokens: Int64[Tensor, "n context"]) -> Float[Tensor, "n embed"]:
-        """Encode rows of token ids, equal rows and equal beginnings once."""
+    def encode_texts(
+        self, tokens: Int64[np.ndarray, "n context"], output: str, batch_size: int
+    ) -> NDArray[np.float32]:
+        """Encode rows of token ids: see `Engine`."""
+        require_tower(self.config, "text")
+        require_output("text", output, self.config)
         tower = cast(TextTransformer, self.prepared_tower("text"))
-        return encode_deduplicated(tower, tokens, _TEXT_BATCH_MULTIPLE * self.batch_size)
+        if output == "embedding":
+            features = encode_deduplicated(tower, tokens, batch_size)
+            return F.normalize(features.float(), dim=-1).cpu().numpy()
+        block = hidden_block(output, len(tower.transformer.blocks))
+        assert block is not None
+        parts = torch.from_numpy(tokens).split(_HIDDEN_TEXT_BATCH)
+        found = [tower.hidden_states(part.to(self._device))[block] for part in parts]
+        return torch.cat(found).float().cpu().numpy()
 
-    def unit_vectors(self, parts: Sequence[Float[Tensor, "_ embed"]]) -> Embeddings:
-        """Join batches of features into embeddings: float32 [n, embed_dim], unit length."""
-        if not parts:
-            return np.zeros((0, self.config.embed_dim), np.float32)
-        return F.normalize(torch.cat(list(parts)).float(), dim=-1).cpu().numpy()
+    def tower_weights(self, name: str) -> Mapping[str, Array]:
+        """The weights of the "image" or the "text" tower by our names."""
+        state = getattr(self.model, f"{name}_tower").state_dict()
+        return {f"{name}_tower.{key}": to_array(value) for key, value in state.items()}
+
+    def torch_model(self) -> CLIP:
+        """The model that answers: a change of its weights changes the answers."""
+        return self.model
 
     def prepared_tower(self, name: str) -> Tower | CompiledTower:
         """The tower as it answers fastest; prepared again when its weights have changed."""
@@ -204,21 +186,27 @@ class TorchEngine:
                 self._prepared_towers[name] = state, pack_for_inference(tower)
         return self._prepared_towers[name][1]
 
-    def require_tower(self, name: str) -> None:
-        """Make sure that a tower was loaded.
 
-        Raises:
-            ConfigError: It was not.
-        """
-        if not hasattr(self.model, f"{name}_tower"):
-            raise ConfigError(
-                f"{name}s: the model was loaded without its {name} tower, "
-                f"expected towers='both' or towers={name!r}"
-            )
+def _as_tensor(pixels: Any) -> Any:
+    """A copy of an array, which torch may write to; all else as it is."""
+    return torch.tensor(pixels) if isinstance(pixels, np.ndarray) else pixels
 
 
-def _as_image_list(images: ImageInput | Iterable[ImageInput]) -> Iterable[ImageInput]:
-    single = isinstance(images, str | Path | bytes | Image.Image)
-    if single or (isinstance(images, np.ndarray) and images.ndim <= 3):
-        return [cast("ImageInput", images)]
-    return cast("Iterable[ImageInput]", images)
+def prepare_in_place(model: CLIP, device: str, precision: Precision) -> tuple[CLIP, str, Precision]:
+    """Move a model to its device and precision, so that a large one is not held twice."""
+    target = pick_device(device)
+    chosen = pick_precision(precision, model, target)
+    return prepare_model(model, target, chosen), str(target), chosen
+
+
+def image_output(tower: ImageTower, images: Float[Tensor, "n 3 size size"], output: str) -> Tensor:
+    """An output of an image tower other than its embedding: see `Engine.encode_images`."""
+    if isinstance(tower, ModifiedResNet):
+        return tower.forward_patches(images) if output == "patches" else tower(images)
+    if output == "features":
+        return tower.forward_features(images)
+    if output == "patches":
+        return tower.forward_patches(images)
+    block = hidden_block(output, len(tower.transformer.blocks))
+    assert block is not None
+    return tower.hidden_states(images)[block]

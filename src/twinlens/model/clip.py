@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, TypeAlias
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from twinlens.config import ResNetConfig, ViTConfig
+from twinlens.config import INITIAL_LOGIT_SCALE, ResNetConfig, ViTConfig
 from twinlens.errors import ShapeError
 from twinlens.model.resnet import ModifiedResNet
 from twinlens.model.text import TextTransformer
@@ -18,9 +19,6 @@ from twinlens.model.vision import SigLIPVisionTransformer, VisionTransformer
 
 if TYPE_CHECKING:
     from twinlens.config import CLIPConfig
-
-INITIAL_LOGIT_SCALE = math.log(1 / 0.07)
-"""The paper's initial temperature (section 2.5)."""
 
 INITIAL_SIGLIP_LOGIT_SCALE, INITIAL_SIGLIP_LOGIT_BIAS = math.log(10.0), -10.0
 """SigLIP's initial values (Zhai et al. 2023, section 3.2): most pairs do not match."""
@@ -79,14 +77,15 @@ class CLIP(nn.Module):
 
     def encode_image(
         self,
-        images: Float[Tensor, "batch 3 height width"],
+        images: Float[Tensor | np.ndarray, "batch 3 height width"],
         normalize: bool = False,
         patch_indices: Int[Tensor, "batch kept"] | None = None,
     ) -> Float[Tensor, "batch embed"]:
         """Compute image features in the shared space.
 
         Args:
-            images: Preprocessed pixels (see `PreprocessConfig`), square with side `image_size`.
+            images: Preprocessed pixels (see `PreprocessConfig`), square with side `image_size`;
+                arrays are copied to the model's device.
             normalize: Return unit vectors.
             patch_indices: Patches of each image that a vision transformer computes, numbered row
                 by row; all of them if not given.
@@ -94,6 +93,7 @@ class CLIP(nn.Module):
         Raises:
             ShapeError: The images have another shape.
         """
+        images = _to_tensor(images, self.logit_scale)
         size = self.image_tower.image_size
         if images.ndim != 4 or tuple(images.shape[1:]) != (3, size, size):
             raise ShapeError(
@@ -108,7 +108,7 @@ class CLIP(nn.Module):
         return F.normalize(features, dim=-1) if normalize else features
 
     def encode_text(
-        self, tokens: Int[Tensor, "batch length"], normalize: bool = False
+        self, tokens: Int[Tensor | np.ndarray, "batch length"], normalize: bool = False
     ) -> Float[Tensor, "batch embed"]:
         """Compute text features in the shared space.
 
@@ -119,11 +119,13 @@ class CLIP(nn.Module):
         Raises:
             ShapeError: The rows are longer than the context length.
         """
-        features = self.text_tower(tokens)
+        features = self.text_tower(_to_tensor(tokens, self.logit_scale))
         return F.normalize(features, dim=-1) if normalize else features
 
     def forward(
-        self, images: Float[Tensor, "image 3 height width"], tokens: Int[Tensor, "text length"]
+        self,
+        images: Float[Tensor | np.ndarray, "image 3 height width"],
+        tokens: Int[Tensor | np.ndarray, "text length"],
     ) -> tuple[Float[Tensor, "image text"], Float[Tensor, "text image"]]:
         """Compute the scaled cosine similarities of all images and texts, and their transpose."""
         image_features = self.encode_image(images, normalize=True)
@@ -132,3 +134,8 @@ class CLIP(nn.Module):
         if self.logit_bias is not None:
             logits = logits + self.logit_bias
         return logits, logits.T
+
+
+def _to_tensor(values: Tensor | np.ndarray, like: Tensor) -> Tensor:
+    """Tensors as they are; an array as a tensor on the device of another one."""
+    return torch.as_tensor(values).to(like.device) if isinstance(values, np.ndarray) else values

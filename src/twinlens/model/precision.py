@@ -12,10 +12,7 @@ from twinlens.errors import ConfigError, require, require_known
 from twinlens.model.clip import CLIP
 from twinlens.model.int8 import int8_precision, quantise_int8
 from twinlens.model.layers import TransformerBlock
-from twinlens.types import Precision
-
-BF16_MIN_PARAMETERS = 50_000_000
-"""Smaller models stay in float32: in bf16, `icons` changes one label in a hundred."""
+from twinlens.types import BF16_MIN_PARAMETERS, Precision
 
 _DTYPES = {
     "fp32": torch.float32,

@@ -141,7 +141,18 @@ class ModifiedResNet(nn.Module):
     def forward(
         self, images: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch embed"]:
+        return self.attention_pool(self._grid(images))
+
+    def forward_patches(
+        self, images: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch patch features"]:
+        """Compute the features of each 32 x 32 pixels, before they are pooled."""
+        return self._grid(images).flatten(2).transpose(1, 2)
+
+    def _grid(
+        self, images: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch channel rows columns"]:
         x = self.stem(images)
         for stage in self.stages:
             x = stage(x)
-        return self.attention_pool(x)
+        return x

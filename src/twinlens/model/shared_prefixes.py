@@ -1,40 +1,26 @@
 """Text encoding with shared prefixes: texts with the same beginning compute it once.
 
-In a causal tower a position depends only on the tokens before it: texts that share a beginning
-share its states. "a photo of a cat" and "a photo of a dog" have nine states instead of twelve,
-and a thousand class names in eighty prompts have less than half of their tokens.
+The tree of prefixes is built by `twinlens.text.prefix_tree`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from twinlens.model.layers import Attention, TransformerBlock
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from twinlens.text.prefix_tree import PrefixTree
 
 
 @dataclass(frozen=True, slots=True)
-class PrefixTree:
-    """The distinct prefixes of texts; each is a node, with one state in a causal tower.
-
-    Attributes:
-        tokens: Last token of each prefix, [node].
-        positions: Position of that token, [node].
-        node_indices: Node at each position of each text, [text, length]; arbitrary after a
-            text's end.
-        first_occurrence: First index of each node in the flattened `node_indices`, [node].
-        end_positions: Position at which each text is pooled, [text].
-    """
+class DevicePrefixTree:
+    """The arrays of a `PrefixTree` as tensors on a device."""
 
     tokens: Int[Tensor, " node"]
     positions: Int[Tensor, " node"]
@@ -43,32 +29,14 @@ class PrefixTree:
     end_positions: Int[Tensor, " text"]
 
 
-def build_prefix_tree(
-    tokens: NDArray[np.int64], end_positions: NDArray[np.int64], device: torch.device
-) -> PrefixTree:
-    """Build the tree of the distinct prefixes of texts.
-
-    Args:
-        tokens: Rows of ids, [text, length], sorted by any key so that equal prefixes are adjacent.
-        end_positions: Last position of each text that counts, [text].
-        device: Device of the result.
-    """
-    length = int(end_positions.max()) + 1
-    tokens = tokens[:, :length]
-    differs = np.ones(tokens.shape, bool)
-    ended = np.arange(length) > end_positions[:-1, None]  # past the end there are no nodes
-    differs[1:] = np.logical_or.accumulate((tokens[1:] != tokens[:-1]) | ended, axis=1)
-    is_new = differs & (np.arange(length) <= end_positions[:, None])
-    first = np.flatnonzero(is_new)
-    numbers = np.where(is_new.ravel(), np.cumsum(is_new.ravel()) - 1, 0).reshape(is_new.shape)
-    # A position that is not new has the node of the last text above it that has a new one there.
-    node_indices = np.maximum.accumulate(numbers, axis=0)
-    arrays = (tokens.ravel()[first], first % length, node_indices, first, end_positions)
-    return PrefixTree(*(torch.as_tensor(array).to(device) for array in arrays))
+def to_device(tree: PrefixTree, device: torch.device) -> DevicePrefixTree:
+    """Copy a tree to a device."""
+    names = DevicePrefixTree.__dataclass_fields__
+    return DevicePrefixTree(*(torch.as_tensor(getattr(tree, name)).to(device) for name in names))
 
 
 def forward_shared_prefixes(
-    blocks: Iterable[nn.Module], x: Float[Tensor, "node width"], tree: PrefixTree
+    blocks: Iterable[nn.Module], x: Float[Tensor, "node width"], tree: DevicePrefixTree
 ) -> Float[Tensor, "text width"]:
     """Compute the output of causal blocks at each text's end, from the embeddings of the prefixes.
 
@@ -88,7 +56,7 @@ def forward_shared_prefixes(
 
 
 def _attend(
-    attention: Attention, qkv: Float[Tensor, "node triple"], tree: PrefixTree
+    attention: Attention, qkv: Float[Tensor, "node triple"], tree: DevicePrefixTree
 ) -> Float[Tensor, "text length width"]:
     query, key, value = _expand_to_texts(attention, qkv, tree)
     mixed = attention.attention_fn(query, key, value, is_causal=True)
@@ -96,7 +64,7 @@ def _attend(
 
 
 def _attend_at_end(
-    attention: Attention, qkv: Float[Tensor, "node triple"], tree: PrefixTree
+    attention: Attention, qkv: Float[Tensor, "node triple"], tree: DevicePrefixTree
 ) -> Float[Tensor, "text width"]:
     query, key, value = _expand_to_texts(attention, qkv, tree)
     texts = torch.arange(len(query), device=query.device)
@@ -108,7 +76,7 @@ def _attend_at_end(
 
 
 def _expand_to_texts(
-    attention: Attention, qkv: Float[Tensor, "node triple"], tree: PrefixTree
+    attention: Attention, qkv: Float[Tensor, "node triple"], tree: DevicePrefixTree
 ) -> list[Float[Tensor, "text head length head_width"]]:
     whole = qkv[tree.node_indices].unflatten(2, (3, attention.heads, -1))
     return list(whole.permute(2, 0, 3, 1, 4))

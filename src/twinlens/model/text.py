@@ -6,12 +6,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int64
 from torch import Tensor, nn
 
 from twinlens.errors import ShapeError
 from twinlens.model.layers import Transformer
-from twinlens.model.shared_prefixes import PrefixTree, build_prefix_tree, forward_shared_prefixes
+from twinlens.model.shared_prefixes import (
+    DevicePrefixTree,
+    forward_shared_prefixes,
+    to_device,
+)
+from twinlens.text.prefix_tree import build_prefix_tree, needs_full_context, unique_texts
 
 if TYPE_CHECKING:
     from twinlens.config import TextConfig
@@ -28,10 +33,11 @@ class TextTransformer(nn.Module):
     def __init__(self, config: TextConfig, embed_dim: int) -> None:
         super().__init__()
         width = config.width
+        self.config = config
         self.context_length = config.context_length
         self.pooling = config.pooling
         self.end_id = config.end_id
-        self.needs_full_context = config.pooling == "last" or not config.causal
+        self.needs_full_context = needs_full_context(config)
         self.token_embedding = nn.Embedding(config.vocab_size, width)
         self.positional_embedding = nn.Parameter(torch.empty(config.context_length, width))
         self.transformer = Transformer(config, causal=config.causal)
@@ -68,7 +74,7 @@ class TextTransformer(nn.Module):
     ) -> Float[Tensor, "batch embed"]:
         return self._project(self.transformer.forward_pooled(self._embed(tokens), positions))
 
-    def forward_prefixes(self, tree: PrefixTree) -> Float[Tensor, "text embed"]:
+    def forward_prefixes(self, tree: DevicePrefixTree) -> Float[Tensor, "text embed"]:
         """Compute the same as `forward`, shared prefixes once; for causal towers only."""
         x = self.token_embedding(tree.tokens) + self.positional_embedding[tree.positions]
         return self._project(forward_shared_prefixes(self.transformer.blocks, x, tree))
@@ -133,7 +139,7 @@ def encode_sorted_by_length(
 
 
 def encode_deduplicated(
-    tower: TextTransformer, tokens: Int[Tensor, "text length"], batch_size: int
+    tower: TextTransformer, tokens: Int64[np.ndarray, "text length"], batch_size: int
 ) -> Float[Tensor, "text embed"]:
     """Compute text features without gradients; equal texts and shared prefixes only once.
 
@@ -141,27 +147,18 @@ def encode_deduplicated(
 
     Args:
         tower: The text tower, on any device.
-        tokens: Rows of ids as the tower takes them, on the CPU.
+        tokens: Rows of ids as the tower takes them.
         batch_size: Most texts encoded at once.
     """
     device = tower.positional_embedding.device
     if not len(tokens):
-        return tower(tokens.to(device))
-    ends = tower.end_positions(tokens).numpy()
-    rows = tokens.numpy() if tower.needs_full_context else tokens.numpy()[:, : ends.max() + 1]
-    order = np.lexsort((*rows.T[::-1], ends))  # by length, and alphabetically among equals
-    rows, ends = rows[order], ends[order]
-    is_new = np.append(True, (rows[1:] != rows[:-1]).any(axis=1))
-    rows, ends = rows[is_new], ends[is_new]
+        return tower(torch.as_tensor(tokens).to(device))
+    texts = unique_texts(tokens, tower.config)
     features: list[Tensor] = []
-    for start in range(0, len(rows), batch_size):
-        part = slice(start, start + batch_size)
+    for rows, ends in texts.batches(batch_size):
         if tower.needs_full_context:
-            features.append(tower(torch.as_tensor(rows[part]).to(device)))
+            features.append(tower(torch.as_tensor(rows).to(device)))
         else:
-            features.append(
-                tower.forward_prefixes(build_prefix_tree(rows[part], ends[part], device))
-            )
-    indices = np.empty(len(order), np.int64)
-    indices[order] = np.cumsum(is_new) - 1
-    return torch.cat(features)[torch.as_tensor(indices).to(device)]
+            tree = to_device(build_prefix_tree(rows, ends), device)
+            features.append(tower.forward_prefixes(tree))
+    return torch.cat(features)[torch.as_tensor(texts.indices).to(device)]

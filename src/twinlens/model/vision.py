@@ -124,6 +124,21 @@ class VisionTransformer(nn.Module):
         )
         return self.post_norm(x)
 
+    def hidden_states(
+        self, images: Float[Tensor, "batch 3 height width"]
+    ) -> list[Float[Tensor, "batch position features"]]:
+        """Return the residual stream before the first block and after each; position 0 is class."""
+        patches = self.patch_embedding(images) + self.positional_embedding[1:]
+        first = self.class_embedding + self.positional_embedding[0]
+        x = torch.cat([first.expand(images.shape[0], 1, -1), patches], dim=1)
+        return self.transformer.hidden_states(self.pre_norm(x))
+
+    def forward_patches(
+        self, images: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch patch features"]:
+        """Compute the patch tokens after the last block and the last norm."""
+        return self.post_norm(self.hidden_states(images)[-1][:, 1:])
+
     def project(self, features: Float[Tensor, "batch features"]) -> Float[Tensor, "batch embed"]:
         """Project features of the tower's width into the shared space."""
         return features if self.projection is None else features @ self.projection
@@ -193,3 +208,22 @@ class SigLIPVisionTransformer(nn.Module):
             self.positional_embedding, patch_indices
         )
         return self.pool(self.post_norm(self.transformer(x)))
+
+    def forward_features(
+        self, images: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch embed"]:
+        """Compute the input of linear probes: the embedding, as nothing is projected."""
+        return self(images)
+
+    def hidden_states(
+        self, images: Float[Tensor, "batch 3 height width"]
+    ) -> list[Float[Tensor, "batch patch features"]]:
+        """Return the residual stream before the first block and after each block."""
+        x = self.patch_embedding(images) + self.positional_embedding
+        return self.transformer.hidden_states(x)
+
+    def forward_patches(
+        self, images: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch patch features"]:
+        """Compute the patch tokens after the last block and the last norm."""
+        return self.post_norm(self.hidden_states(images)[-1])

@@ -6,9 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Int64
+
 from twinlens.errors import CheckpointError, DataError, os_errors_as, require
 from twinlens.files import atomic_write_text
-from twinlens.text.tensors import Tokens, as_tensor
 from twinlens.types import TruncatedTokens
 
 
@@ -55,7 +57,7 @@ class BaseTokenizer(ABC):
         texts: str | Sequence[str],
         context_length: int | None = None,
         truncate: bool = False,
-    ) -> Tokens:
+    ) -> Int64[np.ndarray, "text context_length"]:
         """Encode texts to padded rows of ids with special tokens, int64 [n, context_length].
 
         Args:
@@ -70,7 +72,7 @@ class BaseTokenizer(ABC):
         """
         length = self._default_context_length if context_length is None else context_length
         texts = [texts] if isinstance(texts, str) else texts
-        return as_tensor(self._encode_rows(texts, length, truncate)[0])
+        return self._encode_rows(texts, length, truncate)[0]
 
     def encode_truncated(self, texts: Sequence[str], context_length: int) -> TruncatedTokens:
         """Encode texts to rows of ids, truncated if too long, and count the truncated ones."""

@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 import regex
 import tokenizers
+from jaxtyping import Int64
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from twinlens.errors import CheckpointError, DataError, require
 from twinlens.text.base_tokenizer import BaseTokenizer
 from twinlens.text.cleaning import clean_text, fix_text, require_str, text_too_long_error
-from twinlens.text.tensors import Tokens
 from twinlens.types import TruncatedTokens
 
 START_TOKEN, END_TOKEN = "<start_of_text>", "<end_of_text>"
@@ -102,7 +102,7 @@ class Tokenizer(BaseTokenizer):
         >>> tokenizer.encode("a photo of a cat")
         [320, 1125, 539, 320, 2368]
         >>> tokenizer("a cat", context_length=6)
-        tensor([[49406,   320,  2368, 49407,     0,     0]])
+        array([[49406,   320,  2368, 49407,     0,     0]])
     """
 
     _default_context_length = 77
@@ -175,7 +175,7 @@ class Tokenizer(BaseTokenizer):
 
 def tokenize(
     texts: str | Sequence[str], context_length: int = 77, truncate: bool = False
-) -> Tokens:
+) -> Int64[np.ndarray, "text context_length"]:
     """Encode texts with CLIP's own vocabulary: see `BaseTokenizer.__call__`."""
     return Tokenizer.clip()(texts, context_length, truncate)
 

@@ -27,9 +27,9 @@ from twinlens.train.parallel import (
 )
 
 if TYPE_CHECKING:
-    from twinlens.checkpoints.head import ClassifierModule
     from twinlens.data.loader import Batch
     from twinlens.model.clip import CLIP
+    from twinlens.train.finetune.classifier import ClassifierModule
     from twinlens.train.recipes.recipe import ComputeConfig
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from twinlens.checkpoints.head import ClassifierHead, ClassifierModule
+from twinlens.checkpoints.head import ClassifierHead
 from twinlens.config import Provenance
 from twinlens.data.left_out import LeftOut
 from twinlens.data.loader import Batch
@@ -27,6 +27,7 @@ from twinlens.train.checkpoint import (
     verify_files,
 )
 from twinlens.train.cpu_recompute import optimise_for_cpu
+from twinlens.train.finetune.classifier import ClassifierModule
 from twinlens.train.finetune.initial import InitialState
 from twinlens.train.finetune.layers import (
     interpolate_weights,
@@ -125,7 +126,7 @@ class TrainState:
     def _restore_exact_masters(self) -> None:
         """Start the masters from the checkpoint's weights, not from their rounded copies."""
         exact = self.initial_weights | (
-            {f"{_HEAD_PREFIX}weight": self.head.weight} if self.head else {}
+            {f"{_HEAD_PREFIX}weight": torch.from_numpy(self.head.weight)} if self.head else {}
         )
         for name, master in self.optimizer.named_masters.items():
             # Sharded masters were never rounded.
@@ -214,9 +215,9 @@ class TrainState:
             return None
         weight = full_cpu_tensor(self.weight_average.tensors[f"{_HEAD_PREFIX}weight"]).float()
         interpolated = interpolate_weights(
-            {"": self.head.weight}, {"": weight}, self.recipe.adapt.interpolation
+            {"": torch.from_numpy(self.head.weight)}, {"": weight}, self.recipe.adapt.interpolation
         )
-        return ClassifierHead(self.head.classnames, interpolated[""])
+        return ClassifierHead(self.head.classnames, interpolated[""].numpy())
 
     def state_tensors(self) -> dict[str, Tensor]:
         """Every tensor that a resumed run needs, not copied: to be written or to be read into."""

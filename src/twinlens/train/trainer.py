@@ -265,7 +265,7 @@ class Trainer:
         model, head = self.state.averaged_model(), self.state.averaged_head()
         with self.state.world.propagate_errors():
             device = str(model.to(self.state.device).logit_scale.device)
-            embedder = Embedder(
+            embedder = Embedder.from_model(
                 model,
                 self.tokenizer,
                 device=device,

@@ -9,7 +9,8 @@ import torch
 from tests.peers import peer
 from twinlens.checkpoints.formats import open_clip, openai
 from twinlens.checkpoints.formats.key_map import to_foreign_tensors
-from twinlens.checkpoints.reader import Checkpoint, open_checkpoint, read_model
+from twinlens.checkpoints.reader import read_model
+from twinlens.checkpoints.recognise import Checkpoint, open_checkpoint
 from twinlens.checkpoints.torch_arrays import to_arrays, to_tensor
 from twinlens.config import CLIPConfig, PreprocessConfig, ResNetConfig, TextConfig, ViTConfig
 from twinlens.errors import CheckpointError, ConfigError

@@ -41,8 +41,9 @@ from tests.checkpoints.formats.trainers_files import (
 )
 from twinlens.checkpoints.formats.key_map import to_native_tensors
 from twinlens.checkpoints.formats.openai import image_tower_heads
-from twinlens.checkpoints.reader import load_model, open_checkpoint
-from twinlens.checkpoints.torch_arrays import to_tensor
+from twinlens.checkpoints.reader import load_model
+from twinlens.checkpoints.recognise import open_checkpoint
+from twinlens.checkpoints.torch_arrays import to_arrays, to_tensor
 from twinlens.checkpoints.writer import write_hugging_face, write_open_clip
 from twinlens.config import CLIPConfig
 from twinlens.errors import CheckpointError
@@ -68,7 +69,7 @@ def test_every_wrapping(case: Case, plain: dict[str, Path], tmp_path: Path, expe
     write(wrapped(named, case.wrapper), path, case.kind)
     path = path.parent if case.configured else path
     checkpoint = open_checkpoint(path, activation="quick_gelu")
-    checkpoint.check_compatible(expected)
+    checkpoint.check_compatible(to_arrays(expected))
     got = to_native_tensors(checkpoint.key_map, checkpoint.tensors)
     assert got.keys() == expected.keys()
     for name, value in expected.items():

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from twinlens import Embedder
 from twinlens.checkpoints.head import ClassifierHead
@@ -22,7 +21,7 @@ CLASSES = ("mauve", "red", "yellow", "pink", "green", "blue")
 
 
 def with_head(model: CLIP, head: ClassifierHead | None) -> Embedder:
-    return Embedder(model, Tokenizer.clip(), device="cpu", head=head)
+    return Embedder.from_model(model, Tokenizer.clip(), device="cpu", head=head)
 
 
 @pytest.fixture
@@ -33,7 +32,7 @@ def knowing(tiny_model: CLIP, dataset: Dataset) -> Embedder:
     images = [sample.image_bytes() for sample in dataset.samples]
     embeddings = with_head(tiny_model, None).embed_images(images)
     weight = np.linalg.pinv(embeddings.astype(np.float64)) @ wanted  # fewer images than numbers
-    return with_head(tiny_model, ClassifierHead(CLASSES, torch.from_numpy(weight).float()))
+    return with_head(tiny_model, ClassifierHead(CLASSES, weight.astype(np.float32)))
 
 
 def test_every_figure_is_the_known_one(knowing: Embedder, dataset: Dataset):

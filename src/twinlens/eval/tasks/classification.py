@@ -212,7 +212,7 @@ def evaluate_classifier(
     check_unreadable_fraction(dataset.name, len(embedded.samples), {})
     numbers = {label: number for number, label in enumerate(classifier.names)}
     targets = np.array([numbers[str(sample.label)] for sample in embedded.samples], np.int64)
-    scale = context.embedder.model.logit_scale.exp().item()
+    scale = context.embedder.logit_scale
     predictions = predict(embedded.embeddings, targets, classifier.scores, scale=scale)
     return _build_result(embedded, predictions, dataset, classifier)
 

@@ -48,7 +48,7 @@ def head_classifier(embedder: Embedder, dataset: Dataset) -> LinearClassifier:
     return LinearClassifier(
         task="classifier",
         names={name: name for name in head.classnames},
-        weight=head.weight.numpy(),
+        weight=head.weight,
         shared_names=find_shared_names(
             {name: dataset.spoken.get(name, name) for name in head.classnames}
         ),

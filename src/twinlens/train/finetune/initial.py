@@ -64,7 +64,9 @@ def load_initial_state(
     head = None
     if not recipe.needs_captions:
         world = world or World()
-        embedder = Embedder(model, tokenizer, device=device, precision="fp32", decode="exact")
+        embedder = Embedder.from_model(
+            model, tokenizer, device=device, precision="fp32", decode="exact"
+        )
         head = fit_initial_head(embedder, recipe, dataset, world)
         # On different machines the solver may give different bits, which would never converge.
         head = world.all_gather(head)[0]
@@ -87,12 +89,11 @@ def fit_initial_head(
         templates = [template.replace("{c}", "{}") for template in dataset.templates]
         spoken = [dataset.spoken.get(name, name) for name in names]
         weights = embedder.zero_shot_classifier(spoken, templates or None)
-        return ClassifierHead(names, torch.from_numpy(weights).contiguous())
+        return ClassifierHead(names, np.ascontiguousarray(weights))
     data = _labelled_embeddings(embedder, dataset, world)
     probe = fit_linear_probe(data, len(names), bias=False, seed=recipe.seed)
     # The head multiplies its logits by the model's logit scale.
-    weight = torch.from_numpy(probe.weight)
-    return ClassifierHead(names, weight / embedder.model.logit_scale.detach().float().exp().cpu())
+    return ClassifierHead(names, probe.weight / np.float32(embedder.logit_scale))
 
 
 def _labelled_embeddings(

@@ -6,6 +6,8 @@ import tempfile
 from dataclasses import fields, replace
 from pathlib import Path
 
+import torch
+
 from twinlens.checkpoints.head import ClassifierHead, load_head, save_head
 from twinlens.checkpoints.native import save_model
 from twinlens.checkpoints.reader import load_model
@@ -82,5 +84,7 @@ def _interpolate_heads(
         return None, "one of the models has no classifier: that of the other is left out"
     if start.classnames != end.classnames:
         return None, "the classifiers are of different classes: they are left out"
-    weights = interpolate_weights({"": start.weight}, {"": end.weight}, weight)
-    return ClassifierHead(end.classnames, weights[""]), ""
+    weights = interpolate_weights(
+        {"": torch.from_numpy(start.weight)}, {"": torch.from_numpy(end.weight)}, weight
+    )
+    return ClassifierHead(end.classnames, weights[""].numpy()), ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from twinlens.checkpoints.reader import open_checkpoint
+from twinlens.checkpoints.recognise import open_checkpoint
 from twinlens.config import CLIPConfig
 from twinlens.data.augment import Augmentation
 from twinlens.errors import ConfigError, require_known

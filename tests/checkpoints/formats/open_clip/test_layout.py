@@ -531,8 +531,8 @@ def test_a_vocabulary_of_our_own_travels_along(tmp_path: Path) -> None:
     words = ["A  PHOTO of the cat!!", "trains &amp; towers in all the houses of a town", ""]
     ours = tokenizer(words, context_length=9, truncate=True)
     got = their_tokenizer(words)
-    kept = torch.arange(9) <= ours.argmax(dim=1)[:, None]
-    assert torch.equal(got * kept, ours)
+    kept = np.arange(9) <= ours.argmax(axis=1)[:, None]
+    assert np.array_equal(got.numpy() * kept, ours)
     with torch.no_grad():  # what lies behind the end is not looked at
         assert (theirs.encode_text(got) - model.encode_text(ours)).abs().max() < 1e-5
 
@@ -548,7 +548,8 @@ def test_siglips_kind_of_vocabulary_travels_along(tmp_path: Path, cleaning: Text
     write_open_clip(random_model(config), tmp_path / "model", tokenizer)
     words = ["a large photo of the dog", "Olaf, a snow_man!", "isn't here here here here here", ""]
     ours = tokenizer(words, context_length=16, truncate=True)
-    assert torch.equal(reference.get_tokenizer(f"local-dir:{tmp_path / 'model'}")(words), ours)
+    theirs = reference.get_tokenizer(f"local-dir:{tmp_path / 'model'}")(words)
+    assert np.array_equal(theirs, ours)
     assert our_model(tmp_path / "model").config == config
 
 

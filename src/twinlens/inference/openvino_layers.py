@@ -1,0 +1,224 @@
+"""Layers of OpenVINO graphs: what `model/layers.py` and `model/resnet.py` are in torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from twinlens.checkpoints.formats.storage.arrays import DTYPES, Array, DType
+from twinlens.config import Activation, TextConfig, ViTConfig
+from twinlens.inference.openvino_runtime import openvino, ops
+
+Node: TypeAlias = Any
+"""A node of a tower."""
+
+Transformer: TypeAlias = ViTConfig | TextConfig
+
+FLOAT32, BFLOAT16 = DTYPES["float32"], DTYPES["bfloat16"]
+
+_BATCH_NORM_EPS = 1e-5
+"""torch's default, which the paper's ResNets use."""
+
+
+class TowerBuilder:
+    """Layers whose weights lie under one prefix."""
+
+    def __init__(self, tensors: Mapping[str, Array], prefix: str, dtype: DType) -> None:
+        self._tensors = tensors
+        self._prefix = prefix
+        self._dtype = dtype
+
+    def has(self, name: str) -> bool:
+        """True if there is such a weight."""
+        return f"{self._prefix}.{name}" in self._tensors
+
+    def array(self, name: str) -> Array:
+        """A weight as float32."""
+        return np.asarray(self._tensors[f"{self._prefix}.{name}"], np.float32)
+
+    def weight(self, name: str) -> Node:
+        """A weight as a constant."""
+        return self.constant(self.array(name))
+
+    def constant(self, array: Array) -> Node:
+        """An array as a constant of the tower's type."""
+        if self._dtype != BFLOAT16:
+            return ops.constant(array)
+        numbers = np.ascontiguousarray(array.astype(BFLOAT16)).view(np.uint16)
+        shape = openvino.Shape(list(array.shape))
+        tensor = openvino.Tensor(numbers, shape, openvino.Type.bf16)
+        return openvino.op.Constant(tensor, shared_memory=False)
+
+    def cast(self, x: Node) -> Node:
+        """Convert an input to the tower's type."""
+        return ops.convert(x, openvino.Type.bf16) if self._dtype == BFLOAT16 else x
+
+    def linear(self, x: Node, name: str) -> Node:
+        """A linear layer with a bias."""
+        return self.affine(x, self.array(f"{name}.weight"), self.array(f"{name}.bias"))
+
+    def affine(self, x: Node, weight: Array, bias: Array) -> Node:
+        """A product with a weight [outputs, inputs], and a bias."""
+        product = ops.matmul(x, self.constant(weight), False, True)
+        return ops.add(product, self.constant(bias))
+
+    def layer_norm(self, x: Node, name: str, eps: float) -> Node:
+        """A layer norm over the last axis."""
+        normed = ops.mvn(x, ints(-1), True, eps, "inside_sqrt")
+        scaled = ops.multiply(normed, self.weight(f"{name}.weight"))
+        return ops.add(scaled, self.weight(f"{name}.bias"))
+
+    def patches(self, images: Node, config: ViTConfig) -> Node:
+        """Non-overlapping patches through one linear map: [n, patch, width]."""
+        size, side = config.patch_size, config.image_size // config.patch_size
+        kernel = self.array("patch_embedding.weight").reshape(config.width, 3, size, size)
+        grid = ops.convolution(images, self.constant(kernel), [size, size], [0, 0], [0, 0], [1, 1])
+        flat = ops.reshape(grid, ints(0, config.width, side * side), True)
+        rows = ops.transpose(flat, ints(0, 2, 1))
+        if not self.has("patch_embedding.bias"):
+            return rows
+        return ops.add(rows, self.weight("patch_embedding.bias"))
+
+    def embed(self, tokens: Node) -> Node:
+        """The rows of the token embedding."""
+        return ops.gather(self.weight("token_embedding.weight"), tokens, ints(0))
+
+    def blocks(self, x: Node, config: Transformer, numbers: range, *, causal: bool) -> Node:
+        """Some pre-norm residual blocks of a transformer."""
+        for number in numbers:
+            name = f"transformer.blocks.{number}"
+            qkv = self.linear(self.block_norm(x, number, config), f"{name}.attention.qkv")
+            mixed = attend(qkv, config, causal=causal)
+            x = ops.add(x, self.linear(mixed, f"{name}.attention.out"))
+            x = self.mlp_residual(x, config, number)
+        return x
+
+    def prefix_block(
+        self, x: Node, nodes: Node, first_occurrence: Node, config: TextConfig, number: int
+    ) -> Node:
+        """A causal block of states [node, width]: see `forward_shared_prefixes`."""
+        name = f"transformer.blocks.{number}"
+        qkv = self.linear(self.block_norm(x, number, config), f"{name}.attention.qkv")
+        mixed = attend(ops.gather(qkv, nodes, ints(0)), config, causal=True)
+        rows = ops.reshape(mixed, ints(-1, config.width), False)
+        mixed = ops.gather(rows, first_occurrence, ints(0))
+        x = ops.add(x, self.linear(mixed, f"{name}.attention.out"))
+        return self.mlp_residual(x, config, number)
+
+    def last_block(
+        self,
+        x: Node,
+        pooled: Node,
+        config: Transformer,
+        seen: Node | None = None,
+        nodes: Node | None = None,
+    ) -> Node:
+        """The last block at one position of each row: the others need only keys and values.
+
+        Args:
+            x: States of every position [n, length, width], or of nodes [node, width].
+            pooled: The state at the position [n, 1, width].
+            config: The transformer's.
+            seen: The positions that may be attended to, [n, 1, 1, length]; all without it.
+            nodes: The node at each position, [n, length].
+        """
+        number, width = config.layers - 1, config.width
+        name = f"transformer.blocks.{number}"
+        weight, bias = (self.array(f"{name}.attention.qkv.{part}") for part in ("weight", "bias"))
+        query = self.affine(self.block_norm(pooled, number, config), weight[:width], bias[:width])
+        both = self.affine(self.block_norm(x, number, config), weight[width:], bias[width:])
+        if nodes is not None:
+            both = ops.gather(both, nodes, ints(0))
+        parts = ops.split(both, ops.constant(np.int64(2)), 2).outputs()
+        heads = [split_heads(part, config.heads, width) for part in (query, *parts)]
+        mixed = ops.scaled_dot_product_attention(*heads, *([] if seen is None else [seen]))
+        x = ops.add(pooled, self.linear(merge_heads(mixed, width), f"{name}.attention.out"))
+        return self.mlp_residual(x, config, number)
+
+    def block_norm(self, x: Node, number: int, config: Transformer) -> Node:
+        """The norm before a block's attention."""
+        return self.layer_norm(x, f"transformer.blocks.{number}.attention_norm", config.norm_eps)
+
+    def mlp_residual(self, x: Node, config: Transformer, number: int) -> Node:
+        """The second half of a block."""
+        name = f"transformer.blocks.{number}"
+        normed = self.layer_norm(x, f"{name}.mlp_norm", config.norm_eps)
+        return ops.add(x, self.mlp(normed, f"{name}.mlp", config))
+
+    def project_text(self, pooled: Node, config: TextConfig) -> Node:
+        """A text's last norm and its projection into the shared space."""
+        features = self.layer_norm(pooled, "final_norm", config.norm_eps)
+        if config.projection != "none":
+            features = ops.matmul(features, self.weight("projection"), False, False)
+        if config.projection == "affine":
+            features = ops.add(features, self.weight("projection_bias"))
+        return features
+
+    def mlp(self, x: Node, name: str, config: Transformer) -> Node:
+        """Two linear layers with the configuration's activation."""
+        hidden = self.activation(self.linear(x, f"{name}.expand"), config.activation)
+        return self.linear(hidden, f"{name}.contract")
+
+    def activation(self, x: Node, name: Activation) -> Node:
+        """The activation of a configuration."""
+        if name == "quick_gelu":
+            return ops.swish(x, self.constant(np.array(1.702, np.float32)))
+        return ops.gelu(x, "tanh" if name == "gelu_tanh" else "erf")
+
+    def conv_bn(self, x: Node, name: str, stride: int = 1) -> Node:
+        """A convolution with its batch normalisation folded into weight and bias."""
+        mean, variance, gain, bias = (
+            self.array(f"{name}.1.{part}")
+            for part in ("running_mean", "running_var", "weight", "bias")
+        )
+        scale = gain / np.sqrt(variance + _BATCH_NORM_EPS)
+        kernel = self.array(f"{name}.0.weight") * scale[:, None, None, None]
+        padding = [kernel.shape[-1] // 2] * 2
+        product = ops.convolution(
+            x, self.constant(kernel), [stride, stride], padding, padding, [1, 1]
+        )
+        return ops.add(product, self.constant(channels(bias - mean * scale)))
+
+
+def ints(*values: int) -> Node:
+    """A constant of whole numbers, int64 [n]: shapes, axes, positions."""
+    return ops.constant(np.array(values, np.int64))
+
+
+def channels(values: Sequence[float] | Array) -> Array:
+    """One value a channel, to be broadcast over images."""
+    return np.asarray(values, np.float32).reshape(1, -1, 1, 1)
+
+
+def average_pool(x: Node, stride: int) -> Node:
+    """An average over squares of `stride`, which are not padded."""
+    if stride == 1:
+        return x
+    return ops.avg_pool(x, [stride, stride], [0, 0], [0, 0], [stride, stride], False)
+
+
+def attend(qkv: Node, config: Transformer, *, causal: bool) -> Node:
+    """Multi-head self-attention of [n, length, 3 width]."""
+    parts = ops.split(qkv, ops.constant(np.int64(2)), 3).outputs()
+    heads = [split_heads(part, config.heads, config.width) for part in parts]
+    mixed = ops.scaled_dot_product_attention(*heads, causal=causal)
+    return merge_heads(mixed, config.width)
+
+
+def split_heads(x: Node, heads: int, width: int) -> Node:
+    """[n, length, width] to [n, heads, length, head width]."""
+    split = ops.reshape(x, ints(0, 0, heads, width // heads), True)
+    return ops.transpose(split, ints(0, 2, 1, 3))
+
+
+def merge_heads(x: Node, width: int) -> Node:
+    """[n, heads, length, head width] to [n, length, width]."""
+    rows = ops.transpose(x, ints(0, 2, 1, 3))
+    return ops.reshape(rows, ints(0, 0, width), True)
+
+
+def axis_size(node: Node, axis: int) -> Node:
+    """The size of an axis: int64 [1]."""
+    return ops.gather(ops.shape_of(node), ints(axis), ints(0))

@@ -1,0 +1,117 @@
+"""Compiled towers on disk: used again, and never wrong."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import twinlens
+from tests.checkpoints.formats.reference import shaken
+from tests.tiny import CLIP_VOCABULARY, tiny_clip
+from twinlens.checkpoints.native import save_model
+from twinlens.inference import compiled_cache, openvino_engine
+from twinlens.inference.compiled_cache import clear_compiled, list_compiled, remove_oldest
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    return compiled_cache.default_compiled_dir()
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    save_model(tiny_clip(vocab_size=CLIP_VOCABULARY), tmp_path / "model")
+    return tmp_path / "model"
+
+
+def embed(model: Path, **options: Any) -> np.ndarray:
+    image = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+    return twinlens.load(model, engine="openvino", **options).embed_images(image)
+
+
+def no_builds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino_engine, "image_graph", None)
+
+
+def test_a_second_start_builds_nothing(home: Path, model: Path, monkeypatch: pytest.MonkeyPatch):
+    first = embed(model)
+    no_builds(monkeypatch)
+    assert np.array_equal(embed(model), first)
+    [file] = list_compiled(home)
+    assert (file.model, file.tower, file.precision) == (str(model), "image embedding", "fp32")
+    assert file.path.stat().st_size == file.size
+
+
+def test_other_weights_precisions_and_sizes_are_other_files(home: Path, model: Path):
+    first = embed(model)
+    embed(model, precision="bf16")
+    embed(model, image_size=48)
+    save_model(shaken(tiny_clip(vocab_size=CLIP_VOCABULARY)), model)
+    assert not np.array_equal(embed(model), first)
+    assert len(list_compiled(home)) == 4
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "foreign", "header", "empty"])
+def test_a_damaged_file_is_removed_and_made_again(
+    damage: str, home: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+):
+    first = embed(model)
+    [file] = list_compiled(home)
+    content = bytearray(file.path.read_bytes())
+    content[len(content) // 2] ^= 255
+    file.path.write_bytes(
+        {
+            "cut": content[: len(content) // 3],
+            "flipped": content,
+            "foreign": b"something else",
+            "header": b"twinlens compiled 1\n[]\n" + content,
+            "empty": b"",
+        }[damage]
+    )
+    with pytest.warns(UserWarning, match="a damaged compiled model was removed") as found:
+        assert np.array_equal(embed(model), first)
+    assert len(found) == 1
+    assert "\n" not in str(found[0].message)
+    no_builds(monkeypatch)
+    assert np.array_equal(embed(model), first)  # the new one is whole
+
+
+def test_a_file_of_another_runtime_is_not_used(
+    home: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+):
+    embed(model)
+    monkeypatch.setattr(compiled_cache.openvino, "get_version", lambda: "2031.1")
+    embed(model)
+    assert len(list_compiled(home)) == 2
+
+
+def test_where_nothing_can_be_written_the_answer_is_the_same(home: Path, model: Path):
+    home.parent.mkdir(parents=True)
+    home.write_text("in the way")
+    with pytest.warns(UserWarning, match="could not be cached"):
+        answer = embed(model)
+    assert answer.shape == (1, 8)
+
+
+def test_the_least_used_go_first(tmp_path: Path):
+    for age, name in enumerate(("new", "old", "oldest")):
+        path = tmp_path / f"{name}.blob"
+        path.write_bytes(bytes(100))
+
+        os.utime(path, (1000 - age, 1000 - age))
+    remove_oldest(tmp_path, 250, keep=tmp_path / "new.blob")
+    assert sorted(path.stem for path in tmp_path.iterdir()) == ["new", "old"]
+    remove_oldest(tmp_path, 50, keep=tmp_path / "new.blob")
+    assert [path.stem for path in tmp_path.iterdir()] == ["new"]
+
+
+def test_cleared(home: Path, model: Path):
+    assert clear_compiled(home) == (0, 0)
+    embed(model)
+    number, size = clear_compiled(home)
+    assert number == 1
+    assert size > 0
+    assert list_compiled(home) == []

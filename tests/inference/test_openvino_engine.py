@@ -1,0 +1,201 @@
+"""The OpenVINO engine answers as the torch engine does: every architecture, output and family."""
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import twinlens
+from tests.inference.test_openvino_graph import IMAGE_TOWERS, TEXT_TOWERS, model_of
+from tests.tiny import CLIP_VOCABULARY, tiny_clip
+from twinlens import Embedder
+from twinlens.checkpoints.native import save_model
+from twinlens.checkpoints.recognise import open_checkpoint
+from twinlens.checkpoints.weights import LazyWeights
+from twinlens.errors import CheckpointError, ConfigError, ShapeError
+from twinlens.inference.engine import check_pixel_batch
+from twinlens.inference.openvino_engine import OpenVINOEngine, has_fast_bf16
+from twinlens.model import presets
+from twinlens.model.clip import CLIP
+
+TOLERANCE = 2e-5
+TEXTS = ["a cat", "a cat on a mat", "", "a dog", "a cat", "the cat sat"]
+
+
+@pytest.fixture(scope="module")
+def images() -> list[np.ndarray]:
+    random = np.random.default_rng(0)
+    return [random.integers(0, 256, (40, 36 + n, 3), np.uint8) for n in range(5)]
+
+
+def both_engines(model: CLIP, directory: Path) -> tuple[Embedder, Embedder]:
+    save_model(model, directory)
+    return (
+        twinlens.load(directory, engine="openvino", precision="fp32"),
+        twinlens.load(directory, engine="torch", precision="fp32", device="cpu"),
+    )
+
+
+def assert_close(ours: np.ndarray, expected: np.ndarray, tolerance: float = TOLERANCE) -> None:
+    assert ours.dtype == expected.dtype == np.float32
+    assert ours.shape == expected.shape
+    assert np.abs(ours - expected).max(initial=0) < tolerance
+
+
+@pytest.mark.parametrize("name", IMAGE_TOWERS)
+def test_every_image_output(name: str, images: list[np.ndarray], tmp_path: Path):
+    vision = IMAGE_TOWERS[name]
+    width = getattr(vision, "width", 8)
+    embed_dim = width if getattr(vision, "projection", "linear") == "none" else 8
+    ours, expected = both_engines(
+        model_of(vision=vision, text=None, embed_dim=embed_dim), tmp_path / "model"
+    )
+    assert (ours.engine.name, expected.engine.name) == ("openvino", "torch")
+    assert_close(ours.embed_images(images), expected.embed_images(images))
+    assert_close(ours.embed_images([]), expected.embed_images([]))
+    features = ours.probe_features(images)[0]
+    assert_close(features, expected.probe_features(images)[0])
+    assert features.shape[1] == ours.probe_width == expected.probe_width
+    assert_close(ours.project(features), ours.embed_images(images))
+    outputs = ["patches"] if name.endswith("resnet") else ["patches", "hidden:0", "hidden:-2"]
+    for output in outputs:
+        for some in (images, []):
+            assert_close(
+                ours.encode(images=some, output=output), expected.encode(images=some, output=output)
+            )
+
+
+@pytest.mark.parametrize("name", TEXT_TOWERS)
+def test_every_text_output(name: str, tmp_path: Path):
+    text = replace(TEXT_TOWERS[name], vocab_size=CLIP_VOCABULARY)
+    if text.pooling == "end":
+        text = replace(text, end_id=CLIP_VOCABULARY - 1)
+    embed_dim = text.width if text.projection == "none" else 8
+    model = model_of(vision=None, preprocess=None, text=text, embed_dim=embed_dim)
+    ours, expected = both_engines(model, tmp_path / "model")
+    assert_close(ours.embed_texts(TEXTS), expected.embed_texts(TEXTS))
+    assert_close(ours.embed_texts([]), expected.embed_texts([]))
+    for output in ("hidden:-2", "hidden:-1", "hidden:0"):
+        for some in (TEXTS, []):
+            assert_close(
+                ours.encode(texts=some, output=output), expected.encode(texts=some, output=output)
+            )
+
+
+def test_answers_do_not_depend_on_the_batch(images: list[np.ndarray], tmp_path: Path):
+    ours, _ = both_engines(tiny_clip(vocab_size=CLIP_VOCABULARY), tmp_path / "model")
+    together = ours.embed_images(images)
+    alone = np.concatenate([ours.embed_images(image) for image in images])
+    assert_close(together, alone, 1e-5)
+    texts = np.concatenate([ours.embed_texts(text) for text in TEXTS])
+    assert_close(ours.embed_texts(TEXTS), texts, 1e-5)
+
+
+def test_the_model_is_torch_s_and_its_scale_is_ours(tmp_path: Path):
+    ours, expected = both_engines(tiny_clip(vocab_size=CLIP_VOCABULARY), tmp_path / "model")
+    assert isinstance(ours.model, CLIP)
+    assert ours.model is ours.model
+    assert ours.logit_scale == expected.logit_scale
+
+
+def test_bf16_is_near(images: list[np.ndarray], tmp_path: Path):
+    save_model(tiny_clip(vocab_size=CLIP_VOCABULARY), tmp_path / "model")
+    exact = twinlens.load(tmp_path / "model", engine="openvino", precision="fp32")
+    ours = twinlens.load(tmp_path / "model", engine="openvino", precision="bf16")
+    for found, expected in (
+        (ours.embed_images(images), exact.embed_images(images)),
+        (ours.embed_texts(TEXTS), exact.embed_texts(TEXTS)),
+    ):
+        assert (found * expected).sum(axis=1).min() > 0.999
+        np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
+
+
+def test_decoded_pixels_of_any_size(tmp_path: Path):
+    ours, expected = both_engines(tiny_clip(vocab_size=CLIP_VOCABULARY), tmp_path / "model")
+    pixels = np.random.default_rng(1).integers(0, 256, (3, 3, 32, 32), np.uint8)
+    assert_close(ours.embed_pixels(pixels), expected.embed_pixels(pixels))
+    wide = np.asarray(Image.new("RGB", (64, 48), "teal")).transpose(2, 0, 1)[None]
+    assert_close(ours.embed_pixels(wide), expected.embed_pixels(wide), 1e-3)
+    for wrong in (pixels.astype(np.float32), pixels[0], "pixels", np.zeros((1, 3, 4, 900), "u1")):
+        with pytest.raises(ShapeError, match="expected"):
+            check_pixel_batch(wrong)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"images": [], "texts": []}, "got both of images and texts"),
+        ({}, "got neither of images and texts"),
+        ({"images": [], "output": "hidden"}, "expected 'embedding', 'patches' or hidden"),
+        ({"images": [], "output": "hidden:9"}, "expected hidden:-3 to hidden:2"),
+        ({"texts": [], "output": "patches"}, "expected 'embedding' or hidden states"),
+    ],
+)
+@pytest.mark.parametrize("engine", ["openvino", "torch"])
+def test_outputs_that_there_are_not(
+    engine: Any, given: dict[str, Any], message: str, tmp_path: Path
+):
+    save_model(tiny_clip(vocab_size=CLIP_VOCABULARY), tmp_path / "model")
+    lens = twinlens.load(tmp_path / "model", engine=engine, device="cpu")
+    with pytest.raises(ConfigError, match=message):
+        lens.encode(**given)
+
+
+def test_a_tower_that_was_not_loaded(tmp_path: Path):
+    save_model(tiny_clip(vocab_size=CLIP_VOCABULARY), tmp_path / "model")
+    lens = twinlens.load(tmp_path / "model", engine="openvino", towers="image")
+    with pytest.raises(ConfigError, match="loaded without its text tower"):
+        lens.embed_texts("a cat")
+
+
+def test_a_damaged_checkpoint_is_refused_at_once_and_nothing_is_cached(tmp_path: Path):
+    save_model(tiny_clip(vocab_size=CLIP_VOCABULARY), tmp_path / "model")
+    file = tmp_path / "model" / "model.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-9] ^= 64
+    file.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"got (crc32|inf)"):
+        twinlens.load(tmp_path / "model", engine="openvino")
+
+
+def test_threads_take_turns(images: list[np.ndarray], tmp_path: Path):
+    ours, _ = both_engines(tiny_clip(vocab_size=CLIP_VOCABULARY), tmp_path / "model")
+    expected, got = ours.embed_images(images), []
+    threads = [Thread(target=lambda: got.append(ours.embed_images(images))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(got) == 4
+    assert all(np.array_equal(one, expected) for one in got)
+
+
+def test_large_models_are_in_bf16_where_the_processor_multiplies_it(tmp_path: Path):
+    tiny = tiny_clip(vocab_size=CLIP_VOCABULARY)
+    save_model(tiny, tmp_path / "model")
+    weights = LazyWeights(open_checkpoint(tmp_path / "model"))
+    assert OpenVINOEngine(weights, "auto", None).precision == "fp32"
+    weights.config = presets.vit_b_32()
+    fast = "bf16" if has_fast_bf16() else "fp32"
+    assert OpenVINOEngine(weights, "auto", None).precision == fast
+
+
+def test_images_of_another_size(images: list[np.ndarray], tmp_path: Path):
+    save_model(tiny_clip(vocab_size=CLIP_VOCABULARY), tmp_path / "model")
+    ours, expected = (
+        twinlens.load(tmp_path / "model", engine=engine, image_size=48, precision="fp32")
+        for engine in ("openvino", "torch")
+    )
+    assert ours.config.preprocess_config.image_size == 48
+    assert_close(ours.embed_images(images), expected.embed_images(images))
+
+
+def test_sent_to_another_process(images: list[np.ndarray], tmp_path: Path):
+    ours, _ = both_engines(tiny_clip(vocab_size=CLIP_VOCABULARY), tmp_path / "model")
+    sent = pickle.loads(pickle.dumps(ours))
+    assert np.array_equal(sent.embed_images(images), ours.embed_images(images))
