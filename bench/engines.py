@@ -27,6 +27,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve()
 FIGURES = ("images/s", "p50 ms", "prompts/s", "files/s")
 BATCH, CLASSES, FILES = 32, 40, 96
+WARM_UP_SECONDS, SECONDS = 1.0, 2.0
 
 
 def calls_of_twinlens(engine: str, folder: Path) -> dict[str, Callable[[], object]]:
@@ -98,10 +99,12 @@ def serve(contestant: str, folder: Path) -> None:
     print(json.dumps(sorted(calls)), flush=True)
     for line in sys.stdin:
         call, figure = calls[line.strip()], line.strip()
-        call()  # threads and caches are awake again
+        begin = time.perf_counter()
+        while time.perf_counter() - begin < WARM_UP_SECONDS:
+            call()  # threads, caches and the clock are up again
         times: list[float] = []
         begin = time.perf_counter()
-        while len(times) < 3 or time.perf_counter() - begin < 1.5:
+        while len(times) < 3 or time.perf_counter() - begin < SECONDS:
             start = time.perf_counter()
             call()
             times.append(time.perf_counter() - start)
@@ -180,11 +183,13 @@ def start(folder: Path, other: Path | None, fastembed: str | None) -> dict[str, 
     return {one: Contestant(one, *where, folder) for one, where in wanted.items()}
 
 
-def measure(contestants: dict[str, Contestant], rounds: int) -> dict[str, dict[str, list[float]]]:
+def measure(
+    contestants: dict[str, Contestant], rounds: int, figures: list[str]
+) -> dict[str, dict[str, list[float]]]:
     """Figures of each contestant, round by round."""
-    found: dict[str, dict[str, list[float]]] = {figure: {} for figure in FIGURES}
+    found: dict[str, dict[str, list[float]]] = {figure: {} for figure in figures}
     for _ in range(rounds):
-        for figure in FIGURES:
+        for figure in figures:
             for one, contestant in contestants.items():
                 if figure in contestant.figures:
                     found[figure].setdefault(one, []).append(contestant.measure(figure))
@@ -197,6 +202,7 @@ def main() -> None:
     parser.add_argument("--other", type=Path)
     parser.add_argument("--fastembed")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--figures", nargs="*", choices=FIGURES)
     parser.add_argument("--serve")
     parser.add_argument("--folder", type=Path)
     options = parser.parse_args()
@@ -207,7 +213,7 @@ def main() -> None:
         folder = Path(name)
         write_inputs(folder)
         contestants = start(folder, options.other, options.fastembed)
-        found = measure(contestants, options.rounds)
+        found = measure(contestants, options.rounds, options.figures or list(FIGURES))
         for contestant in contestants.values():
             contestant.process.kill()
     for figure, values in found.items():

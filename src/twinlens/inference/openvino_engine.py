@@ -119,7 +119,10 @@ class OpenVINOEngine:
         require_tower(self.config, "image")
         check_pixel_batch(pixels)
         config = self.config.preprocess_config
-        images = np.ascontiguousarray(np.asarray(pixels).transpose(0, 2, 3, 1))
+        planes = np.asarray(pixels)
+        images = np.empty((len(planes), *planes.shape[2:], 3), np.uint8)
+        for channel in range(3):  # twice as fast as one transposed copy
+            images[..., channel] = planes[:, channel]
         if images.shape[1:3] != (config.image_size, config.image_size):
             images = np.stack([to_pixels(image, config) for image in images])
         return self.encode_images([images])

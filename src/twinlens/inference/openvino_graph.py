@@ -240,8 +240,7 @@ def _attention_pooling_head(tower: TowerBuilder, x: Node, config: ViTConfig) -> 
     mixed = ops.scaled_dot_product_attention(ops.broadcast(heads[0], whole), *heads[1:])
     pooled = tower.linear(merge_heads(mixed, config.width), "pool.out")
     pooled = ops.squeeze(pooled, ints(1))
-    normed = tower.layer_norm(pooled, "pool.norm", config.norm_eps)
-    return ops.add(pooled, tower.mlp(normed, "pool.mlp", config))
+    return ops.add(pooled, tower.mlp(pooled, "pool.norm", "pool.mlp", config))
 
 
 def _resnet(tower: TowerBuilder, images: Node, config: ResNetConfig, output: str) -> Node:

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from twinlens.checkpoints.formats.storage.arrays import DTYPES, Array, DType
-from twinlens.config import Activation, TextConfig, ViTConfig
+from twinlens.config import TextConfig, ViTConfig
 from twinlens.inference.openvino_runtime import openvino, ops
 
 Node: TypeAlias = Any
@@ -17,6 +17,8 @@ Node: TypeAlias = Any
 Transformer: TypeAlias = ViTConfig | TextConfig
 
 FLOAT32, BFLOAT16 = DTYPES["float32"], DTYPES["bfloat16"]
+
+_QUICK_GELU_SCALE = 1.702
 
 _BATCH_NORM_EPS = 1e-5
 """torch's default, which the paper's ResNets use."""
@@ -66,8 +68,7 @@ class TowerBuilder:
 
     def layer_norm(self, x: Node, name: str, eps: float) -> Node:
         """A layer norm over the last axis."""
-        normed = ops.mvn(x, ints(-1), True, eps, "inside_sqrt")
-        scaled = ops.multiply(normed, self.weight(f"{name}.weight"))
+        scaled = ops.multiply(normalise(x, eps), self.weight(f"{name}.weight"))
         return ops.add(scaled, self.weight(f"{name}.bias"))
 
     def patches(self, images: Node, config: ViTConfig) -> Node:
@@ -89,7 +90,7 @@ class TowerBuilder:
         """Some pre-norm residual blocks of a transformer."""
         for number in numbers:
             name = f"transformer.blocks.{number}"
-            qkv = self.linear(self.block_norm(x, number, config), f"{name}.attention.qkv")
+            qkv = self.normed_linear(x, f"{name}.attention_norm", f"{name}.attention.qkv", config)
             mixed = attend(qkv, config, causal=causal)
             x = ops.add(x, self.linear(mixed, f"{name}.attention.out"))
             x = self.mlp_residual(x, config, number)
@@ -100,7 +101,7 @@ class TowerBuilder:
     ) -> Node:
         """A causal block of states [node, width]: see `forward_shared_prefixes`."""
         name = f"transformer.blocks.{number}"
-        qkv = self.linear(self.block_norm(x, number, config), f"{name}.attention.qkv")
+        qkv = self.normed_linear(x, f"{name}.attention_norm", f"{name}.attention.qkv", config)
         mixed = attend(ops.gather(qkv, nodes, ints(0)), config, causal=True)
         rows = ops.reshape(mixed, ints(-1, config.width), False)
         mixed = ops.gather(rows, first_occurrence, ints(0))
@@ -126,9 +127,9 @@ class TowerBuilder:
         """
         number, width = config.layers - 1, config.width
         name = f"transformer.blocks.{number}"
-        weight, bias = (self.array(f"{name}.attention.qkv.{part}") for part in ("weight", "bias"))
-        query = self.affine(self.block_norm(pooled, number, config), weight[:width], bias[:width])
-        both = self.affine(self.block_norm(x, number, config), weight[width:], bias[width:])
+        weight, bias = self.folded(f"{name}.attention_norm", f"{name}.attention.qkv")
+        query = self.affine(normalise(pooled, config.norm_eps), weight[:width], bias[:width])
+        both = self.affine(normalise(x, config.norm_eps), weight[width:], bias[width:])
         if nodes is not None:
             both = ops.gather(both, nodes, ints(0))
         parts = ops.split(both, ops.constant(np.int64(2)), 2).outputs()
@@ -137,15 +138,10 @@ class TowerBuilder:
         x = ops.add(pooled, self.linear(merge_heads(mixed, width), f"{name}.attention.out"))
         return self.mlp_residual(x, config, number)
 
-    def block_norm(self, x: Node, number: int, config: Transformer) -> Node:
-        """The norm before a block's attention."""
-        return self.layer_norm(x, f"transformer.blocks.{number}.attention_norm", config.norm_eps)
-
     def mlp_residual(self, x: Node, config: Transformer, number: int) -> Node:
         """The second half of a block."""
         name = f"transformer.blocks.{number}"
-        normed = self.layer_norm(x, f"{name}.mlp_norm", config.norm_eps)
-        return ops.add(x, self.mlp(normed, f"{name}.mlp", config))
+        return ops.add(x, self.mlp(x, f"{name}.mlp_norm", f"{name}.mlp", config))
 
     def project_text(self, pooled: Node, config: TextConfig) -> Node:
         """A text's last norm and its projection into the shared space."""
@@ -156,16 +152,30 @@ class TowerBuilder:
             features = ops.add(features, self.weight("projection_bias"))
         return features
 
-    def mlp(self, x: Node, name: str, config: Transformer) -> Node:
-        """Two linear layers with the configuration's activation."""
-        hidden = self.activation(self.linear(x, f"{name}.expand"), config.activation)
-        return self.linear(hidden, f"{name}.contract")
+    def mlp(self, x: Node, norm: str, name: str, config: Transformer) -> Node:
+        """A layer norm, and two linear layers with the configuration's activation."""
+        weight, bias = self.folded(norm, f"{name}.expand")
+        after = self.array(f"{name}.contract.weight")
+        is_quick = config.activation == "quick_gelu"
+        if is_quick:  # x sigmoid(1.702 x) is swish(1.702 x) / 1.702, which joins the product
+            scale = np.float32(_QUICK_GELU_SCALE)
+            weight, bias, after = weight * scale, bias * scale, after / scale
+        hidden = self.affine(normalise(x, config.norm_eps), weight, bias)
+        if is_quick:
+            hidden = ops.swish(hidden, self.constant(np.array(1, np.float32)))
+        else:
+            hidden = ops.gelu(hidden, "tanh" if config.activation == "gelu_tanh" else "erf")
+        return self.affine(hidden, after, self.array(f"{name}.contract.bias"))
 
-    def activation(self, x: Node, name: Activation) -> Node:
-        """The activation of a configuration."""
-        if name == "quick_gelu":
-            return ops.swish(x, self.constant(np.array(1.702, np.float32)))
-        return ops.gelu(x, "tanh" if name == "gelu_tanh" else "erf")
+    def folded(self, norm: str, linear: str) -> tuple[Array, Array]:
+        """A linear layer's weight and bias that take in the gain and bias of the norm before."""
+        weight = self.array(f"{linear}.weight")
+        gain, shift = self.array(f"{norm}.weight"), self.array(f"{norm}.bias")
+        return weight * gain, self.array(f"{linear}.bias") + weight @ shift
+
+    def normed_linear(self, x: Node, norm: str, linear: str, config: Transformer) -> Node:
+        """A layer norm and a linear layer: the norm's gain and bias are part of the product."""
+        return self.affine(normalise(x, config.norm_eps), *self.folded(norm, linear))
 
     def conv_bn(self, x: Node, name: str, stride: int = 1) -> Node:
         """A convolution with its batch normalisation folded into weight and bias."""
@@ -197,6 +207,11 @@ def average_pool(x: Node, stride: int) -> Node:
     if stride == 1:
         return x
     return ops.avg_pool(x, [stride, stride], [0, 0], [0, 0], [stride, stride], False)
+
+
+def normalise(x: Node, eps: float) -> Node:
+    """Mean 0 and variance 1 over the last axis: a layer norm without gain and bias."""
+    return ops.mvn(x, ints(-1), True, eps, "inside_sqrt")
 
 
 def attend(qkv: Node, config: Transformer, *, causal: bool) -> Node:
