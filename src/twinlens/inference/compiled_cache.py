@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from twinlens.checkpoints.formats.storage.arrays import map_file
 from twinlens.errors import one_line
 from twinlens.files import atomic_file, remove_partial_files
-from twinlens.inference.openvino_runtime import openvino
+from twinlens.inference.openvino_runtime import openvino, shared_core
 
 _MAGIC = b"twinlens compiled 1\n"
 _SUFFIX = ".blob"
@@ -78,7 +78,7 @@ class CompiledCache:
 
     @cached_property
     def _machine(self) -> Mapping[str, str]:
-        core = openvino.Core()
+        core = shared_core()
         capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         return {
             "openvino": openvino.get_version(),
@@ -91,7 +91,7 @@ class CompiledCache:
         return self._path(key).is_file()
 
     def load(
-        self, key: Mapping[str, str], core: Any, settings: Mapping[str, Any]
+        self, key: Mapping[str, str], settings: Mapping[str, Any]
     ) -> tuple[Any, NDArray[np.uint8]] | None:
         """Load a compiled tower; None where there is none. A damaged one is removed.
 
@@ -99,7 +99,6 @@ class CompiledCache:
 
         Args:
             key: What the tower depends on besides the machine.
-            core: OpenVINO's.
             settings: Those that it was compiled with.
         """
         path = self._path(key)
@@ -107,7 +106,7 @@ class CompiledCache:
             content = _map_contents(path)
             # OpenVINO checks little of what it is given: the checksum comes first.
             blob = openvino.Tensor(content, shared_memory=True)
-            compiled = core.import_model(blob, "CPU", dict(settings))
+            compiled = shared_core().import_model(blob, "CPU", dict(settings))
             os.utime(path)  # the files that were not used for longest go first
         except OSError:
             return None  # where it cannot be written either, `save` says so

@@ -21,7 +21,7 @@ from twinlens.images.decode import to_pixels
 from twinlens.inference.engine import check_pixel_batch, require_tower, unit_vectors
 from twinlens.inference.openvino_graph import image_graph, prefix_tree_graph, text_graph
 from twinlens.inference.openvino_layers import BFLOAT16, FLOAT32
-from twinlens.inference.openvino_runtime import openvino
+from twinlens.inference.openvino_runtime import shared_core
 from twinlens.inference.outputs import image_output_shape, require_output
 from twinlens.text.prefix_tree import (
     PrefixTree,
@@ -61,7 +61,7 @@ def pick_openvino_precision(precision: Precision, config: CLIPConfig) -> Precisi
 
 def has_fast_bf16() -> bool:
     """True if the processor multiplies bf16 natively; emulation is slower than float32."""
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in shared_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 class OpenVINOEngine:
@@ -85,7 +85,6 @@ class OpenVINOEngine:
         self._cache = cache
         self.config = weights.config
         self.precision: Precision = pick_openvino_precision(precision, weights.config)
-        self._core = openvino.Core()
         self._requests: dict[str, tuple[Any, Lock]] = {}
         self._mapped: list[object] = []  # cached towers use the memory of their files
         self._compiling = Lock()
@@ -204,11 +203,11 @@ class OpenVINOEngine:
         }
         key = self._cache_key(name)
         if self._cache is not None:
-            found = self._cache.load(key, self._core, settings)
+            found = self._cache.load(key, settings)
             if found is not None:
                 self._mapped.append(found)
                 return found[0]
-        compiled = self._core.compile_model(self._build(name), "CPU", settings)
+        compiled = shared_core().compile_model(self._build(name), "CPU", settings)
         if self._cache is not None:
             self._cache.save(key, compiled)
         return compiled

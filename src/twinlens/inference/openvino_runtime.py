@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from functools import cache
 from typing import Any
 
 from twinlens.errors import ConfigError
@@ -46,3 +47,9 @@ openvino = _import_silently("openvino")
 require_version(openvino.__version__)
 ops = _import_silently("openvino.opset15")
 """Functions that make the nodes of a graph."""
+
+
+@cache
+def shared_core() -> Any:
+    """The one `openvino.Core` of the process: each loads the plugin of the processor again."""
+    return openvino.Core()

@@ -7,8 +7,6 @@ import re
 import string
 from collections.abc import Callable
 
-import ftfy
-
 from twinlens.config import TextCleaning
 from twinlens.errors import DataError
 
@@ -32,6 +30,8 @@ def fix_text(text: str) -> str:
     # Printable ASCII without an entity needs no fixing: most texts skip the slow part.
     if text.isascii() and text.isprintable() and "&" not in text.replace("& ", ""):
         return text
+    import ftfy  # noqa: PLC0415  a twentieth of a second of imports, which most texts spare
+
     return html.unescape(html.unescape(ftfy.fix_text(text)))
 
 
