@@ -88,6 +88,15 @@ def test_a_file_of_another_runtime_is_not_used(
     assert len(list_compiled(home)) == 2
 
 
+def test_a_file_of_other_graph_code_is_not_used(
+    home: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+):
+    embed(model)
+    monkeypatch.setattr(openvino_engine, "graph_digest", lambda: "of another release")
+    embed(model)
+    assert len(list_compiled(home)) == 2
+
+
 def test_where_nothing_can_be_written_the_answer_is_the_same(home: Path, model: Path):
     home.parent.mkdir(parents=True)
     home.write_text("in the way")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
+from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +21,7 @@ from twinlens.config import CLIPConfig, ViTConfig
 from twinlens.errors import ConfigError, MissingExtraError
 from twinlens.hardware import usable_cpu_count
 from twinlens.images.decode import to_pixels
+from twinlens.inference import openvino_graph, openvino_layers
 from twinlens.inference.engine import check_pixel_batch, require_tower, unit_vectors
 from twinlens.inference.openvino_graph import image_graph, prefix_tree_graph, text_graph
 from twinlens.inference.openvino_layers import BFLOAT16, FLOAT32
@@ -62,6 +66,13 @@ def pick_openvino_precision(precision: Precision, config: CLIPConfig) -> Precisi
 def has_fast_bf16() -> bool:
     """True if the processor multiplies bf16 natively; emulation is slower than float32."""
     return "BF16" in shared_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+@cache
+def graph_digest() -> str:
+    """A digest of the code that builds graphs: towers that older code compiled are not used."""
+    sources = (openvino_graph.__file__, openvino_layers.__file__)
+    return hashlib.sha256(b"".join(Path(file).read_bytes() for file in sources)).hexdigest()
 
 
 class OpenVINOEngine:
@@ -223,7 +234,12 @@ class OpenVINOEngine:
         return text_graph(config, tensors, output=output, dtype=dtype)
 
     def _cache_key(self, name: str) -> Mapping[str, str]:
-        return {"model": self._weights.fingerprint, "tower": name, "precision": self.precision}
+        return {
+            "model": self._weights.fingerprint,
+            "tower": name,
+            "precision": self.precision,
+            "graph": graph_digest(),
+        }
 
     def _towers(self) -> list[str]:
         sizes = {"image": self.config.vision, "text": self.config.text}
