@@ -168,7 +168,7 @@ def _model(found: Node, inputs: Node | list[Node], output: str) -> Graph:
     if found.output(0).get_element_type() != openvino.Type.f32:
         found = ops.convert(found, np.float32)
     if output == "embedding":
-        found = ops.normalize_l2(found, ints(1), 1e-24, "max")
+        found = ops.normalize_l2(found, ints(1), 1e-24, "add")
     inputs = inputs if isinstance(inputs, list) else [inputs]
     found.output(0).get_tensor().set_names({OUTPUT_NAMES.get(output, "states")})
     for node in inputs:
