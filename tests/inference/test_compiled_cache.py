@@ -124,3 +124,40 @@ def test_cleared(home: Path, model: Path):
     assert number == 1
     assert size > 0
     assert list_compiled(home) == []
+
+
+def test_a_model_replaced_under_a_live_embedder_is_not_cached_as_the_new_one(
+    home: Path, model: Path
+):
+    lens = twinlens.load(model, engine="openvino")
+    save_model(shaken(tiny_clip(vocab_size=CLIP_VOCABULARY)), model)
+    image = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+    old = lens.embed_images(image)
+    assert list_compiled(home) == []
+    expected = twinlens.load(model, engine="torch", device="cpu").embed_images(image)
+    assert np.abs(embed(model) - expected).max() < 2e-5
+    assert np.abs(old - expected).max() > 1e-3
+
+
+def test_a_file_that_cannot_be_touched_is_used(
+    home: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+):
+    first = embed(model)
+
+    def refused(*_: object) -> None:
+        raise PermissionError(1, "not yours")
+
+    monkeypatch.setattr(compiled_cache.os, "utime", refused)
+    no_builds(monkeypatch)
+    assert np.array_equal(embed(model), first)
+
+
+def test_without_a_home_there_is_an_answer_and_no_cache(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(compiled_cache.Path, "home", homeless)
+    with pytest.warns(UserWarning, match="got no home directory"):
+        assert embed(model).shape == (1, 8)

@@ -18,12 +18,23 @@ from twinlens.checkpoints.native import save_model
 from twinlens.checkpoints.recognise import open_checkpoint
 from twinlens.checkpoints.weights import LazyWeights
 from twinlens.errors import CheckpointError, ConfigError, ShapeError
+from twinlens.inference.compiled_cache import (
+    CompiledFile,
+    default_compiled_dir,
+    list_compiled,
+)
 from twinlens.inference.engine import check_pixel_batch
 from twinlens.inference.openvino_engine import OpenVINOEngine, has_fast_bf16
 from twinlens.model import presets
 from twinlens.model.clip import CLIP
 
 TOLERANCE = 2e-5
+
+
+def compiled_files() -> list[CompiledFile]:
+    return list_compiled(default_compiled_dir())
+
+
 TEXTS = ["a cat", "a cat on a mat", "", "a dog", "a cat", "the cat sat"]
 
 
@@ -161,6 +172,7 @@ def test_a_damaged_checkpoint_is_refused_at_once_and_nothing_is_cached(tmp_path:
     file.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"got (crc32|inf)"):
         twinlens.load(tmp_path / "model", engine="openvino")
+    assert all(file.model != str(tmp_path / "model") for file in compiled_files())
 
 
 def test_threads_take_turns(images: list[np.ndarray], tmp_path: Path):
@@ -199,3 +211,20 @@ def test_sent_to_another_process(images: list[np.ndarray], tmp_path: Path):
     ours, _ = both_engines(tiny_clip(vocab_size=CLIP_VOCABULARY), tmp_path / "model")
     sent = pickle.loads(pickle.dumps(ours))
     assert np.array_equal(sent.embed_images(images), ours.embed_images(images))
+
+
+def test_no_pixels_have_no_embeddings_and_break_nothing(tmp_path: Path):
+    for lens in both_engines(tiny_clip(vocab_size=CLIP_VOCABULARY), tmp_path / "model"):
+        pixels = np.random.default_rng(1).integers(0, 256, (2, 3, 32, 32), np.uint8)
+        expected = lens.embed_pixels(pixels)
+        for none in (pixels[:0], np.zeros((0, 3, 48, 64), np.uint8)):
+            assert lens.embed_pixels(none).shape == (0, 8)
+        assert np.array_equal(lens.embed_pixels(pixels), expected)
+
+
+def test_projection_needs_the_image_tower(tmp_path: Path):
+    save_model(tiny_clip(vocab_size=CLIP_VOCABULARY), tmp_path / "model")
+    for engine in ("openvino", "torch"):
+        lens = twinlens.load(tmp_path / "model", engine=engine, towers="text", device="cpu")
+        with pytest.raises(ConfigError, match="loaded without its image tower"):
+            lens.project(np.zeros((1, 8), np.float32))

@@ -21,7 +21,7 @@ from twinlens.checkpoints.formats.storage.arrays import Array
 from twinlens.checkpoints.formats.storage.tensors import LazyTensors, stream_tensors
 from twinlens.checkpoints.recognise import Checkpoint, open_checkpoint
 from twinlens.config import INITIAL_LOGIT_SCALE, Activation, CLIPConfig, ViTConfig
-from twinlens.errors import ConfigError
+from twinlens.errors import CheckpointError, ConfigError, os_errors_as
 from twinlens.types import TowerSelection
 
 _POSITIONAL_EMBEDDING = "image_tower.positional_embedding"
@@ -79,8 +79,11 @@ def open_weights(
     activation: Activation | None = None,
 ) -> LazyWeights:
     """Open the weights of a model without reading them: see `load_weights`."""
+    path = Path(path).resolve()
+    files = files_fingerprint(path)  # before they are opened: those replaced later are others
     weights = LazyWeights(open_checkpoint(path, activation=activation), towers, image_size)
     weights.opened_with = (path, towers, image_size, activation)
+    weights.files = files
     return weights
 
 
@@ -94,6 +97,7 @@ class LazyWeights:
 
     Attributes:
         config: The configuration of these towers.
+        files: A digest of the model's files as they were opened: see `files_fingerprint`.
         opened_with: The arguments of `open_weights`, with which another process opens them again.
 
     Raises:
@@ -106,6 +110,7 @@ class LazyWeights:
         towers: TowerSelection = "both",
         image_size: int | None = None,
     ) -> None:
+        self.files = ""
         self.opened_with: tuple[Any, ...] = (checkpoint.path, towers, image_size, None)
         self._checkpoint = checkpoint
         self._stored_config = select_towers(checkpoint.config, towers)
@@ -124,8 +129,12 @@ class LazyWeights:
 
     @property
     def fingerprint(self) -> str:
-        """A digest that changes when a file of the model is written, moved or replaced."""
-        return f"{files_fingerprint(self._checkpoint.path)} {self.config!r}"
+        """The files as they were when they were opened, and the configuration."""
+        return f"{self.files} {self.config!r}"
+
+    def has_changed(self) -> bool:
+        """True if the model's files are others than those that were opened."""
+        return files_fingerprint(self.opened_with[0]) != self.files
 
     def verify(self) -> None:
         """Compare names, shapes, types and checksums.
@@ -190,7 +199,15 @@ def files_fingerprint(path: Path) -> str:
 
     Args:
         path: The model's directory; or a file of weights, beside which its configuration lies.
+
+    Raises:
+        CheckpointError: A file cannot be read.
     """
+    with os_errors_as(CheckpointError, path, "cannot be read"):
+        return _files_fingerprint(path)
+
+
+def _files_fingerprint(path: Path) -> str:
     directory = path.parent if path.is_file() else path
     files = sorted(file for file in directory.iterdir() if file.is_file())
     if path.is_file() and ".index." not in path.name:

@@ -1,8 +1,9 @@
 """Compiled towers on disk, so that the next process starts without compiling.
 
 The name of a file is a digest of all that its contents depend on: the model's files, the tower, the
-precision, OpenVINO's version and the processor. A file is written whole or not at all, and has a
-checksum: one that is damaged is removed with a warning and compiled again.
+precision, the code that builds graphs, OpenVINO's version and the processor. A file is written
+whole or not at all, and has a checksum: one that is damaged is removed with a warning and compiled
+again.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import os
 import warnings
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinlens.checkpoints.formats.storage.arrays import map_file
-from twinlens.errors import one_line
+from twinlens.errors import ConfigError, one_line
 from twinlens.files import atomic_file, remove_partial_files
 from twinlens.inference.openvino_runtime import openvino, shared_core
 
@@ -37,8 +38,15 @@ MAX_CACHE_BYTES = 8 * 2**30
 
 
 def default_compiled_dir() -> Path:
-    """The directory of compiled towers."""
-    return Path.home() / ".cache" / "twinlens" / "openvino"
+    """The directory of compiled towers.
+
+    Raises:
+        ConfigError: The user has no home directory.
+    """
+    try:
+        return Path.home() / ".cache" / "twinlens" / "openvino"
+    except RuntimeError as error:
+        raise ConfigError("HOME: got no home directory, expected one for the cache") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +70,18 @@ class CompiledFile:
     precision: str
 
 
-@dataclass(frozen=True)
+def machine_key() -> Mapping[str, str]:
+    """The runtime and the processor that a compiled tower is for."""
+    core = shared_core()
+    capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return {
+        "openvino": openvino.get_version(),
+        "processor": core.get_property("CPU", "FULL_DEVICE_NAME"),
+        "capabilities": " ".join(sorted(capabilities)),
+    }
+
+
+@dataclass(frozen=True, slots=True)
 class CompiledCache:
     """A directory of compiled towers.
 
@@ -75,16 +94,6 @@ class CompiledCache:
     directory: Path
     model: str = ""
     max_bytes: int = MAX_CACHE_BYTES
-
-    @cached_property
-    def _machine(self) -> Mapping[str, str]:
-        core = shared_core()
-        capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        return {
-            "openvino": openvino.get_version(),
-            "processor": core.get_property("CPU", "FULL_DEVICE_NAME"),
-            "capabilities": " ".join(sorted(capabilities)),
-        }
 
     def has(self, key: Mapping[str, str]) -> bool:
         """True if there is a file of a tower; it may be damaged."""
@@ -107,7 +116,6 @@ class CompiledCache:
             # OpenVINO checks little of what it is given: the checksum comes first.
             blob = openvino.Tensor(content, shared_memory=True)
             compiled = shared_core().import_model(blob, "CPU", dict(settings))
-            os.utime(path)  # the files that were not used for longest go first
         except OSError:
             return None  # where it cannot be written either, `save` says so
         except (ValueError, RuntimeError) as error:
@@ -116,8 +124,11 @@ class CompiledCache:
                 f"{one_line(error, 200)}",
                 stacklevel=2,
             )
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink()
             return None
+        with suppress(OSError):
+            os.utime(path)  # the files that were not used for longest go first
         return compiled, content
 
     def save(self, key: Mapping[str, str], compiled: Any) -> None:
@@ -133,16 +144,17 @@ class CompiledCache:
             with atomic_file(path) as file:
                 file.write(header)
                 file.write(content)
-            remove_oldest(self.directory, self.max_bytes, keep=path)
         except OSError as error:
             warnings.warn(
                 f"{path}: the compiled model could not be cached: {error.strerror or error}; "
                 "each start compiles again",
                 stacklevel=2,
             )
+        else:
+            remove_oldest(self.directory, self.max_bytes, keep=path)
 
     def _path(self, key: Mapping[str, str]) -> Path:
-        text = json.dumps({**key, **self._machine, "format": _MAGIC.decode()}, sort_keys=True)
+        text = json.dumps({**key, **machine_key(), "format": _MAGIC.decode()}, sort_keys=True)
         return self.directory / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}{_SUFFIX}"
 
 
@@ -176,22 +188,31 @@ def clear_compiled(directory: Path) -> tuple[int, int]:
     Raises:
         OSError: One of them cannot be removed.
     """
-    number, size = 0, 0
-    for path in directory.glob(f"*{_SUFFIX}"):
-        number, size = number + 1, size + path.stat().st_size
+    found = _files(directory)
+    for path, _ in found:
         path.unlink(missing_ok=True)
     remove_partial_files(directory)
-    return number, size
+    return len(found), sum(status.st_size for _, status in found)
 
 
 def remove_oldest(directory: Path, max_bytes: int, keep: Path) -> None:
     """Remove the files that were not used for longest until the others fit."""
-    files = sorted(directory.glob(f"*{_SUFFIX}"), key=lambda path: -path.stat().st_mtime)
     total = 0
-    for path in [keep, *(path for path in files if path != keep)]:
-        total += path.stat().st_size
+    newest_first = sorted(_files(directory), key=lambda file: -file[1].st_mtime)
+    for path, status in sorted(newest_first, key=lambda file: file[0] != keep):
+        total += status.st_size
         if total > max_bytes and path != keep:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # another process removed it, or may alone do so
+                path.unlink()
+
+
+def _files(directory: Path) -> list[tuple[Path, os.stat_result]]:
+    """The compiled towers of a directory; those that other processes remove are left out."""
+    found: list[tuple[Path, os.stat_result]] = []
+    for path in directory.glob(f"*{_SUFFIX}"):
+        with suppress(FileNotFoundError):
+            found.append((path, path.stat()))
+    return found
 
 
 def _read_header(path: Path) -> tuple[dict[str, Any], int]:

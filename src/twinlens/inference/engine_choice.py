@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import sys
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 from typing import get_args
 
 from twinlens.checkpoints.weights import LazyWeights
-from twinlens.errors import ConfigError, MissingExtraError, require_known
+from twinlens.errors import ConfigError, MissingExtraError, require, require_known
 from twinlens.inference.engine import Engine
 from twinlens.types import EngineChoice, EngineName, Precision
+
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?|mps(:0)?")
 
 _GPU_DRIVER_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 """Devices of NVIDIA's and AMD's drivers on Linux, and of Windows' under it."""
@@ -35,7 +39,11 @@ def load_engine(
         )
         from twinlens.inference.openvino_engine import OpenVINOEngine  # noqa: PLC0415
 
-        cache = CompiledCache(default_compiled_dir(), weights.place)
+        try:
+            cache = CompiledCache(default_compiled_dir(), weights.place)
+        except ConfigError as error:
+            warnings.warn(f"{error}; each start compiles again", stacklevel=2)
+            cache = None
         return OpenVINOEngine(weights, precision, cache)
     if find_spec("torch") is None:
         raise MissingExtraError("torch", "torch")
@@ -54,6 +62,7 @@ def pick_engine(
     Raises:
         ConfigError: OpenVINO was asked for what only torch has.
     """
+    require(_DEVICE.fullmatch(device), "device", device, "auto, cpu, cuda, cuda:N or mps")
     if engine == "torch":
         return "torch"
     is_torch_s = precision not in ("auto", "fp32", "bf16") or compiled

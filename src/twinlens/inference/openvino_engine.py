@@ -15,13 +15,13 @@ import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 from numpy.typing import NDArray
 
+import twinlens
 from twinlens.checkpoints.expected_weights import count_parameters
 from twinlens.checkpoints.formats.storage.arrays import Array
 from twinlens.config import CLIPConfig, ViTConfig
 from twinlens.errors import ConfigError, MissingExtraError
 from twinlens.hardware import usable_cpu_count
 from twinlens.images.decode import to_pixels
-from twinlens.inference import openvino_graph, openvino_layers
 from twinlens.inference.engine import check_pixel_batch, require_tower, unit_vectors
 from twinlens.inference.openvino_graph import image_graph, prefix_tree_graph, text_graph
 from twinlens.inference.openvino_layers import BFLOAT16, FLOAT32
@@ -70,9 +70,11 @@ def has_fast_bf16() -> bool:
 
 @cache
 def graph_digest() -> str:
-    """A digest of the code that builds graphs: towers that older code compiled are not used."""
-    sources = (openvino_graph.__file__, openvino_layers.__file__)
-    return hashlib.sha256(b"".join(Path(file).read_bytes() for file in sources)).hexdigest()
+    """A digest of the code that makes towers of files: what older code compiled is not used."""
+    package = Path(twinlens.__file__).parent
+    sources = [*package.glob("inference/*.py"), *package.glob("checkpoints/**/*.py")]
+    sources += [package / "text" / "prefix_tree.py", package / "config.py"]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(sources))).hexdigest()
 
 
 class OpenVINOEngine:
@@ -96,10 +98,11 @@ class OpenVINOEngine:
         self._cache = cache
         self.config = weights.config
         self.precision: Precision = pick_openvino_precision(precision, weights.config)
-        self._requests: dict[str, tuple[Any, Lock]] = {}
         self._mapped: list[object] = []  # cached towers use the memory of their files
+        self._requests: dict[str, tuple[Any, Lock]] = {}
         self._compiling = Lock()
         self._torch_model: Any = None
+        self._logit_scale: float | None = None
         if cache is None or not all(cache.has(self._cache_key(name)) for name in self._towers()):
             weights.verify()  # so that `load` fails where the checkpoint is damaged
 
@@ -110,7 +113,9 @@ class OpenVINOEngine:
     @property
     def logit_scale(self) -> float:
         """The inverse temperature."""
-        return float(np.exp(np.float32(self._weights.tensor("logit_scale"))))
+        if self._logit_scale is None:
+            self._logit_scale = float(np.exp(np.float32(self._weights.tensor("logit_scale"))))
+        return self._logit_scale
 
     def encode_images(
         self, batches: Iterable[UInt8[np.ndarray, "batch size size 3"]], output: str = "embedding"
@@ -129,7 +134,9 @@ class OpenVINOEngine:
         require_tower(self.config, "image")
         check_pixel_batch(pixels)
         config = self.config.preprocess_config
-        planes = np.asarray(pixels)
+        planes = np.asarray(pixels.cpu() if hasattr(pixels, "cpu") else pixels)
+        if not len(planes):
+            return self.encode_images([])
         images = np.empty((len(planes), *planes.shape[2:], 3), np.uint8)
         for channel in range(3):  # twice as fast as one transposed copy
             images[..., channel] = planes[:, channel]
@@ -156,6 +163,7 @@ class OpenVINOEngine:
 
     def project(self, features: Float32[np.ndarray, "n width"]) -> Embeddings:
         """Project the features of a linear probe: unit vectors."""
+        require_tower(self.config, "image")
         vision = self.config.vision
         if isinstance(vision, ViTConfig) and vision.projection == "linear":
             features = features @ np.asarray(
@@ -195,10 +203,16 @@ class OpenVINOEngine:
     def _run(self, name: str, inputs: Mapping[str, Array]) -> Array:
         request, lock = self._request(name)
         with lock:
-            found = request.infer(dict(inputs), share_inputs=True, share_outputs=True)
+            try:
+                found = request.infer(dict(inputs), share_inputs=True, share_outputs=True)
+            except RuntimeError:
+                self._requests.pop(name, None)  # one that failed once fails ever after
+                raise
             return np.array(found[0], np.float32)  # a copy: the next request overwrites it
 
     def _request(self, name: str) -> tuple[Any, Lock]:
+        if name in self._requests:
+            return self._requests[name]
         with self._compiling:
             if name not in self._requests:
                 self._requests[name] = self._load(name).create_infer_request(), Lock()
@@ -216,10 +230,11 @@ class OpenVINOEngine:
         if self._cache is not None:
             found = self._cache.load(key, settings)
             if found is not None:
-                self._mapped.append(found)
-                return found[0]
+                compiled, content = found
+                self._mapped.append(content)
+                return compiled
         compiled = shared_core().compile_model(self._build(name), "CPU", settings)
-        if self._cache is not None:
+        if self._cache is not None and not self._weights.has_changed():
             self._cache.save(key, compiled)
         return compiled
 

@@ -143,6 +143,7 @@ class TorchEngine:
     @torch.inference_mode()
     def project(self, features: Float32[np.ndarray, "n width"]) -> Embeddings:
         """Project the features of a linear probe: unit vectors."""
+        require_tower(self.config, "image")
         tower, dtype = self.model.image_tower, dtype_of(self.precision)
         parts = torch.from_numpy(features).split(_PROJECTION_BATCH)
         if isinstance(tower, VisionTransformer):
