@@ -221,7 +221,8 @@ def test_siglip_s_positions_are_resized_as_timm_does():
         other = deepcopy(theirs)
         other.set_input_size(img_size=size)
         assert ours.shape == other.pos_embed[0].shape
-        assert np.abs(ours - other.pos_embed[0].detach().numpy()).max() < 1e-6
+        # Pillow weighs in float64, torch in float32: a few units in the last place.
+        assert np.abs(ours - other.pos_embed[0].detach().numpy()).max() < 2e-6
 
 
 def openai_state() -> State:
