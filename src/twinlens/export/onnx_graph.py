@@ -1,8 +1,8 @@
 """OpenVINO graphs translated to ONNX, node by node, without torch.
 
 So a tower is defined once, in `inference/openvino_graph.py`. Axes and permutations become
-attributes, transposed weights are stored transposed, a layer norm becomes one node, and attention
-its products. The packages are extras: only what writes ONNX imports this module.
+attributes, transposed weights are stored transposed, and a layer norm becomes one node. The
+packages are extras: only what writes ONNX imports this module.
 """
 
 from __future__ import annotations
@@ -223,26 +223,6 @@ def _transposed(graph: _Translation, op: Op, index: int) -> Value:
     return graph.node("Transpose", graph.input(op, index), perm=axes)
 
 
-def _attention(graph: _Translation, op: Op) -> Value:
-    """softmax(scale * query key^T + mask) value."""
-    if op.get_input_size() > 4:
-        raise _no_translation(op, "has a scale of its own")
-    width = op.get_input_partial_shape(0)[3].get_length()
-    scale = graph.constant(np.array(width**-0.5, np.float32))
-    query = graph.node("Mul", graph.input(op, 0), scale)
-    scores = graph.node("MatMul", query, _transposed(graph, op, 1))
-    if op.get_attributes()["causal"]:
-        # Above the diagonal -inf, and 0 elsewhere.
-        lengths = graph.node("Shape", scores, start=2)
-        full = graph.node("Expand", graph.constant(np.array(-np.inf, np.float32)), lengths)
-        mask = graph.node("Trilu", full, graph.constant(np.array(1)), upper=1)
-        scores = graph.node("Add", scores, mask)
-    if op.get_input_size() == 4:  # True where a position is attended to
-        hidden = graph.constant(np.array(-np.inf, np.float32))
-        scores = graph.node("Where", graph.input(op, 3), scores, hidden)
-    return graph.node("MatMul", graph.node("Softmax", scores, axis=-1), graph.input(op, 2))
-
-
 def _convolution(graph: _Translation, op: Op) -> Value:
     return graph.node("Conv", *graph.inputs(op), **_window(op, "dilations"))
 
@@ -319,12 +299,6 @@ def _swish(graph: _Translation, op: Op) -> Value:
     return graph.node("Mul", data, graph.node("Sigmoid", scaled))
 
 
-def _clamp(graph: _Translation, op: Op) -> Value:
-    dtype = op.get_output_element_type(0).to_dtype()
-    low, high = (np.array(op.get_attributes()[name], dtype) for name in ("min", "max"))
-    return graph.node("Clip", graph.input(op, 0), graph.constant(low), graph.constant(high))
-
-
 def _convert(graph: _Translation, op: Op) -> Value:
     return graph.node("Cast", graph.input(op, 0), to=_element_type(op))
 
@@ -344,34 +318,25 @@ _TRANSLATIONS: Mapping[str, Translate] = {
     "Add": _add,
     "AvgPool": _average_pool,
     "Broadcast": _expand,
-    "Clamp": _clamp,
     "Concat": _renamed("Concat", axis=lambda ours: ours["axis"]),
     "Convert": _convert,
     "Convolution": _convolution,
-    "Divide": _renamed("Div"),
     "Equal": _renamed("Equal"),
     "Gather": _gather,
     "Gelu": _renamed("Gelu", approximate=lambda ours: _GELUS[ours["approximation_mode"]]),
-    "LessEqual": _renamed("LessOrEqual"),
     "MVN": _layer_norm,
     "MatMul": _matmul,
-    "Maximum": _renamed("Max"),
     "Multiply": _renamed("Mul"),
     "NormalizeL2": _normalize_l2,
     "Parameter": _parameter,
-    "Power": _renamed("Pow"),
-    "Range": _renamed("Range"),
     "ReduceMean": _renamed("ReduceMean", keepdims=lambda ours: int(ours["keep_dims"])),
     "Relu": _renamed("Relu"),
     "Reshape": _renamed("Reshape", allowzero=lambda ours: int(not ours["special_zero"])),
     "Result": _result,
-    "ScaledDotProductAttention": _attention,
     "ShapeOf": _shape_of,
-    "Sigmoid": _renamed("Sigmoid"),
     "Slice": _slice,
     "Softmax": _renamed("Softmax", axis=lambda ours: ours["axis"]),
     "Split": _split,
-    "Sqrt": _renamed("Sqrt"),
     "Squeeze": _renamed("Squeeze"),
     "Subtract": _renamed("Sub"),
     "Swish": _swish,

@@ -28,9 +28,9 @@ from twinlens.inference.openvino_layers import BFLOAT16, FLOAT32
 from twinlens.inference.openvino_runtime import shared_core
 from twinlens.inference.outputs import image_output_shape, require_output
 from twinlens.text.prefix_tree import (
-    PrefixTree,
-    build_prefix_tree,
+    PackedTexts,
     needs_full_context,
+    pack_texts,
     unique_texts,
 )
 from twinlens.types import BF16_MIN_PARAMETERS, Embeddings, EngineName, Precision
@@ -196,9 +196,9 @@ class OpenVINOEngine:
         return self._run("text embedding", {"tokens": rows})
 
     def _embed_tree(self, rows: Array, ends: Array) -> Array:
-        tree = build_prefix_tree(rows, ends)
-        inputs = {field.name: getattr(tree, field.name) for field in fields(PrefixTree)}
-        return self._run("text embedding", inputs)
+        packed = pack_texts(rows, ends)
+        inputs = {field.name: getattr(packed, field.name) for field in fields(PackedTexts)}
+        return self._run("text embedding", inputs)[: len(rows)]
 
     def _run(self, name: str, inputs: Mapping[str, Array]) -> Array:
         request, lock = self._request(name)

@@ -23,16 +23,16 @@ from twinlens.inference.openvino_layers import (
     FLOAT32,
     Node,
     TowerBuilder,
+    attend,
     average_pool,
     axis_size,
     channels,
     ints,
-    merge_heads,
-    split_heads,
+    split_last,
 )
 from twinlens.inference.openvino_runtime import openvino, ops
 from twinlens.inference.outputs import hidden_block, require_output
-from twinlens.text.prefix_tree import PrefixTree
+from twinlens.text.prefix_tree import PackedTexts, causal_mask
 
 Graph: TypeAlias = Any
 """An `openvino.Model`."""
@@ -121,13 +121,13 @@ def text_graph(
     length = axis_size(tokens, 1)
     positions = ops.slice(tower.weight("positional_embedding"), ints(0), length, ints(1), ints(0))
     x = ops.add(tower.embed(tokens), positions)
+    mask = _causal_mask(tower, length, text) if text.causal else None
     if (block := hidden_block(output, text.layers)) is not None:
-        return _model(tower.blocks(x, text, range(block), causal=text.causal), tokens, output)
-    x = tower.blocks(x, text, range(text.layers - 1), causal=text.causal)
+        return _model(tower.blocks(x, text, range(block), mask), tokens, output)
+    x = tower.blocks(x, text, range(text.layers - 1), mask)
     ends = _end_positions(tokens, length, text)
-    seen = _unmasked_positions(ends, length) if text.causal else None
     at_end = ops.gather(x, ends, ints(1), batch_dims=1)
-    pooled = tower.last_block(x, at_end, text, seen)
+    pooled = tower.last_block(x, at_end, text, None if mask is None else _rows_at(mask, ends))
     return _model(tower.project_text(ops.squeeze(pooled, ints(1)), text), tokens, output)
 
 
@@ -136,7 +136,7 @@ def prefix_tree_graph(
 ) -> Graph:
     """Build a causal text tower that computes each distinct prefix of its texts once.
 
-    The inputs are the arrays of a `PrefixTree` by their names; the output is `embeddings` float32
+    The inputs are the arrays of `PackedTexts` by their names; the output is `embeddings` float32
     [text, embed_dim]. Products have one row a prefix; only attention, a small part of the work, is
     computed once a text.
     """
@@ -144,21 +144,25 @@ def prefix_tree_graph(
     tower = TowerBuilder(tensors, "text_tower", dtype)
     inputs = {
         field.name: ops.parameter(
-            [-1, -1] if field.name == "node_indices" else [-1], np.int64, name=field.name
+            [-1, -1] if field.name in ("node_indices", "mask") else [-1],
+            np.float32 if field.name == "mask" else np.int64,
+            name=field.name,
         )
-        for field in fields(PrefixTree)
+        for field in fields(PackedTexts)
     }
-    nodes, ends = inputs["node_indices"], ops.unsqueeze(inputs["end_positions"], ints(1))
+    nodes, mask = inputs["node_indices"], tower.cast(inputs["mask"])
+    shared = {"nodes": nodes, "first_occurrence": inputs["first_occurrence"], "mask": mask}
     x = ops.add(
         tower.embed(inputs["tokens"]),
         ops.gather(tower.weight("positional_embedding"), inputs["positions"], ints(0)),
     )
     for number in range(text.layers - 1):
-        x = tower.prefix_block(x, nodes, inputs["first_occurrence"], text, number)
-    whole = ops.gather(x, nodes, ints(0))
-    at_end = ops.gather(whole, ends, ints(1), batch_dims=1)
-    seen = _unmasked_positions(ends, axis_size(nodes, 1))
-    pooled = tower.last_block(x, at_end, text, seen, nodes)
+        x = tower.prefix_block(x, text, number, **shared)
+    ends = ops.unsqueeze(inputs["end_positions"], ints(1))
+    each = ops.reshape(nodes, ops.concat([axis_size(ends, 0), ints(-1)], 0), False)
+    at_end = ops.gather(x, ops.gather(each, ends, ints(1), batch_dims=1), ints(0))
+    of_one = ops.slice(mask, ints(0), axis_size(each, 1), ints(1), ints(1))
+    pooled = tower.last_block(x, at_end, text, _rows_at(of_one, ends), each)
     features = tower.project_text(ops.squeeze(pooled, ints(1)), text)
     return _model(features, list(inputs.values()), "embedding")
 
@@ -176,11 +180,16 @@ def _model(found: Node, inputs: Node | list[Node], output: str) -> Graph:
     return openvino.Model([ops.result(found)], inputs, inputs[0].get_friendly_name())
 
 
-def _unmasked_positions(ends: Node, length: Node) -> Node:
-    """True where a text's end may attend to: bool [n, 1, 1, length] of ends [n, 1]."""
-    limit = ops.squeeze(length, ints(0))
-    every = ops.range(ops.constant(np.int64(0)), limit, ops.constant(np.int64(1)), "i64")
-    return ops.less_equal(every, ops.unsqueeze(ops.unsqueeze(ends, ints(2)), ints(3)))
+def _causal_mask(tower: TowerBuilder, length: Node, config: TextConfig) -> Node:
+    """What is added to scores: [length, length]."""
+    whole = tower.constant(causal_mask(config.context_length))
+    corner = ops.concat([length, length], 0)
+    return ops.slice(whole, ints(0, 0), corner, ints(1, 1), ints(0, 1))
+
+
+def _rows_at(mask: Node, ends: Node) -> Node:
+    """The mask's row of each text's end: [n, 1, 1, length] of ends [n, 1]."""
+    return ops.unsqueeze(ops.gather(mask, ends, ints(0)), ints(1))
 
 
 def _end_positions(tokens: Node, length: Node, config: TextConfig) -> Node:
@@ -203,12 +212,12 @@ def _vision_transformer(tower: TowerBuilder, images: Node, config: ViTConfig, ou
     x = ops.add(ops.concat([first, patches], 1), tower.weight("positional_embedding"))
     x = tower.layer_norm(x, "pre_norm", config.norm_eps)
     if (block := hidden_block(output, config.layers)) is not None:
-        return tower.blocks(x, config, range(block), causal=False)
+        return tower.blocks(x, config, range(block))
     if output == "patches":
-        x = tower.blocks(x, config, range(config.layers), causal=False)
+        x = tower.blocks(x, config, range(config.layers))
         x = ops.slice(x, ints(1), ints(2**31 - 1), ints(1), ints(1))
         return tower.layer_norm(x, "post_norm", config.norm_eps)
-    x = tower.blocks(x, config, range(config.layers - 1), causal=False)
+    x = tower.blocks(x, config, range(config.layers - 1))
     first = ops.slice(x, ints(0), ints(1), ints(1), ints(1))
     pooled = ops.squeeze(tower.last_block(x, first, config), ints(1))
     features = tower.layer_norm(pooled, "post_norm", config.norm_eps)
@@ -221,8 +230,8 @@ def _siglip_transformer(tower: TowerBuilder, images: Node, config: ViTConfig, ou
     """SigLIP's ViT: no class token, pooled by attention."""
     x = ops.add(tower.patches(images, config), tower.weight("positional_embedding"))
     if (block := hidden_block(output, config.layers)) is not None:
-        return tower.blocks(x, config, range(block), causal=False)
-    x = tower.blocks(x, config, range(config.layers), causal=False)
+        return tower.blocks(x, config, range(block))
+    x = tower.blocks(x, config, range(config.layers))
     x = tower.layer_norm(x, "post_norm", config.norm_eps)
     return x if output == "patches" else _attention_pooling_head(tower, x, config)
 
@@ -230,16 +239,10 @@ def _siglip_transformer(tower: TowerBuilder, images: Node, config: ViTConfig, ou
 def _attention_pooling_head(tower: TowerBuilder, x: Node, config: ViTConfig) -> Node:
     """SigLIP's pooling: a learned query attends to all patches, followed by an MLP."""
     start = ops.unsqueeze(tower.weight("pool.query"), ints(0, 1))
-    query = tower.linear(start, "pool.query_projection")
-    both = tower.linear(x, "pool.key_value")
-    key, value = ops.split(both, ops.constant(np.int64(2)), 2).outputs()
-    heads = [split_heads(part, config.heads, config.width) for part in (query, key, value)]
-    whole = ops.concat(
-        [axis_size(heads[1], 0), ops.slice(ops.shape_of(heads[0]), ints(1), ints(4), ints(1))], 0
-    )
-    mixed = ops.scaled_dot_product_attention(ops.broadcast(heads[0], whole), *heads[1:])
-    pooled = tower.linear(merge_heads(mixed, config.width), "pool.out")
-    pooled = ops.squeeze(pooled, ints(1))
+    query = tower.query(start, "pool.query_projection", config.heads)
+    keys_and_values = split_last(tower.linear(x, "pool.key_value"), 2)
+    mixed = attend([query, *keys_and_values], config.heads)
+    pooled = ops.squeeze(tower.linear(mixed, "pool.out"), ints(1))
     return ops.add(pooled, tower.mlp(pooled, "pool.norm", "pool.mlp", config))
 
 
@@ -268,13 +271,10 @@ def _bottleneck(tower: TowerBuilder, x: Node, name: str, stride: int) -> Node:
 
 def _attention_pool(tower: TowerBuilder, x: Node, config: ResNetConfig) -> Node:
     """One round of attention whose query is the mean of all positions."""
-    width = 32 * config.width
     x = ops.concat([ops.reduce_mean(x, ints(1), True), x], 1)
     x = ops.add(x, tower.weight("attention_pool.positional_embedding"))
     first = ops.slice(x, ints(0), ints(1), ints(1), ints(1))
-    query, key, value = (
-        split_heads(tower.linear(part, f"attention_pool.{name}"), config.heads, width)
-        for part, name in ((first, "query"), (x, "key"), (x, "value"))
-    )
-    mixed = ops.scaled_dot_product_attention(query, key, value)
-    return tower.linear(ops.squeeze(merge_heads(mixed, width), ints(1)), "attention_pool.out")
+    query = tower.query(first, "attention_pool.query", config.heads)
+    key, value = (tower.linear(x, f"attention_pool.{name}") for name in ("key", "value"))
+    mixed = attend([query, key, value], config.heads)
+    return tower.linear(ops.squeeze(mixed, ints(1)), "attention_pool.out")

@@ -86,25 +86,45 @@ class TowerBuilder:
         """The rows of the token embedding."""
         return ops.gather(self.weight("token_embedding.weight"), tokens, ints(0))
 
-    def blocks(self, x: Node, config: Transformer, numbers: range, *, causal: bool) -> Node:
-        """Some pre-norm residual blocks of a transformer."""
+    def blocks(
+        self, x: Node, config: Transformer, numbers: range, mask: Node | None = None
+    ) -> Node:
+        """Some pre-norm residual blocks of a transformer; `mask` is added to attention's scores."""
         for number in numbers:
             name = f"transformer.blocks.{number}"
-            qkv = self.normed_linear(x, f"{name}.attention_norm", f"{name}.attention.qkv", config)
-            mixed = attend(qkv, config, causal=causal)
+            weight, bias = self.query_key_value(name, config)
+            qkv = self.affine(normalise(x, config.norm_eps), weight, bias)
+            mixed = attend(split_last(qkv, 3), config.heads, mask)
             x = ops.add(x, self.linear(mixed, f"{name}.attention.out"))
             x = self.mlp_residual(x, config, number)
         return x
 
     def prefix_block(
-        self, x: Node, nodes: Node, first_occurrence: Node, config: TextConfig, number: int
+        self,
+        x: Node,
+        config: TextConfig,
+        number: int,
+        *,
+        nodes: Node,
+        first_occurrence: Node,
+        mask: Node,
     ) -> Node:
-        """A causal block of states [node, width]: see `forward_shared_prefixes`."""
+        """A causal block of states [node, width]: see `prefix_tree_graph`.
+
+        Queries, keys and values of a node are three rows of one table, so that a single gather
+        gives all of them apart.
+        """
         name = f"transformer.blocks.{number}"
-        qkv = self.normed_linear(x, f"{name}.attention_norm", f"{name}.attention.qkv", config)
-        mixed = attend(ops.gather(qkv, nodes, ints(0)), config, causal=True)
-        rows = ops.reshape(mixed, ints(-1, config.width), False)
-        mixed = ops.gather(rows, first_occurrence, ints(0))
+        weight, bias = self.query_key_value(name, config)
+        table = ops.reshape(
+            self.affine(normalise(x, config.norm_eps), weight, bias), ints(-1, config.width), False
+        )
+        rows = ops.unsqueeze(ops.multiply(nodes, ints(3)), ints(0))
+        rows = ops.add(rows, ops.constant(np.arange(3).reshape(3, 1, 1)))
+        parts = ops.split(ops.gather(table, rows, ints(0)), ops.constant(np.int64(0)), 3).outputs()
+        mixed = attend([ops.squeeze(part, ints(0)) for part in parts], config.heads, mask)
+        states = ops.reshape(mixed, ints(-1, config.width), False)
+        mixed = ops.gather(states, first_occurrence, ints(0))
         x = ops.add(x, self.linear(mixed, f"{name}.attention.out"))
         return self.mlp_residual(x, config, number)
 
@@ -113,7 +133,7 @@ class TowerBuilder:
         x: Node,
         pooled: Node,
         config: Transformer,
-        seen: Node | None = None,
+        mask: Node | None = None,
         nodes: Node | None = None,
     ) -> Node:
         """The last block at one position of each row: the others need only keys and values.
@@ -122,20 +142,18 @@ class TowerBuilder:
             x: States of every position [n, length, width], or of nodes [node, width].
             pooled: The state at the position [n, 1, width].
             config: The transformer's.
-            seen: The positions that may be attended to, [n, 1, 1, length]; all without it.
+            mask: Added to the scores, [n, 1, 1, length]; nothing without it.
             nodes: The node at each position, [n, length].
         """
         number, width = config.layers - 1, config.width
         name = f"transformer.blocks.{number}"
-        weight, bias = self.folded(f"{name}.attention_norm", f"{name}.attention.qkv")
+        weight, bias = self.query_key_value(name, config)
         query = self.affine(normalise(pooled, config.norm_eps), weight[:width], bias[:width])
         both = self.affine(normalise(x, config.norm_eps), weight[width:], bias[width:])
         if nodes is not None:
             both = ops.gather(both, nodes, ints(0))
-        parts = ops.split(both, ops.constant(np.int64(2)), 2).outputs()
-        heads = [split_heads(part, config.heads, width) for part in (query, *parts)]
-        mixed = ops.scaled_dot_product_attention(*heads, *([] if seen is None else [seen]))
-        x = ops.add(pooled, self.linear(merge_heads(mixed, width), f"{name}.attention.out"))
+        mixed = attend([query, *split_last(both, 2)], config.heads, mask)
+        x = ops.add(pooled, self.linear(mixed, f"{name}.attention.out"))
         return self.mlp_residual(x, config, number)
 
     def mlp_residual(self, x: Node, config: Transformer, number: int) -> Node:
@@ -173,9 +191,18 @@ class TowerBuilder:
         gain, shift = self.array(f"{norm}.weight"), self.array(f"{norm}.bias")
         return weight * gain, self.array(f"{linear}.bias") + weight @ shift
 
-    def normed_linear(self, x: Node, norm: str, linear: str, config: Transformer) -> Node:
-        """A layer norm and a linear layer: the norm's gain and bias are part of the product."""
-        return self.affine(normalise(x, config.norm_eps), *self.folded(norm, linear))
+    def query_key_value(self, block: str, config: Transformer) -> tuple[Array, Array]:
+        """Weight and bias of a block's projections, with the norm before and the scale after."""
+        weight, bias = self.folded(f"{block}.attention_norm", f"{block}.attention.qkv")
+        scale = np.ones(len(bias), np.float32)
+        scale[: config.width] = query_scale(config.width, config.heads)
+        return weight * scale[:, None], bias * scale
+
+    def query(self, x: Node, name: str, heads: int) -> Node:
+        """A projection to queries, scaled as attention wants them."""
+        weight, bias = self.array(f"{name}.weight"), self.array(f"{name}.bias")
+        scale = query_scale(len(bias), heads)
+        return self.affine(x, weight * scale, bias * scale)
 
     def conv_bn(self, x: Node, name: str, stride: int = 1) -> Node:
         """A convolution with its batch normalisation folded into weight and bias."""
@@ -214,24 +241,33 @@ def normalise(x: Node, eps: float) -> Node:
     return ops.mvn(x, ints(-1), True, eps, "inside_sqrt")
 
 
-def attend(qkv: Node, config: Transformer, *, causal: bool) -> Node:
-    """Multi-head self-attention of [n, length, 3 width]."""
-    parts = ops.split(qkv, ops.constant(np.int64(2)), 3).outputs()
-    heads = [split_heads(part, config.heads, config.width) for part in parts]
-    mixed = ops.scaled_dot_product_attention(*heads, causal=causal)
-    return merge_heads(mixed, config.width)
+def query_scale(width: int, heads: int) -> np.float32:
+    """The factor of attention's scores: 1 / sqrt(head width)."""
+    return np.float32((width // heads) ** -0.5)
 
 
-def split_heads(x: Node, heads: int, width: int) -> Node:
+def attend(qkv: Sequence[Node], heads: int, mask: Node | None = None) -> Node:
+    """Multi-head attention of scaled queries, keys and values, each [n, length, width].
+
+    In single operations: OpenVINO makes one kernel of them that also splits the heads, where its
+    own `scaled_dot_product_attention` scales and transposes first.
+    """
+    query, key, value = (split_heads(part, heads) for part in qkv)
+    scores = ops.matmul(query, key, False, True)
+    if mask is not None:
+        scores = ops.add(scores, mask)
+    mixed = ops.matmul(ops.softmax(scores, -1), value, False, False)
+    return ops.reshape(ops.transpose(mixed, ints(0, 2, 1, 3)), ints(0, 0, -1), True)
+
+
+def split_heads(x: Node, heads: int) -> Node:
     """[n, length, width] to [n, heads, length, head width]."""
-    split = ops.reshape(x, ints(0, 0, heads, width // heads), True)
-    return ops.transpose(split, ints(0, 2, 1, 3))
+    return ops.transpose(ops.reshape(x, ints(0, 0, heads, -1), True), ints(0, 2, 1, 3))
 
 
-def merge_heads(x: Node, width: int) -> Node:
-    """[n, heads, length, head width] to [n, length, width]."""
-    rows = ops.transpose(x, ints(0, 2, 1, 3))
-    return ops.reshape(rows, ints(0, 0, width), True)
+def split_last(x: Node, count: int) -> list[Node]:
+    """Equal parts of [n, length, parts width]."""
+    return ops.split(x, ops.constant(np.int64(2)), count).outputs()
 
 
 def axis_size(node: Node, axis: int) -> Node:

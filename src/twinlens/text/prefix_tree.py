@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float32, Int64
 
 from twinlens.config import TextConfig
 
@@ -105,3 +105,56 @@ def build_prefix_tree(tokens: Tokens, ends: Positions) -> PrefixTree:
     # A position that is not new has the node of the last text above it that has a new one there.
     node_indices = np.maximum.accumulate(numbers, axis=0)
     return PrefixTree(tokens.ravel()[first], first % length, node_indices, first, ends)
+
+
+_ROW_POSITIONS = 32
+"""Positions of a row of packed texts, at most: with fewer, kernels of attention idle."""
+
+
+@dataclass(frozen=True, slots=True)
+class PackedTexts:
+    """The prefix tree of texts that lie several to a row, one after another, for attention.
+
+    Attention of one short text is too little work for a processor's matrix kernels; here a mask
+    keeps the texts of a row apart.
+
+    Attributes:
+        tokens: See `PrefixTree`, as the other arrays of its names.
+        node_indices: [row, position].
+        mask: What is added to the scores of a row, 0 or minus infinity: [position, position].
+    """
+
+    tokens: Int64[np.ndarray, " node"]
+    positions: Int64[np.ndarray, " node"]
+    node_indices: Int64[np.ndarray, "row position"]
+    first_occurrence: Int64[np.ndarray, " node"]
+    end_positions: Positions
+    mask: Float32[np.ndarray, "position position"]
+
+
+def pack_texts(tokens: Tokens, ends: Positions) -> PackedTexts:
+    """Arrange texts as a tree of their prefixes and pack them into rows; see `build_prefix_tree`.
+
+    The last text fills up the last row: `end_positions` may be more than were given.
+    """
+    length = int(ends.max()) + 1
+    count = max(1, min(_ROW_POSITIONS // length, len(tokens)))
+    missing = -len(tokens) % count
+    tokens = np.concatenate([tokens, np.repeat(tokens[-1:], missing, axis=0)])
+    ends = np.concatenate([ends, np.repeat(ends[-1:], missing)])
+    tree = build_prefix_tree(tokens, ends)
+    mask = np.full((count, length, count, length), -np.inf, np.float32)
+    mask[range(count), :, range(count)] = causal_mask(length)
+    return PackedTexts(
+        tree.tokens,
+        tree.positions,
+        tree.node_indices.reshape(-1, count * length),
+        tree.first_occurrence,
+        tree.end_positions,
+        mask.reshape(count * length, -1),
+    )
+
+
+def causal_mask(length: int) -> Float32[np.ndarray, "length length"]:
+    """What is added to scores so that no position sees a later one: 0 or minus infinity."""
+    return np.triu(np.full((length, length), -np.inf, np.float32), 1)
