@@ -113,9 +113,11 @@ def _resize_columns(image: Image.Image, x: _Axis, y: _Axis) -> NDArray[Any]:
     lines = max(1, min(bottom - top, _STRIP_BYTES // (3 * x.padded * dtype.itemsize)))
     strip = np.zeros((lines, 3, x.padded), dtype)
     inner = strip[:, :, x.padding : x.padding + right - left]
+    planes = _centred_planes(image)
     for line in range(top, bottom, lines):
         end = min(line + lines, bottom)
-        inner[: end - line] = _centred_planes(image.crop((left, line, right, end)))
+        for channel, plane in enumerate(planes):
+            inner[: end - line, channel] = plane[line:end, left:right]
         target = made[line - y.start : end - y.start].reshape(-1, offsets.size)
         _multiply_windows(strip.reshape(-1, x.padded)[: len(target)], weights, x.step, target)
         _round_and_clip(target, offsets)
@@ -159,21 +161,17 @@ def _resize_rows(lines: NDArray[Any], y: _Axis, size: int) -> Image.Image:
     return Image.merge("RGB", bands)
 
 
-def _centred_planes(image: Image.Image) -> NDArray[np.int8]:
-    """The bytes less 128, as (height, 3, width)."""
-    planes = np.empty((image.height, 3, image.width), np.uint8)
-    for channel, band in enumerate("RGB"):
-        levels = np.frombuffer(image.tobytes("raw", band), np.uint8)
-        np.bitwise_xor(levels.reshape(image.height, image.width), 128, out=planes[:, channel])
-    return planes.view(np.int8)
+def _centred_planes(image: Image.Image) -> list[NDArray[np.int8]]:
+    """The bytes less 128 of each channel, (height, width)."""
+    bands = (np.frombuffer(image.tobytes("raw", band), np.uint8) for band in "RGB")
+    return [(band ^ 128).view(np.int8).reshape(image.height, image.width) for band in bands]
 
 
 def _round_and_clip(sums: NDArray[Any], offsets: NDArray[Any]) -> None:
     """Make sums the nearest bytes less 128, in place."""
     sums += offsets
     np.floor(sums, out=sums)
-    np.maximum(sums, -128, out=sums)
-    np.minimum(sums, 127, out=sums)
+    np.clip(sums, -128, 127, out=sums)
 
 
 @lru_cache(maxsize=32)
