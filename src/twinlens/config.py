@@ -31,6 +31,9 @@ OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 INITIAL_LOGIT_SCALE = math.log(1 / 0.07)
 """The paper's initial temperature (section 2.5)."""
 
+INITIAL_LOGIT_BIAS = -10.0
+"""SigLIP's initial bias of the logits (section 3.2 of its paper)."""
+
 
 _MAX_SIZES = {
     "image_size": 16_384,

@@ -42,11 +42,11 @@ class UnknownNameError(TwinlensError):
     """
 
     def __init__(
-        self, kind: str, got: str, known: Iterable[str], *, fallback_hint: str = ""
+        self, kind: str, got: object, known: Iterable[str], *, fallback_hint: str = ""
     ) -> None:
         """Compare with the known names; `fallback_hint` replaces their list if none is close."""
         names = sorted(known)
-        close = get_close_matches(got, names, n=3, cutoff=0.5)
+        close = get_close_matches(str(got), names, n=3, cutoff=0.5)
         hint = (
             f"did you mean {' or '.join(repr(name) for name in close)}?"
             if close
@@ -142,7 +142,7 @@ def require(
         raise error(f"{name}: got {got!r}, expected {expected}")
 
 
-def require_known(kind: str, name: str, known: Collection[str]) -> None:
+def require_known(kind: str, name: object, known: Collection[str]) -> None:
     """Refuse a name that is none of the known ones.
 
     Args:

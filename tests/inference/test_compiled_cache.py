@@ -45,6 +45,29 @@ def test_a_second_start_builds_nothing(home: Path, model: Path, monkeypatch: pyt
     assert file.path.stat().st_size == file.size
 
 
+def test_notes_beside_a_model_are_not_part_of_it(
+    home: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+):
+    first = embed(model)
+    (model / "README.md").write_text("a better description", encoding="utf-8")
+    (model / "log.jsonl").write_text("{}", encoding="utf-8")
+    no_builds(monkeypatch)
+    assert np.array_equal(embed(model), first)
+
+
+def test_a_cached_tower_gives_its_pages_back_and_the_same_answers(home: Path, model: Path):
+    first = embed(model)
+    lens = twinlens.load(model, engine="openvino")
+    image = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+    assert np.array_equal(lens.embed_images(image), first)  # with all pages in memory
+    assert np.array_equal(lens.embed_images(image), first)  # after they were given back
+    texts = lens.embed_texts(["a cat", "a dog"])
+    again = twinlens.load(model, engine="openvino")
+    for _ in range(2):
+        assert np.array_equal(again.embed_texts(["a cat", "a dog"]), texts)
+    assert again.embed_texts("many other words, a zebra").shape == (1, 8)
+
+
 def test_other_weights_precisions_and_sizes_are_other_files(home: Path, model: Path):
     first = embed(model)
     embed(model, precision="bf16")

@@ -40,3 +40,17 @@ def test_what_openvino_has_not(options: dict[str, Any], message: str):
 def test_names_that_there_are_not():
     with pytest.raises(UnknownNameError, match="unknown engine 'onnx'"):
         twinlens.load("icons", engine="onnx")  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("name", ["engine", "precision", "towers", "decode"])
+def test_what_is_no_name_at_all(name: str):
+    with pytest.raises(UnknownNameError, match=f"unknown {name} None: known: "):
+        twinlens.load("icons", **{name: None})  # pyright: ignore[reportArgumentType]
+
+
+def test_activations_are_known_and_those_of_the_checkpoint():
+    assert twinlens.load("icons", activation="gelu", towers="text").config.text is not None
+    with pytest.raises(UnknownNameError, match="unknown activation 'relu'"):
+        twinlens.load("icons", activation="relu")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ConfigError, match=r"activation: got 'quick_gelu' for .*, expected gelu"):
+        twinlens.load("icons", activation="quick_gelu")

@@ -1,5 +1,6 @@
 """The OpenVINO engine answers as the torch engine does: every architecture, output and family."""
 
+import math
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -8,15 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import twinlens
 from tests.inference.test_openvino_graph import IMAGE_TOWERS, TEXT_TOWERS, model_of
 from tests.tiny import CLIP_VOCABULARY, tiny_clip
 from twinlens import Embedder
+from twinlens.checkpoints.formats.storage.arrays import write_arrays
 from twinlens.checkpoints.native import save_model
 from twinlens.checkpoints.recognise import open_checkpoint
+from twinlens.checkpoints.torch_arrays import to_arrays
 from twinlens.checkpoints.weights import LazyWeights
+from twinlens.config import INITIAL_LOGIT_SCALE
 from twinlens.errors import CheckpointError, ConfigError, ShapeError
 from twinlens.inference.compiled_cache import (
     CompiledFile,
@@ -27,6 +32,7 @@ from twinlens.inference.engine import check_pixel_batch
 from twinlens.inference.openvino_engine import OpenVINOEngine, has_fast_bf16
 from twinlens.model import presets
 from twinlens.model.clip import CLIP
+from twinlens.types import TowerSelection
 
 TOLERANCE = 2e-5
 
@@ -112,6 +118,31 @@ def test_the_model_is_torch_s_and_its_scale_is_ours(tmp_path: Path):
     assert isinstance(ours.model, CLIP)
     assert ours.model is ours.model
     assert ours.logit_scale == expected.logit_scale
+
+
+@pytest.mark.parametrize("towers", ["image", "text"])
+def test_one_tower_keeps_the_temperature_of_the_file(towers: TowerSelection, tmp_path: Path):
+    model = tiny_clip(vocab_size=CLIP_VOCABULARY, logit_bias=True)
+    with torch.no_grad():
+        model.logit_scale.fill_(1.5)
+    save_model(model, tmp_path / "model")
+    for engine in ("openvino", "torch"):
+        lens = twinlens.load(tmp_path / "model", engine=engine, device="cpu", towers=towers)
+        assert lens.logit_scale == pytest.approx(math.exp(1.5))
+
+
+def test_weights_of_one_tower_may_lack_what_belongs_to_both(tmp_path: Path):
+    model = tiny_clip(vocab_size=CLIP_VOCABULARY, logit_bias=True)
+    save_model(model, tmp_path / "model")
+    arrays = to_arrays(model.state_dict())
+    kept = {name: value for name, value in arrays.items() if name.startswith("image_tower.")}
+    write_arrays(kept, tmp_path / "model" / "model.safetensors")
+    (tmp_path / "model" / "checksums.json").unlink()
+    for engine in ("openvino", "torch"):
+        lens = twinlens.load(tmp_path / "model", engine=engine, device="cpu", towers="image")
+        assert lens.logit_scale == pytest.approx(math.exp(INITIAL_LOGIT_SCALE))
+    with pytest.raises(CheckpointError, match="logit_bias"):
+        twinlens.load(tmp_path / "model")
 
 
 def test_bf16_is_near(images: list[np.ndarray], tmp_path: Path):

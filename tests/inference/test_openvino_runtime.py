@@ -25,8 +25,11 @@ def refused(*arguments, **_):
 socket.socket.connect = socket.create_connection = socket.getaddrinfo = refused
 import twinlens
 twinlens.load("icons", engine="openvino").embed_texts("a cat")
-found = [name for name in sys.modules if name.startswith("openvino_telemetry")]
+found = [name for name in sys.modules if name.startswith(("openvino_telemetry", "openvino.tools"))]
 assert not found, found
+import openvino
+assert callable(openvino.convert_model)
+assert not hasattr(openvino, "convert_modal")
 """
 
 

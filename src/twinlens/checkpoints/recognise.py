@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from twinlens.checkpoints.checksums import read_checksums, verify_file_checksums
 from twinlens.checkpoints.expected_weights import expected_weights
@@ -19,7 +19,7 @@ from twinlens.checkpoints.formats.trainers import find_model_names
 from twinlens.checkpoints.mismatch import describe_mismatch
 from twinlens.config import Activation, CLIPConfig, ResNetConfig, TextConfig, ViTConfig
 from twinlens.config_io import dataclass_from_json, read_json_object
-from twinlens.errors import CheckpointError, ConfigError, TwinlensError
+from twinlens.errors import CheckpointError, ConfigError, TwinlensError, require_known
 from twinlens.hub.layouts import CONFIG_FILE, WEIGHTS_FILE, describe_missing, find_layout
 from twinlens.hub.resolve import print_to_stderr
 from twinlens.hub.unsupported import describe_other_model, find_model_root
@@ -112,8 +112,11 @@ def open_checkpoint(path: Path, *, activation: Activation | None = None) -> Chec
 
     Raises:
         CheckpointError: It is none of these, or damaged, or asks for what twinlens cannot do.
-        ConfigError: Its configuration is wrong.
+        ConfigError: Its configuration is wrong, or states another activation.
+        UnknownNameError: There is no such activation.
     """
+    if activation is not None:
+        require_known("activation", activation, get_args(Activation))
     path = Path(path)
     if path.is_file():
         return _open_file(path, _open_weights(path), activation)
@@ -122,7 +125,9 @@ def open_checkpoint(path: Path, *, activation: Activation | None = None) -> Chec
     if layout is None:
         raise CheckpointError(f"{path}: {describe_missing(path)}")
     weights = path / next(name for name in layout.weights if (path / name).is_file())
-    return _open_configured(path, weights, layout.config)
+    found = _open_configured(path, weights, layout.config)
+    _check_recorded_activation(activation, found)
+    return found
 
 
 def _open_weights(path: Path) -> Mapping[str, Array]:
@@ -250,9 +255,7 @@ def _open_file(
         and _is_matching_config(config_path, is_native=is_native)
     ):
         found = _open_configured(path, path, names, tensors)
-        for tower in (found.config.vision, found.config.text):
-            if isinstance(tower, ViTConfig | TextConfig):
-                _check_activation(activation, tower.activation, path)
+        _check_recorded_activation(activation, found)
         return found
     if is_native or hugging_face.is_siglip(tensors):
         files = "config.json" if is_native else "config.json, preprocessor_config.json"
@@ -303,6 +306,12 @@ def _open_inferred(
     with _prefix_errors(path):
         config = layout.infer_config(tensors, activation)
     return _open_foreign("hugging_face" if is_hugging_face else "openai", path, config, tensors)
+
+
+def _check_recorded_activation(requested: Activation | None, checkpoint: Checkpoint) -> None:
+    for tower in (checkpoint.config.vision, checkpoint.config.text):
+        if isinstance(tower, ViTConfig | TextConfig):
+            _check_activation(requested, tower.activation, checkpoint.path)
 
 
 def _check_activation(requested: Activation | None, recorded: str, path: Path) -> None:

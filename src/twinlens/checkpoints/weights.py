@@ -20,11 +20,23 @@ from twinlens.checkpoints.formats.key_map import to_native_tensors
 from twinlens.checkpoints.formats.storage.arrays import Array
 from twinlens.checkpoints.formats.storage.tensors import LazyTensors, stream_tensors
 from twinlens.checkpoints.recognise import Checkpoint, open_checkpoint
-from twinlens.config import INITIAL_LOGIT_SCALE, Activation, CLIPConfig, ViTConfig
+from twinlens.config import (
+    INITIAL_LOGIT_BIAS,
+    INITIAL_LOGIT_SCALE,
+    Activation,
+    CLIPConfig,
+    ViTConfig,
+)
 from twinlens.errors import CheckpointError, ConfigError, os_errors_as
 from twinlens.types import TowerSelection
 
 _POSITIONAL_EMBEDDING = "image_tower.positional_embedding"
+
+_NOTE_SUFFIXES = (".csv", ".html", ".jsonl", ".log", ".md", ".png", ".txt")
+"""Files beside a model that do not change what its towers compute."""
+
+_INITIAL_LOGITS = {"logit_scale": INITIAL_LOGIT_SCALE, "logit_bias": INITIAL_LOGIT_BIAS}
+"""What belongs to both towers, for a file of one that lacks it: one tower has no logits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +170,7 @@ class LazyWeights:
         """All tensors, mapped into memory; verified once."""
         if not self._is_verified:
             self.verify()
-        names = [*self._expected(), "logit_scale"]
+        names = expected_weights(self._stored_config)
         readers = {name: partial(self._read_tensor, name) for name in names}
         return Weights(self.config, LazyTensors(readers))
 
@@ -182,12 +194,22 @@ class LazyWeights:
     def _expected(self) -> dict[str, Array]:
         expected = expected_weights(self._stored_config)
         if self.config.vision is None or self.config.text is None:
-            del expected["logit_scale"]  # one tower has no logits, and its file may have no scale
+            for name in _INITIAL_LOGITS:
+                if name in expected and not self._has(name):
+                    del expected[name]
         return expected
 
+    def _has(self, name: str) -> bool:
+        """True if the file has a tensor, by our name."""
+        return any(
+            mapping.native_name == name
+            and all(foreign in self._checkpoint.tensors for foreign in mapping.foreign_names)
+            for mapping in self._checkpoint.key_map
+        )
+
     def _read_tensor(self, name: str) -> Array:
-        if name == "logit_scale" and (self.config.vision is None or self.config.text is None):
-            return np.array(INITIAL_LOGIT_SCALE, np.float32)
+        if name in _INITIAL_LOGITS and name not in self._expected():
+            return np.array(_INITIAL_LOGITS[name], np.float32)
         array = to_native_tensors(self._checkpoint.key_map, self._checkpoint.tensors)[name]
         if name == _POSITIONAL_EMBEDDING and self.config != self._stored_config:
             return resize_positional_embedding(array.astype(np.float32), self.config)
@@ -209,7 +231,11 @@ def files_fingerprint(path: Path) -> str:
 
 def _files_fingerprint(path: Path) -> str:
     directory = path.parent if path.is_file() else path
-    files = sorted(file for file in directory.iterdir() if file.is_file())
+    files = sorted(
+        file
+        for file in directory.iterdir()
+        if file.is_file() and (file == path or file.suffix not in _NOTE_SUFFIXES)
+    )
     if path.is_file() and ".index." not in path.name:
         files = [file for file in files if file == path or file.suffix == ".json"]
     lines = [str(directory.resolve())]

@@ -194,7 +194,7 @@ class Embedder:
         return embeddings, dict(sorted(failures.items()))
 
     def embed_pixels(self, pixels: UInt8[Any, "n 3 height width"]) -> Embeddings:
-        """Embed images that are decoded already: float32 [n, embed_dim], unit length.
+        """Embed images that are decoded already, as one batch: float32 [n, embed_dim], unit length.
 
         Args:
             pixels: An array, or a tensor on any device, 0..255; those of another size than the

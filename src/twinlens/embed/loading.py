@@ -43,7 +43,7 @@ def load(
             precisions that OpenVINO has not got here. One engine a process is fastest.
         device: "cpu", "cuda", "cuda:1", "mps", or "auto": CUDA, else Apple's, else the
             processor.
-        precision: "auto" is "bf16" where the model has more than 50 million parameters and the
+        precision: "auto" is "bf16" where the towers have more than 50 million parameters and the
             device multiplies bf16 natively, "fp16" where it only does that, else "fp32". "int8"
             has weights and activations of the linear layers in 8 bits, "int8-weights" the weights
             alone, for little memory; both on processors, and not to be saved or trained.

@@ -23,7 +23,7 @@ SUFFIX = ".xml"
 
 def build_graph(tower: ExportTower) -> Graph:
     """Build the graph that is exported, an `openvino.Model`."""
-    from twinlens.inference.openvino_graph import image_graph, text_graph  # noqa: PLC0415  an extra
+    from twinlens.inference.openvino_graph import image_graph, text_graph  # noqa: PLC0415  a slow import
 
     build = image_graph if tower.name == "image" else text_graph
     return build(tower.config, tower.weights())
@@ -31,7 +31,7 @@ def build_graph(tower: ExportTower) -> Graph:
 
 def write_tower(tower: ExportTower, path: Path, metadata: str, precision: ExportPrecision) -> None:
     """Write a tower, with `metadata` in its `rt_info`; "fp16" halves the weights only."""
-    from twinlens.inference.openvino_runtime import openvino  # noqa: PLC0415  an extra
+    from twinlens.inference.openvino_runtime import openvino  # noqa: PLC0415  a slow import
 
     model = build_graph(tower)
     model.set_rt_info(metadata, [METADATA_KEY])
@@ -40,7 +40,7 @@ def write_tower(tower: ExportTower, path: Path, metadata: str, precision: Export
 
 def open_runner(path: Path, tower: ExportTower) -> TowerRunner:
     """Open a file in OpenVINO, on the CPU, in float32: the default may be bfloat16."""
-    from twinlens.inference.openvino_runtime import openvino  # noqa: PLC0415  an extra
+    from twinlens.inference.openvino_runtime import openvino  # noqa: PLC0415  a slow import
 
     model = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 

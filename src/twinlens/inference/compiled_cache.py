@@ -16,13 +16,14 @@ import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from mmap import mmap
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twinlens.checkpoints.formats.storage.arrays import map_file
+from twinlens.checkpoints.formats.storage.arrays import map_file, release_pages
 from twinlens.errors import ConfigError, one_line
 from twinlens.files import atomic_file, remove_partial_files
 from twinlens.inference.openvino_runtime import openvino, shared_core
@@ -99,9 +100,7 @@ class CompiledCache:
         """True if there is a file of a tower; it may be damaged."""
         return self._path(key).is_file()
 
-    def load(
-        self, key: Mapping[str, str], settings: Mapping[str, Any]
-    ) -> tuple[Any, NDArray[np.uint8]] | None:
+    def load(self, key: Mapping[str, str], settings: Mapping[str, Any]) -> tuple[Any, mmap] | None:
         """Load a compiled tower; None where there is none. A damaged one is removed.
 
         The second is the mapped file, which must live as long as the tower.
@@ -112,9 +111,9 @@ class CompiledCache:
         """
         path = self._path(key)
         try:
-            content = _map_contents(path)
+            mapped, begin = _map_checked(path)
             # OpenVINO checks little of what it is given: the checksum comes first.
-            blob = openvino.Tensor(content, shared_memory=True)
+            blob = openvino.Tensor(_contents(mapped, begin), shared_memory=True)
             compiled = shared_core().import_model(blob, "CPU", dict(settings))
         except OSError:
             return None  # where it cannot be written either, `save` says so
@@ -129,7 +128,7 @@ class CompiledCache:
             return None
         with suppress(OSError):
             os.utime(path)  # the files that were not used for longest go first
-        return compiled, content
+        return compiled, mapped
 
     def save(self, key: Mapping[str, str], compiled: Any) -> None:
         """Write a compiled tower; where that fails, the answer does not, and a warning says so."""
@@ -230,15 +229,20 @@ def _read_header(path: Path) -> tuple[dict[str, Any], int]:
         return about, file.tell()
 
 
-def _map_contents(path: Path) -> NDArray[np.uint8]:
-    """The contents of a file, mapped into memory and compared with their checksum.
+def _map_checked(path: Path) -> tuple[mmap, int]:
+    """A file mapped into memory, and the offset of its contents, which fit their checksum.
 
     Raises:
         ValueError: They differ from what was written.
     """
     about, begin = _read_header(path)
     mapped = map_file(path)
-    content = np.frombuffer(mapped, np.uint8, offset=begin)
+    content = _contents(mapped, begin)
     if content.size != about.get("bytes") or zlib.crc32(content.data) != about.get("crc32"):
         raise ValueError(f"got {content.size} bytes with another checksum")
-    return content
+    release_pages(mapped)  # rows of a token embedding that no text has need no memory
+    return mapped, begin
+
+
+def _contents(mapped: mmap, begin: int) -> NDArray[np.uint8]:
+    return np.frombuffer(mapped, np.uint8, offset=begin)

@@ -14,6 +14,9 @@ from twinlens.config import CLIPConfig
 from twinlens.errors import ConfigError, ShapeError
 from twinlens.types import Embeddings, EngineName, Precision
 
+HIDDEN_TEXT_BATCH = 32
+"""Texts whose hidden states are computed at a time: they have every position of the context."""
+
 _MAX_ASPECT_RATIO = 50
 """Times as long as wide that images may be: what is resized is mostly cut off."""
 

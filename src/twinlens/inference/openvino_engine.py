@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from functools import cache
 from importlib.util import find_spec
+from mmap import mmap
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -17,12 +18,17 @@ from numpy.typing import NDArray
 
 import twinlens
 from twinlens.checkpoints.expected_weights import count_parameters
-from twinlens.checkpoints.formats.storage.arrays import Array
+from twinlens.checkpoints.formats.storage.arrays import Array, release_pages
 from twinlens.config import CLIPConfig, ViTConfig
 from twinlens.errors import ConfigError, MissingExtraError
 from twinlens.hardware import usable_cpu_count
 from twinlens.images.decode import to_pixels
-from twinlens.inference.engine import check_pixel_batch, require_tower, unit_vectors
+from twinlens.inference.engine import (
+    HIDDEN_TEXT_BATCH,
+    check_pixel_batch,
+    require_tower,
+    unit_vectors,
+)
 from twinlens.inference.openvino_graph import image_graph, prefix_tree_graph, text_graph
 from twinlens.inference.openvino_layers import BFLOAT16, FLOAT32
 from twinlens.inference.openvino_runtime import shared_core
@@ -41,9 +47,6 @@ if TYPE_CHECKING:
 
 PRECISIONS: Mapping[Precision, str] = {"fp32": "f32", "bf16": "bf16"}
 """Precisions that the engine computes in, and OpenVINO's names of them."""
-
-_HIDDEN_TEXT_BATCH = 32
-"""Texts whose hidden states are computed at a time: they have every position of the context."""
 
 
 def pick_openvino_precision(precision: Precision, config: CLIPConfig) -> Precision:
@@ -98,9 +101,10 @@ class OpenVINOEngine:
         self._cache = cache
         self.config = weights.config
         self.precision: Precision = pick_openvino_precision(precision, weights.config)
-        self._mapped: list[object] = []  # cached towers use the memory of their files
+        self._mapped: dict[str, mmap] = {}  # cached towers use the memory of their files
+        self._fresh: set[str] = set()  # of these, those that have not answered yet
         self._requests: dict[str, tuple[Any, Lock]] = {}
-        self._compiling = Lock()
+        self._making = Lock()
         self._torch_model: Any = None
         self._logit_scale: float | None = None
         if cache is None or not all(cache.has(self._cache_key(name)) for name in self._towers()):
@@ -178,18 +182,19 @@ class OpenVINOEngine:
 
     def torch_model(self) -> Any:
         """The torch model of these weights, in float32, made once."""
-        if self._torch_model is None:
-            if find_spec("torch") is None:
-                raise MissingExtraError("torch", "torch")
-            from twinlens.checkpoints.reader import build_model  # noqa: PLC0415
+        if find_spec("torch") is None:
+            raise MissingExtraError("torch", "torch")
+        from twinlens.checkpoints.reader import build_model  # noqa: PLC0415
 
-            self._torch_model = build_model(self._weights.read())
+        with self._making:
+            if self._torch_model is None:
+                self._torch_model = build_model(self._weights.read())
         return self._torch_model
 
     def _hidden_states(self, tokens: Int64[np.ndarray, "n context"], output: str) -> Array:
         name = f"text {output}"
-        starts = range(0, len(tokens), _HIDDEN_TEXT_BATCH)
-        parts = [tokens[start : start + _HIDDEN_TEXT_BATCH] for start in starts]
+        starts = range(0, len(tokens), HIDDEN_TEXT_BATCH)
+        parts = [tokens[start : start + HIDDEN_TEXT_BATCH] for start in starts]
         return np.concatenate([self._run(name, {"tokens": part}) for part in parts])
 
     def _embed_rows(self, rows: Array, ends: Array) -> Array:
@@ -208,12 +213,15 @@ class OpenVINOEngine:
             except RuntimeError:
                 self._requests.pop(name, None)  # one that failed once fails ever after
                 raise
+            if name in self._fresh:  # its kernels have their own copies of most weights now
+                self._fresh.remove(name)
+                release_pages(self._mapped[name])
             return np.array(found[0], np.float32)  # a copy: the next request overwrites it
 
     def _request(self, name: str) -> tuple[Any, Lock]:
         if name in self._requests:
             return self._requests[name]
-        with self._compiling:
+        with self._making:
             if name not in self._requests:
                 self._requests[name] = self._load(name).create_infer_request(), Lock()
             return self._requests[name]
@@ -230,8 +238,9 @@ class OpenVINOEngine:
         if self._cache is not None:
             found = self._cache.load(key, settings)
             if found is not None:
-                compiled, content = found
-                self._mapped.append(content)
+                compiled, mapped = found
+                self._mapped[name] = mapped
+                self._fresh.add(name)
                 return compiled
         compiled = shared_core().compile_model(self._build(name), "CPU", settings)
         if self._cache is not None and not self._weights.has_changed():

@@ -18,7 +18,7 @@ from twinlens.checkpoints.torch_arrays import to_array
 from twinlens.hardware import retain_freed_memory, usable_cpu_count
 from twinlens.inference.compiled import CompiledTower, can_compile
 from twinlens.inference.cpu_packed import Tower, pack_for_inference, weights_fingerprint
-from twinlens.inference.engine import check_pixel_batch, require_tower
+from twinlens.inference.engine import HIDDEN_TEXT_BATCH, check_pixel_batch, require_tower
 from twinlens.inference.outputs import hidden_block, image_output_shape, require_output
 from twinlens.inference.preprocess import normalize, resize_batch
 from twinlens.model.precision import (
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
     from twinlens.config import CLIPConfig
     from twinlens.model.clip import CLIP, ImageTower
     from twinlens.types import Embeddings
-
-_HIDDEN_TEXT_BATCH = 32
-"""Texts whose hidden states are computed at a time: they have every position of the context."""
 
 _PROJECTION_BATCH = 8192
 """Images' features that are projected at a time."""
@@ -163,7 +160,7 @@ class TorchEngine:
             return F.normalize(features.float(), dim=-1).cpu().numpy()
         block = hidden_block(output, len(tower.transformer.blocks))
         assert block is not None
-        parts = torch.from_numpy(tokens).split(_HIDDEN_TEXT_BATCH)
+        parts = torch.from_numpy(tokens).split(HIDDEN_TEXT_BATCH)
         found = [tower.hidden_states(part.to(self._device))[block] for part in parts]
         return torch.cat(found).float().cpu().numpy()
 

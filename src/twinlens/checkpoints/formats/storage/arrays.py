@@ -50,6 +50,15 @@ def map_file(path: Path) -> mmap.mmap:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
 
 
+def release_pages(mapped: mmap.mmap) -> None:
+    """Give back the memory of a mapping that was not written to.
+
+    What is read of it again comes from the system's cache of the file, or from the file.
+    """
+    if hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
+        mapped.madvise(mmap.MADV_DONTNEED)
+
+
 def array_at(
     mapped: mmap.mmap,
     begin: int,
