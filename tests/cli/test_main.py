@@ -94,6 +94,15 @@ def test_wrong_usage_is_one_line_and_status_2(run, words: list[str]):
     assert ending.err.count("\n") == 1
 
 
+def test_an_unknown_choice_is_named_with_those_that_there_are(run):
+    ended = run("classify", "x.png", "--engine", "nope")
+    assert (ended.status, ended.err) == (
+        2,
+        "error: Invalid value for '--engine': 'nope' is not one of 'auto', 'openvino', 'torch'; "
+        "see --help\n",
+    )
+
+
 def test_no_verb_shows_help(run):
     assert "Commands" in "".join([(ending := run()).out, ending.err])
 

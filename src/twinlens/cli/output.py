@@ -150,7 +150,7 @@ def report_error(error: Exception, *, with_traceback: bool) -> int:
         traceback.print_exception(error)
     usage = getattr(error, "format_message", None)  # an option or argument that Typer refused
     if usage is not None:
-        message = usage()
+        message = usage().replace("Value error, ", "")  # Typer's, before an unknown choice
         if message:
             log(f"error: {message.rstrip('.')}; see --help")
         return EXIT_USER_ERROR
