@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 
 from twinlens.types import ProgressCallback
 
@@ -81,6 +80,6 @@ def time_interleaved(
 def is_out_of_memory(error: BaseException) -> bool:
     """True if the device or the machine ran out of memory; allocators word that differently."""
     message = str(error)
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+    return isinstance(error, MemoryError) or any(
         phrase in message for phrase in ("allocate memory", "out of memory")
     )
