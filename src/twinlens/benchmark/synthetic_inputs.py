@@ -47,6 +47,7 @@ _NUM_TEXTS = 512
 
 _INITIAL_SCALARS = {"logit_scale": INITIAL_LOGIT_SCALE, "logit_bias": -10.0}
 _WEIGHT_STD = 0.02
+"""Standard deviation of initial weights, as of GPT's and of CLIP's token embedding."""
 
 _VOCABULARY = """
 a the of in on with and at from by near under over behind two three old new small large red blue
