@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from contest import print_figures, save
 from numpy.typing import NDArray
 
@@ -34,8 +33,7 @@ UNSEEN = Path(twinlens.__file__).parent / "assets" / "shards" / "unseen-style"
 
 def answers(lens: Embedder) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Unit vectors of noise and of texts."""
-    device = torch.device(lens.device)
-    images = lens.embed_pixels(random_pixels(IMAGES, lens.config.preprocess_config, device))
+    images = lens.embed_pixels(random_pixels(IMAGES, lens.config.preprocess_config, lens.device))
     return images, lens.embed_texts(synthetic_texts(lens.config.text_config, lens.tokenizer, TEXTS))
 
 

@@ -186,6 +186,7 @@ ELSEWHERE = {
         "checkpoints/formats/storage/test_torch_save.py",
         "the reader of pickles is tested with whole files, hostile ones among them",
     ),
+    "checkpoints/native_files.py": ("checkpoints/test_native.py", "what `save_model` writes"),
     "checkpoints/{meta,writer}.py": (
         "checkpoints/test_reader.py",
         "a model without weights, and models written for others, are only used by reading",

@@ -1,6 +1,7 @@
 """The answering path where torch cannot be imported."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from twinlens.text.clip_bpe import Tokenizer
 IMAGE = Path(twinlens.__file__).parent / "assets" / "images" / "cat.png"
 
 WITHOUT_TORCH = "import sys; sys.modules['torch'] = None\n"
+MAIN = "from twinlens.cli.main import main; main()"
 
 
 def run(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -30,7 +32,7 @@ def run(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def command(*words: object) -> subprocess.CompletedProcess[str]:
-    return run("from twinlens.cli.main import main; main()", *words)
+    return run(MAIN, *words)
 
 
 def test_the_verbs_that_answer():
@@ -51,7 +53,9 @@ def test_the_verbs_that_answer():
         ("eval", "icons", "--data", IMAGE.parent),
         ("convert", "icons", "NEW", "--to", "hf"),
         ("export", "icons", "NEW", "--format", "openvino"),
-        ("bench", "icons"),
+        ("bench", "icons", "--engine", "torch"),
+        ("bench", "icons", "--precision", "fp32,int8"),
+        ("bench", "icons", "--compare", "transformers"),
     ],
     ids=lambda words: f"{words[0]} {words[-1]}",
 )
@@ -61,6 +65,45 @@ def test_verbs_that_need_it_say_so(words: tuple[object, ...], tmp_path: Path):
     [line] = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
     assert "torch is not installed: run pip install 'twinlens[t" in " ".join(line.split())
     assert not (tmp_path / "new").exists()
+
+
+RANDOM = """
+from pathlib import Path
+from twinlens.benchmark import synthetic_inputs
+from twinlens.config import CLIPConfig
+from twinlens.config_io import read_dataclass
+config = read_dataclass(CLIPConfig, Path(sys.argv[1]) / "config.json")
+synthetic_inputs.ARCHITECTURES["tiny"] = lambda: config
+synthetic_inputs.write_random_checkpoint("tiny", Path(sys.argv[2]))
+"""
+
+
+def test_a_checkpoint_with_random_weights(tiny_directory: Path, tmp_path: Path):
+    ended = run(RANDOM, tiny_directory, tmp_path / "model")
+    assert ended.returncode == 0, ended.stderr
+    embedder = twinlens.load(tmp_path / "model", engine="torch", device="cpu")
+    assert embedder.config == twinlens.load(tiny_directory).config
+
+
+def test_a_benchmark_and_the_process_that_it_starts(tmp_path: Path):
+    # Read at the start of every process, of those too that measure memory.
+    (tmp_path / "sitecustomize.py").write_text(WITHOUT_TORCH)
+    paths = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    words = ("bench", "icons", "--batch", "1", "--seconds", "0.05", "--json")
+    ended = subprocess.run(
+        [sys.executable, "-c", MAIN, *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": paths},
+    )
+    assert ended.returncode == 0, ended.stderr
+    answer = json.loads(ended.stdout)
+    assert (answer["engine"], answer["device"]) == ("openvino", "cpu")
+    assert "torch" not in answer["machine"]
+    assert {rate["tower"] for rate in answer["rates"]} == {"image", "text"}
+    assert all(cost["peak_memory"] > 1e7 for cost in answer["precisions"])
+    assert answer["precisions"][0]["cosines"]["image"] > 0.999999
 
 
 API = """

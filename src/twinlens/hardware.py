@@ -1,10 +1,12 @@
-"""CPU cores and memory of this machine that the process may use."""
+"""The processor, its cores and the memory that this process may use or has used."""
 
 from __future__ import annotations
 
 import ctypes
 import math
 import os
+import platform
+import re
 import sys
 from pathlib import Path
 
@@ -17,6 +19,7 @@ _CGROUP_V1_QUOTA = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
 _CGROUP_V1_PERIOD = Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us")
 
 _PROC_STAT = Path("/proc/stat")
+_PROC_STATUS, _PROC_CPUINFO = Path("/proc/self/status"), Path("/proc/cpuinfo")
 
 _OPENMP_WAIT_VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
 """Environment variables that set how OpenMP threads wait."""
@@ -75,6 +78,23 @@ def cpu_busy_seconds() -> float | None:
     ]
     idle = sum(sum(one[3:5]) for one in ticks)  # including time waiting for disks
     return (sum(map(sum, ticks)) - idle) / os.sysconf("SC_CLK_TCK") if ticks else None
+
+
+def processor_name() -> str:
+    """The maker's name of the processor, or its architecture if the system names none."""
+    listed = _PROC_CPUINFO.read_text(encoding="utf-8") if _PROC_CPUINFO.exists() else ""
+    named = re.search(r"^model name\s*: (.+)$", listed, re.MULTILINE)
+    return named[1] if named else platform.processor() or platform.machine()
+
+
+def peak_process_memory() -> float:
+    """Most bytes of the machine's memory that this process has held at a time."""
+    if _PROC_STATUS.exists():  # `getrusage` starts with what the process held that started this one
+        return 1024.0 * int(_PROC_STATUS.read_text(encoding="ascii").split("VmHWM:")[1].split()[0])
+    import resource  # noqa: PLC0415  Windows has none
+
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(largest) * (1 if sys.platform == "darwin" else 1024)
 
 
 def use_passive_openmp_wait() -> None:

@@ -3,22 +3,22 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from twinlens.benchmark import precision_costs
 from twinlens.benchmark.interference import Disturbance
 from twinlens.benchmark.records import BenchmarkOptions, BenchmarkResult, BenchmarkTarget
 from twinlens.benchmark.speed import run_benchmark
-from twinlens.types import no_progress
+from twinlens.types import EngineName, no_progress
 
-CPU = torch.device("cpu")
 QUIET = Disturbance(others=0.0, spread=0.02, reasons=())
 OPTIONS = BenchmarkOptions(precisions=("fp32", "bf16"), batches=(1, 2), seconds=1e-6, price=3.6)
 
 
-def _embed_images(pixels: Tensor) -> object:
+def _embed_images(pixels: NDArray[np.uint8]) -> object:
     if len(pixels) > 1:
         raise torch.OutOfMemoryError("out of memory")
     return pixels
@@ -37,14 +37,25 @@ BASELINE = BenchmarkTarget(
 
 @pytest.fixture(scope="session")
 def speed(tiny_directory: Path) -> BenchmarkResult:
+    return measure(tiny_directory, "torch")
+
+
+@pytest.fixture(scope="session")
+def openvino_speed(tiny_directory: Path) -> BenchmarkResult:
+    return measure(tiny_directory, "openvino")
+
+
+def measure(path: Path, engine: EngineName) -> BenchmarkResult:
+    """Benchmark the tiny model beside the other library."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(precision_costs, "peak_memory_in_subprocess", lambda *_: 1e9)
         patch.setattr("twinlens.benchmark.speed._measure_disturbance", lambda *_: QUIET)
         return run_benchmark(
-            tiny_directory,
+            path,
             OPTIONS,
             model="tiny",
-            device=CPU,
+            engine=engine,
+            device="cpu",
             baselines=[BASELINE],
             progress=no_progress,
         )

@@ -31,6 +31,7 @@ def test_a_peer_answers_as_we_do(lens: Embedder, name: str):
     for peer, precision, least in ((exact, "fp32", 0.99999), (rounded, "bf16", 0.99)):
         assert peer.library.startswith(f"{name} ")
         assert peer.precision == precision
+        assert torch.equal(peer.embed_images(pixels), peer.embed_images(pixels.numpy()))
         for ours, theirs in ((images, peer.embed_images(pixels)), (texts, peer.embed_texts(TEXTS))):
             assert theirs.shape == ours.shape
             assert torch.cosine_similarity(ours, theirs.float()).min() > least

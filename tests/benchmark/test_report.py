@@ -18,6 +18,7 @@ def test_the_page_stands_alone_and_draws_every_line(speed: BenchmarkResult):
     assert drawn == [4, 2]  # float32 of ours and of the peer, bf16 of ours; of both towers
     assert "stroke-dasharray" in html
     assert "out of memory" in html
+    assert "in the torch engine on" in html
     assert "random weights" not in html
     assert "random weights" in benchmark_page(replace(speed, random_weights=True))
     assert "none of what was measured" in benchmark_page(replace(speed, recommended=[]))

@@ -6,9 +6,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import torch
 
-from tests.benchmark.conftest import CPU, OPTIONS, QUIET
+from tests.benchmark.conftest import OPTIONS, QUIET
 from tests.benchmark.test_records import rate
 from tests.markup import is_balanced
 from tests.tiny import CLIP_VOCABULARY, tiny_config
@@ -17,11 +16,12 @@ from twinlens.benchmark import speed as speed_module
 from twinlens.benchmark.interference import Disturbance
 from twinlens.benchmark.records import TWINLENS, BenchmarkOptions, BenchmarkResult
 from twinlens.benchmark.report import benchmark_page
-from twinlens.benchmark.speed import benchmark_precisions, run_benchmark
+from twinlens.benchmark.speed import run_benchmark
 from twinlens.checkpoints.native import save_model
 from twinlens.model.clip import CLIP
 from twinlens.types import no_progress
 
+ON_TORCH = {"engine": "torch", "device": "cpu", "progress": no_progress}
 BUSY = Disturbance(others=1.3, spread=0.4, reasons=("other work kept 1.3 of 2 cores busy",))
 QUARTILES = [
     {"per_second": 100.0, "low": 1e3 / upper, "high": 1e3 / lower}
@@ -30,7 +30,14 @@ QUARTILES = [
 """Throughputs of calls of 10 ms, by the quartiles of their durations in ms."""
 
 
-def test_every_library_precision_tower_and_batch_is_measured(speed: BenchmarkResult):
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+def test_every_library_precision_tower_and_batch_is_measured(
+    engine: str, request: pytest.FixtureRequest
+):
+    fixture = "speed" if engine == "torch" else "openvino_speed"
+    speed: BenchmarkResult = request.getfixturevalue(fixture)
+    assert (speed.engine, speed.device) == (engine, "cpu")
+    assert {"torch", "openvino"} & speed.machine.keys() == {engine}
     ours = {(one.precision, one.tower, one.batch) for one in speed.rates if one.library == TWINLENS}
     assert ours == {(p, t, b) for p in ("fp32", "bf16") for t in ("image", "text") for b in (1, 2)}
     for one in speed.rates:
@@ -70,7 +77,7 @@ def test_of_a_disturbed_machine_nothing_is_recommended(
     monkeypatch.setattr(precision_costs, "peak_memory_in_subprocess", lambda *asked: 1e9)
     monkeypatch.setattr("twinlens.benchmark.speed._measure_disturbance", lambda *seen: BUSY)
     asked = replace(OPTIONS, precisions=("fp32",), batches=(1,))
-    speed = run_benchmark(tiny_directory, asked, model="tiny", device=CPU, progress=no_progress)
+    speed = run_benchmark(tiny_directory, asked, model="tiny", **ON_TORCH)
     assert speed.rates
     assert speed.recommended == []
     told = json.loads(json.dumps(speed.to_dict()))
@@ -85,8 +92,8 @@ def test_what_others_took_is_held_against_our_threads(monkeypatch: pytest.Monkey
     rates.append(replace(rate("fp32", 1, 50, "other 1.0"), low=1, high=100))
     monitor = SimpleNamespace(other_cores_busy=lambda: 1.0)
     on_cpu, on_cuda = (
-        speed_module._measure_disturbance(monitor, rates, torch.device(kind))
-        for kind in ("cpu", "cuda")
+        speed_module._measure_disturbance(monitor, rates, "torch", device)
+        for device in ("cpu", "cuda:0")
     )
     assert len(on_cpu.reasons) == 1
     assert on_cpu.spread == pytest.approx(0.05)  # the median of our own calls
@@ -102,7 +109,7 @@ def test_a_model_of_one_tower_has_that_one_measured(
     monkeypatch.setattr(precision_costs, "peak_memory_in_subprocess", lambda *asked: None)
     monkeypatch.setattr("twinlens.benchmark.speed._measure_disturbance", lambda *seen: QUIET)
     asked = BenchmarkOptions(precisions=("fp32",), batches=(2,), seconds=1e-6)
-    speed = run_benchmark(tmp_path, asked, model="half", device=CPU, progress=no_progress)
+    speed = run_benchmark(tmp_path, asked, model="half", **ON_TORCH)
     assert speed.towers == ["image" if tower == "vision" else "text"]
     assert len(speed.rates) == len(speed.recommended) == 1
     assert (speed.image_size is None, speed.tokens_per_text is None) == (
@@ -110,11 +117,3 @@ def test_a_model_of_one_tower_has_that_one_measured(
         tower == "vision",
     )
     assert is_balanced(benchmark_page(speed))
-
-
-def test_precisions_of_a_device(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("twinlens.benchmark.speed.has_fast_bf16", lambda device: False)
-    assert benchmark_precisions(CPU) == ("fp32", "int8")
-    monkeypatch.setattr("twinlens.benchmark.speed.has_fast_bf16", lambda device: True)
-    monkeypatch.setattr("twinlens.benchmark.speed.has_fast_fp16", lambda device: True)
-    assert benchmark_precisions(torch.device("cuda")) == ("fp32", "bf16", "fp16")

@@ -55,6 +55,7 @@ def test_progress_says_what_is_next_and_ends_at_the_end():
     [
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        RuntimeError("Check 'ptr' failed at cpu_memory.cpp:257:\nFailed to allocate 9 bytes"),
         MemoryError(),
     ],
 )

@@ -10,6 +10,7 @@ from tests.markup import is_balanced
 from tests.tiny import CLIP_VOCABULARY, tiny_config
 from twinlens.benchmark import precision_costs, synthetic_inputs
 from twinlens.benchmark.interference import Disturbance
+from twinlens.inference.compiled_cache import default_compiled_dir, list_compiled
 
 QUIET = Disturbance(others=0.0, spread=0.02, reasons=())
 BUSY = Disturbance(others=1.3, spread=0.4, reasons=("other work", "repeats differed"))
@@ -43,6 +44,28 @@ def test_the_tables_the_json_and_the_page(run: Run, tiny_directory: Path, tmp_pa
     assert all(one["ratio"] > 0 for one in theirs)
     assert is_balanced(html.read_text())
     assert ended.err.splitlines()[-2:] == [f"wrote {out}", f"wrote {html}"]
+
+
+@pytest.mark.parametrize(
+    ("words", "engine"),
+    [
+        ((), "openvino"),
+        (("--engine", "openvino"), "openvino"),
+        (("--engine", "torch"), "torch"),
+        (("--precision", "fp32,int8-weights"), "torch"),
+    ],
+)
+def test_the_engine_is_chosen_and_named(
+    run: Run, tiny_directory: Path, tmp_path: Path, words: tuple[str, ...], engine: str
+):
+    out, html = tmp_path / "speed.json", tmp_path / "speed.html"
+    ended = run("bench", tiny_directory, *QUICK, *words, "--out", out, "--html", html)
+    assert ended.status == 0, ended.err
+    answer = json.loads(out.read_text())
+    assert answer["engine"] == engine
+    version = answer["machine"][engine]
+    assert f", {engine} {version} on cpu: " in ended.out.splitlines()[0]
+    assert f"in the {engine} engine" in html.read_text()
 
 
 def test_a_disturbed_machine_is_told_everywhere(
@@ -80,6 +103,8 @@ def test_an_architecture_is_measured_with_random_weights(run: Run, monkeypatch: 
     assert answer["model"] == "ViT-B-32"
     assert answer["random_weights"] is True
     assert answer["recommended"][0]["cost_per_million"] is None
+    places = [file.model for file in list_compiled(default_compiled_dir())]
+    assert not [place for place in places if place.endswith("ViT-B-32")]
 
 
 @pytest.mark.parametrize(
@@ -87,6 +112,14 @@ def test_an_architecture_is_measured_with_random_weights(run: Run, monkeypatch: 
     [
         (("--precision", "fp31"), "unknown precision 'fp31': did you mean 'fp32'"),
         (("--precision", ","), "precision: got (), expected at least one"),
+        (
+            ("--precision", "int8", "--engine", "openvino"),
+            "engine: got 'openvino' and precision='int8', expected precision auto, fp32 or bf16",
+        ),
+        (
+            ("--engine", "openvino", "--device", "cuda"),
+            "device: got 'cuda' for the openvino",
+        ),
         (("--batch", "0"), "--batch: got '0', expected numbers from 1 to 4,096"),
         (("--batch", "x"), "--batch: got 'x', expected numbers from 1 to 4,096"),
         (("--batch", ""), "--batch: got '', expected a value (Images or texts at once)"),

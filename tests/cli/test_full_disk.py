@@ -42,8 +42,8 @@ WORDS: dict[str, list[str]] = {
         "--engine",
         "torch",
     ],
-    "bench": ["bench", "MODEL", *QUICK, "--out", "OUT/speed.json"],
-    "bench's page": ["bench", "MODEL", *QUICK, "--html", "OUT/speed.html"],
+    "bench": ["bench", "MODEL", *QUICK, "--engine", "torch", "--out", "OUT/speed.json"],
+    "bench's page": ["bench", "MODEL", *QUICK, "--engine", "torch", "--html", "OUT/speed.html"],
     "data icons": ["data", "icons", "--preset", "small", "--out", "OUT", "--cache", "HERE/cache"],
     "train": ["train", "--recipe", "tiny", "--data", "HERE/pairs.csv", "--out", "OUT"],
 }

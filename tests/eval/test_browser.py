@@ -46,6 +46,7 @@ def speed() -> str:
         BenchmarkResult(
             model=LONG,
             random_weights=True,
+            engine="torch",
             device="cpu",
             machine={"device": "A processor of some maker, 2.20GHz", "cores": 2, "threads": 2},
             asked=BenchmarkOptions(precisions=precisions, batches=(1, 2), price=3.6),

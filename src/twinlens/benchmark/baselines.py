@@ -7,9 +7,11 @@ import importlib.metadata
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from twinlens.benchmark.records import BenchmarkTarget
@@ -17,6 +19,7 @@ from twinlens.checkpoints.writer import write_hugging_face, write_open_clip
 from twinlens.embed.embedder import Embedder
 from twinlens.errors import ConfigError, require_known
 from twinlens.export.references import model_class, normalised_features, translate_library_errors
+from twinlens.inference.device import synchronize
 from twinlens.inference.preprocess import normalize
 
 BASELINE_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -61,11 +64,26 @@ def _open_baseline(
         for precision in precisions:
             images, texts = build(library, directory, embedder, BASELINE_DTYPES[precision])
             yield BenchmarkTarget(
-                library=title, precision=precision, embed_images=images, embed_texts=texts
+                library=title,
+                precision=precision,
+                embed_images=_synchronized(images, embedder.device),
+                embed_texts=_synchronized(texts, embedder.device),
             )
 
 
-_Encoders = tuple[Callable[[Tensor], Tensor], Callable[[Sequence[str]], Tensor]]
+def _synchronized(embed: Callable[[Any], Tensor], device: str) -> Callable[[Any], Tensor]:
+    """A function that returns when the device has done what the library gave it."""
+
+    def call(inputs: Any) -> Tensor:
+        embeddings = embed(inputs)
+        synchronize(torch.device(device))
+        return embeddings
+
+    return call
+
+
+_Pixels: TypeAlias = NDArray[np.uint8] | Tensor
+_Encoders: TypeAlias = tuple[Callable[[_Pixels], Tensor], Callable[[Sequence[str]], Tensor]]
 
 
 def _open_clip_encoders(
@@ -77,8 +95,8 @@ def _open_clip_encoders(
     tokenizer = library.get_tokenizer(name)
 
     @torch.inference_mode()
-    def images(pixels: Tensor) -> Tensor:
-        ready = normalize(pixels, embedder.config.preprocess_config).to(dtype)
+    def images(pixels: _Pixels) -> Tensor:
+        ready = normalize(torch.as_tensor(pixels), embedder.config.preprocess_config).to(dtype)
         return model.encode_image(ready, normalize=True)
 
     @torch.inference_mode()
@@ -101,8 +119,8 @@ def _transformers_encoders(
     length = embedder.config.text_config.context_length
 
     @torch.inference_mode()
-    def images(pixels: Tensor) -> Tensor:
-        ready = normalize(pixels, embedder.config.preprocess_config).to(dtype)
+    def images(pixels: _Pixels) -> Tensor:
+        ready = normalize(torch.as_tensor(pixels), embedder.config.preprocess_config).to(dtype)
         return normalised_features(model, "image", pixel_values=ready)
 
     @torch.inference_mode()

@@ -5,15 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 from twinlens.benchmark.interference import Disturbance
 from twinlens.benchmark.precision_costs import PrecisionCost
 from twinlens.errors import require, require_known
-from twinlens.types import Precision
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from twinlens.types import EngineName, Precision
 
 TowerName = Literal["image", "text"]
 
@@ -71,13 +68,14 @@ class BenchmarkTarget:
     Attributes:
         library: Name of the library, with its version if it is another one than ours.
         precision: The precision of its weights and computations.
-        embed_images: Embeds uint8 [n, 3, size, size] on the device; normalised by our code.
-        embed_texts: Embeds strings; tokenised by the library.
+        embed_images: Embeds uint8 [n, 3, size, size] on the device, an array on a processor and a
+            tensor elsewhere; normalised by our code. Returns when the embeddings are complete.
+        embed_texts: Embeds strings, tokenised by the library; the same.
     """
 
     library: str
     precision: str
-    embed_images: Callable[[Tensor], object]
+    embed_images: Callable[[Any], object]
     embed_texts: Callable[[Sequence[str]], object]
 
 
@@ -158,8 +156,10 @@ class BenchmarkResult:
     Attributes:
         model: Name of the model.
         random_weights: True if the weights are random.
-        device: The device that computed.
-        machine: Name of the device, cores, threads, and versions of the software.
+        engine: The runtime that computed.
+        device: The device that computed, as torch names it: "cpu", "cuda:0".
+        machine: Name of the device, cores, threads, and versions of the software; that of the
+            runtime has the engine's name.
         asked: Options of the benchmark.
         image_size: Side of the images in pixels; None without an image tower.
         tokens_per_text: Mean number, with start and end tokens; None without a text tower.
@@ -174,6 +174,7 @@ class BenchmarkResult:
 
     model: str
     random_weights: bool
+    engine: EngineName
     device: str
     machine: dict[str, str | int]
     asked: BenchmarkOptions

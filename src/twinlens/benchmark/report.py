@@ -80,7 +80,8 @@ def _lead(result: BenchmarkResult) -> str:
     does = f" does {' and '.join(rates)}" if rates else " was measured"
     if result.is_disturbed:
         does = " was measured while other work disturbed it,"
-    return f"{result.model}{weights}{does} on {result.machine['device']}."
+    device = result.machine["device"]
+    return f"{result.model}{weights}{does} in the {result.engine} engine on {device}."
 
 
 def _throughput_chart(result: BenchmarkResult, tower: TowerName) -> str:

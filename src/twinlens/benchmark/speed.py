@@ -12,11 +12,15 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
 from twinlens import __version__
 from twinlens.benchmark import synthetic_inputs
+from twinlens.benchmark.engines import (
+    PRODUCT_PRECISIONS,
+    device_name,
+    measure_peak_flops,
+    num_threads,
+    runtime_version,
+)
 from twinlens.benchmark.interference import CpuMonitor, Disturbance, check_disturbance
 from twinlens.benchmark.precision_costs import measure_precisions
 from twinlens.benchmark.records import (
@@ -35,10 +39,8 @@ from twinlens.config import CLIPConfig
 from twinlens.embed.embedder import Embedder
 from twinlens.hardware import usable_cpu_count
 from twinlens.images.decode import to_pixels
-from twinlens.inference.device import device_name, measure_peak_flops, synchronize
 from twinlens.model.flops import image_flops, text_flops
-from twinlens.model.precision import has_fast_bf16, has_fast_fp16
-from twinlens.types import Precision, ProgressCallback
+from twinlens.types import EngineName, Precision, ProgressCallback
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,21 +53,7 @@ DECODERS: Mapping[str, Callable[[bytes, PreprocessConfig], NDArray[Any]]] = {
 }
 """Decoders of image files by the name of their mode."""
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-"""Precisions in which matrix products are measured."""
-
 _NUM_JPEGS = 32
-
-
-def benchmark_precisions(device: torch.device) -> tuple[Precision, ...]:
-    """The precisions that may be fast on a device."""
-    worth: dict[Precision, bool] = {
-        "fp32": True,
-        "bf16": has_fast_bf16(device),
-        "fp16": has_fast_fp16(device),
-        "int8": device.type == "cpu",
-    }
-    return tuple(precision for precision in worth if worth[precision])
 
 
 def run_benchmark(
@@ -73,7 +61,8 @@ def run_benchmark(
     options: BenchmarkOptions,
     *,
     model: str,
-    device: torch.device,
+    engine: EngineName,
+    device: str,
     has_random_weights: bool = False,
     baselines: Sequence[BenchmarkTarget] = (),
     progress: ProgressCallback,
@@ -87,7 +76,8 @@ def run_benchmark(
         path: Directory or file of the model.
         options: What to measure.
         model: Name of the model.
-        device: The device to compute on.
+        engine: The runtime that computes: see `choose_engine`.
+        device: The device to compute on: "cpu", "cuda:0".
         has_random_weights: True if the weights are random.
         baselines: Other libraries with the same model.
         progress: Called before each measurement.
@@ -96,14 +86,21 @@ def run_benchmark(
         CheckpointError: The model cannot be read.
     """
     monitor = CpuMonitor()
-    measured = measure_precisions(path, options.precisions, device, max(options.batches), progress)
+    measured = measure_precisions(
+        path,
+        options.precisions,
+        engine=engine,
+        device=device,
+        max_batch_size=max(options.batches),
+        progress=progress,
+    )
     embedders, costs = [embedder for embedder, _ in measured], [cost for _, cost in measured]
     config, first = embedders[0].config, embedders[0]  # a model without texts has no tokenizer
     texts = synthetic_inputs.synthetic_texts(config.text, first.tokenizer) if config.text else []
     lengths = [synthetic_inputs.count_tokens(text, first.tokenizer) for text in texts]
     targets = [*map(_twinlens_target, embedders), *baselines]
     calls = dict(_embedding_calls(targets, config, options.batches, texts, device))
-    decoding, peaks = _decoding_calls(config), _MatmulPeaks(options.precisions, device)
+    decoding, peaks = _decoding_calls(config), _MatmulPeaks(options.precisions, engine, device)
     time_interleaved([*calls.values(), *decoding.values(), *peaks.calls], options.seconds, progress)
     ceilings = peaks.best_by_precision()
     done = {case: timed for case, timed in calls.items() if not timed.failure}
@@ -123,7 +120,7 @@ def run_benchmark(
         for case, timed in done.items()
     ]
     towers: dict[TowerName, bool] = {"image": config.vision is not None, "text": bool(texts)}
-    disturbance = _measure_disturbance(monitor, rates, device)
+    disturbance = _measure_disturbance(monitor, rates, engine, device)
     settings = [
         recommend_setting(tower, rates, costs, options.price)
         for tower in towers
@@ -132,8 +129,9 @@ def run_benchmark(
     return BenchmarkResult(
         model=model,
         random_weights=has_random_weights,
-        device=str(device),
-        machine=_describe_machine(device),
+        engine=engine,
+        device=device,
+        machine=_describe_machine(engine, device),
         asked=options,
         image_size=config.preprocess.image_size if config.preprocess else None,
         tokens_per_text=fmean(lengths) if lengths else None,
@@ -179,21 +177,19 @@ def _embedding_calls(
     config: CLIPConfig,
     batch_sizes: Sequence[int],
     texts: list[str],
-    device: torch.device,
+    device: str,
 ) -> Iterator[tuple[_BenchmarkCase, TimedCall]]:
     """The calls to time. Those that are compared, of one tower and batch size, are adjacent."""
 
     @cache  # called inside the timed calls: these images may also be too large for the memory
-    def pixels(batch: int) -> Tensor:
+    def pixels(batch: int) -> Any:
         return synthetic_inputs.random_pixels(batch, config.preprocess_config, device)
 
     def embed_images(target: BenchmarkTarget, batch: int) -> None:
         target.embed_images(pixels(batch))
-        synchronize(device)
 
     def embed_texts(target: BenchmarkTarget, batch: int, stream: Iterator[str]) -> None:
         target.embed_texts(list(islice(stream, batch)))
-        synchronize(device)
 
     for batch in batch_sizes:
         for target in targets:
@@ -224,17 +220,19 @@ def _decoding_calls(config: CLIPConfig) -> dict[str, TimedCall]:
 class _MatmulPeaks:
     """Peak FLOP/s of matrix products, measured between the other calls."""
 
-    def __init__(self, precisions: Sequence[str], device: torch.device) -> None:
-        self._measured: dict[str, list[float]] = {
-            precision: [] for precision in precisions if precision in _DTYPES
+    def __init__(self, precisions: Sequence[Precision], engine: EngineName, device: str) -> None:
+        self._measured: dict[Precision, list[float]] = {
+            precision: [] for precision in precisions if precision in PRODUCT_PRECISIONS
         }
         self.calls = [
-            TimedCall(f"matrix product, {precision}", partial(self._measure, precision, device))
+            TimedCall(
+                f"matrix product, {precision}", partial(self._measure, engine, device, precision)
+            )
             for precision in self._measured
         ]
 
-    def _measure(self, precision: str, device: torch.device) -> None:
-        self._measured[precision].append(measure_peak_flops(device, _DTYPES[precision]))
+    def _measure(self, engine: EngineName, device: str, precision: Precision) -> None:
+        self._measured[precision].append(measure_peak_flops(engine, device, precision))
 
     def best_by_precision(self) -> dict[str, float]:
         """Best FLOP/s by precision, without precisions that ran out of memory."""
@@ -277,10 +275,10 @@ def _throughput(
 
 
 def _measure_disturbance(
-    monitor: CpuMonitor, rates: Sequence[Throughput], device: torch.device
+    monitor: CpuMonitor, rates: Sequence[Throughput], engine: EngineName, device: str
 ) -> Disturbance:
     """Check for interference; the spread is that of our calls: a library may vary by itself."""
-    threads = torch.get_num_threads() if device.type == "cpu" else 1
+    threads = num_threads(engine) if device == "cpu" else 1
     spreads = [
         (1 / rate.low - 1 / rate.high) * rate.per_second
         for rate in rates
@@ -297,13 +295,13 @@ def _flops_per_item(config: CLIPConfig, tower: TowerName, token_counts: Sequence
     return fmean(text_flops(config.text_config, config.embed_dim, n).forward for n in token_counts)
 
 
-def _describe_machine(device: torch.device) -> dict[str, str | int]:
+def _describe_machine(engine: EngineName, device: str) -> dict[str, str | int]:
     return {
         "device": device_name(device),
         "cores": usable_cpu_count(),
-        "threads": torch.get_num_threads(),
+        "threads": num_threads(engine),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        engine: runtime_version(engine),
         "twinlens": __version__,
     }

@@ -8,17 +8,17 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
 from PIL import Image
-from torch import Tensor
 
-from twinlens.checkpoints.native import save_model
-from twinlens.config import CLIPConfig, PreprocessConfig, TextConfig
+from twinlens.checkpoints.expected_weights import expected_weights
+from twinlens.checkpoints.formats.storage.arrays import Array
+from twinlens.checkpoints.native_files import write_model
+from twinlens.config import INITIAL_LOGIT_SCALE, CLIPConfig, PreprocessConfig, TextConfig
 from twinlens.model import presets
-from twinlens.model.clip import CLIP
 from twinlens.text.loading import AnyTokenizer
 
 ARCHITECTURES: Mapping[str, Callable[[], CLIPConfig]] = {
@@ -44,6 +44,11 @@ _MEDIAN_WORDS, _WORDS_SIGMA, _MAX_WORDS = 9, 0.5, 30
 """Lengths of alternative texts of the web: mostly six to fourteen words, a few twice that."""
 
 _NUM_TEXTS = 512
+
+_INITIAL_SCALARS = {"logit_scale": INITIAL_LOGIT_SCALE, "logit_bias": -10.0}
+_WEIGHT_STD = 0.02
+"""Standard deviation of initial weights, as of GPT's and of CLIP's token embedding."""
+
 _VOCABULARY = """
 a the of in on with and at from by near under over behind two three old new small large red blue
 green white black yellow wooden golden happy quiet photo image drawing painting view portrait
@@ -60,18 +65,43 @@ def write_random_checkpoint(architecture: str, directory: Path) -> None:
     Raises:
         CheckpointError: It cannot be written.
     """
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        save_model(CLIP(ARCHITECTURES[architecture]()), directory)
+    config = ARCHITECTURES[architecture]()
+    random = np.random.default_rng(0)
+    weights = {
+        name: _initial_weight(name, array, random)
+        for name, array in expected_weights(config).items()
+    }
+    write_model(config, weights, directory)
 
 
-def random_pixels(
-    count: int, config: PreprocessConfig, device: torch.device
-) -> UInt8[Tensor, "n 3 size size"]:
-    """Noise images of a model's input size on a device, with the same seed at every call."""
+def _initial_weight(name: str, expected: Array, random: np.random.Generator) -> Array:
+    """A weight of a model that was not trained: numbers of a usual size, norms that do nothing."""
+    shape, dtype = expected.shape, expected.dtype
+    if name in _INITIAL_SCALARS:
+        return np.full(shape, _INITIAL_SCALARS[name], dtype)
+    is_gain = name.endswith(".weight") and len(shape) == 1
+    if is_gain or name.endswith("running_var"):
+        return np.ones(shape, dtype)
+    if name.endswith(("bias", "running_mean", "num_batches_tracked")):
+        return np.zeros(shape, dtype)
+    # Convolutions have no layer norms before them: a fixed deviation would let images fade.
+    std = _WEIGHT_STD if len(shape) < 4 else math.prod(shape[1:]) ** -0.5
+    return random.standard_normal(shape, np.float32) * np.float32(std)
+
+
+def random_pixels(count: int, config: PreprocessConfig, device: str) -> UInt8[Any, "n 3 size size"]:
+    """Noise images of a model's input size, the same at every call.
+
+    An array for a processor, a tensor on any other device.
+    """
     random = np.random.default_rng(0)
     shape = (count, 3, config.image_size, config.image_size)
-    return torch.as_tensor(random.integers(0, 256, shape, np.uint8)).to(device)
+    pixels = random.integers(0, 256, shape, np.uint8)
+    if device == "cpu":
+        return pixels
+    import torch  # noqa: PLC0415  other devices are torch's
+
+    return torch.from_numpy(pixels).to(device)
 
 
 def synthetic_texts(

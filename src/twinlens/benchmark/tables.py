@@ -38,7 +38,7 @@ def throughput_table(result: BenchmarkResult, tower: TowerName) -> Table:
 def precision_table(result: BenchmarkResult) -> Table:
     """The costs of each precision."""
     columns = ["Precision", *(f"Least cosine, {TOWER_NOUNS[tower]}" for tower in result.towers)]
-    columns += ["Loaded in", "Memory", "Matrix product"]
+    columns += ["First answer in", "Memory", "Matrix product"]
     rows = [
         [
             cost.precision,

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 
 from twinlens.types import ProgressCallback
 
@@ -17,6 +16,9 @@ MIN_CALLS = 3
 
 WARM_UP_FRACTION = 0.1
 """Fraction of the time that warm-up calls take; they are not counted."""
+
+_OUT_OF_MEMORY = ("allocate memory", "out of memory", "Failed to allocate")
+"""Phrases of the errors of torch on processors, of torch on GPUs, and of OpenVINO."""
 
 
 @dataclass(slots=True, eq=False)
@@ -81,6 +83,4 @@ def time_interleaved(
 def is_out_of_memory(error: BaseException) -> bool:
     """True if the device or the machine ran out of memory; allocators word that differently."""
     message = str(error)
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
-        phrase in message for phrase in ("allocate memory", "out of memory")
-    )
+    return isinstance(error, MemoryError) or any(phrase in message for phrase in _OUT_OF_MEMORY)

@@ -1,4 +1,4 @@
-"""Save models: `config.json`, `model.safetensors`, the vocabulary, and their checksums."""
+"""Save torch models: `config.json`, `model.safetensors`, the vocabulary, and their checksums."""
 
 from __future__ import annotations
 
@@ -10,16 +10,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from twinlens.checkpoints.checksums import write_checksums
 from twinlens.checkpoints.formats.storage.arrays import write_arrays
+from twinlens.checkpoints.native_files import write_model
 from twinlens.checkpoints.torch_arrays import to_array, to_arrays
-from twinlens.config_io import write_dataclass
-from twinlens.errors import CheckpointError, os_errors_as
-from twinlens.files import ensure_directory, remove_partial_files
-from twinlens.hub.layouts import CONFIG_FILE, WEIGHTS_FILE
+from twinlens.errors import CheckpointError
 from twinlens.model.clip import CLIP
 from twinlens.model.int8 import int8_precision
-from twinlens.text.loading import TOKENIZER_FILE, AnyTokenizer
+from twinlens.text.loading import AnyTokenizer
 
 
 def save_model(
@@ -42,22 +39,11 @@ def save_model(
             8 bits.
     """
     require_unquantised(model, directory)
-    if tokenizer is None and model.config.tokenizer != "clip":
-        raise CheckpointError(f"{directory}: got no tokenizer, expected one for {TOKENIZER_FILE}")
     arrays = {
         name: to_array(value.to(dtype) if dtype and value.is_floating_point() else value)
         for name, value in model.state_dict().items()
     }
-    with (
-        os_errors_as(CheckpointError, directory, "the model could not be saved"),
-        ensure_directory(directory),
-    ):
-        remove_partial_files(directory)
-        write_arrays(arrays, directory / WEIGHTS_FILE)
-        if tokenizer is not None and model.config.tokenizer != "clip":
-            tokenizer.save(directory / TOKENIZER_FILE)
-        write_dataclass(model.config, directory / CONFIG_FILE)
-        write_checksums(directory, arrays)
+    write_model(model.config, arrays, directory, tokenizer)
 
 
 def require_unquantised(model: CLIP, path: Path) -> None:

@@ -6,22 +6,20 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from twinlens.cli.given import check_output_file
-from twinlens.cli.options import Device, Json, comma_separated, parse_counts
+from twinlens.cli.options import Device, Engine, Json, comma_separated, parse_counts
 from twinlens.cli.output import log, print_json, progress_reporter, write_text
 from twinlens.errors import ConfigError
 
 if TYPE_CHECKING:
-    import torch
-
-    from twinlens.benchmark.records import BenchmarkOptions, BenchmarkResult
-    from twinlens.types import Precision
+    from twinlens.benchmark.records import BenchmarkOptions, BenchmarkResult, BenchmarkTarget
+    from twinlens.types import EngineName, Precision
 
 
 def bench(
@@ -36,6 +34,7 @@ def bench(
         float | None, typer.Option(help="Of this machine, in US dollars.")
     ] = None,
     compare: Annotated[str, typer.Option(help="Also measure open_clip,transformers.")] = "",
+    engine: Engine = "auto",
     device: Device = "auto",
     out: Annotated[Path | None, typer.Option(help="Write the JSON here.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write a page here.")] = None,
@@ -46,54 +45,61 @@ def bench(
     check_output_file("--html", html)
     if out is not None and html is not None and out.absolute() == html.absolute():
         raise ConfigError(f"--out and --html: got {out} twice, expected two files")
+    from twinlens.benchmark.engines import choose_engine, fast_precisions
     from twinlens.benchmark.records import MAX_BATCH_SIZE, BenchmarkOptions
-    from twinlens.benchmark.speed import benchmark_precisions
-    from twinlens.model.precision import pick_device
 
     batches = parse_counts("--batch", batch, MAX_BATCH_SIZE)
-    chosen_device = pick_device(device)
+    asked = ["auto"] if precision == "all" else comma_separated(precision)
+    precisions = cast("tuple[Precision, ...]", tuple(asked))
+    chosen, chosen_device = choose_engine(engine, device, precisions)
     options = BenchmarkOptions(
-        precisions=benchmark_precisions(chosen_device)
-        if precision == "all"
-        else cast("tuple[Precision, ...]", tuple(comma_separated(precision))),
+        precisions=fast_precisions(chosen, chosen_device) if precision == "all" else precisions,
         batches=batches,
         seconds=seconds,
         price=price_per_hour,
     )
-    result = _run_benchmark(model, options, chosen_device, comma_separated(compare))
+    result = _run_benchmark(model, options, chosen, chosen_device, comma_separated(compare))
     _write_result(result, out, html, as_json=as_json)
 
 
 def _run_benchmark(
-    model: str, options: BenchmarkOptions, device: torch.device, libraries: list[str]
+    model: str, options: BenchmarkOptions, engine: EngineName, device: str, libraries: list[str]
 ) -> BenchmarkResult:
-    from twinlens.benchmark.baselines import open_baselines
     from twinlens.benchmark.speed import run_benchmark
-    from twinlens.embed.loading import load
 
     with (
-        open_checkpoint_path(model) as (path, is_random),
+        open_checkpoint_path(model, engine) as (path, is_random),
         progress_reporter(f"measuring {model}") as progress,
     ):
-        float32 = (
-            load(path, engine="torch", device=str(device), precision="fp32") if libraries else None
-        )
         return run_benchmark(
             path,
             options,
             model=model,
+            engine=engine,
             device=device,
             has_random_weights=is_random,
-            baselines=open_baselines(libraries, float32, options.precisions) if float32 else [],
+            baselines=_open_baselines(path, options, device, libraries) if libraries else [],
             progress=progress,
         )
 
 
+def _open_baselines(
+    path: Path, options: BenchmarkOptions, device: str, libraries: list[str]
+) -> list[BenchmarkTarget]:
+    """Open the model in other libraries, which compute in torch whatever our engine is."""
+    from twinlens.benchmark.baselines import open_baselines
+    from twinlens.embed.loading import load
+
+    float32 = load(path, engine="torch", device=device, precision="fp32")
+    return open_baselines(libraries, float32, options.precisions)
+
+
 @contextmanager
-def open_checkpoint_path(model: str) -> Generator[tuple[Path, bool]]:
+def open_checkpoint_path(model: str, engine: EngineName) -> Generator[tuple[Path, bool]]:
     """Open a model's path; True if it is a temporary checkpoint with random weights.
 
-    An architecture's name gets such a checkpoint for the time of the block.
+    An architecture's name gets such a checkpoint for the time of the block; what OpenVINO compiled
+    of it is removed too.
     """
     from twinlens.benchmark.synthetic_inputs import ARCHITECTURES, write_random_checkpoint
     from twinlens.hub.resolve import resolve
@@ -104,7 +110,18 @@ def open_checkpoint_path(model: str) -> Generator[tuple[Path, bool]]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / model
         write_random_checkpoint(model, path)
-        yield path, True
+        try:
+            yield path, True
+        finally:
+            if engine == "openvino":
+                _remove_compiled(path)
+
+
+def _remove_compiled(path: Path) -> None:
+    from twinlens.inference.compiled_cache import default_compiled_dir, remove_compiled
+
+    with suppress(ConfigError):  # without a home directory nothing was cached
+        remove_compiled(default_compiled_dir(), path)
 
 
 def _write_result(

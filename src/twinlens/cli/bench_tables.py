@@ -42,8 +42,8 @@ def _headline(result: BenchmarkResult) -> str:
     machine = result.machine
     weights = ", random weights" if result.random_weights else ""
     return (
-        f"{result.model}{weights}, on {result.device}: {machine['device']}, "
-        f"{machine['cores']} cores, {machine['threads']} threads, torch {machine['torch']}\n"
+        f"{result.model}{weights}, {result.engine} {machine[result.engine]} on {result.device}: "
+        f"{machine['device']}, {machine['cores']} cores, {machine['threads']} threads\n"
     )
 
 

@@ -194,6 +194,14 @@ def clear_compiled(directory: Path) -> tuple[int, int]:
     return len(found), sum(status.st_size for _, status in found)
 
 
+def remove_compiled(directory: Path, model: Path) -> None:
+    """Remove the compiled towers of a model that is deleted: its directory, or its file."""
+    for file in list_compiled(directory):
+        if file.model == str(model.resolve()):
+            with suppress(OSError):  # another process removed it, or may alone do so
+                file.path.unlink()
+
+
 def remove_oldest(directory: Path, max_bytes: int, keep: Path) -> None:
     """Remove the files that were not used for longest until the others fit."""
     total = 0

@@ -71,6 +71,16 @@ def has_fast_bf16() -> bool:
     return "BF16" in shared_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
+def compile_settings(precision: Precision) -> dict[str, Any]:
+    """OpenVINO's settings of a graph that answers one call at a time, on all our cores."""
+    return {
+        "INFERENCE_PRECISION_HINT": PRECISIONS[precision],
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+        "INFERENCE_NUM_THREADS": usable_cpu_count(),
+    }
+
+
 @cache
 def graph_digest() -> str:
     """A digest of the code that makes towers of files: what older code compiled is not used."""
@@ -228,12 +238,7 @@ class OpenVINOEngine:
 
     def _load(self, name: str) -> Any:
         """A compiled tower from the cache, or compiled and added to it."""
-        settings = {
-            "INFERENCE_PRECISION_HINT": PRECISIONS[self.precision],
-            "PERFORMANCE_HINT": "LATENCY",
-            "NUM_STREAMS": 1,
-            "INFERENCE_NUM_THREADS": usable_cpu_count(),
-        }
+        settings = compile_settings(self.precision)
         key = self._cache_key(name)
         if self._cache is not None:
             found = self._cache.load(key, settings)
