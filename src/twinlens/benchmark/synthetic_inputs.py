@@ -17,7 +17,13 @@ from PIL import Image
 from twinlens.checkpoints.expected_weights import expected_weights
 from twinlens.checkpoints.formats.storage.arrays import Array
 from twinlens.checkpoints.native_files import write_model
-from twinlens.config import INITIAL_LOGIT_SCALE, CLIPConfig, PreprocessConfig, TextConfig
+from twinlens.config import (
+    INITIAL_LOGIT_BIAS,
+    INITIAL_LOGIT_SCALE,
+    CLIPConfig,
+    PreprocessConfig,
+    TextConfig,
+)
 from twinlens.model import presets
 from twinlens.text.loading import AnyTokenizer
 
@@ -45,7 +51,7 @@ _MEDIAN_WORDS, _WORDS_SIGMA, _MAX_WORDS = 9, 0.5, 30
 
 _NUM_TEXTS = 512
 
-_INITIAL_SCALARS = {"logit_scale": INITIAL_LOGIT_SCALE, "logit_bias": -10.0}
+_INITIAL_SCALARS = {"logit_scale": INITIAL_LOGIT_SCALE, "logit_bias": INITIAL_LOGIT_BIAS}
 _WEIGHT_STD = 0.02
 """Standard deviation of initial weights, as of GPT's and of CLIP's token embedding."""
 

@@ -181,7 +181,7 @@ def _model(found: Node, inputs: Node | list[Node], output: str) -> Graph:
 
 
 def _causal_mask(tower: TowerBuilder, length: Node, config: TextConfig) -> Node:
-    """What is added to scores: [length, length]."""
+    """The causal mask of a length, which is added to scores: [length, length]."""
     whole = tower.constant(causal_mask(config.context_length))
     corner = ops.concat([length, length], 0)
     return ops.slice(whole, ints(0, 0), corner, ints(1, 1), ints(0, 1))

@@ -156,5 +156,5 @@ def pack_texts(tokens: Tokens, ends: Positions) -> PackedTexts:
 
 
 def causal_mask(length: int) -> Float32[np.ndarray, "length length"]:
-    """What is added to scores so that no position sees a later one: 0 or minus infinity."""
+    """A mask to add to scores, 0 or minus infinity, so that no position sees a later one."""
     return np.triu(np.full((length, length), -np.inf, np.float32), 1)
