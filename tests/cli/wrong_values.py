@@ -110,6 +110,8 @@ LISTS: list[tuple[str, str, str]] = [
     ("eval", "--baseline", ""),
     ("eval", "--reference", ""),
     ("eval", "--device", ""),
+    ("bench", "--engine", ""),
+    ("bench", "--engine", "onnx"),
     ("eval", "--engine", ""),
     ("eval", "--precision", ""),
     ("eval", "--decode", ""),

@@ -36,7 +36,7 @@ _NOTE_SUFFIXES = (".csv", ".html", ".jsonl", ".log", ".md", ".png", ".txt")
 """Files beside a model that do not change what its towers compute."""
 
 _INITIAL_LOGITS = {"logit_scale": INITIAL_LOGIT_SCALE, "logit_bias": INITIAL_LOGIT_BIAS}
-"""What belongs to both towers, for a file of one that lacks it: one tower has no logits."""
+"""Values for a file of one tower that lacks what belongs to both: one tower has no logits."""
 
 
 @dataclass(frozen=True, slots=True)
