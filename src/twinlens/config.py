@@ -31,8 +31,8 @@ OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 INITIAL_LOGIT_SCALE = math.log(1 / 0.07)
 """The paper's initial temperature (section 2.5)."""
 
-INITIAL_LOGIT_BIAS = -10.0
-"""SigLIP's initial bias of the logits (section 3.2 of its paper)."""
+INITIAL_SIGLIP_LOGIT_SCALE, INITIAL_LOGIT_BIAS = math.log(10.0), -10.0
+"""SigLIP's initial temperature and bias of the logits (section 3.2 of its paper)."""
 
 
 _MAX_SIZES = {
@@ -261,6 +261,13 @@ class CLIPConfig:
     preprocess: PreprocessConfig | None
     templates: tuple[str, ...] = ("a photo of a {}.",)
     provenance: Provenance = field(default_factory=Provenance)
+
+    @property
+    def initial_logits(self) -> dict[str, float]:
+        """Initial values of `logit_scale`, and of `logit_bias` if there is one."""
+        if not self.logit_bias:
+            return {"logit_scale": INITIAL_LOGIT_SCALE}
+        return {"logit_scale": INITIAL_SIGLIP_LOGIT_SCALE, "logit_bias": INITIAL_LOGIT_BIAS}
 
     def __post_init__(self) -> None:
         _require_sizes(self, "embed_dim")

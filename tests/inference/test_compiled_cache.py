@@ -1,6 +1,9 @@
 """Compiled towers on disk: used again, and never wrong."""
 
+import mmap
 import os
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import pytest
 import twinlens
 from tests.checkpoints.formats.reference import shaken
 from tests.tiny import CLIP_VOCABULARY, tiny_clip
+from twinlens.checkpoints.formats.storage import arrays
 from twinlens.checkpoints.native import save_model
 from twinlens.inference import compiled_cache, openvino_engine
 from twinlens.inference.compiled_cache import clear_compiled, list_compiled, remove_oldest
@@ -55,17 +59,41 @@ def test_notes_beside_a_model_are_not_part_of_it(
     assert np.array_equal(embed(model), first)
 
 
-def test_a_cached_tower_gives_its_pages_back_and_the_same_answers(home: Path, model: Path):
+def resident_bytes(name: str) -> int:
+    """Of this process's mappings of files whose names end in `name`."""
+    total, counts = 0, False
+    for line in Path("/proc/self/smaps").read_text(encoding="ascii").splitlines():
+        if re.match(r"[0-9a-f]+-", line):
+            counts = line.endswith(name)
+        elif counts and line.startswith("Rss:"):
+            total += 1024 * int(line.split()[1])
+    return total
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_cached_tower_gives_its_pages_back_and_the_same_answers(home: Path):
+    texts = ["a cat", "a dog"]
+    first = twinlens.load("icons", engine="openvino").embed_texts(texts)
+    [file] = list_compiled(home)
+    lens = twinlens.load("icons", engine="openvino")
+    assert np.array_equal(lens.embed_texts(texts), first)  # with all pages in memory
+    assert resident_bytes(file.path.name) < file.size / 10
+    assert np.array_equal(lens.embed_texts(texts), first)  # after they were given back
+    assert lens.embed_texts("many other words, a zebra").shape == first[:1].shape
+
+
+def test_pages_that_are_locked_stay_and_the_file_is_used(
+    home: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+):
     first = embed(model)
-    lens = twinlens.load(model, engine="openvino")
-    image = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
-    assert np.array_equal(lens.embed_images(image), first)  # with all pages in memory
-    assert np.array_equal(lens.embed_images(image), first)  # after they were given back
-    texts = lens.embed_texts(["a cat", "a dog"])
-    again = twinlens.load(model, engine="openvino")
-    for _ in range(2):
-        assert np.array_equal(again.embed_texts(["a cat", "a dog"]), texts)
-    assert again.embed_texts("many other words, a zebra").shape == (1, 8)
+
+    class Locked(mmap.mmap):
+        def madvise(self, *_: int) -> None:
+            raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr(arrays.mmap, "mmap", Locked)
+    no_builds(monkeypatch)
+    assert np.array_equal(embed(model), first)
 
 
 def test_other_weights_precisions_and_sizes_are_other_files(home: Path, model: Path):

@@ -21,7 +21,6 @@ from twinlens.checkpoints.native import save_model
 from twinlens.checkpoints.recognise import open_checkpoint
 from twinlens.checkpoints.torch_arrays import to_arrays
 from twinlens.checkpoints.weights import LazyWeights
-from twinlens.config import INITIAL_LOGIT_SCALE
 from twinlens.errors import CheckpointError, ConfigError, ShapeError
 from twinlens.inference.compiled_cache import (
     CompiledFile,
@@ -140,7 +139,7 @@ def test_weights_of_one_tower_may_lack_what_belongs_to_both(tmp_path: Path):
     (tmp_path / "model" / "checksums.json").unlink()
     for engine in ("openvino", "torch"):
         lens = twinlens.load(tmp_path / "model", engine=engine, device="cpu", towers="image")
-        assert lens.logit_scale == pytest.approx(math.exp(INITIAL_LOGIT_SCALE))
+        assert lens.logit_scale == pytest.approx(10)
     with pytest.raises(CheckpointError, match="logit_bias"):
         twinlens.load(tmp_path / "model")
 
@@ -204,6 +203,52 @@ def test_a_damaged_checkpoint_is_refused_at_once_and_nothing_is_cached(tmp_path:
     with pytest.raises(CheckpointError, match=r"got (crc32|inf)"):
         twinlens.load(tmp_path / "model", engine="openvino")
     assert all(file.model != str(tmp_path / "model") for file in compiled_files())
+
+
+def test_one_thread_s_failure_leaves_the_others_their_tower(images: list[np.ndarray]):
+    expected = twinlens.load("icons", engine="openvino").embed_images(images)  # cached now
+    lens = twinlens.load("icons", engine="openvino")
+    wrong: list[object] = []
+
+    def fail() -> None:
+        for _ in range(20):
+            try:
+                lens.engine.encode_images([np.zeros((1, 5, 5, 3), np.uint8)])
+            except RuntimeError:
+                continue
+            wrong.append("no error")
+
+    def answer() -> None:
+        for _ in range(20):
+            try:
+                assert_close(lens.embed_images(images), expected, 1e-5)
+            except Exception as error:
+                wrong.append(error)
+
+    threads = [Thread(target=one) for one in (answer, fail, answer, fail)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_states_of_the_embedded_model_are_near_by_their_size(images: list[np.ndarray]):
+    ours, expected = (
+        twinlens.load("icons", engine=engine, device="cpu", precision="fp32")
+        for engine in ("openvino", "torch")
+    )
+    texts = [f"a {word} drawing of a {noun}" for word in ["red", "big", "old"] for noun in TEXTS]
+    for given, output in (
+        ({"texts": texts}, "embedding"),
+        ({"texts": texts}, "hidden:-2"),
+        ({"texts": texts}, "hidden:-1"),
+        ({"images": images}, "embedding"),
+        ({"images": images}, "patches"),
+    ):
+        theirs = expected.encode(output=output, **given)
+        largest = max(1, float(np.abs(theirs).max()))
+        assert_close(ours.encode(output=output, **given), theirs, TOLERANCE * largest)
 
 
 def test_threads_take_turns(images: list[np.ndarray], tmp_path: Path):

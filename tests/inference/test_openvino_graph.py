@@ -1,7 +1,7 @@
 """OpenVINO's graphs give what the torch towers give, for every architecture of a configuration."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -10,7 +10,9 @@ import torch
 from tests.checkpoints.formats.reference import shaken
 from tests.tiny import tiny_clip, tiny_config
 from twinlens.checkpoints.torch_arrays import to_arrays
-from twinlens.inference.openvino_graph import Graph, image_graph, text_graph
+from twinlens.config import TextConfig, ViTConfig
+from twinlens.errors import ConfigError
+from twinlens.inference.openvino_graph import _KNOWN_LAYERS, Graph, image_graph, text_graph
 from twinlens.inference.openvino_runtime import openvino
 from twinlens.model import presets
 from twinlens.model.clip import CLIP
@@ -106,3 +108,21 @@ def test_presets_equal_torch_s(name: str):
     got = run(text_graph(config, weights), tokens)
     expected = model.encode_text(torch.from_numpy(tokens), normalize=True).numpy()
     assert np.abs(got - expected).max() < TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("tower", "field"),
+    [("vision", "activation"), ("vision", "pooling"), ("text", "projection"), ("text", "pooling")],
+)
+def test_a_layer_that_no_graph_has_is_named(tower: str, field: str):
+    config = tiny_config()
+    object.__setattr__(getattr(config, tower), field, "swiglu")  # as of a later version
+    build = image_graph if tower == "vision" else text_graph
+    with pytest.raises(ConfigError, match=f"{field}: got 'swiglu'.*engine='torch'"):
+        build(config, {})
+
+
+@pytest.mark.parametrize("field", ["activation", "pooling", "projection"])
+@pytest.mark.parametrize("config", [ViTConfig, TextConfig])
+def test_graphs_have_all_that_configurations_may_name(config: type, field: str):
+    assert set(get_args(get_type_hints(config)[field])) == set(_KNOWN_LAYERS[config][field])

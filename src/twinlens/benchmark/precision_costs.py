@@ -33,7 +33,7 @@ class PrecisionCost:
         precision: Name of the precision.
         load_seconds: Time to load the model and to answer with each of its towers once, where
             this was done before on this machine: its files are in memory, and OpenVINO's compiled
-            towers in the directory of `twinlens cache`.
+            towers in the directory of `twinlens cache`. The runtime's own import is not in it.
         peak_memory: Peak memory in bytes of a separate process that loads the model and embeds the
             largest batch: memory of the device, or of the machine if the device has none of its
             own. None if there was too little memory.

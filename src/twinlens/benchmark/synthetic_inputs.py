@@ -17,13 +17,7 @@ from PIL import Image
 from twinlens.checkpoints.expected_weights import expected_weights
 from twinlens.checkpoints.formats.storage.arrays import Array
 from twinlens.checkpoints.native_files import write_model
-from twinlens.config import (
-    INITIAL_LOGIT_BIAS,
-    INITIAL_LOGIT_SCALE,
-    CLIPConfig,
-    PreprocessConfig,
-    TextConfig,
-)
+from twinlens.config import CLIPConfig, PreprocessConfig, TextConfig
 from twinlens.model import presets
 from twinlens.text.loading import AnyTokenizer
 
@@ -51,7 +45,6 @@ _MEDIAN_WORDS, _WORDS_SIGMA, _MAX_WORDS = 9, 0.5, 30
 
 _NUM_TEXTS = 512
 
-_INITIAL_SCALARS = {"logit_scale": INITIAL_LOGIT_SCALE, "logit_bias": INITIAL_LOGIT_BIAS}
 _WEIGHT_STD = 0.02
 """Standard deviation of initial weights, as of GPT's and of CLIP's token embedding."""
 
@@ -74,17 +67,19 @@ def write_random_checkpoint(architecture: str, directory: Path) -> None:
     config = ARCHITECTURES[architecture]()
     random = np.random.default_rng(0)
     weights = {
-        name: _initial_weight(name, array, random)
+        name: _initial_weight(name, array, config.initial_logits, random)
         for name, array in expected_weights(config).items()
     }
     write_model(config, weights, directory)
 
 
-def _initial_weight(name: str, expected: Array, random: np.random.Generator) -> Array:
+def _initial_weight(
+    name: str, expected: Array, logits: Mapping[str, float], random: np.random.Generator
+) -> Array:
     """A weight of a model that was not trained: numbers of a usual size, norms that do nothing."""
     shape, dtype = expected.shape, expected.dtype
-    if name in _INITIAL_SCALARS:
-        return np.full(shape, _INITIAL_SCALARS[name], dtype)
+    if name in logits:
+        return np.full(shape, logits[name], dtype)
     is_gain = name.endswith(".weight") and len(shape) == 1
     if is_gain or name.endswith("running_var"):
         return np.ones(shape, dtype)

@@ -21,8 +21,6 @@ from twinlens.checkpoints.formats.storage.arrays import Array
 from twinlens.checkpoints.formats.storage.tensors import LazyTensors, stream_tensors
 from twinlens.checkpoints.recognise import Checkpoint, open_checkpoint
 from twinlens.config import (
-    INITIAL_LOGIT_BIAS,
-    INITIAL_LOGIT_SCALE,
     Activation,
     CLIPConfig,
     ViTConfig,
@@ -34,9 +32,6 @@ _POSITIONAL_EMBEDDING = "image_tower.positional_embedding"
 
 _NOTE_SUFFIXES = (".csv", ".html", ".jsonl", ".log", ".md", ".png", ".txt")
 """Files beside a model that do not change what its towers compute."""
-
-_INITIAL_LOGITS = {"logit_scale": INITIAL_LOGIT_SCALE, "logit_bias": INITIAL_LOGIT_BIAS}
-"""Values for a file of one tower that lacks what belongs to both: one tower has no logits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +189,7 @@ class LazyWeights:
     def _expected(self) -> dict[str, Array]:
         expected = expected_weights(self._stored_config)
         if self.config.vision is None or self.config.text is None:
-            for name in _INITIAL_LOGITS:
+            for name in self.config.initial_logits:  # one tower has no logits
                 if name in expected and not self._has(name):
                     del expected[name]
         return expected
@@ -208,8 +203,9 @@ class LazyWeights:
         )
 
     def _read_tensor(self, name: str) -> Array:
-        if name in _INITIAL_LOGITS and name not in self._expected():
-            return np.array(_INITIAL_LOGITS[name], np.float32)
+        initial = self.config.initial_logits
+        if name in initial and name not in self._expected():
+            return np.array(initial[name], np.float32)
         array = to_native_tensors(self._checkpoint.key_map, self._checkpoint.tensors)[name]
         if name == _POSITIONAL_EMBEDDING and self.config != self._stored_config:
             return resize_positional_embedding(array.astype(np.float32), self.config)

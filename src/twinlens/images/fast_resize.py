@@ -113,11 +113,12 @@ def _resize_columns(image: Image.Image, x: _Axis, y: _Axis) -> NDArray[Any]:
     lines = max(1, min(bottom - top, _STRIP_BYTES // (3 * x.padded * dtype.itemsize)))
     strip = np.zeros((lines, 3, x.padded), dtype)
     inner = strip[:, :, x.padding : x.padding + right - left]
-    planes = _centred_planes(image)
+    whole = (left, top, right, bottom) == (0, 0, *image.size)
+    planes = _centred_planes(image if whole else image.crop((left, top, right, bottom)))
     for line in range(top, bottom, lines):
         end = min(line + lines, bottom)
         for channel, plane in enumerate(planes):
-            inner[: end - line, channel] = plane[line:end, left:right]
+            inner[: end - line, channel] = plane[line - top : end - top]
         target = made[line - y.start : end - y.start].reshape(-1, offsets.size)
         _multiply_windows(strip.reshape(-1, x.padded)[: len(target)], weights, x.step, target)
         _round_and_clip(target, offsets)

@@ -67,7 +67,7 @@ class Engine(Protocol):
     def encode_texts(
         self, tokens: Int64[np.ndarray, "n context"], output: str, batch_size: int
     ) -> NDArray[np.float32]:
-        """Encode rows of token ids, equal rows once: "embedding" or "hidden:N"."""
+        """Encode rows of token ids: "embedding", of equal rows once, or "hidden:N"."""
         ...
 
     def project(self, features: Float32[np.ndarray, "n width"]) -> Embeddings:

@@ -90,6 +90,34 @@ def graph_digest() -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(sources))).hexdigest()
 
 
+class _CompiledTower:
+    """A compiled tower, which answers one call at a time.
+
+    Args:
+        compiled: OpenVINO's compiled model.
+        mapped: The file that it was read from, whose memory it uses.
+    """
+
+    def __init__(self, compiled: Any, mapped: mmap | None = None) -> None:
+        self._request = compiled.create_infer_request()
+        self._mapped = mapped
+        self._is_fresh = True
+        self._lock = Lock()
+
+    def run(self, inputs: Mapping[str, Array]) -> Array:
+        """The output, a copy.
+
+        Raises:
+            RuntimeError: OpenVINO could not compute it.
+        """
+        with self._lock:
+            found = self._request.infer(dict(inputs), share_inputs=True, share_outputs=True)
+            if self._is_fresh and self._mapped is not None:
+                release_pages(self._mapped)  # kernels have copies of most weights now
+            self._is_fresh = False
+            return np.array(found[0], np.float32)  # a copy: the next request overwrites it
+
+
 class OpenVINOEngine:
     """Runs the towers of a model in OpenVINO, each compiled when it is first used.
 
@@ -111,9 +139,7 @@ class OpenVINOEngine:
         self._cache = cache
         self.config = weights.config
         self.precision: Precision = pick_openvino_precision(precision, weights.config)
-        self._mapped: dict[str, mmap] = {}  # cached towers use the memory of their files
-        self._fresh: set[str] = set()  # of these, those that have not answered yet
-        self._requests: dict[str, tuple[Any, Lock]] = {}
+        self._compiled: dict[str, _CompiledTower] = {}
         self._making = Lock()
         self._torch_model: Any = None
         self._logit_scale: float | None = None
@@ -216,41 +242,35 @@ class OpenVINOEngine:
         return self._run("text embedding", inputs)[: len(rows)]
 
     def _run(self, name: str, inputs: Mapping[str, Array]) -> Array:
-        request, lock = self._request(name)
-        with lock:
-            try:
-                found = request.infer(dict(inputs), share_inputs=True, share_outputs=True)
-            except RuntimeError:
-                self._requests.pop(name, None)  # one that failed once fails ever after
-                raise
-            if name in self._fresh:  # its kernels have their own copies of most weights now
-                self._fresh.remove(name)
-                release_pages(self._mapped[name])
-            return np.array(found[0], np.float32)  # a copy: the next request overwrites it
+        tower = self._tower(name)
+        try:
+            return tower.run(inputs)
+        except RuntimeError:
+            with self._making:  # a request may stay broken; others may have made a new one
+                if self._compiled.get(name) is tower:
+                    del self._compiled[name]
+            raise
 
-    def _request(self, name: str) -> tuple[Any, Lock]:
-        if name in self._requests:
-            return self._requests[name]
+    def _tower(self, name: str) -> _CompiledTower:
+        if name in self._compiled:
+            return self._compiled[name]
         with self._making:
-            if name not in self._requests:
-                self._requests[name] = self._load(name).create_infer_request(), Lock()
-            return self._requests[name]
+            if name not in self._compiled:
+                self._compiled[name] = self._load(name)
+            return self._compiled[name]
 
-    def _load(self, name: str) -> Any:
+    def _load(self, name: str) -> _CompiledTower:
         """A compiled tower from the cache, or compiled and added to it."""
         settings = compile_settings(self.precision)
         key = self._cache_key(name)
         if self._cache is not None:
             found = self._cache.load(key, settings)
             if found is not None:
-                compiled, mapped = found
-                self._mapped[name] = mapped
-                self._fresh.add(name)
-                return compiled
+                return _CompiledTower(*found)
         compiled = shared_core().compile_model(self._build(name), "CPU", settings)
         if self._cache is not None and not self._weights.has_changed():
             self._cache.save(key, compiled)
-        return compiled
+        return _CompiledTower(compiled)
 
     def _build(self, name: str) -> Any:
         tower, _, output = name.partition(" ")

@@ -19,6 +19,7 @@ from twinlens.config import (
     TextConfig,
     ViTConfig,
 )
+from twinlens.errors import ConfigError
 from twinlens.inference.openvino_layers import (
     FLOAT32,
     Node,
@@ -43,6 +44,22 @@ OUTPUT_NAMES = {"embedding": "embeddings", "features": "features", "patches": "p
 """Names of the outputs of graphs; hidden states are `states`."""
 
 _RESNET_PIXEL_STRIDE = 32
+
+_ACTIVATIONS = ("quick_gelu", "gelu", "gelu_tanh")
+
+_KNOWN_LAYERS: Mapping[type, Mapping[str, tuple[str, ...]]] = {
+    ViTConfig: {
+        "activation": _ACTIVATIONS,
+        "pooling": ("class", "attention"),
+        "projection": ("linear", "none"),
+    },
+    TextConfig: {
+        "activation": _ACTIVATIONS,
+        "pooling": ("highest", "end", "last"),
+        "projection": ("linear", "affine", "none"),
+    },
+}
+"""Layers of the graphs below, by the fields of the configurations that name them."""
 
 
 def image_graph(
@@ -70,6 +87,7 @@ def image_graph(
     vision = config.vision
     assert vision is not None
     require_output("image", output, config)
+    require_known_layers(vision)
     inputs, images = _image_input(config.preprocess_config, pixels)
     tower = TowerBuilder(tensors, "image_tower", dtype)
     images = tower.cast(images)
@@ -80,6 +98,21 @@ def image_graph(
     else:
         found = _siglip_transformer(tower, images, vision, output)
     return _model(found, inputs, output)
+
+
+def require_known_layers(tower: ViTConfig | ResNetConfig | TextConfig) -> None:
+    """Refuse a tower with a layer that no graph here has.
+
+    Raises:
+        ConfigError: It has one; the torch engine may know it.
+    """
+    for name, known in _KNOWN_LAYERS.get(type(tower), {}).items():
+        got = getattr(tower, name)
+        if got not in known:
+            raise ConfigError(
+                f"{name}: got {got!r}, which the openvino engine has not got, expected "
+                f"{' or '.join(known)}; or engine='torch' (--engine torch)"
+            )
 
 
 def _image_input(config: PreprocessConfig, pixels: PixelFormat) -> tuple[Node, Node]:
@@ -116,6 +149,7 @@ def text_graph(
     """
     text = config.text_config
     require_output("text", output, config)
+    require_known_layers(text)
     tokens = ops.parameter([-1, [1, text.context_length]], np.int64, name="tokens")
     tower = TowerBuilder(tensors, "text_tower", dtype)
     length = axis_size(tokens, 1)
@@ -141,6 +175,7 @@ def prefix_tree_graph(
     computed once a text.
     """
     text = config.text_config
+    require_known_layers(text)
     tower = TowerBuilder(tensors, "text_tower", dtype)
     inputs = {
         field.name: ops.parameter(

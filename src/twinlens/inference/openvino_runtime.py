@@ -17,7 +17,8 @@ from twinlens.errors import ConfigError
 
 _OLDEST = (2026, 1)
 
-_CONVERTER = "openvino.tools.ovc"
+_TOOLS = "openvino.tools"
+_CONVERTER = f"{_TOOLS}.ovc"
 
 
 def _import_openvino() -> Any:
@@ -28,15 +29,19 @@ def _import_openvino() -> Any:
         module = importlib.import_module("openvino")
     finally:
         del sys.modules[_CONVERTER]
-    module.__getattr__ = _convert_model_on_demand  # pyright: ignore[reportAttributeAccessIssue]
+    module.__getattr__ = _import_converter_for  # pyright: ignore[reportAttributeAccessIssue]
     return module
 
 
-def _convert_model_on_demand(name: str) -> Any:
-    """An attribute that `openvino` has not got: for other code of the process."""
-    if name != "convert_model":
-        raise AttributeError(f"module 'openvino' has no attribute {name!r}")
-    return importlib.import_module(_CONVERTER).convert_model
+def _import_converter_for(name: str) -> Any:
+    """An attribute of `openvino` that its converter brings: for other code of the process."""
+    if name in ("convert_model", "tools"):
+        try:
+            converter = importlib.import_module(_CONVERTER)
+        except ImportError as error:
+            raise AttributeError(f"module 'openvino' has no attribute {name!r}") from error
+        return converter.convert_model if name == "convert_model" else sys.modules[_TOOLS]
+    raise AttributeError(f"module 'openvino' has no attribute {name!r}")
 
 
 def require_version(found: str) -> None:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from twinlens.config import INITIAL_LOGIT_BIAS, INITIAL_LOGIT_SCALE, ResNetConfig, ViTConfig
+from twinlens.config import ResNetConfig, ViTConfig
 from twinlens.errors import ShapeError
 from twinlens.model.resnet import ModifiedResNet
 from twinlens.model.text import TextTransformer
@@ -20,7 +20,6 @@ from twinlens.model.vision import SigLIPVisionTransformer, VisionTransformer
 if TYPE_CHECKING:
     from twinlens.config import CLIPConfig
 
-INITIAL_SIGLIP_LOGIT_SCALE = math.log(10.0)
 """SigLIP's initial values (Zhai et al. 2023, section 3.2): most pairs do not match."""
 
 MAX_LOGIT_SCALE = math.log(100.0)
@@ -64,11 +63,8 @@ class CLIP(nn.Module):
         """Initialise as in the paper; uses torch's global random state."""
         for tower in self.towers():
             tower.init_weights()
-        if self.logit_bias is None:
-            nn.init.constant_(self.logit_scale, INITIAL_LOGIT_SCALE)
-        else:
-            nn.init.constant_(self.logit_scale, INITIAL_SIGLIP_LOGIT_SCALE)
-            nn.init.constant_(self.logit_bias, INITIAL_LOGIT_BIAS)
+        for name, value in self.config.initial_logits.items():
+            nn.init.constant_(getattr(self, name), value)
 
     def towers(self) -> list[ImageTower | TextTransformer]:
         """Return the towers that the model has, the image tower first."""

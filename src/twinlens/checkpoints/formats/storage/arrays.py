@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import mmap
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -53,10 +54,12 @@ def map_file(path: Path) -> mmap.mmap:
 def release_pages(mapped: mmap.mmap) -> None:
     """Give back the memory of a mapping that was not written to.
 
-    What is read of it again comes from the system's cache of the file, or from the file.
+    What is read of it again comes from the system's cache of the file, or from the file. Does
+    nothing where pages are locked into memory.
     """
     if hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
-        mapped.madvise(mmap.MADV_DONTNEED)
+        with suppress(OSError):
+            mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def array_at(
