@@ -60,12 +60,26 @@ def handle_signals() -> Generator[list[int]]:
     threading.Thread(
         target=_watch_signals, args=(read_fd, received), daemon=True, name="signals"
     ).start()
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        if not received:  # the watching thread may have its turn only later
+            received.append(number)
+        raise Terminated
+
     try:
-        with _on_sigterm(_raise_terminated):
+        with _on_sigterm(terminate):
             yield received
     finally:
         signal.set_wakeup_fd(previous_fd)
         os.close(write_fd)  # which ends the thread
+
+
+def is_caused_by_signal(error: BaseException) -> bool:
+    """True if an error follows from a signal: modules in C fail to import where one arrives."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, KeyboardInterrupt):
+        cause = cause.__cause__ or cause.__context__
+    return cause is not None
 
 
 class StopSignal:
@@ -129,16 +143,15 @@ def _is_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
-def _raise_terminated(number: int, frame: FrameType | None) -> None:
-    raise Terminated
-
-
 def _watch_signals(read_fd: int, received: list[int]) -> None:
     """Record each signal, and end the process later if it does not end itself."""
+    is_first = True
     with os.fdopen(read_fd, "rb", buffering=0) as pipe:
         while numbers := pipe.read(1):
-            if numbers[0] in _HANDLED_SIGNALS and not received:
-                received.append(numbers[0])
+            if numbers[0] in _HANDLED_SIGNALS and is_first:
+                is_first = False
+                if not received:
+                    received.append(numbers[0])
                 threading.Thread(target=_exit_after_grace, args=(numbers[0],), daemon=True).start()
 
 

@@ -8,6 +8,7 @@ import pytest
 import twinlens
 from twinlens.cli import models
 from twinlens.errors import DataError
+from twinlens.signals import Terminated
 
 VERBS = (
     "models", "classify", "train", "plan", "eval", "compare", "bench", "convert", "export",
@@ -84,6 +85,14 @@ def test_what_the_system_refuses_is_a_line(
 def test_interrupted_is_130(run, monkeypatch: pytest.MonkeyPatch):
     failing(monkeypatch, KeyboardInterrupt())
     assert run("models").status == 130
+
+
+def test_an_import_that_a_signal_broke_is_no_bug(run, monkeypatch: pytest.MonkeyPatch):
+    error = ImportError("initialization failed")
+    error.__cause__ = Terminated()
+    failing(monkeypatch, error)
+    ended = run("models")
+    assert (ended.status, ended.err) == (130, "")
 
 
 @pytest.mark.parametrize("words", [["modles"], ["classify"], ["eval", "icons"], ["models", "--x"]])

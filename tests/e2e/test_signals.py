@@ -129,3 +129,20 @@ def test_a_command_that_waits_for_storage_ends(
             os.close(writer)
         finally:
             process.kill()
+
+
+AT_ONCE = """
+import signal
+from twinlens import signals
+
+with signals.handle_signals() as received:
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    except signals.Terminated:
+        print(received)
+"""
+
+
+def test_the_signal_is_known_when_its_exception_is_raised():
+    ended = subprocess.run([sys.executable, "-c", AT_ONCE], capture_output=True, check=True)
+    assert ended.stdout == b"[15]\n"

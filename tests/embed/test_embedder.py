@@ -3,6 +3,7 @@
 import copy
 import io
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from PIL import Image
 
 import twinlens
 from tests.text.sentencepiece.vocabularies import trained
-from tests.tiny import tiny_clip
+from tests.tiny import CLIP_VOCABULARY, tiny_clip
 from twinlens import Embedder
 from twinlens.checkpoints.native import save_model
 from twinlens.embed.labels import group_duplicate_labels, validate_labels
@@ -422,3 +423,41 @@ def test_a_classifier_of_many_prompts_is_made_in_parts(
     whole = lens.zero_shot_classifier(names, templates)
     monkeypatch.setattr("twinlens.embed.prompt_ensemble._MAX_PROMPTS_IN_MEMORY", 4)
     np.testing.assert_allclose(lens.zero_shot_classifier(names, templates), whole, atol=1e-6)
+
+
+def test_what_is_no_list_of_strings_is_named():
+    lens = twinlens.load("icons")
+    image = np.zeros((8, 8, 3), np.uint8)
+    for call, message in (
+        (lambda: lens.embed_texts(None), "texts: got a NoneType, expected a list of strings"),
+        (lambda: lens.embed_texts({"a", "b"}), "texts: got a set"),
+        (lambda: lens.embed_texts(["a", 3]), "texts: number 2 is a int"),
+        (lambda: lens.classify(image, "cat,dog"), "labels: got 'cat,dog', expected a list"),
+        (lambda: lens.classify(image, ["cat", None]), "labels: number 2 is a NoneType"),
+        (lambda: lens.classify(image, ["cat"], "an {}"), "templates: got 'an {}'"),
+        (lambda: lens.classify(image, ["cat"], [3]), "templates: number 1 is a int"),
+        (lambda: lens.zero_shot_classifier("cat"), "classnames: got 'cat'"),
+        (lambda: lens.embed_images(None), "images: got NoneType, expected paths"),
+        (lambda: lens.embed_images(5), "images: got int"),
+    ):
+        with pytest.raises(DataError, match=re.escape(message)):
+            call()
+
+
+def test_similarities_that_cannot_be_ranked():
+    lens = twinlens.load("icons", towers="text")
+    for wrong in (np.zeros((1, 3)), np.zeros(2)):
+        with pytest.raises(ShapeError, match=r"similarities: got .*, expected \[images, 2\]"):
+            lens.rank(wrong, ["a", "b"])
+    with pytest.raises(DataError, match="not finite"):
+        lens.rank(np.full((1, 2), np.nan), ["a", "b"])
+
+
+def test_sizes_and_names_of_no_use(tmp_path: Path):
+    save_model(tiny_clip(vocab_size=CLIP_VOCABULARY), tmp_path)
+    with pytest.raises(ConfigError, match="image_size: got '64', expected a whole number"):
+        twinlens.load(tmp_path, image_size="64")
+    with pytest.raises(UnknownNameError, match="unknown model"):
+        twinlens.load("a" * 5000)
+    with pytest.raises(ConfigError, match="device: got None"):
+        twinlens.load("icons", device=None)

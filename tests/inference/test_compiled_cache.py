@@ -212,3 +212,29 @@ def test_without_a_home_there_is_an_answer_and_no_cache(
     monkeypatch.setattr(compiled_cache.Path, "home", homeless)
     with pytest.warns(UserWarning, match="got no home directory"):
         assert embed(model).shape == (1, 8)
+
+
+def test_the_file_of_another_tower_or_model_is_not_used(home: Path, model: Path, tmp_path: Path):
+    other = tmp_path / "other"
+    save_model(shaken(tiny_clip(vocab_size=CLIP_VOCABULARY)), other)
+    expected, theirs = embed(model), embed(other)
+    one, two = (file.path for file in list_compiled(home))
+    contents = one.read_bytes()
+    one.write_bytes(two.read_bytes())
+    two.write_bytes(contents)
+    for path, right in ((model, expected), (other, theirs)):
+        with pytest.warns(UserWarning, match="under another name"):
+            assert np.array_equal(embed(path), right)
+    assert np.array_equal(embed(model), expected)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes")
+def test_a_pipe_in_the_directory_blocks_nobody(home: Path, model: Path):
+    expected = embed(model)
+    [file] = list_compiled(home)
+    file.path.unlink()
+    os.mkfifo(file.path)
+    assert list_compiled(home) == []
+    with pytest.warns(UserWarning, match="got no regular file"):
+        assert np.array_equal(embed(model), expected)
+    assert len(list_compiled(home)) == 1

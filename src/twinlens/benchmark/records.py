@@ -15,6 +15,10 @@ from twinlens.types import EngineName, Precision
 TowerName = Literal["image", "text"]
 
 TWINLENS = "twinlens"
+
+BASELINES = ("open_clip", "transformers")
+"""Libraries that a benchmark compares with."""
+
 MIN_COSINE = 0.999
 """Smallest cosine with float32 of a recommended precision."""
 

@@ -25,7 +25,7 @@ from twinlens.config import (
     CLIPConfig,
     ViTConfig,
 )
-from twinlens.errors import CheckpointError, ConfigError, os_errors_as
+from twinlens.errors import CheckpointError, ConfigError, os_errors_as, require
 from twinlens.types import TowerSelection
 
 _POSITIONAL_EMBEDDING = "image_tower.positional_embedding"
@@ -263,6 +263,8 @@ def resize_config(config: CLIPConfig, image_size: int) -> CLIPConfig:
     Raises:
         ConfigError: The image tower is no vision transformer, or its patches do not fit.
     """
+    is_number = isinstance(image_size, int)  # pyright: ignore[reportUnnecessaryIsInstance]
+    require(is_number, "image_size", image_size, "a whole number of pixels")
     if not isinstance(config.vision, ViTConfig):
         raise ConfigError(
             f"image_size: got {image_size} for a ResNet, expected a vision transformer: "

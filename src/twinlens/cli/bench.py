@@ -15,7 +15,7 @@ import typer
 from twinlens.cli.given import check_output_file
 from twinlens.cli.options import Device, Engine, Json, comma_separated, parse_counts
 from twinlens.cli.output import log, print_json, progress_reporter, write_text
-from twinlens.errors import ConfigError
+from twinlens.errors import ConfigError, require_known
 
 if TYPE_CHECKING:
     from twinlens.benchmark.records import BenchmarkOptions, BenchmarkResult, BenchmarkTarget
@@ -87,6 +87,10 @@ def _open_baselines(
     path: Path, options: BenchmarkOptions, device: str, libraries: list[str]
 ) -> list[BenchmarkTarget]:
     """Open the model in other libraries, which compute in torch whatever our engine is."""
+    from twinlens.benchmark.records import BASELINES
+
+    for name in libraries:  # before torch is asked for
+        require_known("baseline", name, BASELINES)
     from twinlens.benchmark.baselines import open_baselines
     from twinlens.embed.loading import load
 

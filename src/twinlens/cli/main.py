@@ -97,9 +97,11 @@ def _run(arguments: list[str], streams: StandardStreams) -> int:
         # Removed here so that it may also follow a verb.
         words = [word for word in arguments if word != TRACEBACK_FLAG]
         return app(words, prog_name="twinlens", standalone_mode=False) or 0
-    except typer.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
     except Exception as error:
+        if signals.is_caused_by_signal(error):
+            return EXIT_INTERRUPTED
         return report_error(error, with_traceback=TRACEBACK_FLAG in arguments)
 
 

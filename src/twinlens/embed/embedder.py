@@ -11,7 +11,7 @@ from jaxtyping import Float32, UInt8
 
 from twinlens.checkpoints.head import ClassifierHead
 from twinlens.config import CLIPConfig
-from twinlens.embed.labels import Prediction, rank_labels, validate_labels
+from twinlens.embed.labels import Prediction, list_strings, rank_labels, validate_labels
 from twinlens.embed.prompt_ensemble import prompt_ensemble
 from twinlens.errors import ConfigError, DataError, require_known
 from twinlens.images.batches import OnPixels, as_image_list, decode_batches
@@ -302,7 +302,7 @@ class Embedder:
         self, texts: str | Sequence[str], output: str, *, truncate: bool
     ) -> NDArray[np.float32]:
         require_tower(self.config, "text")
-        texts = [texts] if isinstance(texts, str) else list(texts)
+        texts = [texts] if isinstance(texts, str) else list_strings("texts", texts)
         context = self.config.text_config.context_length
         tokens = self.tokenizer(texts, context_length=context, truncate=truncate)
         return self.engine.encode_texts(tokens, output, _TEXT_BATCH_MULTIPLE * self.batch_size)
@@ -396,5 +396,5 @@ class Embedder:
         self, similarities: NDArray[np.float32], labels: Sequence[str]
     ) -> list[list[Prediction]]:
         """Turn cosine similarities [image, label] into probabilities, each image's best first."""
-        logits = self.logit_scale * similarities.astype(np.float64)
+        logits = self.logit_scale * np.asarray(similarities, np.float64)
         return rank_labels(logits, labels)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from twinlens.embed.labels import list_strings
 from twinlens.errors import ConfigError, require
 
 if TYPE_CHECKING:
@@ -32,11 +33,14 @@ def prompt_ensemble(
 
     Raises:
         ConfigError: There is no template, or one has no `{}`.
+        DataError: The templates or the classes are no list of strings.
     """
+    templates = list_strings("templates", templates)
     for template in templates:
         require("{}" in template, "template", template, "{} where the label goes")
     if not templates:
         raise ConfigError("templates: got none, expected at least one such as 'a photo of {}'")
+    classnames = list_strings("classnames", classnames)
     step = max(1, _MAX_PROMPTS_IN_MEMORY // len(templates))
     parts = [classnames[i : i + step] for i in range(0, len(classnames), step)]
     means = np.concatenate([_mean_embeddings(embed_texts, part, templates) for part in parts])

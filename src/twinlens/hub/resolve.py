@@ -105,7 +105,7 @@ def resolve(name: str | Path, *, report: Callable[[str], None] = print_to_stderr
     if text.startswith(HUB_PREFIX):
         return fetch(ModelRequest(text, short.removeprefix(HUB_PREFIX), revision or None), report)
     path = Path(text).expanduser()
-    if text and path.exists():
+    if text and _exists(path):
         return _validate_path(path)
     if isinstance(name, str) and short in published_models():
         repository = published_models()[short].repository
@@ -121,6 +121,13 @@ def resolve(name: str | Path, *, report: Callable[[str], None] = print_to_stderr
         fallback_hint=f"known: {', '.join(_EMBEDDED)}, the {len(published_models())} names that "
         "`twinlens models --known` lists, hf://org/name, and directories",
     )
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # no system has a name as long
+        return False
 
 
 def _looks_like_a_path(name: str | Path) -> bool:

@@ -30,6 +30,9 @@ def as_image_list(images: ImageInput | Iterable[ImageInput]) -> Iterable[ImageIn
     single = isinstance(images, str | Path | bytes | Image.Image)
     if single or (isinstance(images, np.ndarray) and images.ndim <= 3):
         return [cast("ImageInput", images)]
+    if not isinstance(images, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+        got = type(images).__name__
+        raise DataError(f"images: got {got}, expected paths, bytes, PIL images or arrays")
     return cast("Iterable[ImageInput]", images)
 
 

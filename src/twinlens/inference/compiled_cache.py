@@ -28,7 +28,7 @@ from twinlens.errors import ConfigError, one_line
 from twinlens.files import atomic_file, remove_partial_files
 from twinlens.inference.openvino_runtime import openvino, shared_core
 
-_MAGIC = b"twinlens compiled 1\n"
+_MAGIC = b"twinlens compiled 2\n"
 _SUFFIX = ".blob"
 
 _ALIGNMENT = 64
@@ -133,7 +133,7 @@ class CompiledCache:
     def save(self, key: Mapping[str, str], compiled: Any) -> None:
         """Write a compiled tower; where that fails, the answer does not, and a warning says so."""
         path, content = self._path(key), compiled.export_model().getbuffer()
-        about = {**key, "model": self.model}
+        about = {**key, "model": self.model, "name": path.stem}
         about |= {"bytes": len(content), "crc32": zlib.crc32(content)}
         header = _MAGIC + json.dumps(about).encode() + b"\n"
         header = header[:-1] + b" " * (-len(header) % _ALIGNMENT) + b"\n"
@@ -228,6 +228,8 @@ def _read_header(path: Path) -> tuple[dict[str, Any], int]:
     Raises:
         ValueError: It is another kind of file.
     """
+    if not path.is_file():  # a pipe would block
+        raise FileNotFoundError(path) if not path.exists() else ValueError("got no regular file")
     with path.open("rb") as file:
         if file.readline(64) != _MAGIC:
             raise ValueError(f"got another kind of file, expected {_MAGIC.decode().strip()!r}")
@@ -244,6 +246,8 @@ def _map_checked(path: Path) -> tuple[mmap, int]:
         ValueError: They differ from what was written.
     """
     about, begin = _read_header(path)
+    if about.get("name") != path.stem:  # that of another model answers as wrongly as a damaged one
+        raise ValueError(f"got the compiled model {about.get('name')!r} under another name")
     mapped = map_file(path)
     content = _contents(mapped, begin)
     if content.size != about.get("bytes") or zlib.crc32(content.data) != about.get("crc32"):

@@ -62,7 +62,7 @@ def pick_engine(
     Raises:
         ConfigError: OpenVINO was asked for what only torch has.
     """
-    require(_DEVICE.fullmatch(device), "device", device, "auto, cpu, cuda, cuda:N or mps")
+    require(_DEVICE.fullmatch(str(device)), "device", device, "auto, cpu, cuda, cuda:N or mps")
     if engine == "torch":
         return "torch"
     is_torch_s = precision not in ("auto", "fp32", "bf16") or compiled
