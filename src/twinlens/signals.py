@@ -18,8 +18,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
-GRACE_SECONDS = 3.0
-"""Seconds from a signal to the end of the process."""
+GRACE_SECONDS = 8.0
+"""Seconds from a signal to the end of the process: fewer than the ten that containers are given."""
 
 _POLL_SECONDS = 0.05
 
