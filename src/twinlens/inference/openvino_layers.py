@@ -250,7 +250,7 @@ def attend(qkv: Sequence[Node], heads: int, mask: Node | None = None) -> Node:
     """Multi-head attention of scaled queries, keys and values, each [n, length, width].
 
     In single operations: OpenVINO makes one kernel of them that also splits the heads, where its
-    own `scaled_dot_product_attention` scales and transposes first.
+    own `scaled_dot_product_attention` scales, and transposes if causal, in passes of their own.
     """
     query, key, value = (split_heads(part, heads) for part in qkv)
     scores = ops.matmul(query, key, False, True)
