@@ -1,0 +1,1 @@
+"""Search: an index of images, and queries by words and by images."""
