@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from twinlens.embed.loading import available_models, load
     from twinlens.model import presets
     from twinlens.model.clip import CLIP
+    from twinlens.search.index import Index
     from twinlens.text.clip_bpe import tokenize
 
 __version__ = "0.1.0"
@@ -21,6 +22,7 @@ _HOME = {
     "load": "twinlens.embed.loading",
     "Embedder": "twinlens.embed.embedder",
     "Prediction": "twinlens.embed.embedder",
+    "Index": "twinlens.search.index",
     "available_models": "twinlens.embed.loading",
     "tokenize": "twinlens.text.clip_bpe",
     "CLIP": "twinlens.model.clip",
@@ -29,6 +31,7 @@ _HOME = {
 __all__ = [
     "CLIP",
     "Embedder",
+    "Index",
     "Prediction",
     "available_models",
     "load",

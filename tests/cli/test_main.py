@@ -12,7 +12,7 @@ from twinlens.signals import Terminated
 
 VERBS = (
     "models", "classify", "train", "plan", "eval", "compare", "bench", "convert", "export",
-    "interpolate", "data",
+    "index", "interpolate", "search", "data",
 )  # fmt: skip
 
 
@@ -36,7 +36,7 @@ def test_every_verb_has_help(run, verb: str):
     assert f"twinlens {verb}" in ending.out
 
 
-@pytest.mark.parametrize("verb", ["models", "classify", "train", "eval"])
+@pytest.mark.parametrize("verb", ["models", "classify", "index", "search", "train", "eval"])
 def test_every_verb_that_answers_has_json(run, verb: str):
     assert "--json" in run(verb, "--help").out
 

@@ -10,6 +10,8 @@ from typer.core import TyperCommand, TyperGroup
 
 from tests.cli import wrong_values as wrong
 from twinlens.cli.main import app
+from twinlens.embed.loading import load
+from twinlens.search.index import Index
 
 SWEEP = [
     *((verb, name, value) for verb, name in wrong.INPUTS for value in wrong.WRONG_INPUTS),
@@ -34,10 +36,13 @@ def places(
     (root / "empty").mkdir()
     (root / "full").mkdir()
     (root / "full" / "a.txt").write_text("here\n")
+    index = Index.create(root / "index", load(tiny_directory), str(tiny_directory))
+    index.update([str(image_folders)])
     return {
         "MODEL": str(tiny_directory),
         "IMAGES": str(image_folders),
         "IMAGE": str(image_folders / "red" / "0.png"),
+        "INDEX": str(root / "index"),
         "FILE": str(root / "file"),
         "EMPTY": str(root / "empty"),
         "FULL": str(root / "full"),

@@ -2,8 +2,8 @@
 
 Plain data. A word in capitals stands for something that `tests/cli/test_wrong_values.py` makes:
 MODEL and HEADLESS a model, IMAGE an image, IMAGES a directory of classes, LABELS a file of
-labels, NEW a name that is free, FILE a file, EMPTY a directory without files, FULL a directory
-with one, MISSING a path of nothing, SEALED a directory that takes no files.
+labels, INDEX an index of images, NEW a name that is free, FILE a file, EMPTY a directory without
+files, FULL a directory with one, MISSING a path of nothing, SEALED a directory that takes no files.
 """
 
 ASKED: dict[str, list[str]] = {
@@ -16,6 +16,8 @@ ASKED: dict[str, list[str]] = {
     "convert": ["convert", "MODEL", "NEW"],
     "export": ["export", "MODEL", "NEW"],
     "interpolate": ["interpolate", "MODEL", "MODEL", "NEW"],
+    "index": ["index", "IMAGES", "--out", "NEW", "--model", "MODEL"],
+    "search": ["search", "a cat", "--index", "INDEX"],
     "data icons": ["data", "icons", "--preset", "small", "--out", "NEW"],
     "data index": ["data", "index", "IMAGES"],
 }
@@ -35,6 +37,13 @@ INPUTS: list[tuple[str, str]] = [
     ("interpolate", "MODEL"),
     ("data index", "IMAGES"),
     ("classify", "IMAGE"),
+    ("index", "IMAGES"),
+    ("index", "--model"),
+    ("index", "--remove"),
+    ("search", "--index"),
+    ("search", "--image"),
+    ("search", "--queries"),
+    ("search", "--model"),
 ]
 """What is read: an option that is added or replaced, or a word of `ASKED` that is replaced."""
 
@@ -52,6 +61,7 @@ DIRECTORIES: list[tuple[str, str]] = [
     ("compare", "--out"),
     ("data icons", "--out"),
     ("data icons", "--cache"),
+    ("index", "--out"),
 ]
 FILES: list[tuple[str, str]] = [("bench", "--out"), ("bench", "--html")]
 
@@ -74,6 +84,9 @@ NUMBERS: dict[tuple[str, str], list[str]] = {
     ("convert", "--image-size"): ["", "x", "0", "-1", "1.5", "1000000000"],
     ("interpolate", "--weight"): ["", "x", "-1", "1.1", "nan", "inf"],
     ("data icons", "--workers"): ["", "x", "0", "-1", "1.5", "100000"],
+    ("search", "--top"): ["", "x", "0", "-1", "1.5", "10000000"],
+    ("search", "--page"): ["", "x", "0", "-1", "1.5", "10000000"],
+    ("search", "--min-score"): ["", "x", "2", "-1.1", "nan", "inf"],
     ("data index", "--workers"): ["", "x", "0", "-1", "1.5", "100000"],
 }
 
@@ -132,6 +145,19 @@ LISTS: list[tuple[str, str, str]] = [
     ("export", "--format", ""),
     ("export", "--precision", ""),
     ("export", "--towers", ""),
+    ("index", "--engine", ""),
+    ("index", "--device", ""),
+    ("index", "--out", "FULL"),
+    ("search", "a cat", ""),
+    ("search", "a cat", " "),
+    ("search", "--mix", ""),
+    ("search", "--mix", "cat:1,:2"),
+    ("search", "--not", ""),
+    ("search", "--where", ""),
+    ("search", "--where", "width >"),
+    ("search", "--where", "widht > 5"),
+    ("search", "--engine", ""),
+    ("search", "--device", ""),
     ("data icons", "--preset", ""),
     ("data icons", "--set", ""),
     ("data icons", "--set", "size"),

@@ -1,40 +1,22 @@
-"""The store of an index: whole changes, holes, compaction, one writer."""
+"""The store of an index as readers see it: whole changes, other versions, damage."""
 
+import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from twinlens.errors import DataError, ShapeError
-from twinlens.search.store import FileState, ImageRow, Store
-
-
-def vectors(*numbers: int) -> np.ndarray:
-    made = np.stack([np.random.default_rng(n).standard_normal(8) for n in numbers])
-    return (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float32)
-
-
-def add(store: Store, *numbers: int) -> None:
-    with store.writing() as writer:
-        writer.add(
-            [ImageRow(f"hash {n}", 10 * n, 20 * n) for n in numbers],
-            vectors(*numbers),
-            [(FileState(f"{n}.png", n, n), f"hash {n}") for n in numbers],
-        )
+from tests.search.small import add, content, new_store, vectors
+from twinlens.errors import DataError
+from twinlens.search.store import Store
+from twinlens.search.where import parse_filter
+from twinlens.search.writer import IndexedFile, writing
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store.create(tmp_path / "photos.idx", 8, {"model": "icons"})
-
-
-def content(store: Store) -> dict[str, list[float]]:
-    found, holes = store.read()
-    rows = [row for row in range(len(found)) if row not in holes]
-    return {
-        one["paths"][0]: found[row].tolist()
-        for row, one in zip(rows, store.describe(rows), strict=True)
-    }
+    return new_store(tmp_path / "photos.idx")
 
 
 def test_what_was_added_is_there_and_in_the_next_process(store: Store):
@@ -42,70 +24,105 @@ def test_what_was_added_is_there_and_in_the_next_process(store: Store):
     add(store, 3)
     for one in (store, Store(store.directory)):
         assert content(one) == {f"{n}.png": vectors(n)[0].tolist() for n in (1, 2, 3)}
-        assert one.describe([2]) == [{"paths": ["3.png"], "width": 30, "height": 60}]
-        assert one.files()["2.png"] == FileState("2.png", 2, 2)
         assert one.rows_by_hash(["hash 3", "hash 9"]) == {"hash 3": 2}
         assert one.about()["model"] == "icons"
+        (told,) = one.describe([2])
+        assert told == {
+            "paths": ["3.png"],
+            "metadata": {"id": "hash 3", "width": 30, "height": 60, "size": 3},
+        }
 
 
-def test_an_image_goes_with_its_last_file(store: Store):
-    add(store, 1, 2)
-    with store.writing() as writer:
-        writer.add([], vectors(1)[:0], [(FileState("again.png", 1, 1), "hash 1")])
-        writer.remove_files(["1.png", "never.png"])
-    assert list(content(store)) == ["again.png", "2.png"]
-    with store.writing() as writer:
-        writer.remove_files(["again.png"])
-    assert list(content(store)) == ["2.png"]
-
-
-def test_compacting_closes_holes_while_a_reader_keeps_what_it_has(store: Store):
-    add(store, *range(1, 9))
+def test_an_open_reader_follows(store: Store):
     reader = Store(store.directory)
-    before, _ = reader.read()
-    expected = before.copy()
-    with store.writing() as writer:
-        writer.remove_files([f"{n}.png" for n in (1, 4, 8)])
-        assert writer.compact() == 3
-        assert writer.compact() == 0
-    assert np.array_equal(before, expected)
-    for one in (store, reader):
-        assert content(one) == {f"{n}.png": vectors(n)[0].tolist() for n in (2, 3, 5, 6, 7)}
-        assert len(one.read()[0]) == 5
-    assert len(list(store.directory.glob("vectors-*"))) == 1
-    add(store, 9)
-    assert content(reader)["9.png"] == vectors(9)[0].tolist()
+    assert reader.read().num_images == 0
+    add(store, 1, 2)
+    first = reader.read()
+    assert first.num_images == 2
+    assert reader.read() is first  # nothing has changed
+    with writing(store) as writer:
+        writer.remove_files(["1.png"])
+        writer.compact()
+    assert list(content(reader)) == ["2.png"]
+    assert first.num_images == 2  # what was read stays whole
+    assert np.array_equal(first.vectors, vectors(1, 2))
 
 
-def test_vectors_that_nobody_points_at_are_written_over(store: Store):
+def test_a_row_that_is_gone_is_not_described(store: Store):
+    add(store, 1, 2)
+    with writing(store) as writer:
+        writer.remove_files(["1.png"])
+    assert [one["paths"] for one in store.describe([0, 1])] == [["2.png"]]
+
+
+def test_filters_name_the_columns_of_the_input(store: Store):
+    files = [("a.png", {"lang": "en", "year": "1999"}), ("b.png", {"lang": "de", "year": ""})]
+    add(store, 1, 2)
+    with writing(store) as writer:
+        for n, (path, metadata) in enumerate(files, 1):
+            file = IndexedFile(path=path, size=n, modified=n, metadata=metadata)
+            writer.add([], vectors(), [(file, f"hash {n}")])
+    assert store.columns()["year"] == "integer"
+
+    def rows(where: str) -> list[int]:
+        return store.matching_rows(parse_filter(where, store.columns())).tolist()
+
+    assert rows("lang = 'en' OR width = 20") == [0, 1]
+    assert rows("year < 2000") == [0]
+    assert rows("year IS NULL AND path LIKE 'b%'") == [1]
+    matching = parse_filter("lang = 'de'", store.columns())
+    assert [one["paths"] for one in store.describe([1], matching)] == [["b.png"]]
+
+
+def test_names_of_no_encoding_come_back(store: Store):
+    name = os.fsdecode(b"caf\xe9 \xf0\x9f\x9a\xb2.png")
     add(store, 1)
-    with (store.directory / "vectors-0.f32").open("ab") as file:
-        file.write(bytes(100))  # as a writer that was killed left it
-    add(store, 2)
-    assert content(store) == {f"{n}.png": vectors(n)[0].tolist() for n in (1, 2)}
+    with writing(store) as writer:
+        file = IndexedFile(path=name, size=1, modified=1, text=name, metadata={"a": name})
+        writer.add([], vectors(), [(file, "hash 1")])
+    paths = store.describe([0])[0]["paths"]
+    assert sorted(paths) == sorted([name, "1.png"])
 
 
-def test_vectors_that_no_search_finds_are_refused(store: Store):
-    for bad in (0.0, np.nan, np.inf):
-        spoiled = vectors(1, 2)
-        spoiled[1] = bad
-        with store.writing() as writer, pytest.raises(DataError, match="the first is number 1"):
-            writer.add([ImageRow("a", 1, 1), ImageRow("b", 1, 1)], spoiled, [])
-    with store.writing() as writer, pytest.raises(ShapeError, match=r"got \[1, 4\]"):
-        writer.add([ImageRow("a", 1, 1)], np.ones((1, 4), np.float32), [])
-    assert content(store) == {}
-
-
-def test_a_second_writer_is_told(store: Store):
-    with store.writing(), pytest.raises(DataError, match="is being written by"):
-        with Store(store.directory).writing():
-            pass
+def test_a_directory_that_nobody_may_write_to_is_read(store: Store, monkeypatch):
+    add(store, 1)
+    store.close()
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    reader = Store(store.directory)
+    assert list(content(reader)) == ["1.png"]
 
 
 def test_other_directories_and_versions(store: Store, tmp_path: Path):
     with pytest.raises(DataError, match="got no index"):
         Store(tmp_path)
-    store._database.execute("UPDATE about SET value = '2' WHERE key = 'format'")
-    store._database.commit()
+    store.database.execute("UPDATE about SET value = '2' WHERE key = 'format'")
     with pytest.raises(DataError, match="format: got '2', expected 1"):
         Store(store.directory)
+
+
+@pytest.mark.parametrize("damage", ["gone", "short", "no database"])
+def test_damage_is_told_in_one_line(store: Store, damage: str):
+    add(store, 1, 2)
+    store.close()
+    path = store.vectors_path(0)
+    if damage == "gone":
+        path.unlink()
+    elif damage == "short":
+        path.write_bytes(path.read_bytes()[:-1])
+    else:
+        (store.directory / "index.sqlite").write_bytes(b"no database, but as long as one" * 99)
+    with pytest.raises(DataError) as caught:
+        Store(store.directory).read()
+    assert "\n" not in str(caught.value)
+
+
+def test_captions_are_spread_over_the_index(store: Store):
+    add(store, *range(1, 9))
+    with writing(store) as writer:
+        for n in range(1, 9):
+            file = IndexedFile(path=f"{n}.png", size=n, modified=n, text=f"caption {n}")
+            writer.add([], vectors(), [(file, f"hash {n}")])
+    found = store.texts(4)
+    assert len(found) == 4
+    assert all(text == f"caption {row + 1}" for row, text in found)
+    assert json.dumps(found)

@@ -23,9 +23,11 @@ from twinlens.cli import (
     data,
     eval,  # noqa: A004  named as the verb
     export,
+    index,
     interpolate,
     models,
     plan,
+    search,
     train,
 )
 from twinlens.cli.given import StrictCommand
@@ -43,6 +45,8 @@ app = typer.Typer(
 )
 app.command("models", cls=StrictCommand)(models.list_models)
 app.command("classify", cls=StrictCommand)(classify.classify)
+app.command("index", cls=StrictCommand)(index.index)
+app.command("search", cls=StrictCommand)(search.search)
 app.command("train", cls=StrictCommand)(train.train)
 app.command("plan", cls=StrictCommand)(plan.plan)
 app.command("eval", cls=StrictCommand)(eval.evaluate_command)

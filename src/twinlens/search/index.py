@@ -1,0 +1,376 @@
+"""`Index`: a directory of image vectors that is kept up to date and searched."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from twinlens.errors import DataError, require
+from twinlens.search.identity import Identity, check_same_model
+from twinlens.search.query import Query, as_query, mixture
+from twinlens.search.store import DATABASE, Snapshot, Store
+from twinlens.search.writer import LOCK, writer_lock, writing
+from twinlens.types import no_progress
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32, Int64
+
+    from twinlens.embed.embedder import Embedder
+    from twinlens.search.sources import Listing
+    from twinlens.search.update import UpdateCounts
+    from twinlens.search.where import Filter
+    from twinlens.types import ProgressCallback
+
+MinScore = float | Literal["auto"] | None
+"""Least cosine of a result: a number, the calibrated cut-off, or none."""
+
+_MAX_HOLES = 0.25
+"""Share of deleted rows above which an update compacts."""
+
+MAX_RESULTS = 100_000
+"""Largest number of results of a query, those of earlier pages counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """An image that was found.
+
+    Attributes:
+        image: Its path; the first that matches the filter where it has several.
+        score: Its cosine similarity with the query, in [-1, 1].
+        probability: Calibrated probability that it matches, in [0, 1]; None without calibration.
+        metadata: Its id, size, date and whatever the input says; `paths` where it has several.
+    """
+
+    image: str
+    score: float
+    probability: float | None
+    metadata: Mapping[str, Any]
+
+
+class Index:
+    """An index of images: a directory of vectors, metadata and the model that made them.
+
+    Readers see the last whole change, and follow new ones by themselves; a writer never blocks
+    them. Threads may share an index.
+    """
+
+    def __init__(self, store: Store, embedder: Embedder | None = None) -> None:
+        self.store = store
+        self.identity = Identity.from_facts(store.about())
+        self._embedder = embedder
+        self._checked: set[bool] = set()
+
+    @classmethod
+    def open(cls, path: str | Path, embedder: Embedder | None = None) -> Index:
+        """Open an index.
+
+        Args:
+            path: Its directory.
+            embedder: The model that answers; by default the index's own, loaded when a query
+                needs it.
+
+        Raises:
+            DataError: There is no index, or one of another version.
+        """
+        return cls(Store(Path(path).expanduser()), embedder)
+
+    @classmethod
+    def create(cls, path: str | Path, embedder: Embedder, model: str) -> Index:
+        """Make an empty index, or open the one that is there.
+
+        Args:
+            path: Its directory: new, empty or an index.
+            embedder: A model with both towers.
+            model: The model's name, as `load` takes it.
+
+        Raises:
+            DataError: The directory holds other files, or an index of another model.
+        """
+        directory = Path(path).expanduser()
+        if not (directory / DATABASE).is_file():
+            require_free(directory)
+            identity = Identity.of(embedder, model)
+            directory.mkdir(parents=True, exist_ok=True)
+            with writer_lock(directory):
+                if not (directory / DATABASE).is_file():
+                    Store.create(directory, embedder.config.embed_dim, identity.facts()).close()
+        return cls.open(directory, embedder)
+
+    def __len__(self) -> int:
+        """The number of images, each once however many paths it has."""
+        return self.store.read().num_images
+
+    @property
+    def embedder(self) -> Embedder:
+        """The model that answers, loaded when it is first asked for."""
+        if self._embedder is None:
+            from twinlens.embed.loading import load  # noqa: PLC0415  rows alone need no model
+
+            self._embedder = load(self.identity.model)
+        return self._embedder
+
+    def update(
+        self, sources: Iterable[str] = (), *, progress: ProgressCallback = no_progress
+    ) -> UpdateCounts:
+        """Index what is new or changed of folders and data sets, and remove what is gone.
+
+        Args:
+            sources: Folders, images, globs or SPECs; by default those of earlier updates.
+            progress: Called with (done, total, source) while images are read.
+
+        Raises:
+            DataError: There are no such sources or no images, another process is writing, the
+                model is another than the index's, or the index cannot be written.
+        """
+        from twinlens.search.sources import open_source  # noqa: PLC0415
+
+        names = list(sources) or self.store.sources()
+        if not names:
+            raise DataError(f"{self.store.directory}: got no sources, expected folders of images")
+        listings = [open_source(name) for name in names]  # all of them before any is changed
+        self.check_model(images=True)
+        return self._update(listings, progress)
+
+    def _update(self, listings: Sequence[Listing], progress: ProgressCallback) -> UpdateCounts:
+        from twinlens.search.update import UpdateCounts, update_source  # noqa: PLC0415
+
+        counts = UpdateCounts()
+        with writing(self.store) as writer:
+            for listing in listings:
+
+                def report(done: int, total: int, what: str = "", spec: str = listing.spec) -> None:
+                    progress(done, total, what or spec)
+
+                update_source(writer, self.embedder, listing, counts, report)
+            snapshot = self.store.read()
+            if len(snapshot.holes) > _MAX_HOLES * len(snapshot.vectors):
+                writer.compact()
+        return counts
+
+    def remove(self, paths: Iterable[str]) -> int:
+        """Remove files, or all files below folders, from the index; they stay on disk.
+
+        Returns:
+            The number of files.
+
+        Raises:
+            DataError: One is not in the index; those before it are removed.
+        """
+        from twinlens.search.tables import encode_text  # noqa: PLC0415
+
+        removed = 0
+        with writing(self.store) as writer:
+            for path in paths:
+                before = removed
+                names = {path, os.path.abspath(Path(path).expanduser())}  # noqa: PTH100
+                for name in names:
+                    below = encode_text(name.rstrip("/") + "/")
+                    condition = (
+                        "path = CAST(? AS TEXT) "
+                        "OR substr(path, 1, length(CAST(? AS TEXT))) = CAST(? AS TEXT)"
+                    )
+                    removed += writer.remove_where(condition, [encode_text(name), below, below])
+                    writer.forget_source(name)
+                if removed == before:
+                    raise DataError(
+                        f"{path}: got no file of the index, expected a file or a folder in it"
+                    )
+        return removed
+
+    def compact(self) -> int:
+        """Close the gaps that deleted images left; returns how many there were."""
+        with writing(self.store) as writer:
+            return writer.compact()
+
+    def check_model(self, *, images: bool) -> None:
+        """Make sure that the model is the index's; of each tower once.
+
+        Raises:
+            DataError: It is another.
+        """
+        if images not in self._checked:
+            check_same_model(self.identity, self.embedder, self.store.directory, images=images)
+            self._checked |= {images, False}
+
+    def search(
+        self,
+        query: Any,
+        k: int = 10,
+        *,
+        offset: int = 0,
+        where: str | None = None,
+        min_score: MinScore = "auto",
+    ) -> list[Result]:
+        """Find the images that fit a query best, best first.
+
+        Args:
+            query: Words; an image, as a `Path` or an array; weights of words; or a `Query`.
+            k: Largest number of results.
+            offset: The number of results to pass over, for pages.
+            where: A filter of metadata, as "width > 500 AND taken >= '2024-01-01'". The results
+                are then the best `k` of all that match, however few.
+            min_score: Least cosine similarity; "auto" is the index's calibrated cut-off, None
+                is none.
+
+        Raises:
+            ConfigError: The filter or a number is wrong.
+            DataError: The model is another than the index's, an image cannot be read, or a text
+                is longer than the model's context.
+        """
+        return self.search_many([query], k, offset=offset, where=where, min_score=min_score)[0]
+
+    def search_many(
+        self,
+        queries: Sequence[Any],
+        k: int = 10,
+        *,
+        offset: int = 0,
+        where: str | None = None,
+        min_score: MinScore = "auto",
+    ) -> list[list[Result]]:
+        """The results of several queries: see `search`."""
+        wanted = [as_query(query) for query in queries]
+        require(k > 0 and offset >= 0 and k + offset <= MAX_RESULTS, "k + offset", k + offset,
+                f"at most {MAX_RESULTS:,}, k of 1 or more")  # fmt: skip
+        if not wanted:
+            return []
+        vectors = self._embed(wanted)
+        while True:
+            found = self._search(wanted, vectors, (k, offset), where, min_score)
+            if found is not None:
+                return found
+
+    def _search(
+        self,
+        queries: list[Query],
+        vectors: Float32[np.ndarray, "query width"],
+        page: tuple[int, int],
+        where: str | None,
+        min_score: MinScore,
+    ) -> list[list[Result]] | None:
+        """The results; None if a writer has moved or removed one meanwhile."""
+        k, offset = page
+        with self.store.transaction("DEFERRED"):
+            snapshot = self.store.read()
+            condition = self._filter(where)
+            allowed = None if condition is None else self.store.matching_rows(condition)
+        rows, scores = self._nearest(snapshot, vectors, k + offset, allowed)
+        with self.store.transaction("DEFERRED"):
+            now = self.store.read()
+            if now.generation != snapshot.generation:
+                return None
+            results: list[list[Result]] = []
+            for number in range(len(queries)):
+                kept = self._kept(scores[number], min_score)[offset : offset + k]
+                described = self.store.describe(rows[number][kept].tolist(), condition)
+                if len(described) < len(kept):
+                    return None
+                results.append(
+                    [
+                        _result(one, float(scores[number][place]), None)
+                        for one, place in zip(described, kept, strict=True)
+                    ]
+                )
+        return results
+
+    def _kept(
+        self, scores: Float32[np.ndarray, " row"], min_score: MinScore
+    ) -> Int64[np.ndarray, " kept"]:
+        least = -2.0 if min_score in (None, "auto") else float(min_score)
+        return np.flatnonzero(scores >= least)
+
+    def _nearest(
+        self,
+        snapshot: Snapshot,
+        vectors: Float32[np.ndarray, "query width"],
+        k: int,
+        allowed: Int64[np.ndarray, " allowed"] | None,
+    ) -> tuple[Int64[np.ndarray, "query k"], Float32[np.ndarray, "query k"]]:
+        live = np.ones(len(snapshot.vectors), bool)
+        live[snapshot.holes] = False
+        rows = np.flatnonzero(live) if allowed is None else allowed
+        scores = vectors @ snapshot.vectors[rows].T
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        return rows[order], np.take_along_axis(scores, order, axis=1)
+
+    def _filter(self, where: str | None) -> Filter | None:
+        if where is None:
+            return None
+        from twinlens.search.where import parse_filter  # noqa: PLC0415  most have none
+
+        return parse_filter(where, self.store.columns())
+
+    def _embed(self, queries: Sequence[Query]) -> Float32[np.ndarray, "query width"]:
+        """The unit vectors of queries, each text and image embedded once."""
+        parts = [part for query in queries for part in query.parts]
+        texts = list(dict.fromkeys(part.value for part in parts if part.kind == "text"))
+        images = [part.value for part in parts if part.kind == "image"]
+        if texts or images:
+            self.check_model(images=bool(images))
+        of_texts = dict(zip(texts, self.embedder.embed_texts(texts), strict=True)) if texts else {}
+        of_images = iter(self.embedder.embed_images(images) if images else ())
+        vectors: list[np.ndarray] = []
+        for query in queries:
+            own = [
+                of_texts[part.value]
+                if part.kind == "text"
+                else next(of_images)
+                if part.kind == "image"
+                else self._vector_of(part.value)
+                for part in query.parts
+            ]
+            vectors.append(mixture(query.parts, own))
+        return np.stack(vectors)
+
+    def _vector_of(self, image_id: str) -> Float32[np.ndarray, " width"]:
+        """The vector of an image of the index.
+
+        Raises:
+            DataError: No image, or more than one, has such an id.
+        """
+        with self.store.transaction("DEFERRED"):
+            rows = self.store.rows_by_hash_prefix(image_id)
+            if len(rows) == 1:
+                return np.array(self.store.read().vectors[rows[0]])
+        got = f"{len(rows):,} images of this id" if rows else "no image of this id"
+        raise DataError(f"--image: {image_id}: got {got} in the index, expected one")
+
+
+def require_free(directory: Path) -> None:
+    """Refuse a directory for a new index that holds other files.
+
+    Raises:
+        DataError: It does, or it is no directory.
+    """
+    if not directory.exists():
+        return
+    if not directory.is_dir():
+        raise DataError(f"{directory}: got a file, expected a directory for the index")
+    ours = (LOCK,)
+    others = [
+        one.name
+        for one in directory.iterdir()
+        if not one.name.startswith((DATABASE, *ours, "vectors-"))
+    ]
+    if others:
+        raise DataError(
+            f"{directory}: got a directory with other files ({min(others)}), expected a new or "
+            "an empty one, or an index"
+        )
+
+
+def _result(described: dict[str, Any], score: float, probability: float | None) -> Result:
+    paths = described["paths"]
+    several = {"paths": paths} if len(paths) > 1 else {}
+    return Result(
+        image=paths[0],
+        score=min(1.0, max(-1.0, score)),
+        probability=probability,
+        metadata={**described["metadata"], **several},
+    )
