@@ -7,10 +7,10 @@ import pytest
 
 from tests.search.conftest import write_images
 from twinlens.errors import DataError
-from twinlens.search.sources import Listing, open_source, require_images
+from twinlens.search.sources import SourceFiles, open_source, require_images
 
 
-def names(listing: Listing) -> list[str]:
+def names(listing: SourceFiles) -> list[str]:
     return sorted(Path(file.path).name for file, _ in listing.files())
 
 
@@ -96,7 +96,7 @@ def test_what_is_not_there_is_refused(name: str):
 
 
 def test_a_source_without_images_is_refused(photos: Path, tmp_path: Path):
-    listing = Listing(str(tmp_path / "mount"))
+    listing = SourceFiles(str(tmp_path / "mount"))
     with pytest.raises(DataError, match="got no images, expected files that end in"):
         require_images(listing, 0, 0)
     with pytest.raises(DataError, match="is its disk mounted"):

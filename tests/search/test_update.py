@@ -158,13 +158,13 @@ def test_folders_that_cannot_be_read_keep_their_images(
 ):
     write_images(photos / "sealed", [7])
     index.update([str(photos)])
-    listed = update.Listing.files
+    listed = update.SourceFiles.files
 
-    def without_sealed(self: update.Listing):
+    def without_sealed(self: update.SourceFiles):
         self.unlisted.append(f"{photos}/sealed/")
         return (one for one in listed(self) if "sealed" not in one[0].path)
 
-    monkeypatch.setattr(update.Listing, "files", without_sealed)
+    monkeypatch.setattr(update.SourceFiles, "files", without_sealed)
     assert index.update().removed == 0
     assert len(index) == 7
 

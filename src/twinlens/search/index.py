@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float32, Int64
 
     from twinlens.embed.embedder import Embedder
-    from twinlens.search.sources import Listing
+    from twinlens.search.sources import SourceFiles
     from twinlens.search.update import UpdateCounts
     from twinlens.search.where import Filter
     from twinlens.types import ProgressCallback
@@ -137,7 +137,7 @@ class Index:
         self.check_model(images=True)
         return self._update(listings, progress)
 
-    def _update(self, listings: Sequence[Listing], progress: ProgressCallback) -> UpdateCounts:
+    def _update(self, listings: Sequence[SourceFiles], progress: ProgressCallback) -> UpdateCounts:
         from twinlens.search.update import UpdateCounts, update_source  # noqa: PLC0415
 
         counts = UpdateCounts()

@@ -44,7 +44,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is searched for: at least one part of a weight above 0."""
+    """A search: at least one part of a weight above 0."""
 
     parts: tuple[Part, ...]
 

@@ -31,7 +31,7 @@ _MAX_CAPTION_BYTES = 65_536
 
 
 @dataclass(slots=True)
-class Listing:
+class SourceFiles:
     """The images of one source, as they are found.
 
     Attributes:
@@ -127,7 +127,7 @@ class Listing:
         )
 
 
-def open_source(name: str) -> Listing:
+def open_source(name: str) -> SourceFiles:
     """A folder of images, an image, a glob, or a data set that `open_dataset` opens.
 
     Raises:
@@ -136,19 +136,19 @@ def open_source(name: str) -> Listing:
     """
     path = Path(name).expanduser()
     if name and path.is_dir() and not _is_packed(path):
-        return Listing(os.path.abspath(path))  # noqa: PTH100  not through links: as it was named
+        return SourceFiles(os.path.abspath(path))  # noqa: PTH100  not through links: as it was named
     if path.is_file() and is_image_name(path.name):
-        return Listing(os.path.abspath(path))  # noqa: PTH100
+        return SourceFiles(os.path.abspath(path))  # noqa: PTH100
     if name and glob.has_magic(name) and "{" not in name and not path.exists():
-        return Listing(os.path.abspath(path))  # noqa: PTH100
+        return SourceFiles(os.path.abspath(path))  # noqa: PTH100
     from twinlens.data.datasets import open_dataset  # noqa: PLC0415  folders do not need it
 
     dataset = open_dataset(name)
     spec = os.path.abspath(path) if path.exists() else name  # noqa: PTH100
-    return Listing(spec, left_out=dataset.left_out, samples=dataset.samples)
+    return SourceFiles(spec, left_out=dataset.left_out, samples=dataset.samples)
 
 
-def require_images(listing: Listing, count: int, known: int) -> None:
+def require_images(listing: SourceFiles, count: int, known: int) -> None:
     """Refuse a source without images: a disk that is not mounted would empty the index.
 
     Args:
@@ -173,7 +173,7 @@ def require_images(listing: Listing, count: int, known: int) -> None:
     )
 
 
-def sample_images(listing: Listing, count: int) -> list[ImageInput]:
+def sample_images(listing: SourceFiles, count: int) -> list[ImageInput]:
     """Some of a source's images, spread over it, to see of which kind they are.
 
     Raises:

@@ -24,7 +24,7 @@ from twinlens.data.left_out import LeftOut
 from twinlens.errors import DataError
 from twinlens.hardware import usable_cpu_count
 from twinlens.images.facts import ImageFacts, read_facts
-from twinlens.search.sources import Listing, read_encoded, require_images
+from twinlens.search.sources import SourceFiles, read_encoded, require_images
 from twinlens.search.tables import encode_text, plain_metadata
 from twinlens.search.writer import IndexedFile, NewImage, Writer, unusable_vectors
 from twinlens.types import no_progress
@@ -115,7 +115,7 @@ class _Read:
 def update_source(
     writer: Writer,
     embedder: Embedder,
-    listing: Listing,
+    listing: SourceFiles,
     counts: UpdateCounts,
     progress: ProgressCallback = no_progress,
 ) -> None:
@@ -149,7 +149,7 @@ def update_source(
 
 
 @contextmanager
-def _found_files(writer: Writer, listing: Listing) -> Generator[tuple[int, int]]:
+def _found_files(writer: Writer, listing: SourceFiles) -> Generator[tuple[int, int]]:
     """List a source into temporary tables; the number of files, and of those to be read."""
     database = writer.store.database
     database.execute(_FOUND)
@@ -178,7 +178,7 @@ def _found_values(file: IndexedFile, item: int) -> tuple[Any, ...]:
     return encode_text(file.path), file.size, file.modified, text, metadata, item
 
 
-def _scope(listing: Listing) -> tuple[str, list[Any]]:
+def _scope(listing: SourceFiles) -> tuple[str, list[Any]]:
     """The index's files of a source in SQL: those found in it, and those below its folder."""
     spec = encode_text(listing.spec)
     below = encode_text(listing.spec.rstrip("/") + "/")
@@ -188,13 +188,13 @@ def _scope(listing: Listing) -> tuple[str, list[Any]]:
     return clause, [spec, below, below]
 
 
-def _num_known(writer: Writer, listing: Listing) -> int:
+def _num_known(writer: Writer, listing: SourceFiles) -> int:
     clause, parameters = _scope(listing)
     query = f"SELECT count(*) FROM files WHERE {clause}"
     return writer.store.database.execute(query, parameters).fetchone()[0]
 
 
-def _remove_gone(writer: Writer, listing: Listing) -> int:
+def _remove_gone(writer: Writer, listing: SourceFiles) -> int:
     """Remove files that are gone; those in folders that could not be read stay."""
     clause, parameters = _scope(listing)
     clause += " AND path NOT IN (SELECT path FROM found)"
@@ -212,7 +212,7 @@ def _num_unchanged(writer: Writer) -> int:
     return writer.store.database.execute(query).fetchone()[0]
 
 
-def _chunks(writer: Writer, listing: Listing) -> Iterator[list[_Found]]:
+def _chunks(writer: Writer, listing: SourceFiles) -> Iterator[list[_Found]]:
     last = 0
     query = "SELECT * FROM to_read WHERE number > ? ORDER BY number LIMIT ?"
     while rows := writer.store.database.execute(query, (last, CHUNK)).fetchall():
@@ -220,7 +220,7 @@ def _chunks(writer: Writer, listing: Listing) -> Iterator[list[_Found]]:
         yield [_found(listing, row) for row in rows]
 
 
-def _found(listing: Listing, values: Any) -> _Found:
+def _found(listing: SourceFiles, values: Any) -> _Found:
     _, path, size, modified, text, metadata, item, digest, is_told = values
     file = IndexedFile(
         path=path, size=size, modified=modified, source=listing.spec, text=text,
@@ -229,7 +229,7 @@ def _found(listing: Listing, values: Any) -> _Found:
     return _Found(file, item, digest, bool(is_told))
 
 
-def _read(listing: Listing, found: _Found) -> _Read:
+def _read(listing: SourceFiles, found: _Found) -> _Read:
     try:
         data = read_encoded(listing.image(found.file, found.item))
         digest = hashlib.sha256(data).hexdigest()
@@ -246,7 +246,7 @@ def _reason(error: DataError, path: str) -> str:
 def _index_chunk(
     writer: Writer,
     embedder: Embedder,
-    listing: Listing,
+    listing: SourceFiles,
     read: list[_Read],
     counts: UpdateCounts,
 ) -> None:
@@ -274,7 +274,7 @@ def _index_chunk(
 
 
 def _embed(
-    embedder: Embedder, listing: Listing, read: list[_Read]
+    embedder: Embedder, listing: SourceFiles, read: list[_Read]
 ) -> tuple[Embeddings, dict[str, str]]:
     """The vectors of new images, a row each; and why some have none, by their hash."""
     images = (listing.image(one.found.file, one.found.item) for one in read)
@@ -344,7 +344,7 @@ def _note_errors(
         writer.note_unreadable(lasting)
 
 
-def _count_unreadable(writer: Writer, listing: Listing, counts: UpdateCounts) -> None:
+def _count_unreadable(writer: Writer, listing: SourceFiles, counts: UpdateCounts) -> None:
     clause, parameters = _scope(listing)
     query = f"SELECT reason, path FROM unreadable WHERE {clause} ORDER BY path"
     for reason, path in writer.store.database.execute(query, parameters):
