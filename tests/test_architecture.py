@@ -245,6 +245,10 @@ ELSEWHERE = {
     ),
     "html/*.py": ("html/test_html.py", "parts of a page, judged in one"),
     "hub/unsupported.py": ("checkpoints/test_recognise.py", "models of other kinds, named"),
+    "images/metadata.py": (
+        "images/test_facts.py",
+        "metadata is found for the facts, and tested by them in files of every format",
+    ),
     "images/{exif,headers,tiff}.py": (
         "images/test_codecs.py",
         "headers are read before a decoder sees the file, and tested by decoding files",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -95,6 +95,21 @@ def open_encoded(data: bytes, name: str, limits: DecodeLimits) -> OpenedImage:
         DataError: It is of no format that is read, its decoder is missing, its header is damaged,
             or it is too large.
     """
+    return _open_by(_OPENERS, data, name, limits)
+
+
+def open_header(data: bytes, name: str, limits: DecodeLimits) -> OpenedImage:
+    """As `open_encoded`, for its size and metadata: the pixels are never decoded, nor can be.
+
+    Raises:
+        DataError: As there.
+    """
+    return _open_by(_HEADER_OPENERS, data, name, limits)
+
+
+def _open_by(
+    openers: Mapping[str, _Opener], data: bytes, name: str, limits: DecodeLimits
+) -> OpenedImage:
     limits.check_bytes(name, len(data))
     kind = detect_format(data)
     if kind is None:
@@ -106,7 +121,7 @@ def open_encoded(data: bytes, name: str, limits: DecodeLimits) -> OpenedImage:
         raise DataError(f"{name}: got {article} {kind} image, which needs {needed}")
     try:
         # Not Image.open: it warns of large images by a line of its own, ours is in `limits`.
-        return _OPENERS[kind](data, name, limits)
+        return openers[kind](data, name, limits)
     except DataError:
         raise
     except UnsupportedImageError as error:
@@ -139,6 +154,14 @@ class _JpegWithoutExif(JpegImagePlugin.JpegImageFile):
     def _open(self) -> None:
         self.info["dpi"] = (72, 72)  # what it takes where it finds none
         super()._open()
+
+
+class _HeaderOnly(Image.Image):
+    """An image of a size, without pixels."""
+
+    def __init__(self, width: int, height: int) -> None:
+        super().__init__()
+        self._size = width, height
 
 
 class _CheckedTiff(TiffImagePlugin.TiffImageFile):
@@ -186,10 +209,16 @@ def _open_heic(data: bytes, name: str, limits: DecodeLimits) -> OpenedImage:
 
 
 def _open_jxl(data: bytes, name: str, limits: DecodeLimits) -> OpenedImage:
+    _open_jxl_header(data, name, limits)
+    decoder: Any = import_module("pylibjxl")
+    return OpenedImage(image=Image.fromarray(decoder.decode(data)), is_upright=True)
+
+
+def _open_jxl_header(data: bytes, name: str, limits: DecodeLimits) -> OpenedImage:
     decoder: Any = import_module("pylibjxl")
     header = decoder.probe(data)
     limits.check_size(name, header["width"], header["height"])
-    return OpenedImage(image=Image.fromarray(decoder.decode(data)), is_upright=True)
+    return OpenedImage(image=_HeaderOnly(header["width"], header["height"]), is_upright=True)
 
 
 def _check_isobmff_sizes(data: bytes, name: str, limits: DecodeLimits) -> None:
@@ -233,3 +262,4 @@ _OPENERS: dict[str, _Opener] = {
     "HEIC": _open_heic,
     "JPEG XL": _open_jxl,
 }
+_HEADER_OPENERS = _OPENERS | {"JPEG XL": _open_jxl_header}  # whose decoder cannot wait

@@ -7,6 +7,8 @@ be silenced for one thread alone, so the one number that is needed is read here.
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
+from typing import Any
 
 from PIL import Image
 
@@ -17,8 +19,8 @@ _INTEGER_TYPES = {3: "H", 4: "I"}
 """TIFF's types short and long: what an orientation is given as."""
 
 _RAW_PROFILE = "Raw profile type exif"
-_XMP_KEYS = ("xmp", "XML:com.adobe.xmp")
-ORIENTATION_KEYS = ("exif", _RAW_PROFILE, *_XMP_KEYS)
+_XMP_TYPES = {"xmp": bytes, "XML:com.adobe.xmp": str}
+ORIENTATION_KEYS = ("exif", _RAW_PROFILE, *_XMP_TYPES)
 """Keys of `Image.info` that may hold an orientation."""
 
 
@@ -27,27 +29,34 @@ def read_orientation(image: Image.Image) -> int:
 
     The image must have been loaded: PNG may have it after the pixels.
     """
-    exif = _raw_exif(image)
-    if exif is None:
+    if raw_exif(image.info) is None and not isinstance(image.info.get("xmp"), str):
         return image.getexif().get(_ORIENTATION_TAG, 1)
-    found = _parse_orientation(exif)
+    return orientation_of_info(image.info)
+
+
+def orientation_of_info(info: Mapping[Any, Any]) -> int:
+    """As `read_orientation`, of an `Image.info` alone: an image that is only open is not loaded."""
+    found = _parse_orientation(raw_exif(info) or b"")
     if found is not None:
         return found
     without_exif = Image.Image()
-    without_exif.info = {key: image.info[key] for key in _XMP_KEYS if key in image.info}
+    # A text of a PNG may have any key, and be of another type than Pillow expects there.
+    without_exif.info = {
+        key: info[key] for key, kind in _XMP_TYPES.items() if isinstance(info.get(key), kind)
+    }
     return without_exif.getexif().get(_ORIENTATION_TAG, 1)
 
 
-def _raw_exif(image: Image.Image) -> bytes | None:
-    """The EXIF as it lies in the file, if there is any."""
-    exif = image.info.get("exif")
-    profile = image.info.get(_RAW_PROFILE)
+def raw_exif(info: Mapping[Any, Any]) -> bytes | None:
+    """The EXIF as it lies in the file, if there is any, of an `Image.info`."""
+    exif = info.get("exif")
+    profile = info.get(_RAW_PROFILE)
     if exif is None and isinstance(profile, str):
         try:  # ImageMagick's way: an empty line, a name, a length, then hexadecimal digits
             return bytes.fromhex("".join(profile.split("\n")[3:]))
         except ValueError:
             return b""
-    return exif
+    return exif if exif is None or isinstance(exif, bytes) else b""
 
 
 def _parse_orientation(exif: bytes) -> int | None:
