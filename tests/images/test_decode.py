@@ -22,7 +22,13 @@ from PIL.PngImagePlugin import PngInfo
 
 from twinlens.config import PreprocessConfig
 from twinlens.errors import DataError, ShapeError
-from twinlens.images.decode import DecodeLimits, decode_image, read_image_file, to_pixels
+from twinlens.images.decode import (
+    DecodeLimits,
+    decode_image,
+    decode_thumbnail,
+    read_image_file,
+    to_pixels,
+)
 from twinlens.images.resize import _resize_and_crop
 from twinlens.inference.preprocess import normalize
 
@@ -685,3 +691,24 @@ def test_threads_agree_and_leave_pillow_as_it_was():
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(work, range(8)))
     assert before == Image.MAX_IMAGE_PIXELS
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_thumbnails_are_the_image_made_smaller(kind: str, orientation: int):
+    data = encoded(photo(900, 600), kind, exif=exif_with(orientation))
+    small, whole = decode_thumbnail(data, 60), decode_image(data)
+    assert small.size == ((40, 60) if orientation == 6 else (60, 40))
+    whole.thumbnail((60, 60))
+    assert np.abs(np.asarray(small).astype(int) - np.asarray(whole)).mean() < 2
+    assert np.array_equal(np.asarray(decode_image(small)), np.asarray(small))
+
+
+def test_thumbnails_leave_small_and_given_images_as_they_are():
+    given = photo(40, 24)
+    assert np.array_equal(np.asarray(decode_thumbnail(given, 60)), np.asarray(given))
+    assert decode_thumbnail(given, 10).size == (10, 6)
+    assert given.size == (40, 24)
+    assert decode_thumbnail(np.zeros((900, 2, 3), np.uint8), 10).size == (1, 10)
+    with pytest.raises(DataError, match=r"^a: got"):
+        decode_thumbnail(b"nothing", 10, name="a")

@@ -67,12 +67,40 @@ def decode_image(
         DataError: The file is missing, no image, damaged or beyond the limits.
         ShapeError: An array is not uint8 of one of these shapes.
     """
-    lying = _decode(source, name or _display_name(source), limits, background)
+    return _upright(_decode(source, name or _display_name(source), limits, background), source)
+
+
+def decode_thumbnail(
+    source: ImageInput,
+    size: int,
+    *,
+    limits: DecodeLimits = _DEFAULT_LIMITS,
+    background: tuple[int, int, int] = _WHITE,
+    name: str | None = None,
+) -> Image.Image:
+    """Decode an image to one of at most `size` pixels a side; smaller ones keep their size.
+
+    As `decode_image` does, but large JPEG files are decoded at a part of their sides.
+
+    Raises:
+        DataError: As there.
+        ShapeError: As there.
+    """
+    lying = _decode(
+        source, name or _display_name(source), limits, background, min_side=_MIN_DRAFT_RATIO * size
+    )
+    small = _upright(lying, source)
+    small.thumbnail((size, size))
+    return small
+
+
+def _upright(lying: DecodedImage, source: ImageInput) -> Image.Image:
+    """An image upright, never the very one that was given."""
     rgb = lying.upright()
     if rgb is source:
         return rgb.copy()
     if rgb is not lying.rgb:
-        for key in exif.ORIENTATION_KEYS:  # it is upright now: nobody shall turn it again
+        for key in exif.ORIENTATION_KEYS:  # nobody shall turn it again
             rgb.info.pop(key, None)
     return rgb
 

@@ -15,8 +15,9 @@ from twinlens.eval.report.classification import (
     class_table_heading,
 )
 from twinlens.eval.report.comparison import comparison_page
-from twinlens.eval.report.images import GalleryImage, gallery, image_data_uri
+from twinlens.eval.report.images import GalleryImage, gallery
 from twinlens.eval.report.whole import evaluation_page
+from twinlens.images.data_uri import image_data_uri
 
 __all__ = [
     "GalleryImage",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -11,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from twinlens.errors import DataError
 from twinlens.html import format_percent
-from twinlens.images.decode import decode_image
+from twinlens.images.data_uri import image_data_uri
 
 if TYPE_CHECKING:
     from twinlens.data.samples import Dataset
@@ -56,19 +54,6 @@ def _prediction_row(one: Prediction, truth: str | None) -> str:
         f'<li{state}><i style="width:{100 * one.probability:.1f}%"></i>'
         f"<span>{escape(one.label)}</span><b>{format_percent(one.probability)}</b></li>"
     )
-
-
-def image_data_uri(image: ImageInput, size: int = 256, *, quality: int = 85) -> str:
-    """The image in the page itself: WebP of at most `size` pixels a side.
-
-    Raises:
-        DataError: The image cannot be decoded.
-    """
-    small = decode_image(image)
-    small.thumbnail((size, size))
-    out = io.BytesIO()
-    small.save(out, "webp", quality=quality)
-    return f"data:image/webp;base64,{base64.b64encode(out.getvalue()).decode()}"
 
 
 class Thumbnails:
