@@ -63,7 +63,7 @@ DIRECTORIES: list[tuple[str, str]] = [
     ("data icons", "--cache"),
     ("index", "--out"),
 ]
-FILES: list[tuple[str, str]] = [("bench", "--out"), ("bench", "--html")]
+FILES: list[tuple[str, str]] = [("bench", "--out"), ("bench", "--html"), ("search", "--html")]
 
 WRONG_DIRECTORIES = ["", " ", "FILE", "FILE/below", "SEALED/below/it"]
 WRONG_NEW_DIRECTORIES = [*WRONG_DIRECTORIES, "FULL"]

@@ -11,7 +11,7 @@ from twinlens.search.sources import SourceFiles, open_source, require_images
 
 
 def names(listing: SourceFiles) -> list[str]:
-    return sorted(Path(file.path).name for file, _ in listing.files())
+    return sorted(Path(file.path).name for file in listing.files())
 
 
 def test_a_folder_is_walked(photos: Path):
@@ -22,7 +22,7 @@ def test_a_folder_is_walked(photos: Path):
     (photos / "raw.nef").write_bytes(b"x")
     (photos / "1.txt").write_text(" a caption \n")
     listing = open_source(str(photos))
-    found = {Path(file.path).name: file for file, _ in listing.files()}
+    found = {Path(file.path).name: file for file in listing.files()}
     assert sorted(found) == [f"{n}.png" for n in range(1, 8)]
     assert found["1.png"].text == "a caption"
     assert found["2.png"].text is None
@@ -84,9 +84,9 @@ def test_tables_bring_their_columns(photos: Path):
     table = photos / "table.csv"
     table.write_text("image,text,lang\n1.png,one,en\n2.png,two,de\n")
     listing = open_source(str(table))
-    files = [file for file, _ in listing.files()]
+    files = [file for file in listing.files()]
     assert [(file.text, file.metadata["lang"]) for file in files] == [("one", "en"), ("two", "de")]
-    assert listing.image(files[0], 0) == photos / "1.png"
+    assert listing.image(files[0]) == photos / "1.png"
 
 
 @pytest.mark.parametrize("name", ["", " ", "nothing/here", "x.tar"])

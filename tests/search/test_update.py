@@ -162,7 +162,7 @@ def test_folders_that_cannot_be_read_keep_their_images(
 
     def without_sealed(self: update.SourceFiles):
         self.unlisted.append(f"{photos}/sealed/")
-        return (one for one in listed(self) if "sealed" not in one[0].path)
+        return (one for one in listed(self) if "sealed" not in one.path)
 
     monkeypatch.setattr(update.SourceFiles, "files", without_sealed)
     assert index.update().removed == 0

@@ -3,18 +3,26 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from twinlens.cli.options import Device, Engine, Json
-from twinlens.cli.output import log, print_json, print_table
+from twinlens.cli.output import log, print_json, print_table, write_text
+from twinlens.cli.thumbnails import terminal_graphics, thumbnail
 from twinlens.errors import ConfigError, DataError, os_errors_as
 
 if TYPE_CHECKING:
-    from twinlens.search.index import MinScore, Result
+    from twinlens.search.index import Index, MinScore, Result
     from twinlens.search.query import Query
+
+
+_THUMBNAIL_CELLS = 24
+"""Width of a thumbnail in the terminal, in characters."""
 
 
 def search(
@@ -51,6 +59,12 @@ def search(
         str,
         typer.Option(help="Least cosine: a number, none, or auto, the index's calibrated cut-off."),
     ] = "auto",
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a page with the images, too.")
+    ] = None,
+    thumbnails: Annotated[
+        bool, typer.Option("--thumbnails", help="Show the images, where the terminal can.")
+    ] = False,
     model: Annotated[
         str | None, typer.Option(help="Where the index's model lies now. [default: the index's]")
     ] = None,
@@ -71,6 +85,8 @@ def search(
         name = model or opened.identity.model
         opened = Index.open(index, load(name, engine=engine, device=device, towers=towers))
     found = opened.search_many(wanted, top, offset=(page - 1) * top, where=where, min_score=least)
+    if html is not None:
+        _write_page(html, opened, wanted, found)
     if as_json:
         print_json(
             [
@@ -80,7 +96,7 @@ def search(
         )
         return
     for one, results in zip(wanted, found, strict=True):
-        _print(str(one) if len(wanted) > 1 else "", results)
+        _print(str(one) if len(wanted) > 1 else "", results, opened if thumbnails else None)
 
 
 def _read_queries(
@@ -147,7 +163,31 @@ def _as_json(result: Result) -> dict[str, object]:
     }
 
 
-def _print(title: str, results: list[Result]) -> None:
+def _write_page(path: Path, index: Index, queries: list[Query], found: list[list[Result]]) -> None:
+    from twinlens.search.contact_sheet import SheetResult, SheetSection, contact_sheet
+
+    sections = [
+        SheetSection(
+            text="" if query.file else str(query),
+            image=query.file,
+            results=[
+                SheetResult(
+                    path=Path(one.image),
+                    score=one.score,
+                    probability=one.probability,
+                    metadata=one.metadata,
+                )
+                for one in results
+            ],
+        )
+        for query, results in zip(queries, found, strict=True)
+    ]
+    write_text(path, contact_sheet("Search", sections, index.read_image))
+    log(f"page: {path}")
+
+
+def _print(title: str, results: list[Result], shown: Index | None) -> None:
+    """Print a table; with the images, read from the index `shown`, where the terminal can."""
     if not results:
         log(f"{title}: nothing matches" if title else "nothing matches")
         return
@@ -160,4 +200,13 @@ def _print(title: str, results: list[Result]) -> None:
         )
         for result in results
     ]
-    print_table(("Score", "Match", "Image", "Taken"), rows, title=title)
+    how = terminal_graphics(os.environ, sys.stdout.isatty()) if shown else None
+    if how is None or shown is None:
+        print_table(("Score", "Match", "Image", "Taken"), rows, title=title)
+        return
+    if title:
+        typer.echo(title)
+    for row in rows:
+        with suppress(DataError):  # it is gone: its line says what it was
+            typer.echo(thumbnail(shown.read_image(row[2]), how, _THUMBNAIL_CELLS), nl=False)
+        typer.echo("  ".join(cell for cell in row if cell))

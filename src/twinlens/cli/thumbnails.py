@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from PIL import Image
+
+    from twinlens.types import ImageInput
 
 TerminalGraphics = Literal["kitty", "iterm", "blocks"]
 
@@ -62,11 +62,11 @@ def terminal_graphics(environ: Mapping[str, str], is_terminal: bool) -> Terminal
     return None
 
 
-def thumbnail(image_path: Path, how: TerminalGraphics, width_cells: int) -> str:
+def thumbnail(image: ImageInput, how: TerminalGraphics, width_cells: int) -> str:
     """The text that shows an image in the terminal, with the end of its last line.
 
     Args:
-        image_path: The image's file.
+        image: The image.
         how: As `terminal_graphics` gives it.
         width_cells: Columns it may take. It takes at most half as many lines, since a cell is
             about twice as high as wide; smaller images take fewer of both.
@@ -77,12 +77,12 @@ def thumbnail(image_path: Path, how: TerminalGraphics, width_cells: int) -> str:
     from twinlens.images.decode import decode_thumbnail
 
     if how == "blocks":
-        return _half_blocks(decode_thumbnail(image_path, width_cells))
-    image = decode_thumbnail(image_path, width_cells * _CELL_SIZE[0])
+        return _half_blocks(decode_thumbnail(image, width_cells))
+    small = decode_thumbnail(image, width_cells * _CELL_SIZE[0])
     png = io.BytesIO()
-    image.save(png, "png", compress_level=1, icc_profile=None)  # else the file's, of any size
+    small.save(png, "png", compress_level=1, icc_profile=None)  # else the file's, of any size
     columns, lines = (
-        max(round(side / pixels), 1) for side, pixels in zip(image.size, _CELL_SIZE, strict=True)
+        max(round(side / pixels), 1) for side, pixels in zip(small.size, _CELL_SIZE, strict=True)
     )
     show = _kitty_image if how == "kitty" else _iterm_image
     return show(png.getvalue(), columns, lines) + "\n"

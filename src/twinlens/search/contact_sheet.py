@@ -6,13 +6,17 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from twinlens.errors import DataError
 from twinlens.html import format_percent, render_page, section
 from twinlens.images.data_uri import image_data_uri
+
+if TYPE_CHECKING:
+    from twinlens.types import ImageInput
 
 _RESULT_SIZE, _QUERY_SIZE = 240, 320
 """Pixels of the longer side: of a result, and of an image that was searched with."""
@@ -59,18 +63,29 @@ class SheetSection:
 _FrameOf = Callable[[Path], str]
 
 
-def contact_sheet(title: str, sections: Sequence[SheetSection]) -> str:
+def contact_sheet(
+    title: str,
+    sections: Sequence[SheetSection],
+    read_image: Callable[[str], ImageInput] = Path,
+) -> str:
     """A page that shows what was found for each query.
 
     An image that cannot be read any more has the reason in its place. Names of any bytes can be
     shown: what is no text in them is replaced.
+
+    Args:
+        title: The page's.
+        sections: The queries and what they found.
+        read_image: Takes a result's path and gives its image, where that is no file of its own.
 
     Example:
         >>> page = contact_sheet("Search", [SheetSection(text="a red kite")])
         >>> "Nothing matches." in page
         True
     """
-    frame_of = cache(_frame)  # an image that several queries found is decoded once
+    frame_of = cache(
+        partial(_frame, read_image)
+    )  # an image that several queries found is decoded once
     headings = list(map(_heading, sections))
     parts = [
         section(
@@ -126,11 +141,11 @@ def _result_list(results: Sequence[SheetResult], frame_of: _FrameOf) -> str:
     return f'<ol class="sheet" role="list">{"".join(cards)}</ol>'
 
 
-def _frame(path: Path) -> str:
+def _frame(read_image: Callable[[str], ImageInput], path: Path) -> str:
     """The thumbnail, or the reason why there is none."""
     name = _clean(path.name)
     try:
-        source = image_data_uri(path, _RESULT_SIZE, quality=_QUALITY, name=name)
+        source = image_data_uri(read_image(str(path)), _RESULT_SIZE, quality=_QUALITY, name=name)
     except DataError as error:
         return f'<div class="frame"><p>{escape(_reason(error, name))}</p></div>'
     return f'<div class="frame"><img src="{source}" alt="{escape(name)}" decoding="async"></div>'

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from twinlens.search.sources import SourceFiles
     from twinlens.search.update import UpdateCounts
     from twinlens.search.where import Filter
-    from twinlens.types import ProgressCallback
+    from twinlens.types import ImageInput, ProgressCallback
 
 MinScore = float | Literal["auto"] | None
 """Least cosine of a result: a number, the calibrated cut-off, or none."""
@@ -245,6 +245,19 @@ class Index:
             found = self._search(wanted, vectors, (k, offset), where, min_score)
             if found is not None:
                 return found
+
+    def read_image(self, path: str) -> ImageInput:
+        """The image of a result: its path, or its bytes where it lies in a data set.
+
+        Raises:
+            DataError: It is no longer there.
+        """
+        from twinlens.search.sources import read_sample  # noqa: PLC0415
+
+        place = self.store.place(path)
+        if place is None or place[1] < 0:
+            return Path(path)
+        return read_sample(*place, path)
 
     def _search(
         self,

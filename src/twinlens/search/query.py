@@ -66,6 +66,12 @@ class Query:
         return any(part.kind == "image" for part in self.parts)
 
     @property
+    def file(self) -> Path | None:
+        """The image's file, of a query that is one."""
+        only = self.parts[0] if len(self.parts) == 1 else None
+        return only.value if only and isinstance(only.value, Path) else None
+
+    @property
     def is_of_images(self) -> bool:
         """True if images, embedded or of the index, have most of the weight."""
         weights = {"text": 0.0, "image": 0.0}

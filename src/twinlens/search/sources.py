@@ -46,26 +46,26 @@ class SourceFiles:
     unlisted: list[str] = field(default_factory=list[str])
     samples: Sequence[Sample] | None = None
 
-    def files(self) -> Iterator[tuple[IndexedFile, int]]:
-        """Each image's file as it is now, and its place among the samples (-1 in a folder)."""
+    def files(self) -> Iterator[IndexedFile]:
+        """Each image's file as it is now."""
         if self.samples is not None:
             for item, sample in enumerate(self.samples):
-                yield _sample_file(self.spec, sample), item
+                yield _sample_file(self.spec, item, sample)
         elif Path(self.spec).is_dir():
-            yield from ((file, -1) for file in self._walk())
+            yield from self._walk()
         else:
             for path in self._named():
-                yield replace(_file_state(path), source=self.spec), -1
+                yield replace(_file_state(path), source=self.spec)
 
-    def image(self, file: IndexedFile, item: int) -> ImageInput:
+    def image(self, file: IndexedFile) -> ImageInput:
         """An image that was listed: its path, or its encoded bytes.
 
         Raises:
             DataError: It cannot be read.
         """
-        if self.samples is None or item < 0:
+        if self.samples is None:
             return Path(file.path)
-        source = self.samples[item].source
+        source = self.samples[file.item].source
         return source if isinstance(source, Path) else source.read_image()
 
     def _named(self) -> list[str]:
@@ -148,6 +148,21 @@ def open_source(name: str) -> SourceFiles:
     return SourceFiles(spec, left_out=dataset.left_out, samples=dataset.samples)
 
 
+def read_sample(spec: str, item: int, path: str) -> ImageInput:
+    """An image of a data set that was indexed, by its place there.
+
+    Raises:
+        DataError: The data set has changed, or is gone.
+    """
+    listing = open_source(spec)
+    if listing.samples is None or item >= len(listing.samples):
+        raise DataError(f"{path}: is no longer in {spec}, expected it where it was indexed")
+    file = _sample_file(spec, item, listing.samples[item])
+    if file.path != path:
+        raise DataError(f"{path}: is no longer in {spec}, expected it where it was indexed")
+    return listing.image(file)
+
+
 def require_images(listing: SourceFiles, count: int, known: int) -> None:
     """Refuse a source without images: a disk that is not mounted would empty the index.
 
@@ -179,7 +194,7 @@ def sample_images(listing: SourceFiles, count: int) -> list[ImageInput]:
     Raises:
         DataError: It has none.
     """
-    chosen: list[tuple[IndexedFile, int]] = []
+    chosen: list[IndexedFile] = []
     draw = random.Random(0)
     number = -1
     for number, one in enumerate(listing.files()):  # reservoir sampling: the number is not known
@@ -189,9 +204,9 @@ def sample_images(listing: SourceFiles, count: int) -> list[ImageInput]:
             chosen[place] = one
     require_images(listing, number + 1, 0)
     images: list[ImageInput] = []
-    for file, item in chosen:
+    for file in chosen:
         with suppress(DataError):  # it is reported when it is indexed
-            images.append(listing.image(file, item))
+            images.append(listing.image(file))
     return images
 
 
@@ -209,17 +224,16 @@ def _has_image(text: str, names: set[str]) -> bool:
     return any(stem + ending in names for ending in READABLE_SUFFIXES)
 
 
-def _sample_file(spec: str, sample: Sample) -> IndexedFile:
+def _sample_file(spec: str, item: int, sample: Sample) -> IndexedFile:
     metadata = dict(sample.metadata)
     if sample.label is not None:
         metadata.setdefault("label", sample.label)
-    text = "\n".join(sample.captions) or None
     if isinstance(sample.source, Path):
-        path = os.path.abspath(sample.source)  # noqa: PTH100
-        return replace(_file_state(path), source=spec, text=text, metadata=metadata)
-    return IndexedFile(
-        path=sample.where, size=-1, modified=-1, source=spec, text=text, metadata=metadata
-    )
+        file = _file_state(os.path.abspath(sample.source))  # noqa: PTH100
+    else:
+        file = IndexedFile(path=sample.where, size=-1, modified=-1)
+    text = "\n".join(sample.captions) or None
+    return replace(file, source=spec, item=item, text=text, metadata=metadata)
 
 
 def _file_state(path: str) -> IndexedFile:

@@ -31,6 +31,7 @@ from twinlens.search.tables import (
     ColumnType,
     connect,
     database_uri,
+    encode_text,
     rows_with_columns,
 )
 
@@ -205,6 +206,12 @@ class Store:
             for row, *values in self._select(query, parameters):
                 _add_file(found, row, values)
         return [found[row] for row in rows if row in found]
+
+    def place(self, path: str) -> tuple[str, int] | None:
+        """The source of a file and its place among its samples; None if it is not indexed."""
+        query = "SELECT source, item FROM files WHERE path = CAST(? AS TEXT)"
+        found = self._select(query, [encode_text(path)])
+        return found[0] if found else None
 
     def texts(self, limit: int) -> list[tuple[int, str]]:
         """Rows with a caption, spread over the index: at most `limit`."""

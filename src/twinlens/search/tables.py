@@ -23,7 +23,7 @@ CREATE TABLE images (
 CREATE TABLE files (
     path TEXT PRIMARY KEY, row INTEGER NOT NULL REFERENCES images (row),
     size INTEGER NOT NULL, modified INTEGER NOT NULL, source TEXT NOT NULL,
-    text TEXT, metadata TEXT
+    item INTEGER NOT NULL, text TEXT, metadata TEXT
 ) WITHOUT ROWID;
 CREATE INDEX files_of_images ON files (row);
 CREATE TABLE unreadable (

@@ -49,7 +49,7 @@ CREATE TEMP TABLE found (
 _TO_READ = """
 CREATE TEMP TABLE to_read AS
 SELECT number, found.path AS path, found.size AS size, found.modified AS modified,
-    found.text AS text, found.metadata AS metadata, item,
+    found.text AS text, found.metadata AS metadata, found.item AS item,
     images.hash AS hash, files.metadata IS found.metadata AND files.text IS found.text AS is_told
 FROM found LEFT JOIN files USING (path) LEFT JOIN images USING (row)
     LEFT JOIN unreadable USING (path)
@@ -91,13 +91,11 @@ class _Found:
 
     Attributes:
         file: As it was listed.
-        item: Its place among the source's samples; -1 in a folder.
         hash: Its image's hash when it was indexed; None if it was not.
         is_told: True if the index has its caption and metadata as they are now.
     """
 
     file: IndexedFile
-    item: int
     hash: str | None
     is_told: bool
 
@@ -160,7 +158,7 @@ def _found_files(writer: Writer, listing: SourceFiles) -> Generator[tuple[int, i
                 database.executemany(
                     "INSERT OR IGNORE INTO found (path, size, modified, text, metadata, item) "
                     "VALUES (CAST(? AS TEXT), ?, ?, CAST(? AS TEXT), ?, ?)",
-                    [_found_values(file, item) for file, item in chunk],
+                    [_found_values(file) for file in chunk],
                 )
         database.execute(_TO_READ)
         yield tuple(
@@ -172,10 +170,10 @@ def _found_files(writer: Writer, listing: SourceFiles) -> Generator[tuple[int, i
         database.execute("DROP TABLE IF EXISTS to_read")
 
 
-def _found_values(file: IndexedFile, item: int) -> tuple[Any, ...]:
+def _found_values(file: IndexedFile) -> tuple[Any, ...]:
     metadata = json.dumps(plain_metadata(file.metadata)) if file.metadata else None
     text = encode_text(file.text)
-    return encode_text(file.path), file.size, file.modified, text, metadata, item
+    return encode_text(file.path), file.size, file.modified, text, metadata, file.item
 
 
 def _scope(listing: SourceFiles) -> tuple[str, list[Any]]:
@@ -223,15 +221,15 @@ def _chunks(writer: Writer, listing: SourceFiles) -> Iterator[list[_Found]]:
 def _found(listing: SourceFiles, values: Any) -> _Found:
     _, path, size, modified, text, metadata, item, digest, is_told = values
     file = IndexedFile(
-        path=path, size=size, modified=modified, source=listing.spec, text=text,
+        path=path, size=size, modified=modified, source=listing.spec, item=item, text=text,
         metadata=json.loads(metadata) if metadata else {},
     )  # fmt: skip
-    return _Found(file, item, digest, bool(is_told))
+    return _Found(file, digest, bool(is_told))
 
 
 def _read(listing: SourceFiles, found: _Found) -> _Read:
     try:
-        data = read_encoded(listing.image(found.file, found.item))
+        data = read_encoded(listing.image(found.file))
         digest = hashlib.sha256(data).hexdigest()
         return _Read(found, digest, None if digest == found.hash else read_facts(data))
     except DataError as error:
@@ -277,7 +275,7 @@ def _embed(
     embedder: Embedder, listing: SourceFiles, read: list[_Read]
 ) -> tuple[Embeddings, dict[str, str]]:
     """The vectors of new images, a row each; and why some have none, by their hash."""
-    images = (listing.image(one.found.file, one.found.item) for one in read)
+    images = (listing.image(one.found.file) for one in read)
     found, failures = embedder.embed_readable_images(images)
     vectors = np.zeros((len(read), embedder.config.embed_dim), np.float32)
     vectors[[place for place in range(len(read)) if place not in failures]] = found

@@ -54,6 +54,7 @@ class IndexedFile:
         size: In bytes; -1 of what is no file of its own.
         modified: Time of the last change in nanoseconds since 1970; -1 likewise.
         source: The folder or data set that it was found in.
+        item: Its place among the data set's samples; -1 in a folder.
         text: Its caption.
         metadata: What else the input says of it.
     """
@@ -62,6 +63,7 @@ class IndexedFile:
     size: int
     modified: int
     source: str = ""
+    item: int = -1
     text: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
@@ -264,14 +266,14 @@ class Writer:
             metadata = plain_metadata(file.metadata)
             _widen_columns(types, metadata)
             values.append(
-                (encode_text(file.path), file.size, file.modified, encode_text(file.source),
+                (encode_text(file.path), file.size, file.modified, encode_text(file.source), file.item,
                  encode_text(file.text), json.dumps(metadata) if metadata else None, digest)
             )  # fmt: skip
         paths = [(one[0],) for one in values]
         self._database.executemany("DELETE FROM files WHERE path = CAST(? AS TEXT)", paths)
         self._database.executemany("DELETE FROM unreadable WHERE path = CAST(? AS TEXT)", paths)
         self._database.executemany(
-            "INSERT INTO files SELECT CAST(? AS TEXT), row, ?, ?, CAST(? AS TEXT), "
+            "INSERT INTO files SELECT CAST(? AS TEXT), row, ?, ?, CAST(? AS TEXT), ?, "
             "CAST(? AS TEXT), ? FROM images WHERE hash = ?",
             values,
         )
