@@ -25,8 +25,9 @@ MAX_CONDITIONS = 200
 """Comparisons: each makes SQLite's expression one deeper, and each query around it doubles the
 depth, of which SQLite takes 1,000."""
 
-MAX_NESTING = 12
-"""Parentheses in parentheses: SQLite's parser keeps 100 symbols, and a level takes up to 6."""
+MAX_NESTING = 8
+"""Parentheses in parentheses: a level takes up to 6 of the 100 symbols that SQLite's parser keeps,
+and the rest is for the query around the filter."""
 
 MAX_VALUES = 30_000
 """SQLite takes 32,766 parameters; the rest is for the query around the filter."""
