@@ -98,13 +98,13 @@ def test_no_two_public_classes_share_a_name():
 RIDDLES = {
     "asked", "between", "contestant", "drawn_by", "figures", "futile", "gathered", "guard", "leads",
     "lean", "lens", "lots", "made_again", "measure_choice", "oddities", "peers", "picture",
-    "pictures", "squares", "stand", "standing", "store", "strength", "tally", "told_by_leader",
+    "pictures", "squares", "stand", "standing", "strength", "tally", "told_by_leader",
     "workload", "written",
 }  # fmt: skip
 """Names that were renamed to the field's words and may not come back."""
 
-KEPT = {("benchmark/records.py", "asked"), ("search/index.py", "store")}
-"""A key of `bench --json`, and an index's store of vectors."""
+KEPT = {("benchmark/records.py", "asked")}
+"""A key of `bench --json`."""
 
 
 def definitions(path: Path) -> set[str]:
@@ -145,7 +145,8 @@ def test_images_are_called_images(place: str):
 
 def test_the_public_names_are_these():
     assert twinlens.__all__ == [
-        "CLIP", "Embedder", "Index", "Prediction", "available_models", "load", "presets", "tokenize",
+        "CLIP", "Embedder", "Index", "Prediction", "available_models", "load", "presets",
+        "tokenize",
     ]  # fmt: skip
 
 

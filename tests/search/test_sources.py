@@ -84,7 +84,7 @@ def test_tables_bring_their_columns(photos: Path):
     table = photos / "table.csv"
     table.write_text("image,text,lang\n1.png,one,en\n2.png,two,de\n")
     listing = open_source(str(table))
-    files = [file for file in listing.files()]
+    files = list(listing.files())
     assert [(file.text, file.metadata["lang"]) for file in files] == [("one", "en"), ("two", "de")]
     assert listing.image(files[0]) == photos / "1.png"
 

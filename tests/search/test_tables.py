@@ -48,7 +48,7 @@ def test_columns_are_found_in_json_by_any_name():
         database.executescript(SCHEMA)
         database.execute("INSERT INTO images VALUES (0, 'h', 5, 6, NULL, NULL, NULL)")
         database.execute(
-            "INSERT INTO files VALUES ('p', 0, 1, 1, 's', NULL, ?)",
+            "INSERT INTO files VALUES ('p', 0, 1, 1, 's', -1, NULL, ?)",
             ['{"a b": "one", "d\'e": "7", "x.y": "2.5", "licence": "CC0", "Width": "wide"}'],
         )
         query = f"SELECT {quoted('a b')}, {quoted(chr(100) + chr(39) + 'e')}, licence, width FROM "

@@ -83,9 +83,8 @@ def contact_sheet(
         >>> "Nothing matches." in page
         True
     """
-    frame_of = cache(
-        partial(_frame, read_image)
-    )  # an image that several queries found is decoded once
+    # An image that several queries found is decoded once.
+    frame_of = cache(partial(_frame, read_image))
     headings = list(map(_heading, sections))
     parts = [
         section(

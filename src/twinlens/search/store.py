@@ -65,7 +65,7 @@ class Snapshot:
 
     @property
     def num_images(self) -> int:
-        """How many rows are images."""
+        """The number of rows that are images."""
         return len(self.vectors) - len(self.holes)
 
 

@@ -266,8 +266,9 @@ class Writer:
             metadata = plain_metadata(file.metadata)
             _widen_columns(types, metadata)
             values.append(
-                (encode_text(file.path), file.size, file.modified, encode_text(file.source), file.item,
-                 encode_text(file.text), json.dumps(metadata) if metadata else None, digest)
+                (encode_text(file.path), file.size, file.modified, encode_text(file.source),
+                 file.item, encode_text(file.text), json.dumps(metadata) if metadata else None,
+                 digest)
             )  # fmt: skip
         paths = [(one[0],) for one in values]
         self._database.executemany("DELETE FROM files WHERE path = CAST(? AS TEXT)", paths)
