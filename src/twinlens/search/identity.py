@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from twinlens.checkpoints.formats.storage.arrays import release_array
 from twinlens.errors import DataError
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ def _weights_hash(embedder: Embedder) -> str:
             places = np.linspace(0, len(numbers) - 1, _SAMPLED_NUMBERS).astype(int)
             digest.update(f"{name} {weights[name].shape}".encode())
             digest.update(numbers[places].astype("<f4").tobytes())
+            release_array(weights[name])  # they were verified, which has read all of them
     return digest.hexdigest()
 
 

@@ -62,6 +62,17 @@ def release_pages(mapped: mmap.mmap) -> None:
             mapped.madvise(mmap.MADV_DONTNEED)
 
 
+def release_array(array: Array) -> None:
+    """Give back the memory of the mapped file that an array is a part of, if it is one."""
+    base: object = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, memoryview):
+        base = base.obj
+    if isinstance(base, mmap.mmap):
+        release_pages(base)
+
+
 def array_at(
     mapped: mmap.mmap,
     begin: int,
