@@ -261,6 +261,7 @@ ELSEWHERE = {
     "model/flops.py": ("train/planning/test_flops.py", "compared with torch's own counter"),
     "model/loss/{ring,tiles}.py": ("model/loss/test_tiled.py", "tiles and rings against dense"),
     "model/{resnet,vision}.py": ("model/test_clip.py", "towers, compared with the references"),
+    "search/calibration_fit.py": ("search/test_calibrate.py", "a fit is judged by its cut-offs"),
     "signals.py": ("e2e/test_signals.py", "signals need processes"),
     "text/{base_tokenizer,cleaning,loading}.py": (
         "text/test_clip_bpe.py",
