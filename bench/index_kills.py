@@ -74,14 +74,23 @@ def install(killer: Killer) -> None:
 
     def connect(address: str) -> sqlite3.Connection:
         database = sqlite3.connect(
-            address, uri=True, timeout=60, check_same_thread=False, isolation_level=None,
+            address,
+            uri=True,
+            timeout=60,
+            check_same_thread=False,
+            isolation_level=None,
             factory=Connection,
         )
         database.text_factory = tables._decode_text
         return database
 
     store.connect = connect
-    _around(writer.Writer, "sweep", killer, "switched to the compacted vectors, before the old are removed")
+    _around(
+        writer.Writer,
+        "sweep",
+        killer,
+        "switched to the compacted vectors, before the old are removed",
+    )
     fsync, rename, replace = os.fsync, Path.rename, Path.replace
 
     def killing_fsync(fd: int) -> None:
@@ -151,7 +160,9 @@ def change_images(folder: Path, count: int) -> None:
     random.Random(1).shuffle(files)
     tenth = count // 10
     for number, path in enumerate(files[:tenth]):
-        Image.fromarray(np.full((9, 9, 3), number % 251, np.uint8)).resize((9 + number, 9)).save(path)
+        Image.fromarray(np.full((9, 9, 3), number % 251, np.uint8)).resize((9 + number, 9)).save(
+            path
+        )
     for path in files[tenth : 2 * tenth]:
         path.unlink()
     for path in files[2 * tenth : 2 * tenth + tenth // 4]:

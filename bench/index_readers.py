@@ -77,9 +77,13 @@ def read(directory: Path, number: int, staying: int, count: int, seconds: float,
             continue
         searches += 1
         numbers = [int(Path(one.image).stem) for one in found]
-        wrong = [n for n, one in zip(numbers, found, strict=True) if abs(one.score - scores[n]) > 1e-5]
+        wrong = [
+            n for n, one in zip(numbers, found, strict=True) if abs(one.score - scores[n]) > 1e-5
+        ]
         limit = 1000 if where else staying
-        better = set(np.flatnonzero(scores[: min(limit, staying)] > found[-1].score + 1e-6).tolist())
+        better = set(
+            np.flatnonzero(scores[: min(limit, staying)] > found[-1].score + 1e-6).tolist()
+        )
         if wrong or better - set(numbers) or len(found) < K or (where and max(numbers) >= 1000):
             problems.append(f"query {query}: wrong {wrong}, missing {better - set(numbers)}")
     told.put({"reader": number, "searches": searches, "problems": problems[:5],
@@ -93,7 +97,9 @@ def main() -> None:
     parser.add_argument("--readers", type=int, default=8)
     parser.add_argument("--images", type=int, default=4000)
     given = parser.parse_args()
-    identity = dict(model="none", model_hash="", preprocessing_hash="", precision="", engine="", probes="")
+    identity = dict(
+        model="none", model_hash="", preprocessing_hash="", precision="", engine="", probes=""
+    )
     store = Store.create(given.folder, WIDTH, identity)
     add(store, list(range(given.images)))
     store.close()

@@ -84,9 +84,10 @@ def _prepare(
 ) -> Index:
     """The index, opened or made."""
     from twinlens.embed.loading import load
-    from twinlens.search.index import Index, require_free
+    from twinlens.search.index import Index
     from twinlens.search.sources import open_source, sample_images
     from twinlens.search.store import DATABASE
+    from twinlens.search.writer import require_free
 
     if (out.expanduser() / DATABASE).is_file():
         opened = Index.open(out)

@@ -3,54 +3,42 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from twinlens.errors import DataError, require
+from twinlens.errors import DataError, os_errors_as, require
 from twinlens.search.identity import Identity, check_same_model
-from twinlens.search.query import Query, as_query, mixture
+from twinlens.search.query import Query, as_query, mixture, part_vectors
+from twinlens.search.results import MinScore, Result, least_score, make_results
 from twinlens.search.store import DATABASE, Snapshot, Store
-from twinlens.search.writer import LOCK, writer_lock, writing
+from twinlens.search.writer import CALIBRATION, require_free, writer_lock, writing
 from twinlens.types import no_progress
 
 if TYPE_CHECKING:
     from jaxtyping import Float32, Int64
 
     from twinlens.embed.embedder import Embedder
+    from twinlens.search.calibrate import Cutoff, SearchCalibration
     from twinlens.search.sources import SourceFiles
     from twinlens.search.update import UpdateCounts
     from twinlens.search.where import Filter
+    from twinlens.search.writer import Writer
     from twinlens.types import ImageInput, ProgressCallback
 
-MinScore = float | Literal["auto"] | None
-"""Least cosine of a result: a number, the calibrated cut-off, or none."""
+_MAX_CAPTIONS = 20_000
+"""Captions that calibration reads."""
+
+_MAX_DRIFT = 0.1
+"""Share of the images that may come or go before an index is calibrated again."""
 
 _MAX_HOLES = 0.25
 """Share of deleted rows above which an update compacts."""
 
 MAX_RESULTS = 100_000
 """Largest number of results of a query, those of earlier pages counted."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """An image that was found.
-
-    Attributes:
-        image: Its path; the first that matches the filter where it has several.
-        score: Its cosine similarity with the query, in [-1, 1].
-        probability: Calibrated probability that it matches, in [0, 1]; None without calibration.
-        metadata: Its id, size, date and whatever the input says; `paths` where it has several.
-    """
-
-    image: str
-    score: float
-    probability: float | None
-    metadata: Mapping[str, Any]
 
 
 class Index:
@@ -65,6 +53,7 @@ class Index:
         self.identity = Identity.from_facts(store.about())
         self._embedder = embedder
         self._checked: set[bool] = set()
+        self._calibrated: tuple[int, SearchCalibration] | None = None
 
     @classmethod
     def open(cls, path: str | Path, embedder: Embedder | None = None) -> Index:
@@ -151,7 +140,44 @@ class Index:
             snapshot = self.store.read()
             if len(snapshot.holes) > _MAX_HOLES * len(snapshot.vectors):
                 writer.compact()
+            self._calibrate(writer)
         return counts
+
+    def _calibrate(self, writer: Writer) -> None:
+        """Measure the collection again where a tenth of it has changed since."""
+        snapshot = self.store.read()
+        calibrated = int(self.store.about().get("calibrated_images", 0))
+        change = abs(snapshot.num_images - calibrated)
+        is_fresh = self._calibration_path.exists() and change <= _MAX_DRIFT * calibrated
+        if is_fresh or not snapshot.num_images:
+            return
+        from twinlens.search.calibrate import calibrate  # noqa: PLC0415
+
+        captions: list[str | None] = [None] * len(snapshot.vectors)
+        for row, text in self.store.texts(_MAX_CAPTIONS):
+            captions[row] = text.partition("\n")[0]
+        live = np.ones(len(snapshot.vectors), bool)
+        live[snapshot.holes] = False
+        measured = calibrate(snapshot.vectors, self.embedder, captions, live=live)
+        with os_errors_as(DataError, self._calibration_path, "cannot be written"):
+            measured.save(self._calibration_path)
+        writer.set_fact("calibrated_images", str(snapshot.num_images))
+
+    @property
+    def _calibration_path(self) -> Path:
+        return self.store.directory / CALIBRATION
+
+    def _calibration(self) -> SearchCalibration | None:
+        """The calibration as it is now; None of an index that has no images yet."""
+        try:
+            modified = self._calibration_path.stat().st_mtime_ns
+        except FileNotFoundError:
+            return None
+        if self._calibrated is None or self._calibrated[0] != modified:
+            from twinlens.search.calibrate import SearchCalibration  # noqa: PLC0415
+
+            self._calibrated = modified, SearchCalibration.load(self._calibration_path)
+        return self._calibrated[1]
 
     def remove(self, paths: Iterable[str]) -> int:
         """Remove files, or all files below folders, from the index; they stay on disk.
@@ -240,9 +266,13 @@ class Index:
                 f"at most {MAX_RESULTS:,}, k of 1 or more")  # fmt: skip
         if not wanted:
             return []
-        vectors = self._embed(wanted)
+        parts = self._embed(wanted)
+        vectors = np.stack(
+            [mixture(one.parts, own) for one, own in zip(wanted, parts, strict=True)]
+        )
+        cutoffs = self._cutoffs(wanted, parts)
         while True:
-            found = self._search(wanted, vectors, (k, offset), where, min_score)
+            found = self._search(vectors, cutoffs, (k, offset), where, min_score)
             if found is not None:
                 return found
 
@@ -261,8 +291,8 @@ class Index:
 
     def _search(
         self,
-        queries: list[Query],
         vectors: Float32[np.ndarray, "query width"],
+        cutoffs: Sequence[Cutoff | None],
         page: tuple[int, int],
         where: str | None,
         min_score: MinScore,
@@ -279,24 +309,14 @@ class Index:
             if now.generation != snapshot.generation:
                 return None
             results: list[list[Result]] = []
-            for number in range(len(queries)):
-                kept = self._kept(scores[number], min_score)[offset : offset + k]
-                described = self.store.describe(rows[number][kept].tolist(), condition)
+            for own_rows, own_scores, cutoff in zip(rows, scores, cutoffs, strict=True):
+                least = least_score(min_score, cutoff)
+                kept = np.flatnonzero(own_scores >= least)[offset : offset + k]
+                described = self.store.describe(own_rows[kept].tolist(), condition)
                 if len(described) < len(kept):
                     return None
-                results.append(
-                    [
-                        _result(one, float(scores[number][place]), None)
-                        for one, place in zip(described, kept, strict=True)
-                    ]
-                )
+                results.append(make_results(described, own_scores[kept], cutoff))
         return results
-
-    def _kept(
-        self, scores: Float32[np.ndarray, " row"], min_score: MinScore
-    ) -> Int64[np.ndarray, " kept"]:
-        least = -2.0 if min_score in (None, "auto") else float(min_score)
-        return np.flatnonzero(scores >= least)
 
     def _nearest(
         self,
@@ -319,27 +339,31 @@ class Index:
 
         return parse_filter(where, self.store.columns())
 
-    def _embed(self, queries: Sequence[Query]) -> Float32[np.ndarray, "query width"]:
-        """The unit vectors of queries, each text and image embedded once."""
+    def _embed(self, queries: Sequence[Query]) -> list[list[Float32[np.ndarray, " width"]]]:
+        """The unit vectors of the parts of queries."""
         parts = [part for query in queries for part in query.parts]
-        texts = list(dict.fromkeys(part.value for part in parts if part.kind == "text"))
-        images = [part.value for part in parts if part.kind == "image"]
-        if texts or images:
-            self.check_model(images=bool(images))
-        of_texts = dict(zip(texts, self.embedder.embed_texts(texts), strict=True)) if texts else {}
-        of_images = iter(self.embedder.embed_images(images) if images else ())
-        vectors: list[np.ndarray] = []
-        for query in queries:
-            own = [
-                of_texts[part.value]
-                if part.kind == "text"
-                else next(of_images)
-                if part.kind == "image"
-                else self._vector_of(part.value)
-                for part in query.parts
-            ]
-            vectors.append(mixture(query.parts, own))
-        return np.stack(vectors)
+        if any(part.kind != "id" for part in parts):
+            self.check_model(images=any(part.kind == "image" for part in parts))
+        return part_vectors(queries, lambda: self.embedder, self._vector_of)
+
+    def _cutoffs(
+        self, queries: Sequence[Query], vectors: Sequence[Sequence[Float32[np.ndarray, " width"]]]
+    ) -> list[Cutoff | None]:
+        """The calibration of each query's cosines."""
+        calibration = self._calibration()
+        if calibration is None:
+            return [None] * len(queries)
+        from twinlens.search.calibrate import QueryPart  # noqa: PLC0415
+
+        return [
+            calibration.cutoff(
+                [
+                    QueryPart(vector, "text" if part.kind == "text" else "image", part.weight)
+                    for part, vector in zip(query.parts, own, strict=True)
+                ]
+            )
+            for query, own in zip(queries, vectors, strict=True)
+        ]
 
     def _vector_of(self, image_id: str) -> Float32[np.ndarray, " width"]:
         """The vector of an image of the index.
@@ -353,37 +377,3 @@ class Index:
                 return np.array(self.store.read().vectors[rows[0]])
         got = f"{len(rows):,} images of this id" if rows else "no image of this id"
         raise DataError(f"--image: {image_id}: got {got} in the index, expected one")
-
-
-def require_free(directory: Path) -> None:
-    """Refuse a directory for a new index that holds other files.
-
-    Raises:
-        DataError: It does, or it is no directory.
-    """
-    if not directory.exists():
-        return
-    if not directory.is_dir():
-        raise DataError(f"{directory}: got a file, expected a directory for the index")
-    ours = (LOCK,)
-    others = [
-        one.name
-        for one in directory.iterdir()
-        if not one.name.startswith((DATABASE, *ours, "vectors-"))
-    ]
-    if others:
-        raise DataError(
-            f"{directory}: got a directory with other files ({min(others)}), expected a new or "
-            "an empty one, or an index"
-        )
-
-
-def _result(described: dict[str, Any], score: float, probability: float | None) -> Result:
-    paths = described["paths"]
-    several = {"paths": paths} if len(paths) > 1 else {}
-    return Result(
-        image=paths[0],
-        score=min(1.0, max(-1.0, score)),
-        probability=probability,
-        metadata={**described["metadata"], **several},
-    )

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from jaxtyping import Float32
 from PIL import Image
 
 from twinlens.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    pass
+    from twinlens.embed.embedder import Embedder
 
 NOT_WEIGHT = -0.5
 """Weight of what a query must not show."""
@@ -164,6 +165,35 @@ def read_queries(path: Path) -> list[Query]:
     if not queries:
         raise DataError(f"{path}: got no queries, expected one to a line")
     return queries
+
+
+def part_vectors(
+    queries: Sequence[Query],
+    embedder: Callable[[], Embedder],
+    vector_of: Callable[[str], Float32[np.ndarray, " width"]],
+) -> list[list[Float32[np.ndarray, " width"]]]:
+    """The unit vectors of the parts of queries, each text embedded once.
+
+    Args:
+        queries: The queries.
+        embedder: Gives the model; called if a part must be embedded.
+        vector_of: Gives the vector of an image of the index by its id.
+
+    Raises:
+        DataError: An image cannot be decoded, a text is too long, or there is no such id.
+    """
+    parts = [part for query in queries for part in query.parts]
+    texts = list(dict.fromkeys(part.value for part in parts if part.kind == "text"))
+    images = [part.value for part in parts if part.kind == "image"]
+    of_texts = dict(zip(texts, embedder().embed_texts(texts), strict=True)) if texts else {}
+    of_images = iter(embedder().embed_images(images) if images else ())
+
+    def vector(part: Part) -> Float32[np.ndarray, " width"]:
+        if part.kind == "text":
+            return of_texts[part.value]
+        return next(of_images) if part.kind == "image" else vector_of(part.value)
+
+    return [[vector(part) for part in query.parts] for query in queries]
 
 
 def mixture(parts: Sequence[Part], vectors: Sequence[np.ndarray]) -> np.ndarray:

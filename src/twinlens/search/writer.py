@@ -19,6 +19,9 @@ from twinlens.search.store import DATABASE, Store
 from twinlens.search.tables import ColumnType, column_type, encode_text, plain_metadata, widest
 
 LOCK = "writer.lock"
+CALIBRATION = "calibration.npz"
+_OURS = (DATABASE, LOCK, CALIBRATION, "vectors-", "codes-")
+"""Beginnings of the names of an index's files."""
 
 _COPY_ROWS = 65_536
 """Vectors that compaction copies at a time."""
@@ -66,6 +69,24 @@ class IndexedFile:
     item: int = -1
     text: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+def require_free(directory: Path) -> None:
+    """Refuse a directory for a new index that holds other files.
+
+    Raises:
+        DataError: It does, or it is no directory.
+    """
+    if not directory.exists():
+        return
+    if not directory.is_dir():
+        raise DataError(f"{directory}: got a file, expected a directory for the index")
+    others = [one.name for one in directory.iterdir() if not one.name.startswith(_OURS)]
+    if others:
+        raise DataError(
+            f"{directory}: got a directory with other files ({min(others)}), expected a new or "
+            "an empty one, or an index"
+        )
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import mmap
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import ml_dtypes
 import numpy as np
@@ -64,9 +64,9 @@ def release_pages(mapped: mmap.mmap) -> None:
 
 def release_array(array: Array) -> None:
     """Give back the memory of the mapped file that an array is a part of, if it is one."""
-    base: object = array
+    base: Any = array
     while isinstance(base, np.ndarray):
-        base = base.base
+        base = cast("Any", base.base)
     if isinstance(base, memoryview):
         base = base.obj
     if isinstance(base, mmap.mmap):
