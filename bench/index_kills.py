@@ -179,8 +179,8 @@ def content(index: Path) -> list[tuple]:
     store = Store(index)
     vectors = store.read().vectors
     rows = store.database.execute(
-        "SELECT path, files.row, size, source, text, metadata, hash, width, height, taken, camera "
-        "FROM files JOIN images USING (row) ORDER BY path"
+        "SELECT files.path, files.row, size, source, text, metadata, hash, width, height, taken, camera "
+        "FROM files JOIN images USING (row) LEFT JOIN notes USING (path) ORDER BY files.path"
     ).fetchall()
     found = [(*row, vectors[row[1]].tobytes()) for row in rows]
     assert len({row[1] for row in rows}) == store.read().num_images

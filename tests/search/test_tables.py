@@ -7,10 +7,12 @@ import pytest
 
 from twinlens.search.tables import (
     SCHEMA,
+    ColumnType,
+    InputColumn,
     column_type,
+    filtered_files,
     plain_metadata,
-    quoted,
-    rows_with_columns,
+    widen_types,
     widest,
 )
 
@@ -42,16 +44,30 @@ def test_metadata_becomes_plain():
     assert isinstance(plain["o"], str)
 
 
-def test_columns_are_found_in_json_by_any_name():
-    names = {"a b": "text", "d'e": "integer", "x.y": "real", "Width": "text"}
+def test_columns_are_found_by_any_name():
+    columns = {
+        "a b": InputColumn("text", "c0"), "d'e": InputColumn("integer", "c1"),
+        "licence": InputColumn("text", "c2"), "Width": InputColumn("text", "c3"),
+    }  # fmt: skip
     with sqlite3.connect(":memory:") as database:
         database.executescript(SCHEMA)
         database.execute("INSERT INTO images VALUES (0, 'h', 5, 6, NULL, NULL, NULL)")
-        database.execute(
-            "INSERT INTO files VALUES ('p', 0, 1, 1, 's', -1, NULL, ?)",
-            ['{"a b": "one", "d\'e": "7", "x.y": "2.5", "licence": "CC0", "Width": "wide"}'],
-        )
-        query = f"SELECT {quoted('a b')}, {quoted(chr(100) + chr(39) + 'e')}, licence, width FROM "
-        found = database.execute(f"{query} ({rows_with_columns(names)})").fetchone()
+        for place in ("c0", "c1", "c2", "c3"):
+            database.execute(f"ALTER TABLE files ADD COLUMN {place}")
+        database.execute("INSERT INTO files VALUES ('p', 0, 1, 1, 's', -1, 'x', '7', 'CC0', 'w')")
+        database.execute("INSERT INTO notes VALUES ('p', 'a caption', NULL)")
+        for condition, matches in {
+            """"a b" = 'x'""": True, """"d'e" < 8""": True, """"d'e" = 8""": False,
+            """"licence" = 'CC0'""": True, '"width" = 5': True, """"text" LIKE 'a %'""": True,
+            """"text" IS NULL""": False, """"path" = 'p' AND "height" > 6""": False,
+        }.items():  # fmt: skip
+            found = database.execute(filtered_files(condition, columns, "path")).fetchall()
+            assert bool(found) == matches, condition
     database.close()
-    assert found == ("one", 7, "CC0", 5)
+
+
+def test_types_widen_over_the_rows_of_an_input():
+    types: dict[str, ColumnType] = {}
+    for row in ({"a": "1", "b": "x", "n": {"k": 1}}, {"a": "2.5", "B": "3", "c": None}, {"a": ""}):
+        widen_types(types, row)
+    assert types == {"a": "real", "b": "text"}

@@ -29,10 +29,11 @@ from twinlens.search.tables import (
     OWN_COLUMNS,
     SCHEMA,
     ColumnType,
+    InputColumn,
     connect,
     database_uri,
     encode_text,
-    rows_with_columns,
+    filtered_files,
 )
 
 if TYPE_CHECKING:
@@ -168,7 +169,10 @@ class Store:
 
     def columns(self) -> dict[str, ColumnType]:
         """Names and types of the columns that a filter may name."""
-        return {**dict(self._select("SELECT name, type FROM columns")), **OWN_COLUMNS}
+        return {
+            **{name: one.type for name, one in self._input_columns().items()},
+            **OWN_COLUMNS,
+        }
 
     def sources(self) -> list[str]:
         """The folders and data sets that the index was made of."""
@@ -176,8 +180,7 @@ class Store:
 
     def matching_rows(self, condition: Filter) -> Int64[np.ndarray, " row"]:
         """The rows of images of which a file matches a filter, sorted."""
-        inner = rows_with_columns(self.columns())
-        query = f"SELECT DISTINCT row FROM ({inner}) WHERE {condition.sql}"
+        query = filtered_files(condition.sql, self._input_columns(), "row")
         rows = [row for (row,) in self._select(query, condition.parameters)]
         return np.sort(np.array(rows, np.int64))
 
@@ -191,19 +194,18 @@ class Store:
             condition: Only files that match are named.
         """
         found: dict[int, dict[str, Any]] = {}
-        inner = f"WHERE {condition.sql}" if condition else ""
+        matching, parameters = "", ()
+        if condition:
+            paths = filtered_files(condition.sql, self._input_columns(), "path")
+            matching, parameters = f"AND files.path IN ({paths})", condition.parameters
         for some in _batches(list(rows)):
             query = (
-                "SELECT files.row, hash, path, size, width, height, taken, camera, licence, text, "
-                "metadata FROM files JOIN images USING (row) "
-                f"WHERE files.row IN ({_marks(some)}) ORDER BY path"
+                "SELECT files.row, hash, files.path, size, width, height, taken, camera, licence, "
+                "text, metadata FROM files JOIN images ON images.row = files.row "
+                "LEFT JOIN notes ON notes.path = files.path "
+                f"WHERE files.row IN ({_marks(some)}) {matching} ORDER BY files.path"
             )
-            kept = f"path IN (SELECT path FROM ({rows_with_columns(self.columns())}) {inner})"
-            parameters = [*some]
-            if condition:
-                query = query.replace("ORDER BY", f"AND {kept} ORDER BY")
-                parameters += condition.parameters
-            for row, *values in self._select(query, parameters):
+            for row, *values in self._select(query, [*some, *parameters]):
                 _add_file(found, row, values)
         return [found[row] for row in rows if row in found]
 
@@ -216,7 +218,7 @@ class Store:
     def texts(self, limit: int) -> list[tuple[int, str]]:
         """Rows with a caption, spread over the index: at most `limit`."""
         query = (
-            "SELECT row, text FROM files WHERE text IS NOT NULL AND text != '' "
+            "SELECT row, text FROM notes JOIN files USING (path) WHERE text != '' "
             "ORDER BY (row * 2654435761) % 4294967296 LIMIT ?"
         )
         return list(self._select(query, [limit]))
@@ -244,6 +246,10 @@ class Store:
                 if self.database.in_transaction:
                     self.database.execute("ROLLBACK")
                 raise
+
+    def _input_columns(self) -> dict[str, InputColumn]:
+        rows = self._select("SELECT name, type, place FROM columns")
+        return {name: InputColumn(kind, place) for name, kind, place in rows}
 
     def _select(self, query: str, parameters: Sequence[Any] = ()) -> list[Any]:
         with self._lock, database_errors(self.directory):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
 import sqlite3
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 ColumnType = Literal["integer", "real", "text"]
@@ -23,21 +23,27 @@ CREATE TABLE images (
 CREATE TABLE files (
     path TEXT PRIMARY KEY, row INTEGER NOT NULL REFERENCES images (row),
     size INTEGER NOT NULL, modified INTEGER NOT NULL, source TEXT NOT NULL,
-    item INTEGER NOT NULL, text TEXT, metadata TEXT
+    item INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX files_of_images ON files (row);
+CREATE TABLE notes (path TEXT PRIMARY KEY, text TEXT, metadata TEXT) WITHOUT ROWID;
 CREATE TABLE unreadable (
     path TEXT PRIMARY KEY, size INTEGER NOT NULL, modified INTEGER NOT NULL,
     source TEXT NOT NULL, reason TEXT NOT NULL
 ) WITHOUT ROWID;
-CREATE TABLE columns (name TEXT PRIMARY KEY, type TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE columns (
+    name TEXT PRIMARY KEY, type TEXT NOT NULL, place TEXT NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE holes (row INTEGER PRIMARY KEY);
 CREATE TABLE loose (row INTEGER PRIMARY KEY);
 CREATE TRIGGER file_removed AFTER DELETE ON files BEGIN
     INSERT OR IGNORE INTO loose VALUES (OLD.row);
+    DELETE FROM notes WHERE path = OLD.path;
 END;
 """
-"""`loose` holds rows that have lost a file, within a transaction: some of them have none left."""
+"""`files` gets a column for each of the input, which `columns` lists. Long texts are apart in
+`notes`: a filter reads all of `files`. `loose` holds rows that have lost a file, within a transaction: some
+of them have none left."""
 
 OWN_COLUMNS: Mapping[str, ColumnType] = {
     "path": "text",
@@ -54,6 +60,11 @@ OWN_COLUMNS: Mapping[str, ColumnType] = {
 
 _FACTS = ("taken", "camera", "licence")
 """Columns of the image's file that the input may give instead."""
+
+_OF_IMAGES = ("width", "height", *_FACTS)
+
+MAX_COLUMNS = 500
+"""Of the input that filters may name: SQLite has room for 2,000."""
 
 _TYPES: tuple[ColumnType, ...] = ("integer", "real", "text")
 _INTEGER = re.compile(r"[+-]?(?:0|[1-9]\d{0,17})")
@@ -87,26 +98,67 @@ def widest(one: ColumnType, other: ColumnType) -> ColumnType:
     return _TYPES[max(_TYPES.index(one), _TYPES.index(other))]
 
 
-def rows_with_columns(columns: Mapping[str, ColumnType]) -> str:
-    """A SELECT of every file with its image's row and the columns that a filter names.
+def widen_types(types: dict[str, ColumnType], metadata: Mapping[str, Any]) -> None:
+    """Note the columns of one image's metadata, each with a type that holds its values so far."""
+    for name, value in metadata.items():
+        kind = column_type(value)
+        if kind is None or isinstance(value, dict | list):
+            continue
+        known = types.get(name)
+        if known is None and _is_left_out(name, types):
+            continue
+        types[name] = widest(known, kind) if known else kind
+
+
+def _is_left_out(name: str, types: Mapping[str, ColumnType]) -> bool:
+    """True of a column beyond what filters may name, or that SQL does not tell from another."""
+    same = any(name.lower() == other.lower() for other in types)
+    return same or len(types) >= MAX_COLUMNS or not name.isprintable()
+
+
+@dataclass(frozen=True, slots=True)
+class InputColumn:
+    """A column of the input.
+
+    Attributes:
+        type: The narrowest type that holds all its values.
+        place: Its name in the table of files.
+    """
+
+    type: ColumnType
+    place: str
+
+
+def filtered_files(condition: str, columns: Mapping[str, InputColumn], selected: str) -> str:
+    """A SELECT of the files that match a condition; only tables that it names are joined.
 
     Args:
-        columns: Names and types of the input's columns.
+        condition: In SQL, with names of columns in double quotes.
+        columns: Those of the input.
+        selected: What to select: row or path.
     """
-    own = "files.row AS row, path, size, width, height, text"
-    facts = [f"COALESCE({name}, {_typed_value(name, 'text')}) AS {name}" for name in _FACTS]
-    expressions = [
-        f"{_typed_value(name, kind)} AS {quoted(name)}"
-        for name, kind in columns.items()
+    tables = "files"
+    expressions = ["files.row AS row", "files.path AS path", "size"]
+    if any(f'"{name}"' in condition for name in _OF_IMAGES):
+        tables += " JOIN images ON images.row = files.row"
+        expressions += ["width", "height"]
+        expressions += [f"COALESCE({_of_input(name, columns)}) AS {name}" for name in _FACTS]
+    if '"text"' in condition:
+        tables += " LEFT JOIN notes ON notes.path = files.path"
+        expressions.append("text")
+    expressions += [
+        f"CAST(NULLIF({column.place}, '') AS {column.type.upper()}) AS {quoted(name)}"
+        for name, column in columns.items()
         if name.lower() not in OWN_COLUMNS
     ]
-    return f"SELECT {', '.join([own, *facts, *expressions])} FROM files JOIN images USING (row)"
+    inner = f"SELECT {', '.join(expressions)} FROM {tables}"
+    return f"SELECT DISTINCT {selected} FROM ({inner}) WHERE {condition}"
 
 
-def _typed_value(name: str, kind: ColumnType) -> str:
-    key = json.dumps(name, ensure_ascii=False).replace("'", "''")
-    value = f"NULLIF(json_extract(metadata, '$.{key}'), '')"
-    return f"CAST({value} AS {kind.upper()})"
+def _of_input(name: str, columns: Mapping[str, InputColumn]) -> str:
+    """The file's own value of a fact, then the input's."""
+    own = f"images.{name}"
+    return f"{own}, {columns[name].place}" if name in columns else f"{own}, NULL"
 
 
 def quoted(name: str) -> str:

@@ -50,14 +50,14 @@ _TO_READ = """
 CREATE TEMP TABLE to_read AS
 SELECT number, found.path AS path, found.size AS size, found.modified AS modified,
     found.text AS text, found.metadata AS metadata, found.item AS item,
-    images.hash AS hash, files.metadata IS found.metadata AND files.text IS found.text AS is_told
-FROM found LEFT JOIN files USING (path) LEFT JOIN images USING (row)
+    images.hash AS hash, notes.metadata IS found.metadata AND notes.text IS found.text AS is_told
+FROM found LEFT JOIN files USING (path) LEFT JOIN images USING (row) LEFT JOIN notes USING (path)
     LEFT JOIN unreadable USING (path)
 WHERE found.size < 0
     OR (files.path IS NULL AND (unreadable.path IS NULL
         OR unreadable.size != found.size OR unreadable.modified != found.modified))
     OR (files.path IS NOT NULL AND (files.size != found.size OR files.modified != found.modified
-        OR files.text IS NOT found.text OR files.metadata IS NOT found.metadata))
+        OR notes.text IS NOT found.text OR notes.metadata IS NOT found.metadata))
 ORDER BY number
 """
 
@@ -171,7 +171,8 @@ def _found_files(writer: Writer, listing: SourceFiles) -> Generator[tuple[int, i
 
 
 def _found_values(file: IndexedFile) -> tuple[Any, ...]:
-    metadata = json.dumps(plain_metadata(file.metadata)) if file.metadata else None
+    told = bool(file.metadata or file.text)  # as the index's notes have it
+    metadata = json.dumps(plain_metadata(file.metadata)) if told else None
     text = encode_text(file.text)
     return encode_text(file.path), file.size, file.modified, text, metadata, file.item
 

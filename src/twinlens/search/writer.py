@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float32
 from twinlens.errors import DataError, ShapeError, os_errors_as, require
 from twinlens.locks import LockHeldError, file_lock
 from twinlens.search.store import DATABASE, Store
-from twinlens.search.tables import ColumnType, column_type, encode_text, plain_metadata, widest
+from twinlens.search.tables import ColumnType, encode_text, plain_metadata, widen_types
 
 LOCK = "writer.lock"
 CALIBRATION = "calibration.npz"
@@ -278,29 +278,48 @@ class Writer:
         return first
 
     def _write_files(self, files: Sequence[tuple[IndexedFile, str]]) -> None:
-        types: dict[str, ColumnType] = dict(
-            self._database.execute("SELECT name, type FROM columns")
-        )
-        before = dict(types)
-        values: list[tuple[Any, ...]] = []
-        for file, digest in files:
-            metadata = plain_metadata(file.metadata)
-            _widen_columns(types, metadata)
-            values.append(
-                (encode_text(file.path), file.size, file.modified, encode_text(file.source),
-                 file.item, encode_text(file.text), json.dumps(metadata) if metadata else None,
-                 digest)
-            )  # fmt: skip
-        paths = [(one[0],) for one in values]
-        self._database.executemany("DELETE FROM files WHERE path = CAST(? AS TEXT)", paths)
-        self._database.executemany("DELETE FROM unreadable WHERE path = CAST(? AS TEXT)", paths)
+        metadata = [plain_metadata(file.metadata) for file, _ in files]
+        columns = self._widen_columns(metadata)
+        paths = [(encode_text(file.path),) for file, _ in files]
+        for table in ("files", "notes", "unreadable"):
+            self._database.executemany(f"DELETE FROM {table} WHERE path = CAST(? AS TEXT)", paths)
+        names = ["path", "row", "size", "modified", "source", "item", *columns.values()]
+        marks = ", ".join(["CAST(? AS TEXT), row, ?, ?, CAST(? AS TEXT), ?", *["?"] * len(columns)])
         self._database.executemany(
-            "INSERT INTO files SELECT CAST(? AS TEXT), row, ?, ?, CAST(? AS TEXT), ?, "
-            "CAST(? AS TEXT), ? FROM images WHERE hash = ?",
-            values,
+            f"INSERT INTO files ({', '.join(names)}) SELECT {marks} FROM images WHERE hash = ?",
+            [
+                (encode_text(file.path), file.size, file.modified, encode_text(file.source),
+                 file.item, *(_cell(values.get(name)) for name in columns), digest)
+                for (file, digest), values in zip(files, metadata, strict=True)
+            ],
+        )  # fmt: skip
+        self._database.executemany(
+            "INSERT INTO notes VALUES (CAST(? AS TEXT), CAST(? AS TEXT), ?)",
+            [
+                (encode_text(file.path), encode_text(file.text), json.dumps(values))
+                for (file, _), values in zip(files, metadata, strict=True)
+                if file.text or values
+            ],
         )
-        changed = [(name, kind) for name, kind in types.items() if before.get(name) != kind]
-        self._database.executemany("INSERT OR REPLACE INTO columns VALUES (?, ?)", changed)
+
+    def _widen_columns(self, metadata: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+        """Make columns wide enough for new values; the place of each among those of the files."""
+        known = {
+            name: (kind, place)
+            for name, kind, place in self._database.execute("SELECT * FROM columns")
+        }
+        types: dict[str, ColumnType] = {name: kind for name, (kind, _) in known.items()}
+        for values in metadata:
+            widen_types(types, values)
+        for name, kind in types.items():
+            if name not in known:
+                place = f"c{len(known)}"
+                self._database.execute(f"ALTER TABLE files ADD COLUMN {place}")
+                known[name] = kind, place
+            self._database.execute(
+                "INSERT OR REPLACE INTO columns VALUES (?, ?, ?)", (name, kind, known[name][1])
+            )
+        return {name: place for name, (_, place) in known.items()}
 
     def _drop_images_without_files(self) -> None:
         alone = (
@@ -343,16 +362,11 @@ def check_vectors(vectors: Float32[np.ndarray, "image width"], count: int, width
         )
 
 
-def _widen_columns(types: dict[str, ColumnType], metadata: Mapping[str, Any]) -> None:
-    """Note the columns of one image's metadata, each with a type that holds its values so far."""
-    for name, value in metadata.items():
-        kind = column_type(value)
-        if kind is None or '"' in name:  # a name that a path in JSON cannot hold
-            continue
-        known = types.get(name)
-        if known is None and any(name.lower() == other.lower() for other in types):
-            continue  # SQL does not tell it from the other
-        types[name] = widest(known, kind) if known else kind
+def _cell(value: Any) -> Any:
+    """A value in a column of its own: a list or a dictionary has none."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    return value if isinstance(value, int | float) else None
 
 
 def _image_values(row: int, image: NewImage) -> tuple[Any, ...]:
