@@ -72,7 +72,7 @@ class Cutoff:
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
+class SearchCalibration:
     """A collection's calibration, as `calibrate` makes it.
 
     Attributes:
@@ -140,7 +140,7 @@ class Calibration:
             np.savez(file, mean=self.mean, known=self.known.astype(np.float16), numbers=numbers)
 
     @classmethod
-    def load(cls, path: Path) -> Calibration:
+    def load(cls, path: Path) -> SearchCalibration:
         """Read what `save` wrote.
 
         Raises:
@@ -179,16 +179,16 @@ def calibrate(
     embedder: TextEmbedder,
     captions: Sequence[str | None] | None = None,
     *,
-    live: Bool[np.ndarray, " row"] | None = None,
+    live: Bool[np.ndarray, " live"] | None = None,
     seed: int = 0,
-) -> Calibration:
+) -> SearchCalibration:
     """Measure a collection: about as much work as 530 searches of all rows.
 
     Args:
         vectors: Unit vectors of the images; may be mapped from a file.
         embedder: The model of the vectors.
         captions: A caption for each row, None or empty where there is none.
-        live: False for rows that are no images any more; None are all images.
+        live: bool [row], False for rows that are no images any more; None are all images.
         seed: For the captions and the pairs that are drawn.
 
     Raises:
@@ -209,6 +209,6 @@ def calibrate(
         if fitted := fit_captions(vectors, embedder, captioned, null, rng):
             known, text = fitted
     image = fit_image_pairs(vectors, rows, rng)
-    return Calibration(
+    return SearchCalibration(
         mean, known, text.slope, text.known, text.bias, text.odds, image.slope, image.cosine
     )
