@@ -13,7 +13,7 @@ from twinlens.data.datasets import open_dataset
 from twinlens.embed.embedder import Embedder
 from twinlens.errors import DataError, ShapeError
 from twinlens.search import calibration_fit
-from twinlens.search.calibrate import SearchCalibration, Cutoff, QueryPart, calibrate
+from twinlens.search.calibrate import Cutoff, QueryPart, SearchCalibration, calibrate
 from twinlens.search.calibration_fit import FALSE_POSITIVE_RATE, background_texts
 
 WIDTH, KINDS = 32, 40
@@ -239,7 +239,7 @@ def test_the_background_texts_are_not_those_of_the_exam():
 
 
 def test_a_cutoff_does_not_overflow():
-    assert Cutoff(0.3, 0.3, 1e6).probability(np.array([-1, 1])).tolist() == [0, 1]
+    assert Cutoff(0.3, 0.3, 1e6).probability(np.array([-1.0, 1.0])).tolist() == [0, 1]
 
 
 @pytest.fixture(scope="module")
