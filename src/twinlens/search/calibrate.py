@@ -167,7 +167,7 @@ class SearchCalibration:
             return Cutoff(far, far, slope)
         if part.kind == "image":
             return Cutoff(self.image_cosine, self.image_cosine, self.image_slope)
-        # By rows and not by a matrix product, whose threads wait for milliseconds on a busy machine.
+        # By rows: the threads of a matrix product wait for milliseconds on a busy machine.
         nearest = float(np.vecdot(self.known, part.vector).max()) if len(self.known) else 0.0
         bias = self.text_bias + self.text_known * nearest
         return Cutoff(
