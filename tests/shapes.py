@@ -13,6 +13,7 @@ HOOKED = [
     "twinlens.images",
     "twinlens.data",
     "twinlens.eval",
+    "twinlens.search",
     "twinlens.benchmark",
     "twinlens.embed",
     "twinlens.inference",

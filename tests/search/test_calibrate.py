@@ -13,7 +13,7 @@ from twinlens.data.datasets import open_dataset
 from twinlens.embed.embedder import Embedder
 from twinlens.errors import DataError, ShapeError
 from twinlens.search import calibration_fit
-from twinlens.search.calibrate import Calibration, Cutoff, QueryPart, calibrate
+from twinlens.search.calibrate import Cutoff, QueryPart, SearchCalibration, calibrate
 from twinlens.search.calibration_fit import FALSE_POSITIVE_RATE, background_texts
 
 WIDTH, KINDS = 32, 40
@@ -56,7 +56,9 @@ KINDS_OF_ROWS = [row % 20 for row in range(400)]
 CAPTIONS = [f"thing {kind}" for kind in KINDS_OF_ROWS]
 
 
-def answered(calibration: Calibration, vectors: np.ndarray, queries: np.ndarray) -> np.ndarray:
+def answered(
+    calibration: SearchCalibration, vectors: np.ndarray, queries: np.ndarray
+) -> np.ndarray:
     best = (queries @ vectors.T).max(1)
     cosines = np.array([calibration.text_cutoff(query).cosine for query in queries])
     return best >= cosines
@@ -169,7 +171,7 @@ def test_a_file_holds_it_whole(words: Words, tmp_path: Path):
     path = tmp_path / "calibration.npz"
     calibration = calibrate(words.images(KINDS_OF_ROWS), words, CAPTIONS)
     calibration.save(path)
-    loaded = Calibration.load(path)
+    loaded = SearchCalibration.load(path)
     assert astuple(loaded)[2:] == astuple(calibration)[2:]
     np.testing.assert_array_equal(loaded.mean, calibration.mean)
     np.testing.assert_array_equal(loaded.known, calibration.known)
@@ -182,17 +184,17 @@ def test_a_file_that_cannot_be_read_is_refused_in_one_line(tmp_path: Path, conte
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(DataError, match=r"calibration\.npz: the calibration cannot be read"):
-        Calibration.load(path)
+        SearchCalibration.load(path)
 
 
 def test_pickles_and_other_versions_are_refused(words: Words, tmp_path: Path):
     path = tmp_path / "calibration.npz"
     np.savez(path, mean=np.array([{}], object), known=np.zeros((0, 4)), numbers=np.zeros(7))
     with pytest.raises(DataError, match="cannot be read"):
-        Calibration.load(path)
+        SearchCalibration.load(path)
     np.savez(path, mean=np.zeros(4), known=np.zeros((0, 4)), numbers=np.full(7, 99.0))
     with pytest.raises(DataError, match="of this version"):
-        Calibration.load(path)
+        SearchCalibration.load(path)
 
 
 def test_wrong_shapes_and_empty_queries_are_refused(words: Words):
@@ -237,7 +239,7 @@ def test_the_background_texts_are_not_those_of_the_exam():
 
 
 def test_a_cutoff_does_not_overflow():
-    assert Cutoff(0.3, 0.3, 1e6).probability(np.array([-1, 1])).tolist() == [0, 1]
+    assert Cutoff(0.3, 0.3, 1e6).probability(np.array([-1.0, 1.0])).tolist() == [0, 1]
 
 
 @pytest.fixture(scope="module")

@@ -167,7 +167,8 @@ class SearchCalibration:
             return Cutoff(far, far, slope)
         if part.kind == "image":
             return Cutoff(self.image_cosine, self.image_cosine, self.image_slope)
-        nearest = float((self.known @ part.vector).max()) if len(self.known) else 0.0
+        # By rows: the threads of a matrix product wait for milliseconds on a busy machine.
+        nearest = float(np.vecdot(self.known, part.vector).max()) if len(self.known) else 0.0
         bias = self.text_bias + self.text_known * nearest
         return Cutoff(
             (self.text_odds - bias) / self.text_slope, -bias / self.text_slope, self.text_slope

@@ -34,7 +34,7 @@ PAIR_FALSE_POSITIVE_RATE = 0.01
 """Share of random pairs of images that may pass: some of them do show the same."""
 
 KNOWN_NUMBERS = 2**20
-"""Numbers in the vectors of known captions: 2 MB in the file, and 0.1 ms a query."""
+"""Numbers in the vectors of known captions: 2 MB in the file, and 0.3 ms a query."""
 
 CAPTIONS = 1000
 """Captioned images that are drawn to fit to."""
