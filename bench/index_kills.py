@@ -2,10 +2,10 @@
 
 usage: python bench/index_kills.py FOLDER [--images 20000]
 
-Three steps: index the images; change, move, remove and add some; remove a folder and compact. Each is
-run until it ends by itself. Before, in turn, it is killed by SIGKILL in one of the phases of `PHASES`,
-the first or second time that it comes there. At the end both indexes must have the
-same rows: paths, hashes, metadata, and vectors to the last bit.
+Three steps: index the images; change, move, remove and add some; remove a folder and compact. Each
+is run until it ends by itself. Before, in turn, it is killed by SIGKILL in one of the phases of
+`PHASES`, the first or second time that it comes there. At the end both indexes must have the same
+rows: paths, hashes, metadata, and vectors to the last bit.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -23,6 +24,13 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from twinlens.embed.loading import load
+from twinlens.errors import DataError
+from twinlens.search import store as store_module
+from twinlens.search import tables, writer
+from twinlens.search.index import Index
+from twinlens.search.store import Store
 
 INDEXING = (
     "vectors written, before their sync",
@@ -59,9 +67,6 @@ class Killer:
 
 def install(killer: Killer) -> None:
     """Put the killer at every phase."""
-    import sqlite3
-
-    from twinlens.search import store, tables, writer
 
     class Connection(sqlite3.Connection):
         def execute(self, sql: str, *parameters):
@@ -84,7 +89,7 @@ def install(killer: Killer) -> None:
         database.text_factory = tables._decode_text
         return database
 
-    store.connect = connect
+    store_module.connect = connect
     _around(
         writer.Writer,
         "sweep",
@@ -94,7 +99,7 @@ def install(killer: Killer) -> None:
     fsync, rename, replace = os.fsync, Path.rename, Path.replace
 
     def killing_fsync(fd: int) -> None:
-        name = os.readlink(f"/proc/self/fd/{fd}")
+        name = str(Path(f"/proc/self/fd/{fd}").readlink())
         if name.endswith(".f32"):
             killer.at("vectors written, before their sync")
         fsync(fd)
@@ -131,10 +136,6 @@ def _around(owner: type, name: str, killer: Killer, before: str) -> None:
 
 def run_step(step: int, folder: Path, index: Path) -> None:
     """One step, in this process."""
-    from twinlens.embed.loading import load
-    from twinlens.errors import DataError
-    from twinlens.search.index import Index
-
     opened = Index.create(index, load("icons"), "icons")
     if step < 2:
         opened.update([str(folder)])
@@ -174,13 +175,11 @@ def change_images(folder: Path, count: int) -> None:
 
 def content(index: Path) -> list[tuple]:
     """Everything that the index has of each file, with its row and its vector."""
-    from twinlens.search.store import Store
-
     store = Store(index)
     vectors = store.read().vectors
     rows = store.database.execute(
-        "SELECT files.path, files.row, size, source, text, metadata, hash, width, height, taken, camera "
-        "FROM files JOIN images USING (row) LEFT JOIN notes USING (path) ORDER BY files.path"
+        "SELECT files.path, files.row, size, source, text, metadata, hash, width, height, taken, "
+        "camera FROM files JOIN images USING (row) LEFT JOIN notes USING (path) ORDER BY files.path"
     ).fetchall()
     found = [(*row, vectors[row[1]].tobytes()) for row in rows]
     assert len({row[1] for row in rows}) == store.read().num_images
@@ -234,7 +233,8 @@ def race(root: Path, count: int) -> None:
             pass
         assert run(step, images, whole) == 0
     same = content(killed) == content(whole)
-    print(json.dumps({"kills": sum(counts.values()), "by_phase": counts, "files": len(content(whole)), "equal": same}, indent=2))  # fmt: skip
+    told = {"kills": sum(counts.values()), "by_phase": counts, "files": len(content(whole))}
+    print(json.dumps({**told, "equal": same}, indent=2))
     left = sorted(path.name for path in killed.iterdir())
     print("left in the directory:", ", ".join(left))
     if not same:

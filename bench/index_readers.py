@@ -3,8 +3,8 @@
 usage: python bench/index_readers.py FOLDER [--seconds 60] [--readers 8] [--images 4000]
 
 Half of the images stay; the writer removes and adds the other half in parts, and compacts. A reader
-searches by the ids of images that stay, and checks every answer: each result's score is the cosine of
-the vector that belongs to its path, and no image that stays and scores higher is missing.
+searches by the ids of images that stay, and checks every answer: each result's score is the cosine
+of the vector that belongs to its path, and no image that stays and scores higher is missing.
 """
 
 import argparse
@@ -58,8 +58,9 @@ def write(directory: Path, changing: list[int], seconds: float, told) -> None:
     told.put({"writer": "done", "changes": changes})
 
 
-def read(directory: Path, number: int, staying: int, count: int, seconds: float, told) -> None:
+def read(directory: Path, number: int, counts: tuple[int, int], seconds: float, told) -> None:
     """Search until the time is over, and check every answer."""
+    staying, count = counts
     index, rng = Index.open(directory), random.Random(number)
     vectors = vectors_of(list(range(count)))
     searches, problems = 0, []
@@ -97,22 +98,20 @@ def main() -> None:
     parser.add_argument("--readers", type=int, default=8)
     parser.add_argument("--images", type=int, default=4000)
     given = parser.parse_args()
-    identity = dict(
-        model="none", model_hash="", preprocessing_hash="", precision="", engine="", probes=""
-    )
-    store = Store.create(given.folder, WIDTH, identity)
+    names = ("model", "model_hash", "preprocessing_hash", "precision", "engine", "probes")
+    store = Store.create(given.folder, WIDTH, dict.fromkeys(names, ""))
     add(store, list(range(given.images)))
     store.close()
     staying = given.images // 2
     start = multiprocessing.get_context("spawn")
     told = start.Queue()
-    processes = [
-        start.Process(target=write, args=(given.folder, list(range(staying, given.images)), given.seconds, told)),
-        *(
-            start.Process(target=read, args=(given.folder, n, staying, given.images, given.seconds, told))
-            for n in range(given.readers)
-        ),
-    ]  # fmt: skip
+    changing = list(range(staying, given.images))
+    jobs = [(write, (given.folder, changing, given.seconds, told))]
+    jobs += [
+        (read, (given.folder, n, (staying, given.images), given.seconds, told))
+        for n in range(given.readers)
+    ]
+    processes = [start.Process(target=target, args=arguments) for target, arguments in jobs]
     for process in processes:
         process.start()
     results = [told.get(timeout=given.seconds + 120) for _ in processes]

@@ -9,7 +9,7 @@ import pytest
 
 from tests.search.small import add, content, new_store, vectors
 from twinlens.errors import DataError
-from twinlens.search.store import Store
+from twinlens.search.store import MovedError, Store
 from twinlens.search.where import parse_filter
 from twinlens.search.writer import IndexedFile, writing
 
@@ -126,3 +126,16 @@ def test_captions_are_spread_over_the_index(store: Store):
     assert len(found) == 4
     assert all(text == f"caption {row + 1}" for row, text in found)
     assert json.dumps(found)
+
+
+def test_a_transaction_whose_vectors_are_gone_says_so(store: Store):
+    add(store, 1, 2)
+    reader = Store(store.directory)
+    with reader.transaction("DEFERRED"):
+        reader.about()
+        with writing(store) as writer:
+            writer.remove_files(["1.png"])
+            writer.compact()
+        with pytest.raises(MovedError):
+            reader.read()
+    assert list(content(reader)) == ["2.png"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from twinlens.errors import DataError, os_errors_as, require
 from twinlens.search.identity import Identity, check_same_model
 from twinlens.search.query import Query, as_query, mixture, part_vectors
 from twinlens.search.results import MinScore, Result, least_score, make_results
-from twinlens.search.store import DATABASE, Snapshot, Store
+from twinlens.search.store import DATABASE, MovedError, Snapshot, Store
 from twinlens.search.writer import CALIBRATION, require_free, writer_lock, writing
 from twinlens.types import no_progress
 
@@ -272,9 +273,9 @@ class Index:
         )
         cutoffs = self._cutoffs(wanted, parts)
         while True:
-            found = self._search(vectors, cutoffs, (k, offset), where, min_score)
-            if found is not None:
-                return found
+            with suppress(MovedError):
+                return self._search(vectors, cutoffs, (k, offset), where, min_score)
+            self.store.read()  # fails where the vectors are missing altogether
 
     def read_image(self, path: str) -> ImageInput:
         """The image of a result: its path, or its bytes where it lies in a data set.
@@ -296,8 +297,8 @@ class Index:
         page: tuple[int, int],
         where: str | None,
         min_score: MinScore,
-    ) -> list[list[Result]] | None:
-        """The results; None if a writer has moved or removed one meanwhile."""
+    ) -> list[list[Result]]:
+        """The results; MovedError if a writer has moved or removed one meanwhile."""
         k, offset = page
         with self.store.transaction("DEFERRED"):
             snapshot = self.store.read()
@@ -307,14 +308,14 @@ class Index:
         with self.store.transaction("DEFERRED"):
             now = self.store.read()
             if now.generation != snapshot.generation:
-                return None
+                raise MovedError
             results: list[list[Result]] = []
             for own_rows, own_scores, cutoff in zip(rows, scores, cutoffs, strict=True):
                 least = least_score(min_score, cutoff)
                 kept = np.flatnonzero(own_scores >= least)[offset : offset + k]
                 described = self.store.describe(own_rows[kept].tolist(), condition)
                 if len(described) < len(kept):
-                    return None
+                    raise MovedError
                 results.append(make_results(described, own_scores[kept], cutoff))
         return results
 
@@ -371,9 +372,12 @@ class Index:
         Raises:
             DataError: No image, or more than one, has such an id.
         """
-        with self.store.transaction("DEFERRED"):
-            rows = self.store.rows_by_hash_prefix(image_id)
-            if len(rows) == 1:
-                return np.array(self.store.read().vectors[rows[0]])
+        rows: list[int] = []
+        while True:
+            with suppress(MovedError), self.store.transaction("DEFERRED"):
+                rows = self.store.rows_by_hash_prefix(image_id)
+                if len(rows) == 1:
+                    return np.array(self.store.read().vectors[rows[0]])
+                break
         got = f"{len(rows):,} images of this id" if rows else "no image of this id"
         raise DataError(f"--image: {image_id}: got {got} in the index, expected one")

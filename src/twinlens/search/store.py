@@ -48,6 +48,10 @@ _SQL_BATCH = 500
 """Values of one statement: SQLite takes a limited number."""
 
 
+class MovedError(Exception):
+    """A writer has moved the vectors that a transaction sees: begin another one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """The vectors of an index as of its last whole change.
@@ -133,8 +137,15 @@ class Store:
         self.database.close()
 
     def read(self) -> Snapshot:
-        """The vectors of the last whole change; the same object while nothing has changed."""
+        """The vectors of the last whole change; the same object while nothing has changed.
+
+        Raises:
+            MovedError: Within a transaction, which sees the index as it was when it began, the
+                vectors of then are gone: a writer has compacted them.
+            DataError: The vectors are missing or cut off.
+        """
         with self._lock:
+            is_within = self.database.in_transaction
             while True:
                 with self.transaction("DEFERRED"):
                     about = self.about()
@@ -145,6 +156,8 @@ class Store:
                 try:
                     vectors = self._map(generation, int(about["rows"]))
                 except FileNotFoundError:
+                    if is_within:
+                        raise MovedError from None
                     if generation != int(self.about()["generation"]):
                         continue  # compacted since: the next generation is there
                     path = self.vectors_path(generation)

@@ -42,8 +42,8 @@ CREATE TRIGGER file_removed AFTER DELETE ON files BEGIN
 END;
 """
 """`files` gets a column for each of the input, which `columns` lists. Long texts are apart in
-`notes`: a filter reads all of `files`. `loose` holds rows that have lost a file, within a transaction: some
-of them have none left."""
+`notes`: a filter reads all of `files`. `loose` holds rows that have lost a file, within a
+transaction: some of them have none left."""
 
 OWN_COLUMNS: Mapping[str, ColumnType] = {
     "path": "text",
