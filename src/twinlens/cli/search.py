@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from twinlens.search.index import Index, MinScore, Result
     from twinlens.search.query import Query
 
+
+_NOT_ON_CARDS = ("id", "size", "width", "height", "text")
+_MAX_ON_CARD = 80
 
 _THUMBNAIL_CELLS = 24
 """Width of a thumbnail in the terminal, in characters."""
@@ -175,7 +179,7 @@ def _write_page(path: Path, index: Index, queries: list[Query], found: list[list
                     path=Path(one.image),
                     score=one.score,
                     probability=one.probability,
-                    metadata=one.metadata,
+                    metadata=card_metadata(one.metadata),
                 )
                 for one in results
             ],
@@ -184,6 +188,26 @@ def _write_page(path: Path, index: Index, queries: list[Query], found: list[list
     ]
     write_text(path, contact_sheet("Search", sections, index.read_image))
     log(f"page: {path}")
+
+
+def card_metadata(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """The metadata that fits on a card: short values, the first line of a caption.
+
+    Example:
+        >>> card_metadata({"width": 4, "height": 3, "id": "0d4a", "text": "a\\nb", "names": {}})
+        {'caption': 'a', 'pixels': '4 x 3'}
+    """
+    shown: dict[str, str] = {}
+    if metadata.get("text"):
+        shown["caption"] = str(metadata["text"]).splitlines()[0]
+    if "width" in metadata and "height" in metadata:
+        shown["pixels"] = f"{metadata['width']} x {metadata['height']}"
+    shown |= {
+        name: str(value)
+        for name, value in metadata.items()
+        if name not in _NOT_ON_CARDS and not isinstance(value, dict | list)
+    }
+    return {name: value for name, value in shown.items() if 0 < len(value) <= _MAX_ON_CARD}
 
 
 def _print(title: str, results: list[Result], shown: Index | None) -> None:

@@ -138,7 +138,7 @@ def filtered_files(condition: str, columns: Mapping[str, InputColumn], selected:
         selected: What to select: row or path.
     """
     tables = "files"
-    expressions = ["files.row AS row", "files.path AS path", "size"]
+    expressions = ["files.row AS row", "files.path AS path", "NULLIF(size, -1) AS size"]
     if any(f'"{name}"' in condition for name in _OF_IMAGES):
         tables += " JOIN images ON images.row = files.row"
         expressions += ["width", "height"]
