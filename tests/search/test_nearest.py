@@ -40,7 +40,7 @@ def cases(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, int, np.ndarray, np.
     return vectors, queries, draw(st.integers(1, 90)), holes, allowed
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(cases())
 def test_the_answer_is_that_of_brute_force(case: tuple):
     vectors, queries, k, holes, allowed = case

@@ -26,9 +26,11 @@ from twinlens.search.exact import Best, row_scores, select_best
 _STEPS = {2: 0.9957, 4: 0.3352}
 """The best step between the levels of normal values, by bits."""
 
-_SPREADS = (3.5, 4.5)
-"""Errors that are accepted in each stage; normal ones are beyond in 2 of 10,000 rows and in 3 of a
-million. With a filter one more: it promises the best rows that pass, and can afford it."""
+_SPREADS = (3.0, 4.0)
+"""Errors that are accepted in each stage: normal ones are beyond in 14 and in 0.3 of 10,000 rows.
+
+With a filter one more is accepted, for it promises the best of the rows that pass.
+"""
 
 _PROBES = 256
 """Rows that tell what the k-th best score is at least."""
@@ -49,6 +51,8 @@ def search_codes(
     query: Float32[np.ndarray, " width"],
     k: int,
     rows: Int64[np.ndarray, " allowed"] | None = None,
+    *,
+    wider: bool = False,
 ) -> Best:
     """Find the best rows of a query among those that have codes.
 
@@ -58,9 +62,10 @@ def search_codes(
         query: A unit vector.
         k: Rows of the answer, at least 1; all rows if there are fewer.
         rows: The rows to search, ascending, each with a code; without, all that have one.
+        wider: Rule out fewer rows.
     """
     highs, both = _prepare(codes, query)
-    wider = 0.0 if rows is None else 1.0
+    spreads = [some + wider for some in _SPREADS]
     with ThreadPoolExecutor(_threads()) as pool:
         if rows is not None and 2 * len(rows) < len(codes.high):
             distances = highs.of_rows(pool, rows)
@@ -70,13 +75,12 @@ def search_codes(
         places = _best_of_blocks(distances, max(_PROBES, 8 * k))
         probes = places if rows is None else rows[places]
         floor = _kth_best(row_scores(vectors, query, probes), k)
-        near = np.flatnonzero(distances <= highs.limit(floor, _SPREADS[0] + wider))
-        near = np.union1d(probes, near if rows is None else rows[near])
+        places = _within(distances, highs.limit(floor, spreads[0]), places)
+        near = places if rows is None else rows[places]
         distances = both.of_rows(pool, near)
-    if len(near) > 4 * k:
-        probes = near[np.sort(np.argpartition(distances, 4 * k)[: 4 * k])]
-        floor = max(floor, _kth_best(row_scores(vectors, query, probes), k))
-    near = np.union1d(probes, near[distances <= both.limit(floor, _SPREADS[1] + wider)])
+    places = np.sort(np.argpartition(distances, min(4 * k, len(near)) - 1)[: 4 * k])
+    floor = max(floor, _kth_best(row_scores(vectors, query, near[places]), k))
+    near = near[_within(distances, both.limit(floor, spreads[1]), places)]
     return select_best(near, row_scores(vectors, query, near), k)
 
 
@@ -220,6 +224,15 @@ def _best_of_blocks(
     size = max(1, len(distances) // count)
     blocks = distances[: len(distances) // size * size].reshape(-1, size)
     return np.arange(len(blocks)) * size + blocks.argmin(axis=1)
+
+
+def _within(
+    distances: Shaped[np.ndarray, " row"], limit: float, always: Int64[np.ndarray, " some"]
+) -> NDArray[np.int64]:
+    """Places of distances up to a limit, and some others; ascending."""
+    passed = distances <= limit
+    passed[always] = True
+    return np.flatnonzero(passed)
 
 
 def _kth_best(scores: Float32[np.ndarray, " row"], k: int) -> float:

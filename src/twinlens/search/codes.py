@@ -245,14 +245,11 @@ def _own_error(
     query_map: Float32[np.ndarray, "direction width"],
     codes: Float32[np.ndarray, "row direction"],
 ) -> Float32[np.ndarray, ""]:
-    """The error of codes along their own vectors, as a share of the score.
+    """The spread of codes' scores with their own vectors, as a share of the score.
 
-    Vectors differ in their distance from the mean, which the high bits do not tell. A line through
-    scores and distances of all rows hides that; it shows in rows near a query.
+    Vectors differ in their distance from the mean, which the high bits do not tell. Among all rows
+    that is hidden, for their scores are about zero; it shows in rows near a query.
     """
-    estimates = (vectors @ query_map.T) @ codes.T
-    scores = vectors @ vectors.T
-    own = np.diag(estimates) / np.maximum(np.diag(scores), 1e-12)
-    np.fill_diagonal(scores, 0)
-    slope = float((estimates * scores).sum()) / max(float((scores * scores).sum()), 1e-12)
-    return np.asarray(np.sqrt(np.mean((own / max(slope, 1e-12) - 1) ** 2)), np.float32)
+    estimates = np.vecdot(vectors @ query_map.T, codes)
+    own = estimates / np.maximum(np.vecdot(vectors, vectors), 1e-12)
+    return np.asarray(own.std() / max(float(own.mean()), 1e-12), np.float32)

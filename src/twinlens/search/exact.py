@@ -61,10 +61,10 @@ def search_exact(
         # Products with the rows between cost less than a copy without them.
         if span <= 2 * len(chunk):
             block = vectors[chunk[0] : chunk[0] + span]
-            scores = queries @ block.T
+            scores = _products(queries, block)
             scores = scores if span == len(chunk) else scores[:, chunk - chunk[0]]
         else:
-            scores = queries @ gather(vectors, chunk).T
+            scores = _products(queries, gather(vectors, chunk))
         floors = np.array([one.floor for one in best], np.float32)
         for number in np.flatnonzero(scores.max(axis=1) >= floors):
             best[number].add(vectors, chunk, scores[number])
@@ -148,6 +148,14 @@ class _Running:
         )
         if len(self.rows) == self._k:
             self.floor = self.scores[-1] - _MARGIN
+
+
+def _products(
+    queries: Float32[np.ndarray, "query width"], block: Float32[np.ndarray, "row width"]
+) -> Float32[np.ndarray, "query row"]:
+    if len(queries) == 1:  # bound by memory; BLAS would leave a thread spinning for a while
+        return np.vecdot(block, queries[0])[None]
+    return queries @ block.T
 
 
 def _windows(

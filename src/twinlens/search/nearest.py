@@ -87,7 +87,7 @@ class Nearest:
         best = (
             search_exact(self._vectors, queries, k, rows)
             if exact
-            else [self._by_codes(query, k, rows) for query in queries]
+            else [self._by_codes(query, k, rows, wider=allowed is not None) for query in queries]
         )
         return np.stack([one[0] for one in best]), np.stack([one[1] for one in best])
 
@@ -102,6 +102,8 @@ class Nearest:
         query: Float32[np.ndarray, " width"],
         k: int,
         rows: Int64[np.ndarray, " allowed"] | None,
+        *,
+        wider: bool,
     ) -> Best:
         assert self._codes is not None
         coded = len(self._codes.high)
@@ -111,6 +113,7 @@ class Nearest:
             rows, rest = rows[:border], rows[border:]
         parts = [search_exact(self._vectors, query[None], k, rest)[0]]
         if rows is None or len(rows):
-            parts.append(search_codes(self._codes, self._vectors, query, k, rows))
+            codes = self._codes
+            parts.append(search_codes(codes, self._vectors, query, k, rows, wider=wider))
         found, scores = (np.concatenate(some) for some in zip(*parts, strict=True))
         return select_best(found, scores, k)
