@@ -25,7 +25,7 @@ from twinlens.errors import DataError, os_errors_as
 from twinlens.files import atomic_directory, atomic_write_text
 from twinlens.search.exact import gather, release_pages
 
-MIN_ROWS = 50_000
+MIN_ROWS = 100_000
 """Fewer rows are searched exactly in the same time."""
 
 _BITS = 512

@@ -91,7 +91,8 @@ def gather(
     """Copy some rows, which are ascending."""
     copy = np.empty((len(rows), vectors.shape[1]), np.float32)
     for part in _windows(vectors, rows):
-        copy[part] = vectors[rows[part]]
+        # Clipping never happens: checking first would copy twice.
+        np.take(vectors, rows[part], axis=0, out=copy[part], mode="clip")
         release_pages(vectors)
     return copy
 
