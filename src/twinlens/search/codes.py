@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int64, UInt64
 from numpy.typing import NDArray
 
-from twinlens.errors import DataError, os_errors_as
+from twinlens.errors import DataError
 from twinlens.files import atomic_directory, atomic_write_text
 from twinlens.search.exact import gather, release_pages
 
@@ -96,18 +96,13 @@ def open_codes(directory: Path, generation: str) -> Codes | None:
     Raises:
         DataError: They cannot be read.
     """
-    folder = _folder(directory, generation)
-    if folder is None:
-        return None
-    with os_errors_as(DataError, folder, "cannot be read"):
-        with np.load(folder / "transform.npz") as arrays:
-            transform = Transform(**arrays)
-        shape = (int((folder / "rows.txt").read_text()), transform.sample_high.shape[1])
-        high, low = (
-            np.asarray(np.memmap(folder / f"{name}.u64", np.uint64, "r", shape=shape))
-            for name in ("high", "low")
-        )
-    return Codes(transform, high, low)
+    while (folder := _folder(directory, generation)) is not None:
+        try:
+            return _read(folder)
+        except OSError as error:
+            if folder.exists():
+                raise DataError(f"{folder}: cannot be read: {error.strerror or error}") from error
+    return None
 
 
 def update_codes(
@@ -146,14 +141,27 @@ def update_codes(
 def sweep_codes(directory: Path, generation: str) -> None:
     """Remove codes that newer ones have replaced, or whose vectors are gone."""
     current = _folder(directory, generation)
-    for folder in directory.glob("codes-*-*"):
+    for folder in sorted(directory.glob("codes-*-*"), key=lambda one: not one.suffix):
         if folder != current:
-            shutil.rmtree(folder, ignore_errors=True)
+            # Gone at once under its name, so that no reader opens a part of it.
+            gone = folder if folder.suffix else folder.rename(f"{folder}.partial")
+            shutil.rmtree(gone, ignore_errors=True)
 
 
 def _folder(directory: Path, generation: str) -> Path | None:
     found = [one for one in directory.glob(f"codes-{generation}-*") if one.suffix != ".partial"]
     return max(found, key=_rows_made_from, default=None)
+
+
+def _read(folder: Path) -> Codes:
+    with np.load(folder / "transform.npz") as arrays:
+        transform = Transform(**arrays)
+    shape = (int((folder / "rows.txt").read_text()), transform.sample_high.shape[1])
+    high, low = (
+        np.asarray(np.memmap(folder / f"{name}.u64", np.uint64, "r", shape=shape))
+        for name in ("high", "low")
+    )
+    return Codes(transform, high, low)
 
 
 def _rows_made_from(folder: Path) -> int:
