@@ -194,7 +194,7 @@ def card_metadata(metadata: Mapping[str, Any]) -> dict[str, str]:
     """The metadata that fits on a card: short values, the first line of a caption.
 
     Example:
-        >>> card_metadata({"width": 4, "height": 3, "id": "0d4a", "text": "a\\nb", "names": {}})
+        >>> card_metadata({"width": 4, "height": 3, "id": "0d4a", "text": "a", "names": {}})
         {'caption': 'a', 'pixels': '4 x 3'}
     """
     shown: dict[str, str] = {}

@@ -82,6 +82,10 @@ class Codes:
     high: UInt64[np.ndarray, "row word"]
     low: UInt64[np.ndarray, "row word"]
 
+    def of_first(self, rows: int) -> Codes:
+        """Those of the first rows, where a writer has appended more since."""
+        return Codes(self.transform, self.high[:rows], self.low[:rows])
+
 
 def pack_bits(bits: NDArray[np.bool_]) -> UInt64[np.ndarray, "... word"]:
     """Pack the last axis into words."""

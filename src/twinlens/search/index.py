@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from twinlens.errors import DataError, os_errors_as, require
+from twinlens.search.codes import open_codes, update_codes
 from twinlens.search.identity import Identity, check_same_model
+from twinlens.search.nearest import Nearest
 from twinlens.search.query import Query, as_query, mixture, part_vectors
 from twinlens.search.results import MinScore, Result, least_score, make_results
 from twinlens.search.store import DATABASE, MovedError, Snapshot, Store
@@ -19,7 +21,7 @@ from twinlens.search.writer import CALIBRATION, require_free, writer_lock, writi
 from twinlens.types import no_progress
 
 if TYPE_CHECKING:
-    from jaxtyping import Float32, Int64
+    from jaxtyping import Float32
 
     from twinlens.embed.embedder import Embedder
     from twinlens.search.calibrate import Cutoff, SearchCalibration
@@ -54,6 +56,7 @@ class Index:
         self.identity = Identity.from_facts(store.about())
         self._embedder = embedder
         self._checked: set[bool] = set()
+        self._searched: tuple[Snapshot, Nearest] | None = None
         self._calibrated: tuple[int, SearchCalibration] | None = None
 
     @classmethod
@@ -141,6 +144,7 @@ class Index:
             snapshot = self.store.read()
             if len(snapshot.holes) > _MAX_HOLES * len(snapshot.vectors):
                 writer.compact()
+            self._update_codes()
             self._calibrate(writer)
         return counts
 
@@ -213,7 +217,17 @@ class Index:
     def compact(self) -> int:
         """Close the gaps that deleted images left; returns how many there were."""
         with writing(self.store) as writer:
-            return writer.compact()
+            closed = writer.compact()
+            self._update_codes()
+        return closed
+
+    def _update_codes(self) -> None:
+        """Make codes of a large index, or bring them up to its vectors."""
+        snapshot = self.store.read()
+        with os_errors_as(DataError, self.store.directory, "cannot be written"):
+            update_codes(
+                self.store.directory, str(snapshot.generation), snapshot.vectors, snapshot.holes
+            )
 
     def check_model(self, *, images: bool) -> None:
         """Make sure that the model is the index's; of each tower once.
@@ -304,7 +318,7 @@ class Index:
             snapshot = self.store.read()
             condition = self._filter(where)
             allowed = None if condition is None else self.store.matching_rows(condition)
-        rows, scores = self._nearest(snapshot, vectors, k + offset, allowed)
+        rows, scores = self._nearest(snapshot).search(vectors, k + offset, allowed=allowed)
         with self.store.transaction("DEFERRED"):
             now = self.store.read()
             if now.generation != snapshot.generation:
@@ -319,19 +333,13 @@ class Index:
                 results.append(make_results(described, own_scores[kept], cutoff))
         return results
 
-    def _nearest(
-        self,
-        snapshot: Snapshot,
-        vectors: Float32[np.ndarray, "query width"],
-        k: int,
-        allowed: Int64[np.ndarray, " allowed"] | None,
-    ) -> tuple[Int64[np.ndarray, "query k"], Float32[np.ndarray, "query k"]]:
-        live = np.ones(len(snapshot.vectors), bool)
-        live[snapshot.holes] = False
-        rows = np.flatnonzero(live) if allowed is None else allowed
-        scores = vectors @ snapshot.vectors[rows].T
-        order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        return rows[order], np.take_along_axis(scores, order, axis=1)
+    def _nearest(self, snapshot: Snapshot) -> Nearest:
+        """The vectors of a snapshot to be searched, with their codes where there are any."""
+        if self._searched is None or self._searched[0] is not snapshot:
+            codes = open_codes(self.store.directory, str(snapshot.generation))
+            codes = codes and codes.of_first(len(snapshot.vectors))
+            self._searched = snapshot, Nearest(snapshot.vectors, snapshot.holes, codes)
+        return self._searched[1]
 
     def _filter(self, where: str | None) -> Filter | None:
         if where is None:

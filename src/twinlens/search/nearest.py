@@ -14,7 +14,7 @@ from twinlens.errors import ConfigError, require
 from twinlens.search.code_search import search_codes
 from twinlens.search.codes import Codes
 from twinlens.search.exact import Best, search_exact, select_best
-from twinlens.search.store import check_vectors, live_rows
+from twinlens.search.vectors import check_vectors, live_rows
 
 _EXACT_ROWS = 20_000
 """As few allowed rows are read in about the time that codes take."""

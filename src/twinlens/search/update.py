@@ -26,7 +26,8 @@ from twinlens.hardware import usable_cpu_count
 from twinlens.images.facts import ImageFacts, read_facts
 from twinlens.search.sources import SourceFiles, read_encoded, require_images
 from twinlens.search.tables import encode_text, plain_metadata
-from twinlens.search.writer import IndexedFile, NewImage, Writer, unusable_vectors
+from twinlens.search.vectors import unusable_vectors
+from twinlens.search.writer import IndexedFile, NewImage, Writer
 from twinlens.types import no_progress
 
 if TYPE_CHECKING:

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Float32
 
-from twinlens.errors import DataError, ShapeError, os_errors_as, require
+from twinlens.errors import DataError, os_errors_as
 from twinlens.locks import LockHeldError, file_lock
 from twinlens.search.store import DATABASE, Store
 from twinlens.search.tables import ColumnType, encode_text, plain_metadata, widen_types
+from twinlens.search.vectors import check_vectors
 
 LOCK = "writer.lock"
 CALIBRATION = "calibration.npz"
@@ -335,31 +336,6 @@ class Writer:
 
     def _set(self, key: str, value: object) -> None:
         self._database.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (key, str(value)))
-
-
-def unusable_vectors(vectors: Float32[np.ndarray, "image width"]) -> Bool[np.ndarray, " image"]:
-    """True for vectors that are zero or not finite: no search finds them."""
-    lengths = np.linalg.norm(vectors, axis=1)
-    return ~np.isfinite(lengths) | (lengths == 0)
-
-
-def check_vectors(vectors: Float32[np.ndarray, "image width"], count: int, width: int) -> None:
-    """Refuse vectors that no search can find.
-
-    Raises:
-        ShapeError: They are not [count, width].
-        DataError: One is zero or not finite.
-    """
-    require(
-        vectors.shape == (count, width), "vectors", list(vectors.shape), str([count, width]),
-        ShapeError,
-    )  # fmt: skip
-    bad = np.flatnonzero(unusable_vectors(vectors))
-    if len(bad):
-        raise DataError(
-            f"vectors: got {len(bad):,} that are zero or not finite (the first is number "
-            f"{bad[0]}), expected unit vectors"
-        )
 
 
 def _cell(value: Any) -> Any:
