@@ -235,6 +235,8 @@ ELSEWHERE = {
         "an export is one thing: towers, vocabulary and card for each runtime",
     ),
     "export/references.py": ("export/test_parity.py", "the libraries that answers must equal"),
+    "search/exact.py": ("search/test_nearest.py", "exact search is the search without codes"),
+    "search/code_search.py": ("search/test_codes.py", "codes and the search by them are one"),
     "formatting.py": ("test_docs.py", "doctests, and the tables of `plan` and `bench`"),
     "inference/{engine,outputs}.py": (
         "inference/test_openvino_engine.py",

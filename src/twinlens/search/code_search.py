@@ -26,8 +26,8 @@ from twinlens.search.exact import Best, row_scores, select_best
 _STEPS = {2: 0.9957, 4: 0.3352}
 """The best step between the levels of normal values, by bits."""
 
-_SPREADS = (3.0, 4.0)
-"""Errors that are accepted in each stage: normal ones are beyond in 14 and in 0.3 of 10,000 rows.
+_SPREADS = (3.25, 4.0)
+"""Errors that are accepted in each stage: normal ones are beyond in 6 and in 0.3 of 10,000 rows.
 
 With a filter one more is accepted, for it promises the best of the rows that pass.
 """

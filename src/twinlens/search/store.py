@@ -213,8 +213,8 @@ class Store:
             matching, parameters = f"AND files.path IN ({paths})", condition.parameters
         for some in _batches(list(rows)):
             query = (
-                "SELECT files.row, hash, files.path, NULLIF(size, -1), width, height, taken, camera, "
-                "licence, text, metadata FROM files JOIN images ON images.row = files.row "
+                "SELECT files.row, hash, files.path, NULLIF(size, -1), width, height, taken, "
+                "camera, licence, text, metadata FROM files JOIN images ON images.row = files.row "
                 "LEFT JOIN notes ON notes.path = files.path "
                 f"WHERE files.row IN ({_marks(some)}) {matching} ORDER BY files.path"
             )
