@@ -263,8 +263,6 @@ ELSEWHERE = {
     "model/flops.py": ("train/planning/test_flops.py", "compared with torch's own counter"),
     "model/loss/{ring,tiles}.py": ("model/loss/test_tiled.py", "tiles and rings against dense"),
     "model/{resnet,vision}.py": ("model/test_clip.py", "towers, compared with the references"),
-    "search/code_search.py": ("search/test_codes.py", "codes are judged by the rows they find"),
-    "search/exact.py": ("search/test_nearest.py", "compared with a brute-force search"),
     "search/calibration_fit.py": ("search/test_calibrate.py", "a fit is judged by its cut-offs"),
     "signals.py": ("e2e/test_signals.py", "signals need processes"),
     "text/{base_tokenizer,cleaning,loading}.py": (

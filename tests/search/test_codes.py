@@ -87,7 +87,7 @@ def test_later_rows_are_searched_before_and_after_they_have_codes(
     assert few is not None
     assert more is not None
     assert (len(few.high), len(more.high)) == (4_000, COUNT)
-    np.testing.assert_array_equal(more.high[:4_000], few.high)
+    np.testing.assert_array_equal(more.high.by_row()[:4_000], few.high.by_row())
     assert [one.name for one in tmp_path.iterdir()] == ["codes-0-4000"]
     allowed = np.arange(1_000, COUNT - 500)
     for codes in (few, more):
@@ -108,7 +108,7 @@ def test_codes_are_made_anew_when_rows_have_doubled_and_swept_with_their_generat
     update_codes(tmp_path, "0", vectors[:3_000], NO_HOLES)
     assert [one.name for one in tmp_path.iterdir()] == ["codes-0-3000"]
     assert old is not None
-    assert old.high.any()  # a reader keeps what it has mapped
+    assert old.high.by_row().any()  # a reader keeps what it has mapped
     sweep_codes(tmp_path, "1")
     assert not list(tmp_path.iterdir())
 
@@ -126,8 +126,8 @@ def test_an_append_that_was_killed_is_done_again(tmp_path: Path, vectors: np.nda
     whole.mkdir()
     assert after is not None
     levels = after.transform.levels(vectors)
-    np.testing.assert_array_equal(after.high, codes_module.pack_bits(levels >= 2))
-    np.testing.assert_array_equal(after.low, codes_module.pack_bits(levels % 2 == 1))
+    np.testing.assert_array_equal(after.high.by_row(), codes_module.pack_bits(levels >= 2))
+    np.testing.assert_array_equal(after.low.by_row(), codes_module.pack_bits(levels % 2 == 1))
 
 
 @pytest.mark.parametrize("width", [3, 48, 600])
@@ -137,7 +137,7 @@ def test_any_width_and_any_vectors_have_codes(tmp_path: Path, width: int):
     update_codes(tmp_path, "0", vectors, np.arange(10))
     codes = open_codes(tmp_path, "0")
     assert codes is not None
-    assert codes.high.shape == (2_000, 16 if width == 600 else 8)
+    assert codes.high.by_row().shape == (2_000, 16 if width == 600 else 8)
     query = unit(np.ones(width) + 0.01 * vectors[1_500])
     rows, _ = search_codes(codes, vectors, query, 5, np.arange(20, 2_000))
     np.testing.assert_array_equal(rows, brute_force(vectors, query, 5, np.arange(20, 2_000))[0])

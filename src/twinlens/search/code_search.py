@@ -12,14 +12,15 @@ left by four. What is left after that is scored exactly.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
-from jaxtyping import Float32, Int64, Shaped, UInt8, UInt64
+from jaxtyping import Float32, Int64, Shaped, UInt64
 from numpy.typing import NDArray
 
 from twinlens.hardware import usable_cpu_count
+from twinlens.search.bit_blocks import BLOCK_ROWS, BitBlocks, weighted_counts
 from twinlens.search.codes import Codes, pack_bits
 from twinlens.search.exact import Best, row_scores, select_best
 
@@ -35,14 +36,10 @@ With a filter one more is accepted, for it promises the best of the rows that pa
 _PROBES = 256
 """Rows that tell what the k-th best score is at least."""
 
-_BLOCK_WORDS = 65_536
-"""Compared words of a block, 512 kB: all that belongs to it stays in the cache of a core."""
-
 _MAX_THREADS = 4
 
-_EVEN_BYTES = np.uint64(0x00FF_00FF_00FF_00FF)
-_ADD_LANES = np.uint64(0x0001_0001_0001_0001)
-_BYTE, _THREE_LANES = np.uint64(8), np.uint64(48)
+_THREADED_ROWS = 262_144
+"""Fewer rows are compared sooner by one thread."""
 
 
 def search_codes(
@@ -66,18 +63,17 @@ def search_codes(
     """
     highs, both = _prepare(codes, query)
     spreads = [some + wider for some in _SPREADS]
-    with ThreadPoolExecutor(_threads()) as pool:
-        if rows is not None and 2 * len(rows) < len(codes.high):
-            distances = highs.of_rows(pool, rows)
-        else:
-            distances = highs.of_all(pool)
-            distances = distances if rows is None else distances[rows]
-        places = _best_of_blocks(distances, max(_PROBES, 8 * k))
-        probes = places if rows is None else rows[places]
-        floor = _kth_best(row_scores(vectors, query, probes), k)
-        places = _within(distances, highs.limit(floor, spreads[0]), places)
-        near = places if rows is None else rows[places]
-        distances = both.of_rows(pool, near)
+    if rows is not None and 2 * len(rows) < len(codes.high):
+        distances = highs.of_rows(rows)
+    else:
+        distances = highs.of_all()
+        distances = distances if rows is None else distances[rows]
+    places = _best_of_blocks(distances, max(_PROBES, 8 * k))
+    probes = places if rows is None else rows[places]
+    floor = _kth_best(row_scores(vectors, query, probes), k)
+    places = _within(distances, highs.limit(floor, spreads[0]), places)
+    near = places if rows is None else rows[places]
+    distances = both.of_rows(near)
     places = np.sort(np.argpartition(distances, min(4 * k, len(near)) - 1)[: 4 * k])
     floor = max(floor, _kth_best(row_scores(vectors, query, near[places]), k))
     near = near[_within(distances, both.limit(floor, spreads[1]), places)]
@@ -90,10 +86,10 @@ def _prepare(codes: Codes, query: Float32[np.ndarray, " width"]) -> tuple[_Dista
     scores = np.vecdot(of.sample, query) + of.mean @ query
     highs = _bit_planes(np.vecdot(of.high_map, query), 2)
     both = _bit_planes(np.vecdot(of.both_map, query), 4)
-    low_high = [of.sample_low, of.sample_high]
+    low, high = BitBlocks.of_rows(of.sample_low), BitBlocks.of_rows(of.sample_high)
     return (
-        _Distances(highs, [codes.high], [of.sample_high], scores, float(of.high_error)),
-        _Distances(both, [codes.low, codes.high], low_high, scores, float(of.both_error)),
+        _Distances(highs, [codes.high], [high], scores, float(of.high_error)),
+        _Distances(both, [codes.low, codes.high], [low, high], scores, float(of.both_error)),
     )
 
 
@@ -103,28 +99,22 @@ class _Distances:
     def __init__(
         self,
         planes: UInt64[np.ndarray, "bit word"],
-        codes: Sequence[UInt64[np.ndarray, "row word"]],
-        sample: Sequence[UInt64[np.ndarray, "sample word"]],
+        codes: Sequence[BitBlocks],
+        sample: Sequence[BitBlocks],
         scores: Float32[np.ndarray, " sample"],
         error: float,
     ) -> None:
         """Prepare a query.
 
         Args:
-            planes: Bits of the query, the lowest first; an even number.
+            planes: Bits of the query, the lowest first.
             codes: Bits of the rows, the lowest first.
             sample: Bits of the sample.
             scores: Of the sample.
             error: Of a distance near the query, as a share of the score.
         """
-        bits, words = planes.shape
-        self._block_rows = _BLOCK_WORDS // (bits * words)
-        repeated = np.broadcast_to(planes[:, None], (bits, self._block_rows, words))
-        self._planes = repeated.reshape(bits, -1)
-        self._words, self._codes = words, codes
-        distances = np.empty(len(scores), np.float32)
-        self._fill(distances, sample, None)
-        self._error = error
+        self._planes, self._codes, self._error = planes, codes, error
+        distances = weighted_counts(planes, [next(one.blocks()) for one in sample])
         self._middle = float(scores.mean()), float(distances.mean())
         apart = (scores - self._middle[0]).astype(np.float64)
         distances = distances - self._middle[1]
@@ -145,66 +135,21 @@ class _Distances:
             self._middle[1] + apart + spreads * float(np.hypot(self._spread, self._error * apart))
         )
 
-    def of_all(self, pool: Executor) -> NDArray[np.uint16]:
+    def of_all(self) -> NDArray[np.uint16] | NDArray[np.uint32]:
         """Distances of all rows."""
-        return self._run(pool, np.empty(len(self._codes[0]), np.uint16), None)
+        blocks = zip(*(one.blocks() for one in self._codes), strict=True)
+        if len(self._codes[0]) < _THREADED_ROWS:
+            return np.concatenate([weighted_counts(self._planes, one) for one in blocks])
+        with ThreadPoolExecutor(min(_MAX_THREADS, usable_cpu_count())) as pool:
+            return np.concatenate(list(pool.map(partial(weighted_counts, self._planes), blocks)))
 
-    def of_rows(self, pool: Executor, rows: Int64[np.ndarray, " some"]) -> NDArray[np.uint32]:
+    def of_rows(self, rows: Int64[np.ndarray, " some"]) -> NDArray[np.uint16] | NDArray[np.uint32]:
         """Distances of some rows."""
-        return self._run(pool, np.empty(len(rows), np.uint32), rows)
-
-    def _run(
-        self,
-        pool: Executor,
-        found: Shaped[np.ndarray, " some"],
-        rows: Int64[np.ndarray, " some"] | None,
-    ) -> Any:
-        blocks = -(-len(found) // self._block_rows)
-        size = self._block_rows * max(1, -(-blocks // (4 * _threads())))
-        parts = [slice(start, start + size) for start in range(0, len(found), size)]
-
-        def fill(part: slice) -> None:
-            if rows is None:
-                self._fill(found[part], [one[part] for one in self._codes], None)
-            else:
-                self._fill(found[part], self._codes, rows[part])
-
-        list(pool.map(fill, parts))
-        return found
-
-    def _fill(
-        self,
-        found: Shaped[np.ndarray, " some"],
-        codes: Sequence[UInt64[np.ndarray, "row word"]],
-        rows: Int64[np.ndarray, " some"] | None,
-    ) -> None:
-        """Fill in the distances of codes, or of some rows of them."""
-        mixed = np.empty(self._planes.shape, np.uint64)
-        counts = np.empty(self._planes.shape, np.uint8)
-        for start in range(0, len(found), self._block_rows):
-            block = slice(start, min(start + self._block_rows, len(found)))
-            found[block] = 0
-            for bit, one in enumerate(codes):
-                words = one[block] if rows is None else one.take(rows[block], axis=0)
-                size = words.size
-                np.bitwise_xor(words.reshape(-1), self._planes[:, :size], out=mixed[:, :size])
-                np.bitwise_count(mixed[:, :size], out=counts[:, :size])
-                found[block] += _add_up(counts[:, :size], self._words) << np.uint64(bit)
-
-
-def _add_up(counts: UInt8[np.ndarray, "plane words"], words: int) -> UInt64[np.ndarray, " row"]:
-    """Add the counts of each row, those of plane n times 2^n."""
-    high = counts[1::2]
-    high += high
-    high += counts[::2]  # at most 3 x 64, which is a byte
-    lanes = high.view(np.uint64)
-    lanes = (lanes & _EVEN_BYTES) + ((lanes >> _BYTE) & _EVEN_BYTES)
-    if words > 8:
-        lanes = lanes.reshape(len(lanes), -1, words // 8).sum(axis=2)
-    sums = (lanes * _ADD_LANES) >> _THREE_LANES
-    for pair in range(1, len(sums)):
-        sums[0] += sums[pair] << np.uint64(2 * pair)
-    return sums[0]
+        parts: list[NDArray[np.uint16] | NDArray[np.uint32]] = []
+        for start in range(0, len(rows), BLOCK_ROWS):
+            some = rows[start : start + BLOCK_ROWS]
+            parts.append(weighted_counts(self._planes, [one.of(some) for one in self._codes]))
+        return np.concatenate(parts) if parts else np.zeros(0, np.uint32)
 
 
 def _bit_planes(
@@ -237,7 +182,3 @@ def _within(
 
 def _kth_best(scores: Float32[np.ndarray, " row"], k: int) -> float:
     return float(np.partition(scores, -k)[-k]) if len(scores) >= k else -np.inf
-
-
-def _threads() -> int:
-    return min(_MAX_THREADS, usable_cpu_count())

@@ -12,7 +12,6 @@ doubled.
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 
 from twinlens.errors import DataError
 from twinlens.files import atomic_directory, atomic_write_text
+from twinlens.search.bit_blocks import BitBlocks, append_bits
 from twinlens.search.exact import gather, release_pages
 
 MIN_ROWS = 100_000
@@ -79,12 +79,12 @@ class Codes:
     """Codes of the first rows, mapped into memory."""
 
     transform: Transform
-    high: UInt64[np.ndarray, "row word"]
-    low: UInt64[np.ndarray, "row word"]
+    high: BitBlocks
+    low: BitBlocks
 
     def of_first(self, rows: int) -> Codes:
         """Those of the first rows, where a writer has appended more since."""
-        return Codes(self.transform, self.high[:rows], self.low[:rows])
+        return Codes(self.transform, self.high.first(rows), self.low.first(rows))
 
 
 def pack_bits(bits: NDArray[np.bool_]) -> UInt64[np.ndarray, "... word"]:
@@ -160,11 +160,8 @@ def _folder(directory: Path, generation: str) -> Path | None:
 def _read(folder: Path) -> Codes:
     with np.load(folder / "transform.npz") as arrays:
         transform = Transform(**arrays)
-    shape = (int((folder / "rows.txt").read_text()), transform.sample_high.shape[1])
-    high, low = (
-        np.asarray(np.memmap(folder / f"{name}.u64", np.uint64, "r", shape=shape))
-        for name in ("high", "low")
-    )
+    rows, words = int((folder / "rows.txt").read_text()), transform.sample_high.shape[1]
+    high, low = (BitBlocks.open(folder / f"{name}.u64", rows, words) for name in ("high", "low"))
     return Codes(transform, high, low)
 
 
@@ -180,19 +177,11 @@ def _append(folder: Path, vectors: Float32[np.ndarray, "row width"]) -> None:
     with np.load(folder / "transform.npz") as arrays:
         transform = Transform(**arrays)
     rows = int((folder / "rows.txt").read_text())
-    width = transform.sample_high.shape[1] * 8
-    with (folder / "high.u64").open("r+b") as high, (folder / "low.u64").open("r+b") as low:
-        for file in (high, low):
-            file.seek(rows * width)
-        for start in range(rows, len(vectors), _CHUNK_ROWS):
-            levels = transform.levels(np.asarray(vectors[start : start + _CHUNK_ROWS]))
-            high.write(pack_bits(levels >= 2).data)
-            low.write(pack_bits(levels % 2 == 1).data)
-            release_pages(vectors)
-        for file in (high, low):
-            file.truncate()
-            file.flush()
-            os.fsync(file.fileno())
+    for start in range(rows, len(vectors), _CHUNK_ROWS):
+        levels = transform.levels(np.asarray(vectors[start : start + _CHUNK_ROWS]))
+        append_bits(folder / "high.u64", start, pack_bits(levels >= 2))
+        append_bits(folder / "low.u64", start, pack_bits(levels % 2 == 1))
+        release_pages(vectors)
     atomic_write_text(str(len(vectors)), folder / "rows.txt")
 
 
