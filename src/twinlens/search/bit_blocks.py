@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int64, UInt64
@@ -16,9 +17,6 @@ from numpy.typing import NDArray
 
 BLOCK_ROWS = 16_384
 """A block's words of one place take 128 kB, so that all buffers stay in the cache of a core."""
-
-_MAX_BYTE_SUM = 3
-"""Counts of words, at most 64 each, that fit into a byte."""
 
 
 class BitBlocks:
@@ -63,13 +61,18 @@ class BitBlocks:
             yield block[:, :rows]
 
     def of(self, rows: Int64[np.ndarray, " some"]) -> UInt64[np.ndarray, "word some"]:
-        """The words of some rows."""
+        """The words of some rows, which are ascending."""
         _, words, size = self._blocks.shape
-        places = rows // size * (words * size) + rows % size
-        flat = self._blocks.reshape(-1)
         found = np.empty((words, len(rows)), np.uint64)
-        for word in range(words):
-            np.take(flat, places + word * size, out=found[word], mode="clip")
+        if not len(rows):
+            return found
+        first, last = int(rows[0]) // size, int(rows[-1]) // size
+        borders = np.searchsorted(rows, np.arange(first, last + 2) * size)
+        for number in range(first, last + 1):  # a block at a time: it stays in the cache
+            part = slice(borders[number - first], borders[number - first + 1])
+            if part.stop > part.start:
+                inside = rows[part] - number * size
+                np.take(self._blocks[number], inside, axis=1, out=found[:, part], mode="clip")
         return found
 
     def by_row(self) -> UInt64[np.ndarray, "row word"]:
@@ -87,6 +90,8 @@ def append_bits(path: Path, num_rows: int, bits: UInt64[np.ndarray, "row word"])
         OSError: It cannot be written.
     """
     count, words = num_rows + len(bits), bits.shape[1]
+    if not len(bits):
+        return
     shape = (_num_blocks(count), words, BLOCK_ROWS)
     with path.open("r+b") as file:  # a full disk is an error here, and would kill a writer below
         os.posix_fallocate(file.fileno(), 0, 8 * words * BLOCK_ROWS * shape[0])
@@ -103,31 +108,26 @@ def append_bits(path: Path, num_rows: int, bits: UInt64[np.ndarray, "row word"])
 
 def weighted_counts(
     planes: UInt64[np.ndarray, "bit word"], codes: Sequence[UInt64[np.ndarray, "word row"]]
-) -> NDArray[np.uint16] | NDArray[np.uint32]:
-    """Count the bits in which rows differ from a query, each times the weights of both.
+) -> NDArray[Any]:
+    """Count the bits in which rows differ from a query, each times the weights of both: integers.
 
     Args:
         planes: Bits of the query, the lowest first: the weight of bit n is 2^n.
         codes: Bits of the rows, the same.
     """
-    num_rows = codes[0].shape[1]
-    mixed, counts = np.empty(num_rows, np.uint64), np.empty(num_rows, np.uint8)
-    highest = 64 * len(planes[0]) * (2 ** len(planes) - 1) * (2 ** len(codes) - 1)
+    words, num_rows = codes[0].shape
+    highest = 64 * words * (2 ** len(planes) - 1) * (2 ** len(codes) - 1)
     kind = np.uint16 if highest < 2**16 else np.uint32  # half of the memory
-    byte_sum, total = np.empty(num_rows, np.uint8), np.zeros(num_rows, kind)
+    mixed, counts = np.empty((words, num_rows), np.uint64), np.empty((words, num_rows), np.uint8)
+    total = np.zeros(num_rows, kind)
     for code in reversed(codes):
-        total += total
         part = np.zeros(num_rows, kind)
         for plane in planes[::-1]:
+            np.bitwise_xor(code, plane[:, None], out=mixed)
+            np.bitwise_count(mixed, out=counts)
             part += part
-            for place, word in enumerate(plane):
-                np.bitwise_xor(code[place], word, out=mixed)
-                if place % _MAX_BYTE_SUM == 0:
-                    np.bitwise_count(mixed, out=byte_sum)
-                else:
-                    byte_sum += np.bitwise_count(mixed, out=counts)
-                if place % _MAX_BYTE_SUM == _MAX_BYTE_SUM - 1 or place == len(plane) - 1:
-                    part += byte_sum
+            part += np.add.reduce(counts, axis=0, dtype=kind)
+        total += total
         total += part
     return total
 

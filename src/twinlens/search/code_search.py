@@ -12,14 +12,12 @@ left by four. What is left after that is scored exactly.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Int64, Shaped, UInt64
 from numpy.typing import NDArray
 
-from twinlens.hardware import usable_cpu_count
 from twinlens.search.bit_blocks import BLOCK_ROWS, BitBlocks, weighted_counts
 from twinlens.search.codes import Codes, pack_bits
 from twinlens.search.exact import Best, row_scores, select_best
@@ -33,13 +31,11 @@ _SPREADS = (3.25, 4.0)
 With a filter one more is accepted, for it promises the best of the rows that pass.
 """
 
-_PROBES = 256
+_LARGE_ROWS, _LARGE_SPREADS = 262_144, (2.75, 3.5)
+"""In a large collection half as many rows are left for the second stage: beyond are 30 and 2."""
+
+_PROBES = 512
 """Rows that tell what the k-th best score is at least."""
-
-_MAX_THREADS = 4
-
-_THREADED_ROWS = 262_144
-"""Fewer rows are compared sooner by one thread."""
 
 
 def search_codes(
@@ -62,7 +58,8 @@ def search_codes(
         wider: Rule out fewer rows.
     """
     highs, both = _prepare(codes, query)
-    spreads = [some + wider for some in _SPREADS]
+    accepted = _SPREADS if len(codes.high) < _LARGE_ROWS else _LARGE_SPREADS
+    spreads = [some + wider for some in accepted]
     if rows is not None and 2 * len(rows) < len(codes.high):
         distances = highs.of_rows(rows)
     else:
@@ -135,17 +132,14 @@ class _Distances:
             self._middle[1] + apart + spreads * float(np.hypot(self._spread, self._error * apart))
         )
 
-    def of_all(self) -> NDArray[np.uint16] | NDArray[np.uint32]:
+    def of_all(self) -> NDArray[Any]:
         """Distances of all rows."""
         blocks = zip(*(one.blocks() for one in self._codes), strict=True)
-        if len(self._codes[0]) < _THREADED_ROWS:
-            return np.concatenate([weighted_counts(self._planes, one) for one in blocks])
-        with ThreadPoolExecutor(min(_MAX_THREADS, usable_cpu_count())) as pool:
-            return np.concatenate(list(pool.map(partial(weighted_counts, self._planes), blocks)))
+        return np.concatenate([weighted_counts(self._planes, one) for one in blocks])
 
-    def of_rows(self, rows: Int64[np.ndarray, " some"]) -> NDArray[np.uint16] | NDArray[np.uint32]:
+    def of_rows(self, rows: Int64[np.ndarray, " some"]) -> NDArray[Any]:
         """Distances of some rows."""
-        parts: list[NDArray[np.uint16] | NDArray[np.uint32]] = []
+        parts: list[NDArray[Any]] = []
         for start in range(0, len(rows), BLOCK_ROWS):
             some = rows[start : start + BLOCK_ROWS]
             parts.append(weighted_counts(self._planes, [one.of(some) for one in self._codes]))
