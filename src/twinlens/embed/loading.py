@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import get_args
 
@@ -65,11 +66,13 @@ def load(
     require_known("towers", towers, get_args(TowerSelection))
     path = resolve(name)
     weights = open_weights(path, towers, image_size, activation)
-    has_texts = weights.config.text is not None
-    tokenizer = load_tokenizer(path, weights.config) if has_texts else None
+    with ThreadPoolExecutor(1) as pool:  # a vocabulary takes as long as the runtime's import
+        has_texts = weights.config.text is not None
+        tokenizer = pool.submit(load_tokenizer, path, weights.config) if has_texts else None
+        chosen = load_engine(weights, engine, device=device, precision=precision, compiled=compiled)
     return Embedder(
-        load_engine(weights, engine, device=device, precision=precision, compiled=compiled),
-        tokenizer,
+        chosen,
+        tokenizer and tokenizer.result(),
         head=load_head(path, weights.config.embed_dim),
         decode=decode,
         drawing_test=load_drawing_detector(path),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,8 +80,13 @@ class Identity:
 
 
 def check_same_model(
-    identity: Identity, embedder: Embedder, index: Path, *, images: bool = True
-) -> None:
+    identity: Identity,
+    embedder: Embedder,
+    index: Path,
+    *,
+    images: bool = True,
+    texts: Sequence[str] = (),
+) -> Float32[np.ndarray, "text width"]:
     """Refuse a model whose vectors cannot be compared with an index's.
 
     Another runtime or precision of the same model is accepted within `MIN_COSINE`.
@@ -91,6 +96,10 @@ def check_same_model(
         embedder: The model that is to answer.
         index: The index's directory, for the message.
         images: Compare the image tower too, which is not needed for queries of words.
+        texts: Texts to embed in the same batch as the probes.
+
+    Returns:
+        The texts' embeddings.
 
     Raises:
         DataError: It is another model, or preprocesses images in another way.
@@ -103,7 +112,8 @@ def check_same_model(
         )
     if images and preprocessing_hash(embedder) != identity.preprocessing_hash:
         raise DataError(f"{index}: got a model of other preprocessing, expected {expected}")
-    got = _text_probes(embedder)
+    embedded = embedder.embed_texts([*texts, *PROBE_TEXTS])
+    found, got = embedded[: len(texts)], embedded[len(texts) :]
     if images:
         got = np.concatenate([got, _image_probe(embedder)])
     cosine = float((got * identity.probe_vectors(width)[: len(got)]).sum(axis=1).min())
@@ -112,6 +122,7 @@ def check_same_model(
             f"{index}: got another model (cosine {cosine:.3f} of its embeddings with the index's), "
             f"expected {expected}"
         )
+    return found
 
 
 def preprocessing_hash(embedder: Embedder) -> str:
@@ -135,7 +146,7 @@ def _weights_hash(embedder: Embedder) -> str:
 
 
 def _text_probes(embedder: Embedder) -> Float32[np.ndarray, "probe width"]:
-    return embedder.embed_texts(PROBE_TEXTS, truncate=True)
+    return embedder.embed_texts(PROBE_TEXTS)
 
 
 def _image_probe(embedder: Embedder) -> Float32[np.ndarray, "1 width"]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from twinlens.search.update import UpdateCounts
     from twinlens.search.where import Filter
     from twinlens.search.writer import Writer
-    from twinlens.types import ImageInput, ProgressCallback
+    from twinlens.types import Embeddings, ImageInput, ProgressCallback
 
 _MAX_CAPTIONS = 20_000
 """Captions that calibration reads."""
@@ -55,7 +55,7 @@ class Index:
         self.store = store
         self.identity = Identity.from_facts(store.about())
         self._embedder = embedder
-        self._checked: set[bool] = set()
+        self._checked: set[bool] = set()  # False: the text tower; True: the image tower
         self._searched: tuple[Snapshot, Nearest] | None = None
         self._calibrated: tuple[int, SearchCalibration] | None = None
 
@@ -127,7 +127,7 @@ class Index:
         if not names:
             raise DataError(f"{self.store.directory}: got no sources, expected folders of images")
         listings = [open_source(name) for name in names]  # all of them before any is changed
-        self.check_model(images=True)
+        self.check_model()
         return self._update(listings, progress)
 
     def _update(self, listings: Sequence[SourceFiles], progress: ProgressCallback) -> UpdateCounts:
@@ -229,15 +229,15 @@ class Index:
                 self.store.directory, str(snapshot.generation), snapshot.vectors, snapshot.holes
             )
 
-    def check_model(self, *, images: bool) -> None:
-        """Make sure that the model is the index's; of each tower once.
+    def check_model(self) -> None:
+        """Make sure, once, that both towers of the model are the index's.
 
         Raises:
-            DataError: It is another.
+            DataError: It is another model.
         """
-        if images not in self._checked:
-            check_same_model(self.identity, self.embedder, self.store.directory, images=images)
-            self._checked |= {images, False}
+        if True not in self._checked:
+            check_same_model(self.identity, self.embedder, self.store.directory)
+            self._checked |= {True, False}
 
     def search(
         self,
@@ -350,10 +350,20 @@ class Index:
 
     def _embed(self, queries: Sequence[Query]) -> list[list[Float32[np.ndarray, " width"]]]:
         """The unit vectors of the parts of queries."""
-        parts = [part for query in queries for part in query.parts]
-        if any(part.kind != "id" for part in parts):
-            self.check_model(images=any(part.kind == "image" for part in parts))
-        return part_vectors(queries, lambda: self.embedder, self._vector_of)
+        return part_vectors(queries, self._embed_texts, self._embed_images, self._vector_of)
+
+    def _embed_texts(self, texts: Sequence[str]) -> Embeddings:
+        if self._checked:
+            return self.embedder.embed_texts(texts)
+        found = check_same_model(
+            self.identity, self.embedder, self.store.directory, images=False, texts=texts
+        )
+        self._checked.add(False)
+        return found
+
+    def _embed_images(self, images: Sequence[ImageInput]) -> Embeddings:
+        self.check_model()
+        return self.embedder.embed_images(images)
 
     def _cutoffs(
         self, queries: Sequence[Query], vectors: Sequence[Sequence[Float32[np.ndarray, " width"]]]

@@ -15,7 +15,7 @@ from PIL import Image
 from twinlens.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from twinlens.embed.embedder import Embedder
+    from twinlens.types import Embeddings, ImageInput
 
 NOT_WEIGHT = -0.5
 """Weight of what a query must not show."""
@@ -169,14 +169,16 @@ def read_queries(path: Path) -> list[Query]:
 
 def part_vectors(
     queries: Sequence[Query],
-    embedder: Callable[[], Embedder],
+    embed_texts: Callable[[Sequence[str]], Embeddings],
+    embed_images: Callable[[Sequence[ImageInput]], Embeddings],
     vector_of: Callable[[str], Float32[np.ndarray, " width"]],
 ) -> list[list[Float32[np.ndarray, " width"]]]:
     """The unit vectors of the parts of queries, each text embedded once.
 
     Args:
         queries: The queries.
-        embedder: Gives the model; called if a part must be embedded.
+        embed_texts: Embeds texts; called if there are any.
+        embed_images: The same of images.
         vector_of: Gives the vector of an image of the index by its id.
 
     Raises:
@@ -185,8 +187,8 @@ def part_vectors(
     parts = [part for query in queries for part in query.parts]
     texts = list(dict.fromkeys(part.value for part in parts if part.kind == "text"))
     images = [part.value for part in parts if part.kind == "image"]
-    of_texts = dict(zip(texts, embedder().embed_texts(texts), strict=True)) if texts else {}
-    of_images = iter(embedder().embed_images(images) if images else ())
+    of_texts = dict(zip(texts, embed_texts(texts), strict=True)) if texts else {}
+    of_images = iter(embed_images(images) if images else ())
 
     def vector(part: Part) -> Float32[np.ndarray, " width"]:
         if part.kind == "text":
