@@ -193,21 +193,12 @@ class Index:
         Raises:
             DataError: One is not in the index; those before it are removed.
         """
-        from twinlens.search.tables import encode_text  # noqa: PLC0415
-
         removed = 0
         with writing(self.store) as writer:
             for path in paths:
                 before = removed
                 names = {path, os.path.abspath(Path(path).expanduser())}  # noqa: PTH100
-                for name in names:
-                    below = encode_text(name.rstrip("/") + "/")
-                    condition = (
-                        "path = CAST(? AS TEXT) "
-                        "OR substr(path, 1, length(CAST(? AS TEXT))) = CAST(? AS TEXT)"
-                    )
-                    removed += writer.remove_where(condition, [encode_text(name), below, below])
-                    writer.forget_source(name)
+                removed += sum(map(writer.remove_below, names))
                 if removed == before:
                     raise DataError(
                         f"{path}: got no file of the index, expected a file or a folder in it"

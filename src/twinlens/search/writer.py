@@ -221,6 +221,16 @@ class Writer:
             self._next_version()
         return sum(counts)
 
+    def remove_below(self, path: str) -> int:
+        """Remove a file, or all below a folder, and forget sources there; returns how many."""
+        below = encode_text(path.rstrip("/") + "/")
+        condition = (
+            "path = CAST(? AS TEXT) OR substr(path, 1, length(CAST(? AS TEXT))) = CAST(? AS TEXT)"
+        )
+        removed = self.remove_where(condition, [encode_text(path), below, below])
+        self.forget_source(path)
+        return removed
+
     def set_fact(self, key: str, value: str) -> None:
         """Change a fact about the index."""
         with self.store.transaction():
