@@ -44,6 +44,17 @@ def test_the_verbs_that_answer():
         assert ended.returncode == 0, ended.stderr
 
 
+def test_an_index_of_folders_tables_and_tars(tmp_path: Path):
+    shards = Path(twinlens.__file__).parent / "assets" / "shards" / "unseen-style"
+    (tmp_path / "table.csv").write_text(f"image,text\n{IMAGE},a cat\n")
+    for source, count in ((IMAGE.parent, 6), (tmp_path / "table.csv", 6), (shards, 821)):
+        ended = command("index", source, "--out", tmp_path / "x.idx", "--json")
+        assert ended.returncode == 0, ended.stderr
+        assert json.loads(ended.stdout)["rows"] == count
+    ended = command("search", "a cat", "--index", tmp_path / "x.idx", "--json")
+    assert json.loads(ended.stdout)[0]["results"]
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -23,7 +24,6 @@ from twinlens.data.sources.remote import Place, describe
 from twinlens.data.sources.sample_files import CAPTIONS, TEXTS, image_members, last_ending
 from twinlens.data.webdataset.shard_index import ShardIndex, make_index, map_index
 from twinlens.data.webdataset.shards import ShardSample, list_samples
-from twinlens.data.workers import read_in_processes
 from twinlens.errors import DataError
 from twinlens.hardware import usable_cpu_count
 from twinlens.images.file_names import unreadable_reason
@@ -146,7 +146,9 @@ def iter_shards(
 
     workers = workers or (_MAX_CONNECTIONS if remote else min(_MAX_CONNECTIONS, usable_cpu_count()))
     large = sum(sizes[number] for number in missing) >= _MIN_BYTES_FOR_PROCESSES
-    if large and not remote and len(missing) > 1 and workers > 1:
+    if large and not remote and len(missing) > 1 and workers > 1 and find_spec("torch"):
+        from twinlens.data.workers import read_in_processes  # noqa: PLC0415  by torch's loader
+
         built = read_in_processes(
             build, missing, workers=min(workers, len(missing)), pin_memory=False
         )
