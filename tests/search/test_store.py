@@ -56,7 +56,10 @@ def test_a_row_that_is_gone_is_not_described(store: Store):
 
 
 def test_filters_name_the_columns_of_the_input(store: Store):
-    files = [("a.png", {"lang": "en", "year": "1999"}), ("b.png", {"lang": "de", "year": ""})]
+    files = [
+        ("a.png", {"lang": "en", "year": "1999", "row": "first", "select": "3"}),
+        ("b.png", {"lang": "de", "year": ""}),
+    ]
     add(store, 1, 2)
     with writing(store) as writer:
         for n, (path, metadata) in enumerate(files, 1):
@@ -69,6 +72,7 @@ def test_filters_name_the_columns_of_the_input(store: Store):
 
     assert rows("lang = 'en' OR width = 20") == [0, 1]
     assert rows("year < 2000") == [0]
+    assert rows("row = 'first' AND \"select\" = 3") == [0]
     assert rows("year IS NULL AND path LIKE 'b%'") == [1]
     matching = parse_filter("lang = 'de'", store.columns())
     assert [one["paths"] for one in store.describe([1], matching)] == [["b.png"]]

@@ -139,7 +139,8 @@ def open_source(name: str) -> SourceFiles:
         return SourceFiles(os.path.abspath(path))  # noqa: PTH100  not through links: as it was named
     if path.is_file() and is_image_name(path.name):
         return SourceFiles(os.path.abspath(path))  # noqa: PTH100
-    if name and glob.has_magic(name) and "{" not in name and not path.exists():
+    is_glob = glob.has_magic(name) and "{" not in name and "://" not in name
+    if name and is_glob and not path.exists():
         return SourceFiles(os.path.abspath(path))  # noqa: PTH100
     from twinlens.data.datasets import open_dataset  # noqa: PLC0415  folders do not need it
 

@@ -27,6 +27,7 @@ from jaxtyping import Float32, Int64
 from twinlens.errors import DataError, os_errors_as, require
 from twinlens.search.tables import (
     OWN_COLUMNS,
+    ROW,
     SCHEMA,
     ColumnType,
     InputColumn,
@@ -193,7 +194,7 @@ class Store:
 
     def matching_rows(self, condition: Filter) -> Int64[np.ndarray, " row"]:
         """The rows of images of which a file matches a filter, sorted."""
-        query = filtered_files(condition.sql, self._input_columns(), "row")
+        query = filtered_files(condition.sql, self._input_columns(), ROW)
         rows = [row for (row,) in self._select(query, condition.parameters)]
         return np.sort(np.array(rows, np.int64))
 
@@ -207,16 +208,19 @@ class Store:
             condition: Only files that match are named.
         """
         found: dict[int, dict[str, Any]] = {}
-        matching, parameters = "", ()
-        if condition:
-            paths = filtered_files(condition.sql, self._input_columns(), "path")
-            matching, parameters = f"AND files.path IN ({paths})", condition.parameters
+        columns = self._input_columns() if condition else {}
         for some in _batches(list(rows)):
+            among = f"WHERE files.row IN ({_marks(some)})"
+            matching, parameters = "", ()
+            if condition:
+                paths = filtered_files(condition.sql, columns, "path", among)
+                matching = f"AND files.path IN ({paths})"
+                parameters = (*some, *condition.parameters)
             query = (
                 "SELECT files.row, hash, files.path, NULLIF(size, -1), width, height, taken, "
                 "camera, licence, text, metadata FROM files JOIN images ON images.row = files.row "
                 "LEFT JOIN notes ON notes.path = files.path "
-                f"WHERE files.row IN ({_marks(some)}) {matching} ORDER BY files.path"
+                f"{among} {matching} ORDER BY files.path"
             )
             for row, *values in self._select(query, [*some, *parameters]):
                 _add_file(found, row, values)

@@ -112,7 +112,7 @@ def widen_types(types: dict[str, ColumnType], metadata: Mapping[str, Any]) -> No
 
 def _is_left_out(name: str, types: Mapping[str, ColumnType]) -> bool:
     """True of a column beyond what filters may name, or that SQL does not tell from another."""
-    same = any(name.lower() == other.lower() for other in types)
+    same = any(name.lower() == other.lower() for other in (*types, ROW.strip('"')))
     return same or len(types) >= MAX_COLUMNS or not name.isprintable()
 
 
@@ -129,16 +129,23 @@ class InputColumn:
     place: str
 
 
-def filtered_files(condition: str, columns: Mapping[str, InputColumn], selected: str) -> str:
+ROW = '"#row"'
+"""The row in a SELECT of files, beside which a column of the input may be named `row`."""
+
+
+def filtered_files(
+    condition: str, columns: Mapping[str, InputColumn], selected: str, within: str = ""
+) -> str:
     """A SELECT of the files that match a condition; only tables that it names are joined.
 
     Args:
         condition: In SQL, with names of columns in double quotes.
         columns: Those of the input.
-        selected: What to select: row or path.
+        selected: What to select: `ROW` or path.
+        within: A clause that cuts down the files before the condition is looked at.
     """
     tables = "files"
-    expressions = ["files.row AS row", "files.path AS path", "NULLIF(size, -1) AS size"]
+    expressions = [f"files.row AS {ROW}", "files.path AS path", "NULLIF(size, -1) AS size"]
     if any(f'"{name}"' in condition for name in _OF_IMAGES):
         tables += " JOIN images ON images.row = files.row"
         expressions += ["width", "height"]
@@ -151,7 +158,7 @@ def filtered_files(condition: str, columns: Mapping[str, InputColumn], selected:
         for name, column in columns.items()
         if name.lower() not in OWN_COLUMNS
     ]
-    inner = f"SELECT {', '.join(expressions)} FROM {tables}"
+    inner = f"SELECT {', '.join(expressions)} FROM {tables} {within}"
     return f"SELECT DISTINCT {selected} FROM ({inner}) WHERE {condition}"
 
 
