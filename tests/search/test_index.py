@@ -95,6 +95,46 @@ def test_least_scores(full: Index):
     assert full.search("a cat", min_score=least) == everything[:3]
 
 
+def test_one_path_is_a_list_of_it(full: Index, photos: Path):
+    assert full.update(photos).unchanged == 6
+    assert full.remove(str(photos / "1.png")) == 1
+    assert names(full.search_many("a cat", min_score=None)[0])
+    assert full.remove(photos / "2.png") == 1
+    for wrong in (5, None):
+        with pytest.raises(ConfigError, match="paths: got"):
+            full.remove(wrong)
+
+
+def test_removing_is_all_or_nothing(full: Index, photos: Path):
+    with pytest.raises(DataError, match="elsewhere: got no file of the index"):
+        full.remove([str(photos), "elsewhere"])
+    assert len(full) == 6
+    assert full.store.sources() == [str(photos)]
+
+
+def test_a_damaged_calibration_is_made_anew(full: Index):
+    path = full.store.directory / "calibration.npz"
+    path.write_bytes(b"xx")
+    with pytest.raises(DataError, match="as it is damaged: `twinlens index --out` makes it anew"):
+        full.search("a cat")
+    full.update()
+    full.search("a cat")
+
+
+def test_a_query_of_what_not_to_show_has_no_cut_off(full: Index):
+    found = full.search({"cat": 1, "dog": -0.5})
+    assert len(found) == 6
+    assert found[0].probability is None
+
+
+@pytest.mark.parametrize(
+    "options", [{"k": "3"}, {"k": 2.5}, {"where": 5}, {"min_score": "none"}, {"min_score": 2}]
+)
+def test_options_of_another_type(full: Index, options: dict[str, object]):
+    with pytest.raises(ConfigError):
+        full.search("a cat", **options)
+
+
 @pytest.mark.parametrize("page", [(0, 0), (1, -1), (100_000, 1)])
 def test_wrong_pages(full: Index, page: tuple[int, int]):
     with pytest.raises(ConfigError, match=r"k \+ offset"):

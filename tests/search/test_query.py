@@ -49,13 +49,14 @@ def test_the_kind_with_most_weight():
         ("sunset:1,beach:0.5", [("sunset", 1), ("beach", 0.5)]),
         ("red bicycle , old: -2", [("red bicycle", 1), ("old", -2)]),
         ("16:9 poster:.5", [("16:9 poster", 0.5)]),
+        ("cat", [("cat", 1)]),
     ],
 )
 def test_mixtures(text: str, parts: list[tuple[str, float]]):
     assert [(part.value, part.weight) for part in parse_mixture(text)] == parts
 
 
-@pytest.mark.parametrize("text", ["", ":1", "a,,b", "a:1,:2"])
+@pytest.mark.parametrize("text", ["", ":1", "a,,b", "a:1,:2", "red:x", "red:nan", "red:"])
 def test_wrong_mixtures(text: str):
     with pytest.raises(ConfigError, match="--mix: got"):
         parse_mixture(text)

@@ -38,11 +38,16 @@ def test_link_loops_end_and_links_are_followed(photos: Path, tmp_path: Path):
     (photos / "loop").symlink_to(photos)
     (photos / "other").symlink_to(tmp_path / "elsewhere")
     (photos / "gone.png").symlink_to(tmp_path / "nothing.png")
+    (photos / "self").symlink_to(photos / "self")
+    (tmp_path / "elsewhere" / "x.idx").mkdir()
+    for name in ("index.sqlite", "vectors-0.f32", "12.png"):
+        (tmp_path / "elsewhere" / "x.idx" / name).touch()
     listing = open_source(str(photos))
     assert names(listing) == [*(f"{n}.png" for n in range(1, 7)), "9.png"]
     assert listing.left_out.counts == {
         "link that leads nowhere new": 1,
         "file that cannot be read: No such file or directory": 1,
+        "file that is no image": 1,
     }
 
 

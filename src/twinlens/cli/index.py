@@ -173,4 +173,8 @@ def _report(opened: Index, counts: UpdateCounts, seconds: float, *, as_json: boo
         for name in ("added", "changed", "removed", "unchanged", "duplicates")
         if facts[name] or name == "added"
     )
-    typer.echo(f"{opened.store.directory}: {len(opened):,} images ({numbers}), {seconds:.1f} s")
+    typer.echo(f"{opened.store.directory}: {_images(len(opened))} ({numbers}), {seconds:.1f} s")
+
+
+def _images(number: int) -> str:
+    return f"{number:,} image{'' if number == 1 else 's'}"

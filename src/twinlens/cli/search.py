@@ -167,6 +167,19 @@ def _as_json(result: Result) -> dict[str, object]:
     }
 
 
+def printable(text: str) -> str:
+    r"""A file's name without characters that a terminal obeys.
+
+    Example:
+        >>> printable("a cat\n\x1b[31m.png")
+        'a cat\\n\\x1b[31m.png'
+    """
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape", "replace").decode()
+        for one in text
+    )
+
+
 def _write_page(path: Path, index: Index, queries: list[Query], found: list[list[Result]]) -> None:
     from twinlens.search.contact_sheet import SheetResult, SheetSection, contact_sheet
 
@@ -219,7 +232,7 @@ def _print(title: str, results: list[Result], shown: Index | None) -> None:
         (
             f"{result.score:.3f}",
             "" if result.probability is None else f"{result.probability:.0%}",
-            result.image,
+            printable(result.image),
             str(result.metadata.get("taken", "")),
         )
         for result in results
@@ -230,7 +243,7 @@ def _print(title: str, results: list[Result], shown: Index | None) -> None:
         return
     if title:
         typer.echo(title)
-    for row in rows:
+    for row, result in zip(rows, results, strict=True):
         with suppress(DataError):  # it is gone: its line says what it was
-            typer.echo(thumbnail(shown.read_image(row[2]), how, _THUMBNAIL_CELLS), nl=False)
+            typer.echo(thumbnail(shown.read_image(result.image), how, _THUMBNAIL_CELLS), nl=False)
         typer.echo("  ".join(cell for cell in row if cell))

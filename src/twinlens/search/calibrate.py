@@ -152,7 +152,9 @@ class SearchCalibration:
                 with np.load(file, allow_pickle=False) as data:
                     mean, known, numbers = data["mean"], data["known"], data["numbers"].tolist()
             except (ValueError, TypeError, KeyError, EOFError, BadZipFile) as error:
-                raise DataError(f"{path}: {broken}: {error}") from error
+                raise DataError(
+                    f"{path}: {broken}, as it is damaged: `twinlens index --out` makes it anew"
+                ) from error
         expected = len(fields(cls)) - 1
         require(
             len(numbers) == expected and numbers[0] == FORMAT, f"{path}: format", numbers[:1],

@@ -10,13 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from twinlens.errors import DataError, os_errors_as, require
+from twinlens.errors import DataError, os_errors_as
 from twinlens.search.codes import open_codes, update_codes
 from twinlens.search.identity import Identity, check_same_model
 from twinlens.search.nearest import Nearest
 from twinlens.search.query import Query, as_query, mixture, part_vectors
-from twinlens.search.results import MinScore, Result, least_score, make_results
+from twinlens.search.results import (
+    MinScore,
+    PathInputs,
+    Result,
+    as_names,
+    check_options,
+    least_score,
+    make_results,
+)
 from twinlens.search.store import DATABASE, MovedError, Snapshot, Store
+from twinlens.search.where import Filter, parse_filter
 from twinlens.search.writer import CALIBRATION, require_free, writer_lock, writing
 from twinlens.types import no_progress
 
@@ -27,7 +36,6 @@ if TYPE_CHECKING:
     from twinlens.search.calibrate import Cutoff, SearchCalibration
     from twinlens.search.sources import SourceFiles
     from twinlens.search.update import UpdateCounts
-    from twinlens.search.where import Filter
     from twinlens.search.writer import Writer
     from twinlens.types import Embeddings, ImageInput, ProgressCallback
 
@@ -39,9 +47,6 @@ _MAX_DRIFT = 0.1
 
 _MAX_HOLES = 0.25
 """Share of deleted rows above which an update compacts."""
-
-MAX_RESULTS = 100_000
-"""Largest number of results of a query, those of earlier pages counted."""
 
 
 class Index:
@@ -109,7 +114,10 @@ class Index:
         return self._embedder
 
     def update(
-        self, sources: Iterable[str] = (), *, progress: ProgressCallback = no_progress
+        self,
+        sources: str | Path | Iterable[str | Path] = (),
+        *,
+        progress: ProgressCallback = no_progress,
     ) -> UpdateCounts:
         """Index what is new or changed of folders and data sets, and remove what is gone.
 
@@ -123,7 +131,7 @@ class Index:
         """
         from twinlens.search.sources import open_source  # noqa: PLC0415
 
-        names = list(sources) or self.store.sources()
+        names = as_names(sources) or self.store.sources()
         if not names:
             raise DataError(f"{self.store.directory}: got no sources, expected folders of images")
         listings = [open_source(name) for name in names]  # all of them before any is changed
@@ -153,8 +161,10 @@ class Index:
         snapshot = self.store.read()
         calibrated = int(self.store.about().get("calibrated_images", 0))
         change = abs(snapshot.num_images - calibrated)
-        is_fresh = self._calibration_path.exists() and change <= _MAX_DRIFT * calibrated
-        if is_fresh or not snapshot.num_images:
+        with suppress(DataError):  # a damaged file is made anew
+            if self._calibration() is not None and change <= _MAX_DRIFT * calibrated:
+                return
+        if not snapshot.num_images:
             return
         from twinlens.search.calibrate import calibrate  # noqa: PLC0415
 
@@ -184,25 +194,25 @@ class Index:
             self._calibrated = modified, SearchCalibration.load(self._calibration_path)
         return self._calibrated[1]
 
-    def remove(self, paths: Iterable[str]) -> int:
+    def remove(self, paths: PathInputs) -> int:
         """Remove files, or all files below folders, from the index; they stay on disk.
 
         Returns:
             The number of files.
 
         Raises:
-            DataError: One is not in the index; those before it are removed.
+            DataError: One is not in the index; then none is removed.
         """
         removed = 0
-        with writing(self.store) as writer:
-            for path in paths:
-                before = removed
-                names = {path, os.path.abspath(Path(path).expanduser())}  # noqa: PTH100
-                removed += sum(map(writer.remove_below, names))
-                if removed == before:
+        with writing(self.store) as writer, self.store.transaction():
+            for path in as_names(paths):
+                absolute = os.path.abspath(Path(path).expanduser())  # noqa: PTH100
+                count = sum(map(writer.remove_below, {path, absolute}))
+                if not count:
                     raise DataError(
                         f"{path}: got no file of the index, expected a file or a folder in it"
                     )
+                removed += count
         return removed
 
     def compact(self) -> int:
@@ -267,9 +277,8 @@ class Index:
         min_score: MinScore = "auto",
     ) -> list[list[Result]]:
         """The results of several queries: see `search`."""
-        wanted = [as_query(query) for query in queries]
-        require(k > 0 and offset >= 0 and k + offset <= MAX_RESULTS, "k + offset", k + offset,
-                f"at most {MAX_RESULTS:,}, k of 1 or more")  # fmt: skip
+        wanted = [as_query(one) for one in ([queries] if isinstance(queries, str) else queries)]
+        check_options(k, offset, where, min_score)
         if not wanted:
             return []
         parts = self._embed(wanted)
@@ -333,11 +342,7 @@ class Index:
         return self._searched[1]
 
     def _filter(self, where: str | None) -> Filter | None:
-        if where is None:
-            return None
-        from twinlens.search.where import parse_filter  # noqa: PLC0415  most have none
-
-        return parse_filter(where, self.store.columns())
+        return None if where is None else parse_filter(where, self.store.columns())
 
     def _embed(self, queries: Sequence[Query]) -> list[list[Float32[np.ndarray, " width"]]]:
         """The unit vectors of the parts of queries."""
@@ -359,7 +364,7 @@ class Index:
     def _cutoffs(
         self, queries: Sequence[Query], vectors: Sequence[Sequence[Float32[np.ndarray, " width"]]]
     ) -> list[Cutoff | None]:
-        """The calibration of each query's cosines."""
+        """The calibration of each query's cosines; none of one that says what not to show."""
         calibration = self._calibration()
         if calibration is None:
             return [None] * len(queries)
@@ -372,6 +377,8 @@ class Index:
                     for part, vector in zip(query.parts, own, strict=True)
                 ]
             )
+            if all(part.weight >= 0 for part in query.parts)
+            else None
             for query, own in zip(queries, vectors, strict=True)
         ]
 

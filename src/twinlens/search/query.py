@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 NOT_WEIGHT = -0.5
 """Weight of what a query must not show."""
 
-_WEIGHTED = re.compile(r"(?P<text>.*?)\s*(?::\s*(?P<weight>[+-]?(?:\d+\.?\d*|\.\d+)))?\s*")
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def as_query(query: Any) -> Query:
         return Query((Part("text", query),))
     if isinstance(query, Mapping):
         return Query(
-            tuple(Part("text", str(text), float(weight)) for text, weight in query.items())
+            tuple(Part("text", str(text), _weight(weight)) for text, weight in query.items())
         )
     if isinstance(query, Path | bytes | Image.Image | np.ndarray):
         return Query((Part("image", query),))
@@ -110,6 +110,12 @@ def as_query(query: Any) -> Query:
         f"query: got {type(query).__name__}, expected words, a Path, an image, weights of words, "
         "or a Query"
     )
+
+
+def _weight(value: Any) -> float:
+    if isinstance(value, int | float):
+        return float(value)
+    raise ConfigError(f"query: got weight {value!r}, expected a number")
 
 
 def parse_mixture(text: str) -> list[Part]:
@@ -124,13 +130,15 @@ def parse_mixture(text: str) -> list[Part]:
     """
     parts: list[Part] = []
     for piece in text.split(","):
-        match = _WEIGHTED.fullmatch(piece.strip())
-        words = match["text"] if match else ""
-        if not words:
+        words, colon, weight = piece.strip().rpartition(":")
+        if not colon:
+            words, weight = piece.strip(), "1"
+        if not words.strip() or not _NUMBER.fullmatch(weight.strip()):
             raise ConfigError(
-                f"--mix: got {text!r}, expected words with weights, as sunset:1,beach:0.5"
+                f"--mix: got {piece.strip()!r}, expected words with a number as their weight, as "
+                "sunset:1,beach:0.5"
             )
-        parts.append(Part("text", words, float((match and match["weight"]) or 1)))
+        parts.append(Part("text", words.strip(), float(weight)))
     return parts
 
 

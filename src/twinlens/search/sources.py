@@ -20,6 +20,7 @@ from twinlens.images.file_names import (
     is_image_name,
     unreadable_reason,
 )
+from twinlens.search.store import DATABASE
 from twinlens.search.writer import IndexedFile
 
 if TYPE_CHECKING:
@@ -93,10 +94,12 @@ class SourceFiles:
                 self.left_out.add(f"folder that cannot be read: {error.strerror}", folder)
                 continue
             names = {entry.name for entry in found}
+            if DATABASE in names and any(name.startswith("vectors-") for name in names):
+                continue  # an index, perhaps of this very folder
             for entry in found:
                 if is_hidden(entry.name):
                     continue
-                if entry.is_dir():
+                if _is_folder(entry):
                     waiting.append(entry.path)
                 elif (file := self._entry_file(entry, names)) is not None:
                     yield file
@@ -217,6 +220,13 @@ def _is_packed(path: Path) -> bool:
         names = [entry.name.lower() for entry in entries]
     has_images = any(is_image_name(name) for name in names)
     return not has_images and any(name.endswith((".tar", ".parquet")) for name in names)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def _has_image(text: str, names: set[str]) -> bool:
