@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Float32
 
 from twinlens.errors import DataError, os_errors_as
 from twinlens.search.codes import open_codes, update_codes
@@ -30,8 +31,6 @@ from twinlens.search.writer import CALIBRATION, require_free, writer_lock, writi
 from twinlens.types import no_progress
 
 if TYPE_CHECKING:
-    from jaxtyping import Float32
-
     from twinlens.embed.embedder import Embedder
     from twinlens.search.calibrate import Cutoff, SearchCalibration
     from twinlens.search.sources import SourceFiles
