@@ -181,6 +181,20 @@ def test_tars_are_indexed_by_content(index: Index, tmp_path: Path, embedded: lis
     assert found["metadata"]["text"] == "caption of one"
 
 
+def test_tars_have_the_same_names_from_another_directory(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    write_tar(tmp_path / "0.tar", {"one": 1})
+    write_tar(tmp_path / "1.tar", {"two": 2})
+    monkeypatch.chdir(tmp_path)
+    assert counts(index, "{0..1}.tar") == (2, 0, 0, 0)
+    assert counts(index, "0.tar") == (0, 0, 0, 1)
+    monkeypatch.chdir(tmp_path.parent)
+    assert counts(index) == (0, 0, 0, 3)
+    (first, _) = index.search("a cat", min_score=None)
+    assert isinstance(index.read_image(first.image), bytes)
+
+
 def test_a_caption_that_changes_is_a_change(index: Index, photos: Path, embedded: list[ImageInput]):
     index.update([str(photos)])
     embedded.clear()

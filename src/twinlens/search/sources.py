@@ -147,8 +147,12 @@ def open_source(name: str) -> SourceFiles:
         return SourceFiles(os.path.abspath(path))  # noqa: PTH100
     from twinlens.data.datasets import open_dataset  # noqa: PLC0415  folders do not need it
 
-    dataset = open_dataset(name)
-    spec = os.path.abspath(path) if path.exists() else name  # noqa: PTH100
+    # Absolute, so that images have the same names from another working directory.
+    is_local = (bool(name) and path.exists()) or (
+        "{" in name and "://" not in name and "::" not in name
+    )
+    spec = os.path.abspath(path) if is_local else name  # noqa: PTH100
+    dataset = open_dataset(spec)
     return SourceFiles(spec, left_out=dataset.left_out, samples=dataset.samples)
 
 
