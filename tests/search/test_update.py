@@ -81,6 +81,23 @@ def test_other_sources_are_kept(index: Index, photos: Path, tmp_path: Path):
     assert counts(index) == (0, 0, 0, 2)
 
 
+def test_a_folder_removes_nothing_of_a_table(index: Index, photos: Path):
+    write_images(photos / ".cache", [9])
+    (photos / "list.csv").write_text("image,text\n.cache/9.png,nine\n")
+    assert counts(index, photos / "list.csv") == (1, 0, 0, 0)
+    assert counts(index, photos) == (6, 0, 0, 0)
+    assert len(index) == 7
+
+
+def test_a_tar_beside_folders_of_images_hides_none(index: Index, photos: Path):
+    below = photos.parent / "all"
+    below.mkdir()
+    photos.rename(below / "photos")
+    assert counts(index, below) == (6, 0, 0, 0)
+    write_tar(below / "backup.tar", {"one": 1})
+    assert counts(index) == (0, 0, 0, 6)
+
+
 def test_a_disk_that_is_not_mounted_empties_nothing(index: Index, photos: Path):
     index.update([str(photos)])
     for path in photos.iterdir():

@@ -237,7 +237,7 @@ def _print(title: str, results: list[Result], shown: Index | None) -> None:
         )
         for result in results
     ]
-    how = terminal_graphics(os.environ, sys.stdout.isatty()) if shown else None
+    how = terminal_graphics(os.environ, sys.stdout.isatty()) if shown is not None else None
     if how is None or shown is None:
         print_table(("Score", "Match", "Image", "Taken"), rows, title=title)
         return

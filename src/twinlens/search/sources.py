@@ -221,9 +221,15 @@ def sample_images(listing: SourceFiles, count: int) -> list[ImageInput]:
 def _is_packed(path: Path) -> bool:
     """True of a folder of tars or Parquet files, which `open_dataset` reads."""
     with os_errors_as(DataError, path, "cannot be read"), os.scandir(path) as entries:
-        names = [entry.name.lower() for entry in entries]
+        found = [(entry.name.lower(), _is_folder(entry)) for entry in entries]
+    names = [name for name, _ in found if not is_hidden(name)]
     has_images = any(is_image_name(name) for name in names)
-    return not has_images and any(name.endswith((".tar", ".parquet")) for name in names)
+    has_folders = any(is_folder and not is_hidden(name) for name, is_folder in found)
+    return (
+        not has_images
+        and not has_folders
+        and any(name.endswith((".tar", ".parquet")) for name in names)
+    )
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

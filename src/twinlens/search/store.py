@@ -308,7 +308,9 @@ def _open_database(path: Path) -> sqlite3.Connection:
     with database_errors(path.parent):
         if os.access(path.parent, os.W_OK) and os.access(path, os.W_OK):
             return connect(database_uri(path, mode="rw"))
-        return connect(database_uri(path, mode="ro", immutable="1"))
+        log = path.with_name(f"{path.name}-wal")
+        is_still = not log.exists() or log.stat().st_size == 0  # a writer is at work otherwise
+        return connect(database_uri(path, mode="ro", **({"immutable": "1"} if is_still else {})))
 
 
 def _add_file(found: dict[int, dict[str, Any]], row: int, values: Sequence[Any]) -> None:

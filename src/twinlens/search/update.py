@@ -183,7 +183,10 @@ def _scope(listing: SourceFiles) -> tuple[str, list[Any]]:
     spec = encode_text(listing.spec)
     below = encode_text(listing.spec.rstrip("/") + "/")
     clause = (
-        "(source = CAST(? AS TEXT) OR substr(path, 1, length(CAST(? AS TEXT))) = CAST(? AS TEXT))"
+        "(source = CAST(? AS TEXT) OR (substr(path, 1, length(CAST(? AS TEXT))) = CAST(? AS TEXT) "
+        # Of a folder or a file: what a table or a tar names is not the folder's to remove.
+        "AND substr(path, 1, length(source)) = source "
+        "AND substr(path, length(source) + 1, 1) IN ('/', '')))"
     )
     return clause, [spec, below, below]
 
@@ -214,14 +217,14 @@ def _num_unchanged(writer: Writer) -> int:
 
 def _chunks(writer: Writer, listing: SourceFiles) -> Iterator[list[_Found]]:
     last = 0
-    query = "SELECT * FROM to_read WHERE number > ? ORDER BY number LIMIT ?"
+    query = "SELECT rowid, * FROM to_read WHERE rowid > ? ORDER BY rowid LIMIT ?"
     while rows := writer.store.database.execute(query, (last, CHUNK)).fetchall():
         last = rows[-1][0]
         yield [_found(listing, row) for row in rows]
 
 
 def _found(listing: SourceFiles, values: Any) -> _Found:
-    _, path, size, modified, text, metadata, item, digest, is_told = values
+    _, _, path, size, modified, text, metadata, item, digest, is_told = values
     file = IndexedFile(
         path=path, size=size, modified=modified, source=listing.spec, item=item, text=text,
         metadata=json.loads(metadata) if metadata else {},
