@@ -153,3 +153,11 @@ def test_codes_that_cannot_be_read_are_named(tmp_path: Path, vectors: np.ndarray
     (tmp_path / "codes-0-6000" / "low.u64").unlink()
     with pytest.raises(DataError, match="codes-0-6000: cannot be read"):
         open_codes(tmp_path, "0")
+
+
+def test_damaged_codes_are_one_line(tmp_path: Path):
+    folder = tmp_path / "codes-0-5"
+    folder.mkdir()
+    (folder / "transform.npz").write_bytes(b"PK cut")
+    with pytest.raises(DataError, match="the codes are damaged: remove the folder"):
+        open_codes(tmp_path, "0")

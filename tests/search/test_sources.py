@@ -28,6 +28,7 @@ def test_a_folder_is_walked(photos: Path):
     assert found["2.png"].text is None
     assert found["1.png"].size == (photos / "1.png").stat().st_size
     assert listing.left_out.counts == {
+        "hidden file or folder": 2,
         "file that is no image": 1,
         "camera raw image (.nef), which is not read": 1,
     }

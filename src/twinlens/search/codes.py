@@ -15,6 +15,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass, fields
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64, UInt64
@@ -106,6 +107,11 @@ def open_codes(directory: Path, generation: str) -> Codes | None:
         except OSError as error:
             if folder.exists():
                 raise DataError(f"{folder}: cannot be read: {error.strerror or error}") from error
+        except (ValueError, TypeError, KeyError, EOFError, BadZipFile) as error:
+            raise DataError(
+                f"{folder}: the codes are damaged: remove the folder, `twinlens index --out` makes "
+                "them anew"
+            ) from error
     return None
 
 

@@ -98,6 +98,7 @@ class SourceFiles:
                 continue  # an index, perhaps of this very folder
             for entry in found:
                 if is_hidden(entry.name):
+                    self.left_out.add("hidden file or folder", entry.path)
                     continue
                 if _is_folder(entry):
                     waiting.append(entry.path)

@@ -32,7 +32,7 @@ from twinlens.types import no_progress
 
 if TYPE_CHECKING:
     from twinlens.embed.embedder import Embedder
-    from twinlens.types import Embeddings, ProgressCallback
+    from twinlens.types import Embeddings, ImageInput, ProgressCallback
 
 CHUNK = 512
 """Images that are read, embedded and written as one change."""
@@ -280,7 +280,7 @@ def _embed(
     embedder: Embedder, listing: SourceFiles, read: list[_Read]
 ) -> tuple[Embeddings, dict[str, str]]:
     """The vectors of new images, a row each; and why some have none, by their hash."""
-    images = (listing.image(one.found.file) for one in read)
+    images = (_image_again(listing, one.found.file) for one in read)
     found, failures = embedder.embed_readable_images(images)
     vectors = np.zeros((len(read), embedder.config.embed_dim), np.float32)
     vectors[[place for place in range(len(read)) if place not in failures]] = found
@@ -291,6 +291,14 @@ def _embed(
     for place in np.flatnonzero(unusable_vectors(vectors)).tolist():
         failed.setdefault(read[place].hash, "image whose embedding is zero or not finite")
     return vectors, failed
+
+
+def _image_again(listing: SourceFiles, file: IndexedFile) -> ImageInput:
+    """An image that was read before; nothing, which counts as unreadable, if it has gone since."""
+    try:
+        return listing.image(file)
+    except DataError:
+        return b""
 
 
 def _is_other_file(file: IndexedFile) -> bool:
